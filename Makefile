@@ -1,0 +1,53 @@
+# `make` prints the targets. Everything is installed into .venv from the versions locked in constraints.txt.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Without compiled bytecode every fresh process compiles its imports again.
+unexport PYTHONDONTWRITEBYTECODE
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
+-include .java/env.mk
+
+.PHONY: help install java demo test quick lint lock clean
+
+help:  ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
+
+.venv/.installed: constraints.txt setup.cfg pyproject.toml
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
+	.venv/bin/uv pip install --quiet --compile-bytecode --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: .venv/.installed  ## make .venv with everything in it
+
+java:  ## get a Java 17 runtime where there is none
+	@bash .ci/java
+
+demo: install java  ## score two weeks of real flights on Spark, from nothing
+	@bash .ci/demo
+
+test: install java  ## lint, types, import contracts, all tests
+	@$(MAKE) --no-print-directory lint
+	pytest
+
+quick: install  ## the tests that need neither Java nor Airflow, in under a minute
+	pytest -m "not jvm and not airflow and not slow"
+
+lint: install
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --config setup.cfg
+
+lock: install  ## resolve constraints.txt anew
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--extra dev setup.cfg --output-file constraints.txt
+
+clean:  ## remove what the demo and the tests made; keeps .venv
+	rm -rf data scores mlflow.db mlartifacts dvc_plots .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The outside world: one heavy dependency each; no adapter imports another."""

@@ -1,0 +1,108 @@
+"""The report's pictures: matplotlib figures as inline SVG, so that a report needs no network."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.records import DriftReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GREY, BLUE, RED = "#b8bec9", "#2563eb", "#dc2626"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "batchdeploy",
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+SHOWN = 12
+
+
+class Charts:
+    """Draws distributions and the overview of a drift report."""
+
+    def distribution(self, reference: ColumnProfile, current: ColumnProfile) -> str:
+        """Shares of both in the reference's bins, side by side, as one inline SVG."""
+        labels, before, now = _bars(reference, current)
+        with _styled():
+            figure, axes = _figure(3.6, 1.9, (0.42, 0.55))
+            places = range(len(labels))
+            axes.bar([x - 0.2 for x in places], before, width=0.4, color=GREY, label="reference")
+            axes.bar([x + 0.2 for x in places], now, width=0.4, color=BLUE, label="this partition")
+            axes.set_xticks(list(places), labels, rotation=40, ha="right", fontsize=6)
+            axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+            axes.legend(frameon=False, fontsize=6)
+            return _svg(figure, f"{current.role} {current.name}: shares by bin")
+
+    def overview(self, report: DriftReport) -> str:
+        """Each column's PSI as a share of its limit, as one inline SVG; right of 1 lies an alarm."""
+        rows = [row for row in report.statistics if row.statistic == "psi" and row.limit]
+        rows = sorted(rows, key=lambda row: row.value / (row.limit or 1))[-20:]
+        with _styled():
+            figure, axes = _figure(7.2, 0.6 + 0.2 * len(rows), (1.5, 0.4))
+            shares = [row.value / (row.limit or 1) for row in rows]
+            colours = [RED if row.alarm else GREY for row in rows]
+            axes.barh([row.column for row in rows], shares, color=colours, height=0.6)
+            axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
+            axes.set_xlabel("PSI as a share of this column's limit")
+            return _svg(figure, "drift of every column against its limit")
+
+
+def _bars(reference: ColumnProfile, current: ColumnProfile) -> tuple[list[str], list[float], list[float]]:
+    labels = _labels(reference)
+    before = [*reference.counts, reference.nulls, reference.unseen]
+    now = [*current.counts, current.nulls, current.unseen]
+    kept = [i for i in range(len(labels)) if before[i] or now[i]]
+    if len(kept) > SHOWN:
+        kept = sorted(sorted(kept, key=lambda i: before[i] + now[i])[-SHOWN:])
+    all_before, all_now = max(sum(before), 1), max(sum(now), 1)
+    return (
+        [labels[i] for i in kept],
+        [before[i] / all_before for i in kept],
+        [now[i] / all_now for i in kept],
+    )
+
+
+def _labels(profile: ColumnProfile) -> list[str]:
+    if profile.kind == "categorical":
+        return [*(name[:14] for name in profile.categories), "(rare)", "(null)", "(unseen)"]
+    if not profile.edges:
+        return ["(all)", "(null)", ""]
+    pairs = zip(profile.edges, profile.edges[1:], strict=False)
+    inner = [f"{low:.3g}–{high:.3g}" for low, high in pairs]
+    return [f"< {profile.edges[0]:.3g}", *inner, f"> {profile.edges[-1]:.3g}", "(null)", ""]
+
+
+def _figure(width: float, height: float, margins: tuple[float, float]) -> tuple[Figure, Any]:
+    """A figure of this size with one pair of axes; sizes and margins (left, bottom) in inches."""
+    from matplotlib.figure import Figure
+
+    # NOTE: margins by hand; a layout engine measures every text and takes ten times as long.
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=margins[0] / width, bottom=margins[1] / height, right=0.98, top=0.97)
+    return figure, axes
+
+
+def _styled() -> Any:
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
+def _svg(figure: Figure, label: str) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    svg = text[text.index("<svg") :]
+    # NOTE: matplotlib numbers its ids from a salt, so two pictures of one page would share clip paths.
+    mark = re.sub(r"\W", "", label)
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{mark}", svg)
+    escaped = label.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escaped}"', 1)

@@ -1,0 +1,104 @@
+"""Partitions as DVC recorded them: at a revision, read from its content-addressed cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.pins import digest_files
+from batchdeploy.core.records import DataPin, FilePin
+from batchdeploy.errors import DataError, PartitionError, Problem, StoreError
+
+
+class DvcStore:
+    """Reads a revision; needs no checkout of it, only its objects in the cache.
+
+    Args:
+        root: the project's root; must be inside a DVC repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def partitions(self, ref: DataRef) -> tuple[str, ...]:
+        """All values of the partition column at the revision, sorted."""
+        prefix = f"{ref.partition.column}="
+        with _recorded_at(self._root, ref) as (_, files, _locate):
+            folders = {path.split("/", 1)[0] for path in files if path.startswith(prefix)}
+        if not folders:
+            raise DataError(ref.path, f"no folder named {prefix}VALUE at revision {ref.rev}")
+        return tuple(sorted(folder.removeprefix(prefix) for folder in folders))
+
+    def pin(self, ref: DataRef, partition: str) -> DataPin:
+        """The partition's files by their MD5 at the revision, and where the cache holds them.
+
+        Raises:
+            PartitionError: no such partition at the revision.
+            StoreError: the cache lacks a file.
+        """
+        prefix = f"{ref.partition.column}={partition}/"
+        with _recorded_at(self._root, ref) as (commit, recorded, locate):
+            wanted = {path: md5 for path, md5 in sorted(recorded.items()) if path.startswith(prefix)}
+            located = {path: locate(md5) for path, md5 in wanted.items()}
+        if not wanted:
+            raise PartitionError(
+                f"{ref.path} at {ref.rev}", (Problem(ref.partition.column, "no such partition", partition),)
+            )
+        missing = [path for path, location in located.items() if not os.path.isfile(location)]
+        if missing:
+            problems = tuple(Problem(path, "not in the DVC cache") for path in missing)
+            raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=f"dvc pull {ref.path}")
+        files = tuple(
+            FilePin(path=path, md5=wanted[path], size=os.stat(location).st_size, location=location)
+            for path, location in located.items()
+        )
+        digest = digest_files(wanted.items())
+        return DataPin(path=ref.path, rev=commit, tracked="dvc", digest=digest, files=files)
+
+
+def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:
+    """The MD5 of each file of a data folder as dvc.lock or its .dvc file has it; None where untracked."""
+    from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            found = repo.find_outs_by_path(str(folder))[0].get_obj()
+            return None if found is None else _md5s(found)
+    except (OutputNotFoundError, NotDvcRepoError):
+        return None
+    except DvcException as error:
+        raise StoreError(str(folder), (Problem("DVC", str(error)),)) from error
+
+
+@contextmanager
+def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str], Any]]:
+    from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    where = f"{ref.path} at {ref.rev}"
+    try:
+        with Repo.open(str(root), rev=ref.rev) as repo:
+            found = repo.find_outs_by_path(f"/{ref.path.strip('/')}")[0].get_obj()
+            if found is None:
+                raise StoreError(
+                    where, "the folder's listing is not in the DVC cache", hint=f"dvc pull {ref.path}"
+                )
+            yield repo.get_rev(), _md5s(found), repo.cache.local.oid_to_path
+    except NotDvcRepoError:
+        raise DataError(where, "not inside a DVC repository", hint="dvc init, or data.rev: null") from None
+    except OutputNotFoundError:
+        raise DataError(where, "DVC does not track this folder there") from None
+    except SCMError as error:
+        raise DataError(where, (Problem("data.rev", str(error)),)) from None
+    except DvcException as error:
+        raise StoreError(where, (Problem("DVC", str(error)),)) from error
+
+
+def _md5s(tree: Any) -> dict[str, str]:
+    return {"/".join(key): info.value for key, _, info in tree}

@@ -1,0 +1,213 @@
+"""Models from an MLflow registry: pinned by version and digest, copied before they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.pins import digest_model
+from batchdeploy.core.records import Column, ModelPin
+from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError
+
+DIGEST_TAG = "batchdeploy.digest"
+# NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
+READ_MARK = "registered_model_meta"
+
+
+class MlflowRegistry:
+    """Resolves and fetches models.
+
+    Args:
+        uri: the tracking URI; also the registry's.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    @property
+    def load(self) -> Callable[[str], Callable[[Any], Any]]:
+        """The function that a worker loads a fetched copy with."""
+        return load_predictor
+
+    def resolve(self, ref: ModelRef) -> ModelPin:
+        """One read of the registry pins alias, version, model id and digest.
+
+        A model registered without a recorded digest is downloaded once to compute it.
+
+        Raises:
+            RequestError: no such model, alias or version, or no signature.
+            RegistryError: the registry does not answer.
+        """
+        with _translated(self._uri, ref), self._client() as client:
+            alias = None if ref.version is not None else (ref.alias or "champion")
+            if alias is not None:
+                found = client.get_model_version_by_alias(ref.name, alias)
+            else:
+                found = client.get_model_version(ref.name, str(ref.version))
+            version = int(found.version)
+            info = _model_info(f"models:/{ref.name}/{version}")
+            inputs, outputs, returns = _signature(info.signature, f"{ref.name} version {version}")
+            digest = dict(found.tags or {}).get(DIGEST_TAG) or self._compute_digest(ref.name, version)
+            return ModelPin(
+                name=ref.name,
+                version=version,
+                model_id=info.model_id or str(found.source),
+                digest=digest,
+                alias=alias,
+                inputs=inputs,
+                outputs=outputs,
+                returns=returns,
+            )
+
+    def fetch(self, pin: ModelPin, models: Path) -> Path:
+        """The model's files in a folder named by their digest; downloaded where it is not there yet.
+
+        Raises:
+            RegistryError: the download fails, or the files are not those that were pinned.
+        """
+        folder = models / pin.digest
+        if folder.is_dir() and digest_folder(folder) == pin.digest:
+            return folder
+        models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=models, prefix="fetching-") as scratch:
+            copy = self._download(pin.name, pin.version, Path(scratch))
+            found = digest_folder(copy)
+            if found != pin.digest:
+                raise RegistryError(
+                    f"model {pin.name} version {pin.version}",
+                    (Problem("digest", f"the files are not those recorded, {pin.digest[:12]}", found[:12]),),
+                )
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                copy.rename(folder)
+            except OSError:
+                # NOTE: another run fetched the same model in the meantime; its copy is as good.
+                if not folder.is_dir() or digest_folder(folder) != pin.digest:
+                    raise
+        return folder
+
+    def _compute_digest(self, name: str, version: int) -> str:
+        with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
+            return digest_folder(self._download(name, version, Path(scratch)))
+
+    def _download(self, name: str, version: int, scratch: Path) -> Path:
+        with _translated(self._uri, ModelRef(name=name, version=version)), self._client():
+            import mlflow
+
+            source = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
+            # NOTE: a local registry answers with its own folder; hash and load a copy, never that.
+            shutil.copytree(source, scratch / "model", ignore=shutil.ignore_patterns(READ_MARK))
+            return scratch / "model"
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        import mlflow
+
+        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_registry_uri(self._uri)
+        try:
+            yield mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        finally:
+            mlflow.set_tracking_uri(before[0])
+            mlflow.set_registry_uri(before[1])
+
+
+def load_predictor(folder: str) -> Callable[[Any], Any]:
+    """The model in a fetched copy as a function from a frame of its inputs to its answer."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow.pyfunc
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predict: Callable[[Any], Any] = mlflow.pyfunc.load_model(folder).predict
+    return predict
+
+
+def digest_folder(folder: Path) -> str:
+    """The digest of a model's files; what the tag ``batchdeploy.digest`` of a version records."""
+    pairs = []
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != READ_MARK:
+            with file.open("rb") as stream:
+                pairs.append(
+                    (file.relative_to(folder).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest())
+                )
+    return digest_model(pairs)
+
+
+def _model_info(uri: str) -> Any:
+    import mlflow.models
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return mlflow.models.get_model_info(uri)
+
+
+def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Column, ...], Any]:
+    if signature is None or signature.inputs is None:
+        raise RequestError(
+            f"model {where}",
+            "has no signature, so its inputs cannot be checked",
+            hint="log it again with signature=mlflow.models.infer_signature(inputs, outputs)",
+        )
+    if signature.inputs.is_tensor_spec():
+        raise RequestError(
+            f"model {where}", "its inputs are a tensor; a signature with named columns is needed"
+        )
+    inputs = tuple(
+        Column(name=str(spec.name), type=_type_name(spec), required=bool(spec.required))
+        for spec in signature.inputs.inputs
+    )
+    if signature.outputs is None:
+        return inputs, (), "unknown"
+    if signature.outputs.is_tensor_spec():
+        spec = signature.outputs.inputs[0]
+        width = spec.shape[1] if len(spec.shape) > 1 else 1
+        kind = str(spec.type)
+        return inputs, tuple(Column(name=str(i), type=kind) for i in range(width)), "array"
+    specs = signature.outputs.inputs
+    named = all(spec.name is not None for spec in specs)
+    outputs = tuple(
+        Column(name=str(spec.name if named else i), type=_type_name(spec)) for i, spec in enumerate(specs)
+    )
+    return inputs, outputs, "frame" if named else "array"
+
+
+def _type_name(spec: Any) -> str:
+    return str(getattr(spec.type, "name", spec.type))
+
+
+@contextmanager
+def _translated(uri: str, ref: ModelRef) -> Iterator[None]:
+    """MLflow's exceptions as ours: what the person asked for wrongly, or what did not work outside."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except BatchdeployError:
+        raise
+    except MlflowException as error:
+        wanted = f"version {ref.version}" if ref.version is not None else f"alias {ref.alias or 'champion'}"
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            problem = Problem(f"{ref.name} {wanted}", "no such model, version or alias", str(error))
+            raise RequestError("the MLflow registry", (problem,), hint=f"registry: {_public(uri)}") from None
+        raise RegistryError(_public(uri), (Problem(ref.name, str(error)),)) from error
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        raise RegistryError(_public(uri), (Problem(ref.name, "cannot be read", text),)) from error
+
+
+def _public(uri: str) -> str:
+    """The URI without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri

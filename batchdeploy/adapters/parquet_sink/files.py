@@ -1,0 +1,85 @@
+"""Swapping folders, for which Python has no function, and files that survive a power cut."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+AT_FDCWD = -100
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+
+def exchange(first: Path, second: Path) -> None:
+    """Swaps two folders in one atomic step; both must exist, on one filesystem.
+
+    Raises:
+        OSError: EINVAL or ENOSYS where the filesystem or the kernel cannot.
+    """
+    _renameat2(first, second, RENAME_EXCHANGE)
+
+
+def move_new(source: Path, target: Path) -> None:
+    """Renames a folder to a name that must not exist yet, in one atomic step."""
+    _renameat2(source, target, RENAME_NOREPLACE)
+
+
+def can_exchange(folder: Path) -> bool:
+    """Whether folders below this one can be exchanged; tried, not guessed."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as scratch:
+        first, second = Path(scratch, "a"), Path(scratch, "b")
+        first.mkdir()
+        second.mkdir()
+        (first / "mark").touch()
+        try:
+            exchange(first, second)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                return False
+            raise
+        return (second / "mark").exists()
+
+
+def write_atomic(file: Path, text: str) -> None:
+    """Writes the whole text or nothing, under the file's name, and through to the disk."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    with scratch.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    scratch.replace(file)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> None:
+    code = _function()(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), flags)
+    if code != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+
+@cache
+def _function() -> Any:
+    library = ctypes.CDLL(None, use_errno=True)
+    try:
+        function = library.renameat2
+    except AttributeError:
+        raise OSError(errno.ENOSYS, "the C library has no renameat2 (glibc 2.28 or newer has)") from None
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    function.restype = ctypes.c_int
+    return function

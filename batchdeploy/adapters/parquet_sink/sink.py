@@ -1,0 +1,269 @@
+"""The sink: staging, verification, the lock, the fence and the swap."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.adapters.parquet_sink.files import can_exchange, sync_folder, write_atomic
+from batchdeploy.adapters.parquet_sink.intents import Intent, finish, finish_all, write_intent
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
+from batchdeploy.core.work import SplitResult
+from batchdeploy.errors import Problem, PublishError, StaleRunError
+
+PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")
+LOCK_SECONDS = 60.0
+STAGING_DAYS = 7
+
+
+class ParquetSink:
+    """One table on a local filesystem.
+
+    Args:
+        layout: the table's folders.
+        lock_seconds: how long to wait for another publisher.
+    """
+
+    def __init__(self, layout: Layout, *, lock_seconds: float = LOCK_SECONDS) -> None:
+        self._layout = layout
+        self._lock_seconds = lock_seconds
+
+    def live(self, folder: str) -> str | None:
+        """The run whose scores are visible in a partition's folder, by its file names.
+
+        Raises:
+            PublishError: the folder holds files of several runs, or files that no run wrote.
+        """
+        live = self._layout.live(folder)
+        if not live.is_dir():
+            return None
+        names = sorted(os.listdir(live))
+        runs = {match[1] if (match := PUBLISHED_NAME.fullmatch(name)) else f"? {name}" for name in names}
+        if len(runs) != 1 or any(run.startswith("?") for run in runs):
+            got = ", ".join(sorted(runs)) or "nothing"
+            raise PublishError(
+                str(live), (Problem(folder, "does not hold the files of exactly one run", got),)
+            )
+        return runs.pop()
+
+    def recover(self, *, now: float) -> tuple[str, ...]:
+        """Rolls decided runs of dead publishers forward, and clears staging folders older than a week.
+
+        Args:
+            now: seconds since the epoch.
+
+        Returns:
+            The run ids that were rolled forward.
+        """
+        layout = self._layout
+        if not layout.control.is_dir():
+            return ()
+        if any(layout.intents.glob("*")) if layout.intents.is_dir() else False:
+            with self._locked():
+                finished = finish_all(layout)
+        else:
+            finished = ()
+        for attempt in layout.staging.iterdir() if layout.staging.is_dir() else ():
+            if now - attempt.stat().st_mtime > STAGING_DAYS * 86_400:
+                shutil.rmtree(attempt, ignore_errors=True)
+        return finished
+
+    def stage(self, run_id: str) -> Path:
+        """A new private staging folder; never one that an earlier attempt left.
+
+        Raises:
+            PublishError: the filesystem cannot exchange folders, so nothing could be published later.
+        """
+        staging = self._layout.staging
+        try:
+            staging.mkdir(parents=True, exist_ok=True)
+            if not can_exchange(staging):
+                problem = Problem(str(staging), "this filesystem cannot exchange two folders in one step")
+                raise PublishError(
+                    "the output", (problem,), hint="put output.path on ext4, xfs, btrfs or tmpfs"
+                )
+            attempt = staging / f"{run_id}-{uuid.uuid4().hex[:12]}"
+            attempt.mkdir()
+            (attempt / "scored").mkdir()
+        except OSError as error:
+            raise _translated(error, staging) from error
+        return attempt
+
+    def collect(
+        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+    ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
+        """Gives the workers' files their final names, and drops every file that no result names.
+
+        Returns:
+            (scored files, quarantine files), in the order of the input.
+        """
+        kinds = {
+            "scored": [result.scored for result in results if result.scored],
+            "quarantine": [result.quarantine for result in results if result.quarantine],
+        }
+        collected = {}
+        for kind, files in kinds.items():
+            folder = attempt / kind
+            told = {file.path for file in files}
+            for name in os.listdir(folder) if folder.is_dir() else ():
+                if name not in told:
+                    (folder / name).unlink()
+            collected[kind] = tuple(
+                _renamed(folder, file, f"part-{number:05d}-{run_id}.parquet")
+                for number, file in enumerate(files)
+            )
+            if folder.is_dir():
+                sync_folder(folder)
+        return collected["scored"], collected["quarantine"]
+
+    def discard(self, attempt: str) -> None:
+        """Removes an attempt's staging folder."""
+        shutil.rmtree(self._layout.staging / attempt, ignore_errors=True)
+
+    def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
+        """Makes the staged scores the visible ones of their partition.
+
+        Args:
+            plan: what was planned; its ``live`` is the fence.
+            scored: what lies in staging.
+            manifest: gives the manifest's JSON and the time of publishing; asked under the lock.
+
+        Returns:
+            The manifest's JSON: this run's, or that of the run with the same pins that came first.
+
+        Raises:
+            StaleRunError: a run with other pins has published the partition since.
+            PublishError: the table stayed locked, or the disk refused.
+        """
+        layout = self._layout
+        staged = layout.staging / scored.attempt / "scored"
+        run = layout.run(plan.folder, plan.run_id)
+        try:
+            _verify(staged, scored)
+            with self._locked():
+                finish_all(layout)
+                live = self.live(plan.folder)
+                if live == plan.run_id != plan.live and (run / "manifest.json").is_file():
+                    self.discard(scored.attempt)
+                    return (run / "manifest.json").read_text(encoding="utf-8")
+                if live != plan.live:
+                    raise _stale(plan, live)
+                text, published_at = manifest()
+                intent = Intent(
+                    folder=plan.folder,
+                    run_id=plan.run_id,
+                    attempt=scored.attempt,
+                    inode=staged.stat().st_ino,
+                    replaced=live,
+                    manifest=text,
+                    published_at=published_at,
+                )
+                finish(layout, intent, write_intent(layout, intent))
+        except OSError as error:
+            raise _translated(error, staged) from error
+        return text
+
+    def write_drift(self, plan: Plan, report: DriftReport) -> None:
+        """The run's rows of the drift table: one for each column and statistic."""
+        rows = [
+            {
+                "run_id": report.run_id,
+                "model_version": plan.model.version,
+                "verdict": report.verdict,
+                **{name: getattr(row, name) for name in row.__slots__},
+            }
+            for row in report.statistics
+        ]
+        file = self._layout.drift(plan.folder, plan.run_id)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(f".{os.getpid()}.tmp")
+        pq.write_table(pa.Table.from_pylist(rows, schema=DRIFT_SCHEMA), scratch)
+        scratch.replace(file)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        holder = self._layout.control / "lock.holder.json"
+        lock = filelock.FileLock(self._layout.lock, timeout=self._lock_seconds)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            problem = Problem(str(self._layout.lock), "still held by another publisher", _holder(holder))
+            raise PublishError("the table", (problem,), hint="wait for it, or end that process") from None
+        try:
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            write_atomic(holder, json.dumps(who))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+DRIFT_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("model_version", pa.int64()),
+        ("verdict", pa.string()),
+        ("column", pa.string()),
+        ("role", pa.string()),
+        ("statistic", pa.string()),
+        ("value", pa.float64()),
+        ("reference", pa.float64()),
+        ("limit", pa.float64()),
+        ("p_value", pa.float64()),
+        ("q_value", pa.float64()),
+        ("alarm", pa.bool_()),
+        ("rows", pa.int64()),
+    ]
+)
+
+
+def _renamed(folder: Path, file: OutputFile, name: str) -> OutputFile:
+    os.rename(folder / file.path, folder / name)
+    return OutputFile(path=name, rows=file.rows, size=file.size, sha256=file.sha256)
+
+
+def _verify(staged: Path, scored: ScoredBatch) -> None:
+    """From listing and footers alone: the files are those that were scored, and hold those rows."""
+    expected = {file.path: (file.rows, file.size) for file in scored.files}
+    found = {}
+    for name in os.listdir(staged):
+        with pq.ParquetFile(staged / name) as opened:
+            found[name] = (opened.metadata.num_rows, (staged / name).stat().st_size)
+    if found != expected:
+        problems = tuple(
+            Problem(name, f"expected (rows, bytes) {expected.get(name)}", str(found.get(name)))
+            for name in sorted(set(found) | set(expected))
+            if found.get(name) != expected.get(name)
+        )
+        raise PublishError("the staged files", problems)
+
+
+def _stale(plan: Plan, live: str | None) -> StaleRunError:
+    problem = Problem(plan.folder, f"when planned, its run was {plan.live or 'none'}", live or "none")
+    hint = "run it again: it plans against what is there now"
+    return StaleRunError("the published table", (problem,), hint=hint)
+
+
+def _holder(file: Path) -> str:
+    try:
+        who = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']}"
+    except (OSError, ValueError, KeyError):
+        return "unknown"
+
+
+def _translated(error: OSError, where: Path) -> PublishError:
+    return PublishError(str(where), (Problem("disk", error.strerror or str(error), error.filename),))

@@ -1,0 +1,158 @@
+"""Spark: schedules, distributes and retries the splits; validators read the rows as a DataFrame."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.records import DataPin
+from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.errors import BatchdeployError, EngineError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+# NOTE: what Spark would otherwise let through in silence; see docs/architecture.md.
+PINNED = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.parquet.mergeSchema": "false",
+    "spark.sql.runSQLOnFiles": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
+}
+EMBEDDED = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.log.level": "ERROR",
+}
+
+
+class SparkEngine:
+    """One Spark session, started at the first use.
+
+    Args:
+        master: Spark's master URL.
+        conf: settings that go over the embedded ones; those in ``PINNED`` stay.
+    """
+
+    name = "spark"
+    threads = 1
+
+    def __init__(self, master: str, conf: dict[str, str] | None = None) -> None:
+        self._master = master
+        self._conf = conf or {}
+        self._session: SparkSession | None = None
+        self._started_here = False
+
+    def frame(self, pin: DataPin, partition: tuple[str, str]) -> Any:
+        """The partition as a Spark DataFrame over exactly the pinned files.
+
+        NaN becomes null, as it is in pandas: to Spark it is a number above all others, which passes a
+        not-null check and a lower bound.
+        """
+        from pyspark.sql import functions, types
+
+        frame = self._spark().read.parquet(*[f"file://{file.location}" for file in pin.files])
+        floating = (types.DoubleType, types.FloatType)
+        columns = [
+            functions.when(~functions.isnan(field.name), frame[field.name]).alias(field.name)
+            if isinstance(field.dataType, floating)
+            else frame[field.name]
+            for field in frame.schema.fields
+        ]
+        return frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
+
+    def map_splits(
+        self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
+    ) -> Iterator[SplitResult]:
+        """Runs a vectorised UDF over a frame of splits, one split a task.
+
+        Raises:
+            EngineError: Spark gave up on a task.
+            BatchdeployError: what the work itself raised, as it was raised.
+        """
+        from pyspark.errors import PySparkException
+
+        spark = self._spark()
+        rows = [(pickle.dumps(split),) for split in splits]
+        try:
+            frame = spark.createDataFrame(rows, "split binary").repartition(len(rows))
+            answers = frame.mapInPandas(_udf(work), "answer binary").collect()
+        except PySparkException as error:
+            raise EngineError("Spark", (Problem(self._master, _last_line(str(error))),)) from error
+        for answer in answers:
+            result = pickle.loads(answer.answer)
+            if isinstance(result, BatchdeployError):
+                raise result
+            yield result
+
+    def close(self) -> None:
+        """Stops the session where this engine started it."""
+        if self._session is not None and self._started_here:
+            self._session.stop()
+        self._session = None
+
+    def _spark(self) -> SparkSession:
+        if self._session is not None:
+            return self._session
+        _set_environment()
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+
+        self._started_here = SparkSession.getActiveSession() is None
+        builder = SparkSession.builder.appName("batchdeploy").master(self._master)
+        for key, value in {**EMBEDDED, **self._conf, **PINNED}.items():
+            builder = builder.config(key, value)
+        try:
+            self._session = builder.getOrCreate()
+        except (PySparkException, OSError, RuntimeError) as error:
+            raise EngineError(
+                "Spark", (Problem(self._master, "did not start", str(error)),), hint="batchdeploy doctor"
+            ) from error
+        return self._session
+
+
+def _set_environment() -> None:
+    """What only the environment can tell the JVM that PySpark is about to start."""
+    # NOTE: without it a worker takes whatever "python3" is first on its PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    logging = Path(__file__).with_name("spark_log4j2.properties")
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={logging.as_uri()}")
+
+
+def _udf(work: Callable[[Split], SplitResult]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    def over_splits(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        for frame in frames:
+            answers = []
+            for payload in frame["split"]:
+                try:
+                    answer: object = work(pickle.loads(payload))
+                except BatchdeployError as refusal:
+                    # NOTE: a refusal is an answer: raised here, Spark would try the same rows again.
+                    answer = refusal
+                answers.append(pickle.dumps(answer))
+            yield pd.DataFrame({"answer": answers})
+
+    return over_splits
+
+
+def _last_line(text: str) -> str:
+    """What a Python worker raised is the last line of its traceback inside Spark's message."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line and not line.startswith(("at ", "File "))]
+    return (errors or lines or ["no message"])[-1]

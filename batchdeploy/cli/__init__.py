@@ -1,0 +1,38 @@
+"""The shell's door: `batchdeploy COMMAND`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from batchdeploy.errors import BatchdeployError
+
+
+def main() -> None:
+    """Runs a command; the process ends with 0, 1 (refused), 2 (wrong request) or 3 (failed outside)."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    from batchdeploy.cli.commands import app
+
+    try:
+        app()
+    except BatchdeployError as error:
+        if "--json" in sys.argv[1:]:
+            print(json.dumps({"error": _plain(error)}, indent=1))
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-made is visible", file=sys.stderr)
+        sys.exit(130)
+
+
+def _plain(error: BatchdeployError) -> dict[str, object]:
+    return {
+        "kind": type(error).__name__,
+        "where": error.where,
+        "problems": [problem._asdict() for problem in error.problems],
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }

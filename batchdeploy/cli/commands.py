@@ -1,0 +1,203 @@
+"""The commands. Each asks `flow` for records and gives them to `screens`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchdeploy import flow, runtime, survey
+from batchdeploy.cli import screens
+from batchdeploy.documents import to_plain
+from batchdeploy.errors import GateRefused, OutsideError, Problem, RequestError
+
+app = typer.Typer(
+    name="batchdeploy",
+    help="One YAML file into a batch scoring job: pinned, validated, scored, published, explained.\n\n"
+    "Exit codes: 0 done, 1 a gate refused (the evidence is written), 2 the request was wrong "
+    "(nothing is written), 3 something outside failed (a retry may help).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DeploymentFile = Annotated[Path, typer.Argument(metavar="DEPLOYMENT", help="the deployment's YAML file")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and nothing else on stdout")]
+Partition = Annotated[str | None, typer.Option("--partition", "-p", help="one value of the partition column")]
+First = Annotated[str | None, typer.Option("--from", help="first partition, included")]
+Last = Annotated[str | None, typer.Option("--to", help="last partition, included")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginning, or a run's folder")]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[runtime.LocalToolbox]:
+    tools = runtime.open_toolbox(file)
+    try:
+        yield tools
+    finally:
+        tools.close()
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="an empty folder, or one to make")],
+    json_: Json = False,
+) -> None:
+    """Write a working project: data, a registered model, a deployment, a DAG, a suite, dvc.yaml.
+
+    The data are 442 patients that scikit-learn brings along; the model is trained and registered in the
+    folder's own MLflow database. The first `run` works as it is printed.
+    """
+    from batchdeploy.cli.starter import write_project
+
+    files = write_project(folder)
+    screens.show_project(folder, files, json_=json_)
+
+
+@app.command()
+def check(deployment: DeploymentFile, json_: Json = False) -> None:
+    """Find everything that can be wrong before any row is read, in one message.
+
+    Reads the deployment, the registry, the suite, the reference and the footers of the newest partition.
+    """
+    with _opened(deployment) as tools:
+        problems = survey.check(tools)
+        if problems:
+            raise RequestError(str(deployment), problems)
+        screens.show_checked(tools.deployment, json_=json_)
+
+
+@app.command()
+def plan(
+    deployment: DeploymentFile,
+    partition: Partition = None,
+    first: First = None,
+    last: Last = None,
+    json_: Json = False,
+) -> None:
+    """Show what would happen: pins, rows, minutes, which partitions are new, changed or identical."""
+    with _opened(deployment) as tools:
+        bounds = _bounds(partition, first, last)
+        plans = list(flow.plan_range(tools, *bounds)) if partition is None else [flow.plan(tools, partition)]
+        screens.show_plans(plans, seconds=survey.usual_seconds(tools), json_=json_)
+
+
+@app.command()
+def run(
+    deployment: DeploymentFile,
+    partition: Annotated[str, typer.Option("--partition", "-p", help="one value of the partition column")],
+    force: Annotated[bool, typer.Option("--force", help="repeat what is published already")] = False,
+    json_: Json = False,
+) -> None:
+    """Score one partition: resolve, validate, score, compare, publish, report.
+
+    Where the same pins are published already, it says so and does nothing.
+    """
+    with _opened(deployment) as tools, screens.progress(1) as bar:
+        bar.begin(partition)
+        outcome = flow.run(tools, partition, repeat=force, progress=bar.stage)
+        bar.end()
+        screens.show_outcome(outcome, json_=json_)
+
+
+@app.command()
+def backfill(
+    deployment: DeploymentFile,
+    first: Annotated[str, typer.Option("--from", help="first partition, included")],
+    last: Annotated[str, typer.Option("--to", help="last partition, included")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="ALIAS|VERSION", help="another model than deployed")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Score many partitions in one engine session; what is identical is skipped, so it can be resumed.
+
+    A partition that a gate refuses does not stop the others; the exit code is 1 then.
+    """
+    with _opened(deployment) as tools:
+        ref = flow.model_policy(tools, model)
+        count = len(flow.partitions_between(tools, first, last))
+        tools.sink.recover(now=flow.now().timestamp())
+        outcomes: list[flow.Outcome] = []
+        refused: list[tuple[str, GateRefused]] = []
+        with screens.progress(count) as bar:
+            for planned in flow.plan_range(tools, first, last, ref):
+                bar.begin(planned.partition)
+                try:
+                    outcomes.append(flow.execute(tools, planned, progress=bar.stage))
+                except GateRefused as error:
+                    refused.append((planned.partition, error))
+                bar.end()
+        screens.show_backfill(outcomes, refused, json_=json_)
+    if refused:
+        raise typer.Exit(GateRefused.exit_code)
+
+
+@app.command()
+def status(deployment: DeploymentFile, json_: Json = False) -> None:
+    """Show each partition: state, run, model version, rows, drift verdict, when."""
+    with _opened(deployment) as tools:
+        screens.show_status(tools.deployment, survey.statuses(tools), json_=json_)
+
+
+@app.command()
+def show(run: RunId, json_: Json = False) -> None:
+    """Show the records of one run: what was pinned, checked, scored, measured and published."""
+    folder = find_run(run)
+    records = {kind.__name__: record for kind in flow.FILES if (record := flow.find(folder, kind))}
+    if json_:
+        screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
+    else:
+        screens.show_run(folder, records)
+
+
+@app.command()
+def report(run: RunId, json_: Json = False) -> None:
+    """Print where a run's HTML report is; it opens from disk, without a network."""
+    file = find_run(run) / "report.html"
+    if not file.is_file():
+        raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
+    screens.show_path(file, json_=json_)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Look for Java, Spark, the registry, DVC, GX and Airflow: what is there, what to type."""
+    from batchdeploy.cli.doctor import examine
+
+    findings = examine(Path.cwd())
+    screens.show_findings(findings, json_=json_)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(OutsideError.exit_code)
+
+
+def find_run(text: str) -> Path:
+    """The folder of the run that a person named.
+
+    Raises:
+        RequestError: no such run below the project's root, or several.
+    """
+    folder = Path(text)
+    if (folder / "plan.json").is_file():
+        return folder
+    root = runtime.find_root(Path.cwd() / "here")
+    found = survey.find_runs(root, text)
+    if len(found) != 1:
+        names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
+        problem = Problem(text, "no such run" if not found else "several runs begin so", names or None)
+        raise RequestError(
+            f"the runs below {root}", (problem,), hint="batchdeploy status DEPLOYMENT lists them"
+        )
+    return found[0]
+
+
+def _bounds(partition: str | None, first: str | None, last: str | None) -> tuple[str, str]:
+    if partition is not None and first is None and last is None:
+        return partition, partition
+    if partition is not None or first is None or last is None:
+        raise RequestError("the request", "give --partition, or --from and --to")
+    return first, last

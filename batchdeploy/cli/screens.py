@@ -1,0 +1,287 @@
+"""What the commands print: tables on a terminal, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from batchdeploy import flow, survey
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.records import Manifest, Plan
+from batchdeploy.documents import to_plain
+from batchdeploy.errors import GateRefused
+from batchdeploy.stages.report import render_text
+
+if TYPE_CHECKING:
+    from batchdeploy.cli.doctor import Finding
+
+COLOURS = {"quiet": "green", "drift": "yellow", "unmeasured": "dim", "published": "green", "refused": "red"}
+COLOURS |= {"new": "cyan", "changed": "yellow", "identical": "dim", "failed": "red"}
+
+
+def out() -> Console:
+    """The console that results go to; wide enough for a table where stdout is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+class Bar:
+    """Progress on stderr: which partition, which stage, how many are done."""
+
+    def __init__(self, shown: Progress, total: int) -> None:
+        self._shown = shown
+        self._task = shown.add_task("starting", total=total, stage="", rows=0)
+        self._rows = 0
+        self._partition = ""
+
+    def begin(self, partition: str) -> None:
+        self._partition, self._rows = partition, 0
+        self._shown.update(self._task, description=partition)
+
+    def stage(self, name: str, rows: int) -> None:
+        self._rows += rows
+        self._shown.update(self._task, stage=name + (f" {self._rows:,} rows" if self._rows else ""))
+
+    def end(self) -> None:
+        self._shown.update(self._task, advance=1, stage="done")
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Bar]:
+    """A progress bar on stderr; silent where stderr is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[stage]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        yield Bar(shown, total)
+
+
+def show_plans(plans: Sequence[Plan], *, seconds: float | None, json_: bool) -> None:
+    """A line for each partition, and what all of them would take."""
+    work = [plan for plan in plans if plan.state != "identical"]
+    minutes = None if seconds is None else round(len(work) * seconds / 60, 2)
+    if json_:
+        documents = [{"state": plan.state, "rows": plan.schema.rows} | to_plain(plan) for plan in plans]
+        return print_json({"plans": documents, "minutes_expected": minutes})
+    table = _table("partition", "state", "rows>", "model", "data", "run", "why")
+    for plan in plans:
+        table.add_row(
+            plan.partition,
+            _coloured(plan.state),
+            f"{plan.schema.rows:,}",
+            f"{plan.model.name} v{plan.model.version}"
+            + (f" ({plan.model.alias})" if plan.model.alias else ""),
+            f"{plan.data.tracked} {plan.data.digest[:8]}",
+            plan.run_id,
+            "; ".join(plan.changes),
+        )
+    out().print(table)
+    expected = "" if minutes is None or not work else f", about {max(minutes, 0.1):.1f} minutes"
+    out().print(f"{len(work)} of {len(plans)} to score{expected}")
+    return None
+
+
+def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
+    """What one run did, and where its report is."""
+    if json_:
+        document = {"status": outcome.status, "folder": str(outcome.folder)}
+        return print_json(document | {"manifest": to_plain(outcome.manifest)})
+    if outcome.status == "identical":
+        manifest = outcome.manifest
+        out().print(
+            f"{manifest.partition} is identical: model (version {manifest.model_version}), data, suite "
+            f"and reference were published by run {manifest.run_id} at {manifest.published_at[:19]} UTC. "
+            "Nothing to do; --force repeats it.",
+            soft_wrap=True,
+        )
+    else:
+        out().print(render_text(outcome.manifest), soft_wrap=True)
+    out().print(f"report: {_shown(outcome.folder / 'report.html')}", soft_wrap=True)
+    return None
+
+
+def show_backfill(
+    outcomes: Sequence[flow.Outcome], refused: Sequence[tuple[str, GateRefused]], *, json_: bool
+) -> None:
+    """A line for each partition, those that were refused with why."""
+    if json_:
+        done = [{"status": o.status, "manifest": to_plain(o.manifest)} for o in outcomes]
+        return print_json({"partitions": done, "refused": {p: str(error) for p, error in refused}})
+    table = _table("partition", "status", "rows>", "set aside>", "model", "drift", "seconds>", "run")
+    for outcome in outcomes:
+        manifest = outcome.manifest
+        table.add_row(
+            manifest.partition,
+            _coloured(outcome.status),
+            f"{manifest.rows_scored:,}",
+            f"{manifest.rows_quarantined:,}",
+            f"{manifest.model} v{manifest.model_version}",
+            _drift(manifest),
+            f"{manifest.seconds:.1f}" if outcome.status == "published" else "",
+            manifest.run_id,
+        )
+    for partition, _ in refused:
+        table.add_row(partition, _coloured("refused"))
+    out().print(table)
+    for _, error in refused:
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+    return None
+
+
+def show_status(deployment: Deployment, statuses: Sequence[survey.Status], *, json_: bool) -> None:
+    """The table's partitions; those that nothing was done for yet as one number."""
+    if json_:
+        return print_json({"deployment": deployment.name, "partitions": [_status(s) for s in statuses]})
+    table = _table("partition", "state", "rows>", "model", "drift", "published (UTC)", "run")
+    for status in statuses:
+        manifest = status.manifest
+        if manifest is not None:
+            table.add_row(
+                status.partition,
+                _coloured(status.state),
+                f"{manifest.rows_scored:,}",
+                f"{manifest.model} v{manifest.model_version}",
+                _drift(manifest),
+                manifest.published_at[:19],
+                manifest.run_id,
+            )
+        elif status.state != "new":
+            table.add_row(status.partition, _coloured(status.state), "", "", "", "", status.run_id or "")
+    out().print(table)
+    fresh = sum(status.state == "new" for status in statuses)
+    out().print(f"{len(statuses) - fresh} partitions, and {fresh} not scored yet")
+    return None
+
+
+def show_run(folder: Path, records: dict[str, Any]) -> None:
+    """The records of a run, the short of each."""
+    console, plan = out(), records.get("Plan")
+    if plan is not None:
+        console.print(
+            f"[bold]{plan.deployment.name}[/] {plan.folder} run {plan.run_id}, "
+            f"planned {plan.planned_at[:19]} UTC"
+        )
+        console.print(
+            f"model      {plan.model.name} version {plan.model.version}, sha256 {plan.model.digest[:16]}…"
+        )
+        console.print(f"data       {plan.data.path}, {len(plan.data.files)} files, md5 {plan.data.digest}")
+    if check := records.get("CheckReport"):
+        console.print(f"checks     {len(check.results) - len(check.failed)} of {len(check.results)} hold")
+        for result in check.failed:
+            seen = f", such as {', '.join(result.examples[:3])}" if result.examples else ""
+            what = f"{result.column or 'table'} {result.expectation}({result.arguments}){seen}"
+            console.print(f"           {result.level}: {what}", markup=False, soft_wrap=True)
+    if scored := records.get("ScoredBatch"):
+        console.print(f"scores     {scored.rows_scored:,} of {scored.rows_in:,} rows, keys {scored.keys_out}")
+        for aside in scored.set_aside:
+            console.print(
+                f"           set aside: {aside.rows:,} rows, {aside.stage}: {aside.reason}", markup=False
+            )
+    if drift := records.get("DriftReport"):
+        console.print(
+            f"drift      {drift.verdict}" + (f" in {', '.join(drift.alarms)}" if drift.alarms else "")
+        )
+    manifest = records.get("Manifest")
+    console.print(f"published  {manifest.published_at[:19]} UTC" if manifest else "published  no")
+    console.print(f"folder     {_shown(folder)}", soft_wrap=True)
+
+
+def show_path(file: Path, *, json_: bool) -> None:
+    """Where a file is."""
+    print_json({"report": str(file.resolve())}) if json_ else print(file)
+
+
+def show_checked(deployment: Deployment, *, json_: bool) -> None:
+    """That nothing was found."""
+    if json_:
+        return print_json({"deployment": deployment.name, "problems": []})
+    return out().print(f"{deployment.name}: nothing wrong found")
+
+
+def show_project(folder: Path, files: Sequence[str], *, json_: bool) -> None:
+    """What was written, and what to type next."""
+    if json_:
+        return print_json({"folder": str(folder), "files": list(files)})
+    console = out()
+    console.print(f"wrote {len(files)} files to {folder}/, and trained and registered a model there")
+    console.print("next:")
+    console.print(
+        f"  cd {folder}\n  batchdeploy run dags/progression.yaml --partition 2024-01-14", markup=False
+    )
+    return None
+
+
+def show_findings(findings: Sequence[Finding], *, json_: bool) -> None:
+    """A line for each thing that was looked for."""
+    if json_:
+        return print_json(
+            [{"name": f.name, "ok": f.ok, "found": f.found, "type": f.remedy} for f in findings]
+        )
+    table = _table("", "what", "found", "to type")
+    for finding in findings:
+        mark = Text("ok", "green") if finding.ok else Text("missing", "red")
+        table.add_row(mark, finding.name, Text(finding.found), Text(finding.remedy or ""))
+    return out().print(table)
+
+
+def _status(status: survey.Status) -> dict[str, Any]:
+    manifest = status.manifest
+    return {
+        "partition": status.partition,
+        "state": status.state,
+        "run": status.run_id,
+        "model_version": manifest and manifest.model_version,
+        "rows": manifest and manifest.rows_scored,
+        "drift": manifest and manifest.drift,
+        "published_at": manifest and manifest.published_at,
+    }
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left", overflow="fold")
+    return table
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, COLOURS.get(word, ""))
+
+
+def _drift(manifest: Manifest) -> Text:
+    named = ", ".join(manifest.drift_alarms[:3]) + (" …" if len(manifest.drift_alarms) > 3 else "")
+    return Text(manifest.drift + (f": {named}" if named else ""), COLOURS[manifest.drift])
+
+
+def _shown(path: Path) -> str:
+    """The path from here where it lies below, else whole."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,132 @@
+"""The model's signature against the data's schema: every mismatch, before a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.profiles import ColumnProfile, Reference
+from batchdeploy.core.records import Column, InputSchema, ModelPin
+from batchdeploy.errors import Problem
+
+INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
+FLOATS = {"halffloat": 16, "float": 32, "double": 64}
+STRINGS = {"string", "large_string", "string_view"}
+
+# NOTE: MLflow names on the left, Arrow names on the right. Only casts that cannot change a value are
+# listed; int64 to double is, because the cast itself is checked value by value (2**53).
+FITS = {
+    "boolean": {"bool"},
+    "integer": {"int8", "int16", "int32", "uint8", "uint16"},
+    "long": {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"},
+    "float": {"halffloat", "float", "int8", "int16", "uint8", "uint16"},
+    "double": {*FLOATS, *INTEGERS},
+    "string": STRINGS,
+    "binary": {"binary", "large_binary", "fixed_size_binary"},
+    "datetime": {"date32", "date64", "timestamp"},
+}
+
+
+def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tuple[Problem, ...]:
+    """All mismatches of deployment, model and data; empty where they fit."""
+    columns = {column.name: column for column in schema.columns}
+    return (
+        *_key_problems(deployment, columns),
+        *_input_problems(model, columns),
+        *_output_problems(deployment, model),
+    )
+
+
+def arrow_family(type_name: str) -> str:
+    """An Arrow type's name without its parameters: ``timestamp[us, tz=UTC]`` gives ``timestamp``.
+
+    A dictionary-encoded column counts as its values, because readers see those.
+    """
+    if type_name.startswith("dictionary<values="):
+        type_name = type_name.removeprefix("dictionary<values=").split(",", 1)[0]
+    return type_name.split("[", 1)[0].split("(", 1)[0]
+
+
+def reference_problems(reference: Reference, model: ModelPin, deployment: Deployment) -> tuple[Problem, ...]:
+    """Where a reference profile was made for other columns than this model's and deployment's."""
+    found: dict[tuple[str, str], ColumnProfile] = {(p.role, p.name): p for p in reference.profiles}
+    expected = {("feature", c.name): _kind(c.type) for c in model.inputs} | {
+        ("output", name): _kind(column.type) for name, column in deployment.outputs
+    }
+    problems = []
+    for (role, name), kind in expected.items():
+        profile = found.pop((role, name), None)
+        if kind is not None and profile is None:
+            problems.append(Problem(name, f"this {role} is not in the reference"))
+        elif kind is not None and profile is not None and profile.kind != kind:
+            problems.append(Problem(name, f"is {kind} here, but {profile.kind} in the reference"))
+    problems += [
+        Problem(name, f"the reference's {role} is not one of this deployment") for role, name in found
+    ]
+    return (*problems, *_malformed(reference))
+
+
+def _malformed(reference: Reference) -> Iterator[Problem]:
+    for column in reference.columns:
+        profile = column.profile
+        bins = len(profile.edges) + 1 if profile.kind == "numeric" else len(profile.categories) + 1
+        if len(profile.counts) != bins or not _ascending(profile) or column.mean <= 0 or column.df <= 0:
+            yield Problem(profile.name, "the reference's bins, counts or calibration do not agree")
+
+
+def _ascending(profile: ColumnProfile) -> bool:
+    return all(low < high for low, high in zip(profile.edges, profile.edges[1:], strict=False))
+
+
+def _kind(type_name: str) -> str | None:
+    if type_name in ("boolean", "string"):
+        return "categorical"
+    return "numeric" if type_name in ("integer", "long", "float", "double") else None
+
+
+def _key_problems(deployment: Deployment, columns: dict[str, Column]) -> Iterator[Problem]:
+    for path, names in (("data.keys", deployment.data.keys), ("output.keep", deployment.output.keep)):
+        for name in names:
+            if name not in columns:
+                yield Problem(name, f"named in {path}, but not in the data")
+
+
+def _input_problems(model: ModelPin, columns: dict[str, Column]) -> Iterator[Problem]:
+    for wanted in model.inputs:
+        found = columns.get(wanted.name)
+        if found is None:
+            if wanted.required:
+                yield Problem(
+                    wanted.name, f"the model needs it as {wanted.type}, the data has no such column"
+                )
+        elif wanted.type not in FITS:
+            yield Problem(wanted.name, f"the model wants the type {wanted.type}, which is not supported")
+        elif arrow_family(found.type) not in FITS[wanted.type]:
+            yield Problem(wanted.name, f"the model wants {wanted.type}, the data holds {found.type}")
+
+
+def _output_problems(deployment: Deployment, model: ModelPin) -> Iterator[Problem]:
+    declared, offered = deployment.outputs, model.outputs
+    if model.returns == "unknown":
+        return
+    names = [column.name for column in offered]
+    for position, (name, column) in enumerate(declared):
+        if column.select is None:
+            if model.returns == "frame" and position < len(names) and names[position] != name:
+                yield Problem(
+                    f"output.columns.{name}", f"the model's output {position} is {names[position]!r}"
+                )
+        elif not _offered(column.select, model):
+            has = f"has {len(names)} columns" if model.returns == "array" else f"has {', '.join(names)}"
+            yield Problem(f"output.columns.{name}.select", f"the model's answer {has}", repr(column.select))
+    if not any(column.select is not None for _, column in declared) and len(declared) != len(offered):
+        yield Problem(
+            "output.columns",
+            f"{len(declared)} declared, the model returns {len(offered)}; pick with 'select'",
+        )
+
+
+def _offered(select: int | str, model: ModelPin) -> bool:
+    if isinstance(select, int):
+        return 0 <= select < len(model.outputs)
+    return model.returns == "frame" and select in [column.name for column in model.outputs]

@@ -1,0 +1,65 @@
+"""What lies where on disk: the published table, and its sibling that holds all else. Names only, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchdeploy.core.deployment import OutputRef
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders of one table.
+
+    Attributes:
+        table: the public tree: `column=value` folders with Parquet files, nothing else, ever.
+    """
+
+    table: Path
+
+    @classmethod
+    def of(cls, root: Path, ref: OutputRef) -> Layout:
+        """The layout of a deployment's output; a relative path starts at the project's root."""
+        return cls(root / ref.path)
+
+    @property
+    def control(self) -> Path:
+        """The sibling, on the same filesystem, so that folders can be exchanged between the two."""
+        return self.table.with_name(f"{self.table.name}.batchdeploy")
+
+    @property
+    def staging(self) -> Path:
+        return self.control / "staging"
+
+    @property
+    def intents(self) -> Path:
+        return self.control / "intents"
+
+    @property
+    def models(self) -> Path:
+        """Fetched copies of models, one folder a digest; workers read the output's filesystem anyway."""
+        return self.control / "models"
+
+    @property
+    def lock(self) -> Path:
+        return self.control / "lock"
+
+    @property
+    def audit(self) -> Path:
+        return self.control / "audit.jsonl"
+
+    def live(self, folder: str) -> Path:
+        return self.table / folder
+
+    def run(self, folder: str, run_id: str) -> Path:
+        return self.control / "runs" / folder / run_id
+
+    def retired(self, folder: str, run_id: str) -> Path:
+        return self.control / "retired" / folder / run_id
+
+    def quarantine(self, folder: str, run_id: str) -> Path:
+        return self.control / "quarantine" / folder / run_id
+
+    def drift(self, folder: str, run_id: str) -> Path:
+        return self.control / "drift" / folder / f"{run_id}.parquet"

@@ -1,0 +1,179 @@
+"""A model's answer against the declared outputs: picked by position or name, typed without bending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.errors import Problem, ScoringRefused
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Bad = tuple[str, "np.ndarray[Any, Any]"]
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type that a declared output is written as."""
+    import pyarrow as pa
+
+    types = {
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "long": pa.int64(),
+        "integer": pa.int32(),
+        "boolean": pa.bool_(),
+        "string": pa.string(),
+    }
+    return types[name]
+
+
+def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows: int) -> list[Any]:
+    """The declared outputs' values, each of length ``rows``, in the declared order.
+
+    Args:
+        answer: a frame, a series, a list, or an array of shape (rows,) or (rows, columns).
+        outputs: name and declaration of each output.
+        rows: how many rows the model was given.
+
+    Raises:
+        ScoringRefused: another number of rows, or missing, extra or reordered columns.
+    """
+    columns = _columns(answer)
+    lengths = {len(values) for _, values in columns}
+    if lengths != {rows}:
+        _refuse("rows", f"{rows} rows in", f"{sorted(lengths)} rows out")
+    names = [name for name, _ in columns]
+    if any(column.select is not None for _, column in outputs):
+        return [_select(columns, name, column) for name, column in outputs]
+    declared = [name for name, _ in outputs]
+    if len(names) != len(declared) or any(
+        found is not None and found != name for found, name in zip(names, declared, strict=False)
+    ):
+        _refuse("columns", f"declared are {', '.join(declared)}", f"{names}")
+    return [values for _, values in columns]
+
+
+def convert_output(name: str, declared: str, values: Any) -> tuple[pa.Array, list[Bad]]:
+    """One output as the declared type, and the rows (positions, with a reason) it cannot hold.
+
+    A null the model states itself (None, pandas.NA) is kept. NaN and infinity are not answers; neither is
+    1.7 or an overflow for an integer: those rows are named, and their value here is null.
+
+    Raises:
+        ScoringRefused: the values are of another kind altogether, such as text for a number.
+    """
+    import pyarrow as pa
+
+    array = _arrow(values)
+    kind = array.type
+    if pa.types.is_null(kind):
+        return array.cast(arrow_type(declared)), []
+    if declared == "string" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return array.cast(pa.string()), []
+    if declared == "boolean" and pa.types.is_boolean(kind):
+        return array, []
+    if declared in ("double", "float", "long", "integer"):
+        if pa.types.is_floating(kind):
+            return _from_floats(name, declared, array)
+        if pa.types.is_integer(kind):
+            return _from_integers(name, declared, array)
+    _refuse(f"output {name}", f"declared {declared}", str(kind))
+
+
+def _from_floats(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
+    import numpy as np
+    import pyarrow as pa
+
+    null = array.is_null().to_numpy(zero_copy_only=False)
+    values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    unreal = ~np.isfinite(values) & ~null
+    bad = [(f"{name} is NaN or infinite", np.flatnonzero(unreal))]
+    out = arrow_type(declared)
+    if declared in ("double", "float"):
+        with np.errstate(over="ignore"):
+            narrow = values.astype(out.to_pandas_dtype())
+        over = np.isinf(narrow) & ~unreal & ~null
+        bad.append((f"{name} overflows {declared}", np.flatnonzero(over)))
+        return pa.array(narrow, out, mask=null | unreal | over), [b for b in bad if len(b[1])]
+    whole = np.where(unreal | null, 0.0, values)
+    limits = np.iinfo(out.to_pandas_dtype())
+    # NOTE: float(2**63 - 1) rounds up to 2**63, which no longer fits; hence "<" on the upper side.
+    fits = (whole == np.trunc(whole)) & (whole >= limits.min) & (whole < float(limits.max) + 1)
+    bad.append((f"{name} is not a whole number that fits {declared}", np.flatnonzero(~fits)))
+    integers = np.where(fits, whole, 0).astype(out.to_pandas_dtype())
+    return pa.array(integers, out, mask=null | unreal | ~fits), [b for b in bad if len(b[1])]
+
+
+def _from_integers(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = arrow_type(declared)
+    cast = array.cast(out, safe=False)
+    changed = pc.fill_null(pc.not_equal(cast.cast(array.type, safe=False), array), False)
+    if pa.types.is_uint64(array.type) and out == pa.int64():
+        changed = pc.or_(changed, pc.fill_null(pc.less(cast, 0), False))
+    lost = changed.to_numpy(zero_copy_only=False)
+    bad = [(f"{name} overflows {declared}", np.flatnonzero(lost))]
+    return pc.if_else(pa.array(~lost), cast, pa.scalar(None, out)), [b for b in bad if len(b[1])]
+
+
+def _columns(answer: Any) -> list[tuple[str | None, Any]]:
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(answer, pd.DataFrame):
+        return [(str(name), answer.iloc[:, position]) for position, name in enumerate(answer.columns)]
+    if isinstance(answer, pd.Series):
+        return [(None, answer)]
+    if isinstance(answer, (list, tuple)):
+        answer = np.asarray(answer)
+    if isinstance(answer, np.ndarray) and answer.ndim == 1:
+        return [(None, answer)]
+    if isinstance(answer, np.ndarray) and answer.ndim == 2:
+        return [(None, answer[:, position]) for position in range(answer.shape[1])]
+    shape = getattr(answer, "shape", "")
+    _refuse(
+        "answer", "wanted a frame or an array of one or two dimensions", f"{type(answer).__name__}{shape}"
+    )
+
+
+def _select(columns: list[tuple[str | None, Any]], name: str, column: OutputColumn) -> Any:
+    if isinstance(column.select, int) and 0 <= column.select < len(columns):
+        return columns[column.select][1]
+    for found, values in columns:
+        if found is not None and found == column.select:
+            return values
+    _refuse(
+        f"output {name}", f"select: {column.select!r}", f"{len(columns)} columns, {[c for c, _ in columns]}"
+    )
+
+
+def _arrow(values: Any) -> pa.Array:
+    """The values as Arrow, NaN kept apart from null where the container tells them apart."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(values, pd.Series):
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub":
+            values = values.to_numpy()
+        else:
+            array = pa.Array.from_pandas(values)
+            if isinstance(array, pa.ChunkedArray):
+                array = array.combine_chunks()
+            return array.dictionary_decode() if isinstance(array.type, pa.DictionaryType) else array
+    try:
+        return pa.array(np.ascontiguousarray(values), from_pandas=values.dtype.kind not in "fiub")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise ScoringRefused(
+            "the model's answer", (Problem("values", "of mixed or unknown types", str(error)),)
+        ) from error
+
+
+def _refuse(path: str, problem: str, got: str) -> NoReturn:
+    raise ScoringRefused("the model's answer", (Problem(path, problem, got),))

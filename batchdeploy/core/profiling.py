@@ -1,0 +1,139 @@
+"""Values to a column profile, on bins that a reference fixes; two profiles to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.profiles import ColumnProfile, Role
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+BINS = 10
+CATEGORIES = 20
+RARE = 2_000
+
+
+def empty(profile: ColumnProfile) -> ColumnProfile:
+    """The same bins with nothing in them."""
+    return replace(profile, counts=(0,) * len(profile.counts), nulls=0, unseen=0)
+
+
+def merge(first: ColumnProfile, second: ColumnProfile) -> ColumnProfile:
+    """Both together; associative and commutative.
+
+    Raises:
+        ValueError: the two do not have the same bins.
+    """
+    if empty(first) != empty(second):
+        raise ValueError(f"the profiles of {first.name!r} and {second.name!r} have different bins")
+    return replace(
+        first,
+        counts=tuple(a + b for a, b in zip(first.counts, second.counts, strict=True)),
+        nulls=first.nulls + second.nulls,
+        unseen=first.unseen + second.unseen,
+    )
+
+
+def count(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:
+    """The values counted into the bins of ``bins``, whose own counts are ignored."""
+    return _count_numeric(bins, values) if bins.kind == "numeric" else _count_categorical(bins, values)
+
+
+def make_bins(name: str, role: Role, values: pa.Array) -> ColumnProfile:
+    """Empty bins fixed by these values.
+
+    Numeric columns get up to 10 bins of equal share (fewer where values tie) and one beyond either end;
+    text and booleans keep the 20 most frequent categories by name and the others together as ``rare``.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_boolean(values.type) or _is_text(values.type):
+        names = _value_counts(values)
+        ordered = sorted(names, key=lambda text: (-names[text], text))
+        top, rare = ordered[:CATEGORIES], ordered[CATEGORIES:]
+        return ColumnProfile(
+            name=name,
+            role=role,
+            kind="categorical",
+            categories=tuple(top),
+            rare=tuple(sorted(rare[:RARE])),
+            counts=(0,) * (len(top) + 1),
+        )
+    numbers = _numbers(values)
+    edges = _edges(numbers[np.isfinite(numbers)])
+    return ColumnProfile(name=name, role=role, kind="numeric", edges=edges, counts=(0,) * (len(edges) + 1))
+
+
+def _edges(numbers: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """Bin edges of equal share, and one bin beyond either end for what the reference never saw."""
+    import numpy as np
+
+    if not len(numbers):
+        return ()
+    # NOTE: method="lower" takes edges from the data, so that a column of few distinct values gets
+    # one bin for each of them instead of empty bins between.
+    quantiles = np.quantile(numbers, np.arange(1, BINS) / BINS, method="lower")
+    lowest, highest = float(numbers.min()), float(numbers.max())
+    inner = [float(edge) for edge in np.unique(quantiles) if edge < highest]
+    return (float(np.nextafter(lowest, -np.inf)), *inner, highest)
+
+
+def _count_numeric(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:
+    import numpy as np
+
+    numbers = _numbers(values)
+    known = ~np.isnan(numbers)
+    places = np.searchsorted(np.asarray(bins.edges), numbers[known], side="left")
+    counts = np.bincount(places, minlength=len(bins.edges) + 1)
+    return replace(bins, counts=tuple(int(n) for n in counts), nulls=int((~known).sum()), unseen=0)
+
+
+def _count_categorical(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:
+    places = {name: place for place, name in enumerate(bins.categories)}
+    places |= dict.fromkeys(bins.rare, len(bins.categories))
+    counts, unseen = [0] * (len(bins.categories) + 1), 0
+    for name, rows in _value_counts(values).items():
+        place = places.get(name)
+        if place is None:
+            unseen += rows
+        else:
+            counts[place] += rows
+    return replace(bins, counts=tuple(counts), nulls=values.null_count, unseen=unseen)
+
+
+def _value_counts(values: pa.Array) -> dict[str, int]:
+    import pyarrow as pa
+
+    if isinstance(values.type, pa.DictionaryType):
+        values = values.dictionary_decode()
+    table = values.drop_null().cast(pa.string()).value_counts()
+    return dict(zip(table.field("values").to_pylist(), table.field("counts").to_pylist(), strict=True))
+
+
+def _numbers(values: pa.Array) -> np.ndarray[Any, Any]:
+    import pyarrow as pa
+
+    numbers: np.ndarray[Any, Any] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return isinstance(kind, pa.DictionaryType) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def count_batch(
+    bins: Sequence[ColumnProfile], role: Role, columns: dict[str, pa.Array]
+) -> dict[tuple[str, str], ColumnProfile]:
+    """Every column of one role counted into its bins, by (role, name); a missing column is left out."""
+    return {
+        (role, profile.name): count(profile, columns[profile.name])
+        for profile in bins
+        if profile.role == role and profile.name in columns
+    }

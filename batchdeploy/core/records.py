@@ -1,0 +1,282 @@
+"""What stages hand on, in the order they make it: Plan > CheckReport > ScoredBatch > DriftReport > Manifest.
+
+Everything is frozen and holds plain values only, so that it prints, pickles and goes to JSON as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from batchdeploy.core.deployment import FORBID_UNKNOWN, Deployment
+from batchdeploy.core.profiles import ColumnProfile, Role
+
+State = Literal["new", "changed", "identical"]
+Verdict = Literal["quiet", "drift", "unmeasured"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a signature or of a data schema; ``type`` is MLflow's or Arrow's own name for it."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str
+    type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPin:
+    """Exactly one model: the registry's version, its immutable id and the digest of its files.
+
+    Attributes:
+        digest: SHA-256 over the sorted (path, SHA-256) pairs of the model's files.
+        returns: ``frame`` where the answer's columns have names, ``array`` where they have positions,
+            ``unknown`` where the signature does not say.
+        outputs: the answer's columns; those of an array are named "0", "1", ...
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str
+    version: int
+    model_id: str
+    digest: str
+    alias: str | None
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+    returns: Literal["frame", "array", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePin:
+    """One input file: its name inside the data folder, what is in it, and where to read it."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    md5: str
+    size: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPin:
+    """Exactly the files of one partition.
+
+    Attributes:
+        rev: the full git commit the files were pinned at, or null for the workspace.
+        tracked: whether the files are those DVC recorded (``dvc``), differ from them (``modified``),
+            or are not tracked at all (``plain``).
+        digest: MD5 over the sorted (path, MD5) pairs of the files.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    rev: str | None
+    tracked: Literal["dvc", "modified", "plain"]
+    digest: str
+    files: tuple[FilePin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSchema:
+    """What the footers of a partition's files say: columns (Arrow types) and rows of each file."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    columns: tuple[Column, ...]
+    file_rows: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(self.file_rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPin:
+    """A small file of the project (suite, reference), pinned by the SHA-256 of its bytes."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A deployment and a partition with every ref resolved to a pin: what would happen, before it does.
+
+    Attributes:
+        run_id: 16 hex digits of the SHA-256 over the pins.
+        live: the run whose scores are visible now; publishing refuses where that has changed.
+        changes: why this is not what is visible now, one phrase each.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    run_id: str
+    deployment: Deployment
+    partition: str
+    model: ModelPin
+    data: DataPin
+    schema: InputSchema
+    suite: TextPin | None
+    reference: TextPin | None
+    live: str | None
+    changes: tuple[str, ...]
+    planned_at: str
+
+    @property
+    def state(self) -> State:
+        if self.live is None:
+            return "new"
+        return "identical" if self.live == self.run_id else "changed"
+
+    @property
+    def folder(self) -> str:
+        """The partition's folder name, ``date=2013-02-01``."""
+        return f"{self.deployment.data.partition.column}={self.partition}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectationResult:
+    """One expectation's outcome. ``unexpected`` counts rows; ``examples`` holds a few bad values."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    expectation: str
+    column: str | None
+    arguments: str
+    level: Literal["block", "warn"]
+    success: bool
+    evaluated: int | None = None
+    unexpected: int | None = None
+    observed: str | None = None
+    examples: tuple[str, ...] = ()
+    exception: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What validation found."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    run_id: str
+    rows: int
+    results: tuple[ExpectationResult, ...]
+
+    @property
+    def failed(self) -> tuple[ExpectationResult, ...]:
+        return tuple(result for result in self.results if not result.success)
+
+    @property
+    def blocking(self) -> tuple[ExpectationResult, ...]:
+        return tuple(result for result in self.failed if result.level == "block")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """One Parquet file that a run wrote; ``path`` is its name inside the partition's folder."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    rows: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """How many rows were set aside for one reason, and at which stage of the kernel."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    stage: Literal["input", "predict", "output"]
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredBatch:
+    """Scores in staging, not visible yet.
+
+    Attributes:
+        attempt: the private staging folder's name; a new one for every attempt.
+        keys_in, keys_out: order-free checksums of the keys read and of the keys found again in the
+            written files (published and quarantined together), as 16 hex digits.
+        model_loads: how often a worker had to load the model.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    run_id: str
+    attempt: str
+    files: tuple[OutputFile, ...]
+    quarantine: tuple[OutputFile, ...]
+    rows_in: int
+    rows_scored: int
+    rows_quarantined: int
+    keys_in: str
+    keys_out: str
+    set_aside: tuple[SetAside, ...]
+    profile: tuple[ColumnProfile, ...]
+    model_loads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftStatistic:
+    """One column, one statistic: a row of the drift table.
+
+    ``limit`` is the value from which this column alone would alarm in this partition; ``p_value`` and the
+    Benjamini-Hochberg adjusted ``q_value`` are null for statistics that are shown but not tested.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    column: str
+    role: Role
+    statistic: Literal["psi", "null_share", "unseen_share"]
+    value: float
+    reference: float | None
+    limit: float | None
+    p_value: float | None
+    q_value: float | None
+    alarm: bool
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftReport:
+    """What drift was measured, and the verdict on it."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    run_id: str
+    verdict: Verdict
+    statistics: tuple[DriftStatistic, ...]
+    profile: tuple[ColumnProfile, ...]
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        return tuple(row.column for row in self.statistics if row.alarm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a run did. Written last: a run folder that holds one was published."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    run_id: str
+    attempt: str
+    deployment: str
+    partition: str
+    model: str
+    model_version: int
+    model_digest: str
+    data_digest: str
+    plan_sha256: str
+    rows_in: int
+    rows_scored: int
+    rows_quarantined: int
+    keys: str
+    files: tuple[OutputFile, ...]
+    quarantine: tuple[OutputFile, ...]
+    warnings: tuple[str, ...]
+    drift: Verdict
+    drift_alarms: tuple[str, ...]
+    replaced: str | None
+    started_at: str
+    published_at: str
+    seconds: float
+    versions: dict[str, str]

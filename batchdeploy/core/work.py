@@ -1,0 +1,62 @@
+"""Work as records: what travels to a worker and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.records import Column, OutputFile, SetAside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A piece of work: some row groups of one input file. ``first_row`` counts from the file's start."""
+
+    index: int
+    path: str
+    location: str
+    row_groups: tuple[int, ...]
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreJob:
+    """All a worker needs to know besides its split; small and picklable.
+
+    Attributes:
+        bins: the reference's columns with their counts at zero; what the kernel counts into.
+        max_failures: rows of one batch whose prediction may fail before the run is refused.
+        threads: native threads a worker may use, or None for as many as there are.
+    """
+
+    model_folder: str
+    model_digest: str
+    model_version: int
+    inputs: tuple[Column, ...]
+    keys: tuple[str, ...]
+    keep: tuple[str, ...]
+    outputs: tuple[tuple[str, OutputColumn], ...]
+    run_id: str
+    scored_at_us: int
+    staging: str
+    bins: tuple[ColumnProfile, ...]
+    max_failures: int
+    threads: int | None = None
+    batch_rows: int = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitResult:
+    """What became of one split; a file is null where it would hold no row."""
+
+    index: int
+    scored: OutputFile | None
+    quarantine: OutputFile | None
+    rows_in: int
+    keys_in: int
+    keys_out: int
+    set_aside: tuple[SetAside, ...]
+    profile: tuple[ColumnProfile, ...]
+    loaded: bool

@@ -1,0 +1,199 @@
+"""The only module that turns text into records and back: YAML in, JSON in and out."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.errors import DataError, DeploymentError, Problem
+
+T = TypeVar("T")
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 12
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def read_deployment(file: Path) -> Deployment:
+    """The deployment in a YAML 1.2 file.
+
+    Raises:
+        DeploymentError: with every problem found; those of single keys carry line and column.
+    """
+    text = _deployment_text(file)
+    try:
+        document = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
+    except (YAMLError, ValueError) as error:
+        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
+    if not isinstance(document, dict):
+        raise DeploymentError(str(file), "must hold a mapping of keys", hint="batchdeploy init DIR")
+    try:
+        # NOTE: through JSON, because only there does pydantic's strict mode take lists for tuples; and
+        # default=str, because YAML's dates are values of a column here, not dates.
+        plain = json.dumps(document, default=str)
+        deployment: Deployment = _adapter(Deployment).validate_json(plain, strict=True)
+    except ValidationError as error:
+        problems = _merge_unions(error.errors(include_url=False))
+        raise DeploymentError(str(file), tuple(_located(p, loc, document) for p, loc in problems)) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DeploymentError(
+            str(file), (Problem("YAML", "holds values that JSON cannot", str(error)),)
+        ) from None
+    if unsound := deployment.problems():
+        raise DeploymentError(
+            str(file), tuple(_located(p, tuple(p.path.split(".")), document) for p in unsound)
+        )
+    return deployment
+
+
+def deployment_schema() -> dict[str, Any]:
+    """The JSON Schema of a deployment file; editors complete and check by it."""
+    return _adapter(Deployment).json_schema()
+
+
+def to_json(record: object) -> str:
+    """The record as JSON: indented, keys in the order of its fields, one line end at the end."""
+    kind: Any = type(record)
+    dumped = _adapter(kind).dump_python(record, mode="json")
+    return json.dumps(dumped, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_plain(record: object) -> Any:
+    """The record as dicts, lists and plain values."""
+    kind: Any = type(record)
+    return _adapter(kind).dump_python(record, mode="json")
+
+
+def from_json(kind: type[T], text: str | bytes, *, where: str) -> T:
+    """The record in a JSON text.
+
+    Raises:
+        DataError: the text is not JSON, or not such a record.
+    """
+    try:
+        anything: Any = kind
+        record: T = _adapter(anything).validate_json(text, strict=True)
+    except ValidationError as error:
+        problems = tuple(
+            Problem(".".join(map(str, e["loc"])) or "JSON", e["msg"]) for e in error.errors(include_url=False)
+        )
+        raise DataError(where, problems) from None
+    return record
+
+
+def parse_json(text: str | bytes, *, where: str) -> Any:
+    """Any JSON value; NaN and infinities, which JSON does not have, are refused.
+
+    Raises:
+        DataError: the text is not JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(where, (Problem("JSON", str(error)),)) from None
+
+
+def canonical(value: object) -> bytes:
+    """One byte string for equal values: sorted keys, no spaces. What pins are hashed over."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _deployment_text(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise DeploymentError(str(file), "no such file", hint="batchdeploy init DIR") from None
+    except OSError as error:
+        raise DeploymentError(str(file), f"cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise DeploymentError(str(file), f"larger than {MAX_BYTES // 1024} KiB; not a deployment file")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DeploymentError(str(file), f"not UTF-8 text (byte {error.start})") from None
+    _refuse_bombs(file, text)
+    return text
+
+
+def _refuse_bombs(file: Path, text: str) -> None:
+    """Walks the events, which cost no more than the text, before anything is built from them."""
+    depth = 0
+    try:
+        for event in YAML(typ="rt", pure=True).parse(io.StringIO(text)):
+            if isinstance(event, AliasEvent):
+                place = f"line {event.start_mark.line + 1}"
+                raise DeploymentError(str(file), (Problem(place, "YAML aliases are not taken here"),))
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                place = f"line {event.start_mark.line + 1}"
+                raise DeploymentError(str(file), (Problem(place, f"nested deeper than {MAX_DEPTH}"),))
+    except MarkedYAMLError as error:
+        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
+    except YAMLError as error:
+        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
+
+
+def _syntax_problem(error: MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "YAML"
+    return Problem(place, (error.problem or "not YAML").splitlines()[0])
+
+
+def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]]:
+    """Pydantic's errors as problems; the branches of a union that failed together become one."""
+    merged: dict[tuple[Any, ...], Problem] = {}
+    for error in errors:
+        loc = tuple(part for part in error["loc"] if not _is_branch(part))
+        got = None if error["type"] in ("missing", "unexpected_keyword_argument") else repr(error["input"])
+        path = ".".join(map(str, loc)) or "deployment"
+        text = {
+            "missing": "is required",
+            "missing_keyword_only_argument": "is required",
+            "unexpected_keyword_argument": "unknown key",
+        }.get(error["type"], error["msg"])
+        if "required" in text:
+            got = None
+        merged.setdefault(loc, Problem(path, text, got))
+    return [(problem, loc) for loc, problem in merged.items()]
+
+
+def _is_branch(part: Any) -> bool:
+    return isinstance(part, str) and (part.startswith("literal[") or part == "OutputColumn")
+
+
+def _located(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
+    """The problem with line and column of the key it speaks of, where the file has that key."""
+    place, node = None, document
+    for part in loc:
+        try:
+            marks = node.lc
+            place = marks.key(part) if isinstance(node, dict) else marks.item(int(part))
+            node = node[part] if isinstance(node, dict) else node[int(part)]
+        except (KeyError, AttributeError, IndexError, TypeError, ValueError):
+            break
+    if place is None:
+        return problem
+    return problem._replace(problem=f"{problem.problem} (line {place[0] + 1}, column {place[1] + 1})")

@@ -1,0 +1,162 @@
+"""Every error this package raises on purpose.
+
+BatchdeployError
+├── GateRefused        exit 1   data or scores did not pass; the evidence is written
+│   ├── ValidationRefused       an expectation of level ``block`` failed
+│   ├── ScoringRefused          too many rows set aside, or not the output that was declared
+│   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
+├── RequestError       exit 2   the request was wrong; nothing was written
+│   ├── DeploymentError         the deployment file
+│   ├── PartitionError          a partition that is unknown, empty or malformed
+│   ├── ContractError           the model's signature and the data do not fit
+│   └── DataError               a file, suite or reference that cannot be used
+└── OutsideError       exit 3   something outside failed; a retry may help
+    ├── RegistryError, StoreError, EngineError
+    └── PublishError            the table could not be locked or swapped
+        └── StaleRunError       another run published this partition in the meantime
+
+│   ├── ScoringRefused          too many rows set aside, or not the declared output
+
+2 problems in dags/flights.yaml:
+- output.columns: is required
+- drift.false_alarm_rate: must lie between 0 and 1, got 7
+Hint: batchdeploy check dags/flights.yaml
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SHOWN_PROBLEMS = 10
+SHOWN_VALUE = 60
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where it is, what is wrong with it, and what was found there."""
+
+    path: str
+    problem: str
+    got: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.problem}"
+        return text if self.got is None else f"{text}, got {shorten(self.got)}"
+
+
+def shorten(value: object) -> str:
+    """The value as one printable line of at most 60 characters."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return text if len(text) <= SHOWN_VALUE else text[: SHOWN_VALUE - 1] + "…"
+
+
+class BatchdeployError(Exception):
+    """The root: how many problems, where, each of them, and what to type next.
+
+    Args:
+        where: the file, partition or system the problems are in.
+        problems: at least one; a bare string stands for a problem of ``where`` as a whole.
+        hint: the next thing to type.
+    """
+
+    exit_code = 3
+    noun = "problem"
+
+    def __init__(self, where: str, problems: tuple[Problem, ...] | str, *, hint: str | None = None) -> None:
+        self.where = shorten(where) if len(where) > 200 else where
+        self.problems = (Problem(where, problems),) if isinstance(problems, str) else tuple(problems)
+        self.hint = hint
+        super().__init__(self.where, self.problems, hint)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.where, self.problems, self.hint)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        lines = [f"{count} {self.noun}{'' if count == 1 else 's'} in {self.where}:"]
+        lines += [f"- {problem}" for problem in self.problems[:SHOWN_PROBLEMS]]
+        if count > SHOWN_PROBLEMS:
+            lines.append(f"- … and {count - SHOWN_PROBLEMS} more")
+        if self.hint:
+            lines.append(f"Hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def _rebuild(
+    kind: type[BatchdeployError], where: str, problems: tuple[Problem, ...], hint: str | None
+) -> BatchdeployError:
+    return kind(where, tuple(Problem(*problem) for problem in problems), hint=hint)
+
+
+class GateRefused(BatchdeployError):
+    """A gate refused: the evidence is on disk, nothing was published."""
+
+    exit_code = 1
+
+
+class ValidationRefused(GateRefused):
+    """An expectation of level ``block`` failed."""
+
+    noun = "failed expectation"
+
+
+class ScoringRefused(GateRefused):
+    """Too many rows were set aside, or the model's answer is not what was declared."""
+
+
+class DriftRefused(GateRefused):
+    """Drift alarmed where the deployment says that drift blocks."""
+
+    noun = "drift alarm"
+
+
+class RequestError(BatchdeployError):
+    """The request was wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class DeploymentError(RequestError):
+    """The deployment file is missing or wrong."""
+
+
+class PartitionError(RequestError):
+    """The partition is unknown, empty or malformed."""
+
+
+class ContractError(RequestError):
+    """The model's signature, the data and the deployment do not fit."""
+
+    noun = "mismatch"
+
+    def __str__(self) -> str:
+        return super().__str__().replace("mismatchs in", "mismatches in", 1)
+
+
+class DataError(RequestError):
+    """A file, a suite or a reference cannot be used."""
+
+
+class OutsideError(BatchdeployError):
+    """Something outside failed; the same request may succeed later."""
+
+    exit_code = 3
+
+
+class RegistryError(OutsideError):
+    """The model registry failed or did not answer."""
+
+
+class StoreError(OutsideError):
+    """The data store failed, or lacks what it recorded."""
+
+
+class EngineError(OutsideError):
+    """The engine failed, or lost rows."""
+
+
+class PublishError(OutsideError):
+    """The table could not be locked or swapped."""
+
+
+class StaleRunError(PublishError):
+    """Another run has published this partition since this run was planned."""

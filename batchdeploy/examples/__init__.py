@@ -1,0 +1,1 @@
+"""Projects that use the library as anybody would: through its front page."""

@@ -1,0 +1,243 @@
+"""The stages in order. Each step reads records, calls one stage, and writes one record.
+
+Evidence first, then the gate that may refuse. The same steps serve the shell, a notebook, Airflow and DVC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.profiles import Reference
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.documents import from_json, to_json
+from batchdeploy.errors import PartitionError, Problem, RequestError
+from batchdeploy.ports import Toolbox
+from batchdeploy.stages.compare import compare, gate_drift
+from batchdeploy.stages.publish import publish
+from batchdeploy.stages.report import render_html
+from batchdeploy.stages.resolve import resolve
+from batchdeploy.stages.score import gate_quarantine, score
+from batchdeploy.stages.validate import gate_validation, validate
+
+T = TypeVar("T")
+FILES: dict[type, str] = {
+    Plan: "plan.json",
+    CheckReport: "check.json",
+    ScoredBatch: "scored.json",
+    DriftReport: "drift.json",
+    Manifest: "manifest.json",
+}
+Progress = Callable[[str, int], None]
+
+
+def silent(stage: str, rows: int) -> None:
+    """The progress of somebody who does not watch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a partition ended: ``published`` now, or ``identical`` to what was visible already."""
+
+    status: Literal["published", "identical"]
+    folder: Path
+    manifest: Manifest
+
+
+def now() -> datetime:
+    """The clock of the doors; stages are told the time."""
+    return datetime.now(UTC)
+
+
+def plan(tools: Toolbox, partition: str) -> Plan:
+    """What a run of the partition would do, before it does anything."""
+    return resolve(tools, partition, now=now().isoformat())
+
+
+def run(tools: Toolbox, partition: str, *, repeat: bool = False, progress: Progress = silent) -> Outcome:
+    """Plans and executes one partition.
+
+    Args:
+        tools: what answers for the deployment.
+        partition: the partition's value.
+        repeat: scores and publishes again what is published already.
+        progress: told the stage that begins (0 rows), and rows as they are scored.
+    """
+    tools.sink.recover(now=now().timestamp())
+    progress("resolve", 0)
+    return execute(tools, plan(tools, partition), repeat=repeat, progress=progress)
+
+
+def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Progress = silent) -> Outcome:
+    """Executes a plan to its end; what is visible already is left as it is.
+
+    Raises:
+        GateRefused: the evidence is in the run's folder, nothing was published.
+    """
+    folder = run_folder(tools, planned)
+    if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
+        return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
+    write(folder, planned)
+    progress("validate", 0)
+    check = step_validate(tools, folder)
+    progress("score", 0)
+    scored = step_score(tools, folder, progress)
+    try:
+        progress("compare", 0)
+        step_compare(tools, folder, scored)
+        progress("publish", 0)
+        manifest = step_publish(tools, folder, check, scored)
+    except BaseException:
+        tools.sink.discard(scored.attempt)
+        raise
+    progress("report", 0)
+    step_report(tools, folder)
+    return Outcome(status="published", folder=folder, manifest=manifest)
+
+
+def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
+    """Writes check.json, then lets it pass or refuses."""
+    planned = read(folder, Plan)
+    report = write(folder, validate(tools, planned))
+    try:
+        gate_validation(planned, report)
+    except Exception:
+        step_report(tools, folder)
+        raise
+    return report
+
+
+def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> ScoredBatch:
+    """Writes scored.json, with the scores in staging; then lets the set-aside rows pass or refuses."""
+    planned = read(folder, Plan)
+    scored = write(folder, score(tools, planned, now=now(), done=partial(progress, "score")))
+    try:
+        gate_quarantine(planned, scored)
+    except Exception:
+        step_report(tools, folder)
+        tools.sink.discard(scored.attempt)
+        raise
+    return scored
+
+
+def step_compare(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None) -> DriftReport:
+    """Writes drift.json and the drift table, then lets it pass or refuses."""
+    planned = read(folder, Plan)
+    report = write(folder, compare(tools, planned, scored or read(folder, ScoredBatch)))
+    tools.sink.write_drift(planned, report)
+    try:
+        gate_drift(planned, report)
+    except Exception:
+        step_report(tools, folder)
+        raise
+    return report
+
+
+def step_publish(
+    tools: Toolbox, folder: Path, check: CheckReport | None = None, scored: ScoredBatch | None = None
+) -> Manifest:
+    """Publishes; the sink writes manifest.json as the last part of the swap."""
+    return publish(
+        tools,
+        read(folder, Plan),
+        check=check or read(folder, CheckReport),
+        scored=scored or read(folder, ScoredBatch),
+        drift=read(folder, DriftReport),
+        clock=now,
+    )
+
+
+def step_report(tools: Toolbox, folder: Path) -> Path:
+    """Writes report.html from whatever records the folder holds."""
+    planned = read(folder, Plan)
+    reference = None
+    if planned.reference is not None:
+        text = (tools.root / planned.reference.path).read_bytes()
+        reference = from_json(Reference, text, where=planned.reference.path)
+    html = render_html(
+        planned,
+        check=find(folder, CheckReport),
+        scored=find(folder, ScoredBatch),
+        drift=find(folder, DriftReport),
+        manifest=find(folder, Manifest),
+        reference=reference,
+        painter=tools.painter,
+    )
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    return folder / "report.html"
+
+
+def plan_range(tools: Toolbox, first: str, last: str, model: ModelRef | None = None) -> Iterator[Plan]:
+    """A plan for each partition there is from first to last, both included; the model is pinned once.
+
+    Raises:
+        PartitionError: there is no partition in the range.
+    """
+    wanted = partitions_between(tools, first, last)
+    pin = tools.registry.resolve(model or tools.deployment.model)
+    for partition in wanted:
+        yield resolve(tools, partition, now=now().isoformat(), model=pin)
+
+
+def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]:
+    """The partitions there are from first to last, both included, in order."""
+    known = tools.store.partitions(tools.deployment.data)
+    wanted = tuple(partition for partition in known if first <= partition <= last)
+    if not wanted:
+        column = tools.deployment.data.partition.column
+        raise PartitionError(
+            tools.deployment.data.path,
+            (Problem(column, "no partition in this range", f"{first} to {last}"),),
+            hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+        )
+    return wanted
+
+
+def model_policy(tools: Toolbox, policy: str | None) -> ModelRef:
+    """Which model a backfill takes: ``champion`` (any alias) or a version number; None as deployed."""
+    ref = tools.deployment.model
+    if policy is None:
+        return ref
+    if policy.isdigit():
+        return replace(ref, alias=None, version=int(policy))
+    if policy == "as-of":
+        raise RequestError("--model", "as-of needs a ledger of alias moves, which this version does not keep")
+    return replace(ref, alias=policy, version=None)
+
+
+def run_folder(tools: Toolbox, planned: Plan) -> Path:
+    """The folder of the run's records."""
+    return tools.layout.run(planned.folder, planned.run_id)
+
+
+def read(folder: Path, kind: type[T]) -> T:
+    """The record of a kind in a run's folder.
+
+    Raises:
+        RequestError: the run did not get that far.
+    """
+    found = find(folder, kind)
+    if found is None:
+        raise RequestError(str(folder), (Problem(FILES[kind], "is not there; the run did not get that far"),))
+    return found
+
+
+def find(folder: Path, kind: type[T]) -> T | None:
+    """The record of a kind in a run's folder, or None."""
+    file = folder / FILES[kind]
+    return from_json(kind, file.read_bytes(), where=str(file)) if file.is_file() else None
+
+
+def write(folder: Path, record: T) -> T:
+    """Writes a record to a run's folder, whole or not at all, and gives it back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / FILES[type(record)]
+    scratch = file.with_suffix(f".{now().timestamp()}.tmp")
+    scratch.write_text(to_json(record), encoding="utf-8")
+    scratch.replace(file)
+    return record

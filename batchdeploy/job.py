@@ -1,0 +1,150 @@
+"""The notebook's door: a deployment as an object, and a run with its scores and drift as DataFrames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from batchdeploy import flow, runtime
+from batchdeploy.core.records import DriftReport, Manifest, Plan
+from batchdeploy.errors import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(file: str | os.PathLike[str]) -> Job:
+    """The job that a deployment file describes.
+
+    Raises:
+        DeploymentError: the file is missing or wrong; with every problem found.
+    """
+    return Job(runtime.open_toolbox(file))
+
+
+class Job:
+    """One deployment. Close it, or use it in a ``with`` block, to stop the Spark session it started."""
+
+    def __init__(self, tools: runtime.LocalToolbox) -> None:
+        self._tools = tools
+
+    def __repr__(self) -> str:
+        return f"Job({self._tools.deployment.name!r}, {str(self._tools.file)!r})"
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the engine where one was started."""
+        self._tools.close()
+
+    def partitions(self) -> tuple[str, ...]:
+        """All values of the partition column that there are rows for, sorted."""
+        return self._tools.store.partitions(self._tools.deployment.data)
+
+    def plan(self, partition: str) -> Plan:
+        """What a run of the partition would do: every ref pinned, nothing written."""
+        return flow.plan(self._tools, partition)
+
+    def run(self, partition: str) -> Run:
+        """Scores and publishes one partition; what is published already with the same pins stays as it is.
+
+        Raises:
+            GateRefused: the rows or the scores did not pass; the evidence is on disk.
+            RequestError: the partition, the model or a file is not what it should be.
+        """
+        return self._run(flow.run(self._tools, partition))
+
+    def backfill(
+        self, first: str, last: str, *, done: Callable[[Run], None] | None = None
+    ) -> tuple[Run, ...]:
+        """Runs every partition from first to last, both included, in one engine session."""
+        runs = []
+        self._tools.sink.recover(now=flow.now().timestamp())
+        for planned in flow.plan_range(self._tools, first, last):
+            runs.append(self._run(flow.execute(self._tools, planned)))
+            if done is not None:
+                done(runs[-1])
+        return tuple(runs)
+
+    def published(self, partition: str) -> Run:
+        """The run whose scores are visible now.
+
+        Raises:
+            RequestError: the partition is not published.
+        """
+        folder = f"{self._tools.deployment.data.partition.column}={partition}"
+        live = self._tools.sink.live(folder)
+        if live is None:
+            raise RequestError(folder, "not published yet", hint=f'job.run("{partition}")')
+        return self._run(
+            flow.Outcome(
+                status="identical",
+                folder=self._tools.layout.run(folder, live),
+                manifest=flow.read(self._tools.layout.run(folder, live), Manifest),
+            )
+        )
+
+    def _run(self, outcome: flow.Outcome) -> Run:
+        column = self._tools.deployment.data.partition.column
+        table = self._tools.layout.live(f"{column}={outcome.manifest.partition}")
+        return Run(
+            status=outcome.status,
+            manifest=outcome.manifest,
+            folder=outcome.folder,
+            files=tuple(table / file.path for file in outcome.manifest.files),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one partition: its manifest, and its tables as DataFrames.
+
+    Attributes:
+        status: ``published`` by this call, or ``identical``: visible already with the same pins.
+        folder: the run's records and its report.
+        files: the published Parquet files.
+    """
+
+    status: Literal["published", "identical"]
+    manifest: Manifest
+    folder: Path
+    files: tuple[Path, ...]
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The published rows: keys, kept columns, outputs, and what scored them when."""
+        import pandas as pd
+
+        return pd.concat([pd.read_parquet(file) for file in self.files], ignore_index=True)
+
+    @property
+    def drift(self) -> pd.DataFrame:
+        """The drift table: a row for each column and statistic, alarms first."""
+        import pandas as pd
+
+        report = flow.read(self.folder, DriftReport)
+        names = ["column", "role", "statistic", "value", "reference", "limit", "p_value", "q_value", "alarm"]
+        rows = [{name: getattr(row, name) for name in names} for row in report.statistics]
+        return pd.DataFrame(rows, columns=names).sort_values(
+            ["alarm", "q_value"], ascending=[False, True], ignore_index=True
+        )
+
+    @property
+    def report(self) -> Path:
+        """The HTML report; opens from disk."""
+        return self.folder / "report.html"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from batchdeploy.stages.report import render_text
+
+        link = f'<a href="{escape(self.report.as_uri())}">report</a>'
+        return f"<pre>{escape(render_text(self.manifest))}</pre>{link}"

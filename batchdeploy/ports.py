@@ -1,0 +1,173 @@
+"""A protocol for each thing outside. Stages speak to these; `batchdeploy.runtime` chooses who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.records import (
+    CheckReport,
+    DataPin,
+    DriftReport,
+    InputSchema,
+    ModelPin,
+    OutputFile,
+    Plan,
+    ScoredBatch,
+)
+from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.errors import Problem
+
+Predictor = Callable[[Any], Any]
+LoadPredictor = Callable[[str], Predictor]
+Work = Callable[[Split], SplitResult]
+
+
+class Registry(Protocol):
+    """Where models are registered."""
+
+    @property
+    def load(self) -> LoadPredictor:
+        """A picklable function that loads a fetched copy on a worker."""
+        ...
+
+    def resolve(self, ref: ModelRef) -> ModelPin:
+        """Pins the model: RequestError for a ref that leads nowhere, RegistryError for no answer."""
+        ...
+
+    def fetch(self, pin: ModelPin, models: Path) -> Path:
+        """A private copy of the model's files below ``models``, whose digest is the pin's."""
+        ...
+
+
+class Store(Protocol):
+    """Where the rows are."""
+
+    def partitions(self, ref: DataRef) -> tuple[str, ...]:
+        """All values of the partition column, sorted."""
+        ...
+
+    def pin(self, ref: DataRef, partition: str) -> DataPin:
+        """The files of one partition: PartitionError where there are none, DataError for a bad folder."""
+        ...
+
+
+class Engine(Protocol):
+    """What does the work over many rows. ``threads`` is what a worker may use, None for all."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def threads(self) -> int | None: ...
+
+    def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterable[SplitResult]:
+        """Does the work on every split, in any order; what the work refuses is raised as it was."""
+        ...
+
+    def close(self) -> None:
+        """Releases sessions and processes."""
+        ...
+
+
+class Validator(Protocol):
+    """What checks the rows."""
+
+    def problems(self, suite_text: str, *, where: str) -> tuple[Problem, ...]:
+        """What is wrong with a suite, before any data is read."""
+        ...
+
+    def check(self, suite_text: str, frame: Any, plan: Plan) -> CheckReport:
+        """Evaluates every expectation; failing ones are results, not errors."""
+        ...
+
+
+class Sink(Protocol):
+    """Where scores are published."""
+
+    def live(self, folder: str) -> str | None:
+        """The run whose scores are visible in a partition's folder, or None."""
+        ...
+
+    def recover(self, *, now: float) -> tuple[str, ...]:
+        """Finishes what killed runs had decided; gives their run ids."""
+        ...
+
+    def stage(self, run_id: str) -> Path:
+        """A new private staging folder; its name is the attempt's."""
+        ...
+
+    def collect(
+        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+    ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
+        """The workers' files under their final names: (scored, quarantine)."""
+        ...
+
+    def discard(self, attempt: str) -> None:
+        """Removes an attempt's staging folder."""
+        ...
+
+    def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
+        """Makes staged scores visible, atomically; gives the manifest's JSON."""
+        ...
+
+    def write_drift(self, plan: Plan, report: DriftReport) -> None:
+        """The run's rows of the drift table."""
+        ...
+
+
+class Painter(Protocol):
+    """What draws the report's pictures, each as one inline SVG."""
+
+    def distribution(self, reference: ColumnProfile, current: ColumnProfile) -> str:
+        """Both distributions side by side."""
+        ...
+
+    def overview(self, report: DriftReport) -> str:
+        """Each column's PSI against its limit."""
+        ...
+
+
+class Toolbox(Protocol):
+    """One deployment and everything that answers for it."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def deployment(self) -> Deployment: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def validator(self) -> Validator: ...
+    @property
+    def sink(self) -> Sink: ...
+    @property
+    def painter(self) -> Painter: ...
+    @property
+    def versions(self) -> dict[str, str]: ...
+
+    def inspect(self, pin: DataPin) -> InputSchema:
+        """Columns and rows from the footers of a partition's files."""
+        ...
+
+    def frame(self, plan: Plan) -> Any:
+        """The partition as the frame a validator reads, its partition column included."""
+        ...
+
+    def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
+        """The partition cut into pieces of work."""
+        ...
+
+    def worker(self, job: ScoreJob) -> Work:
+        """The picklable function that scores one split."""
+        ...

@@ -1,0 +1,228 @@
+"""The composition root: the only module that chooses adapters, each when it is first needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from collections.abc import Callable
+from functools import cached_property, partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import DataPin, InputSchema, Plan
+from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.documents import read_deployment
+from batchdeploy.errors import BatchdeployError, DeploymentError, Problem, RequestError
+from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
+
+if TYPE_CHECKING:
+    from batchdeploy.adapters.spark_engine import SparkEngine
+
+ROOT_MARKS = (".dvc", "dvc.yaml", ".git")
+RECORDED = (
+    "batchdeploy",
+    "pyspark",
+    "mlflow",
+    "scikit-learn",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "great-expectations",
+)
+
+
+def find_root(file: Path) -> Path:
+    """The project's root: the nearest folder upwards with `.dvc`, `dvc.yaml` or `.git`, else the file's."""
+    folder = file.resolve().parent
+    for candidate in (folder, *folder.parents):
+        if any((candidate / mark).exists() for mark in ROOT_MARKS):
+            return candidate
+    return folder
+
+
+def open_toolbox(file: str | os.PathLike[str]) -> LocalToolbox:
+    """The toolbox of a deployment file.
+
+    Raises:
+        DeploymentError: the file is missing or wrong, or a path in it climbs out of the project.
+    """
+    path = Path(file)
+    deployment = read_deployment(path)
+    root = find_root(path)
+    if problems := tuple(_climbing(deployment, root)):
+        raise DeploymentError(str(path), problems, hint=f"paths start at the project's root, {root}")
+    return LocalToolbox(root, path.resolve(), deployment)
+
+
+class LocalToolbox:
+    """Everything that answers for one deployment on this machine; adapters load at their first use."""
+
+    # NOTE: below this many rows one pandas frame is validated in a tenth of the time that Spark needs to
+    # plan as many jobs; both read null, NaN and type the same.
+    one_machine_rows = 200_000
+
+    def __init__(self, root: Path, file: Path, deployment: Deployment) -> None:
+        self.root = root
+        self.file = file
+        self.deployment = deployment
+        self.layout = Layout.of(root, deployment.output)
+
+    @cached_property
+    def registry_uri(self) -> str:
+        """The deployment's registry, else ``MLFLOW_TRACKING_URI``, else the project's own SQLite file."""
+        return (
+            self.deployment.model.registry
+            or os.environ.get("MLFLOW_TRACKING_URI")
+            or f"sqlite:///{self.root / 'mlflow.db'}"
+        )
+
+    @cached_property
+    def registry(self) -> Registry:
+        need("mlflow", "mlflow")
+        from batchdeploy.adapters.mlflow_registry import MlflowRegistry
+
+        # NOTE: MLflow would create an empty database where there is none, and then miss the model in it.
+        prefix = "sqlite:///"
+        if (
+            self.registry_uri.startswith(prefix)
+            and not Path(self.registry_uri.removeprefix(prefix)).is_file()
+        ):
+            raise RequestError(
+                "the MLflow registry",
+                (Problem(self.registry_uri, "there is no such database"),),
+                hint="register a model first, or set MLFLOW_TRACKING_URI",
+            )
+        return MlflowRegistry(self.registry_uri)
+
+    @cached_property
+    def store(self) -> Store:
+        if self.deployment.data.rev is not None:
+            need("dvc", "dvc")
+            from batchdeploy.adapters.dvc_store import DvcStore
+
+            return DvcStore(self.root)
+        from batchdeploy.adapters.folder_store import FolderStore
+
+        return FolderStore(self.root, recorded=self._recorded())
+
+    @cached_property
+    def engine(self) -> Engine:
+        if self.deployment.engine.kind == "spark":
+            return self._spark
+        from batchdeploy.adapters.local_engine import LocalEngine
+
+        return LocalEngine()
+
+    @cached_property
+    def _spark(self) -> SparkEngine:
+        need("pyspark", "spark")
+        from batchdeploy.adapters.spark_engine import SparkEngine
+
+        return SparkEngine(self.deployment.engine.master, self.deployment.engine.conf)
+
+    @cached_property
+    def validator(self) -> Validator:
+        need("great_expectations", "gx")
+        from batchdeploy.adapters.gx_validator import GxValidator
+
+        return GxValidator()
+
+    @cached_property
+    def sink(self) -> Sink:
+        from batchdeploy.adapters.parquet_sink import ParquetSink
+
+        return ParquetSink(self.layout)
+
+    @cached_property
+    def painter(self) -> Painter:
+        from batchdeploy.adapters.charts import Charts
+
+        return Charts()
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Versions of Python and of the libraries that a score depends on."""
+        found = {"python": platform.python_version()}
+        for name in RECORDED:
+            try:
+                found[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        return found
+
+    def inspect(self, pin: DataPin) -> InputSchema:
+        """Columns and rows from the footers of a partition's files."""
+        from batchdeploy.adapters.parquet_splits import inspect
+
+        return inspect(pin)
+
+    def frame(self, plan: Plan) -> Any:
+        """The partition as a pandas frame where that is quicker, else as one of the engine's."""
+        partition = (self.deployment.data.partition.column, plan.partition)
+        if self.deployment.engine.kind == "spark" and plan.schema.rows > self.one_machine_rows:
+            return self._spark.frame(plan.data, partition)
+        from batchdeploy.adapters.parquet_splits import read_frame
+
+        return read_frame(plan.data, partition)
+
+    def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
+        """The partition cut into pieces of work."""
+        from batchdeploy.adapters.parquet_splits import make_splits
+
+        return make_splits(pin)
+
+    def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
+        """The picklable function that scores one split."""
+        from batchdeploy.adapters.parquet_splits import score_split
+
+        return partial(score_split, job=job, load=self.registry.load)
+
+    def close(self) -> None:
+        """Stops the engine where one was started."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    def _recorded(self) -> Callable[[Path], dict[str, str] | None] | None:
+        if not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
+            return None
+        from batchdeploy.adapters.dvc_store import recorded_md5s
+
+        return partial(recorded_md5s, self.root)
+
+
+def need(module: str, extra: str) -> None:
+    """Checks that an optional part is installed, without importing it.
+
+    Raises:
+        MissingPackageError: it is not; with what to type.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingPackageError(
+            "this Python", (Problem(module, "is not installed"),), hint=f"pip install 'batchdeploy[{extra}]'"
+        )
+
+
+class MissingPackageError(BatchdeployError):
+    """An optional part of the library was asked for that is not installed."""
+
+    exit_code = 2
+
+
+def _climbing(deployment: Deployment, root: Path) -> list[Problem]:
+    paths = {
+        "data.path": deployment.data.path,
+        "output.path": deployment.output.path,
+        "expectations": deployment.expectations,
+        "drift.reference": deployment.drift and deployment.drift.reference,
+    }
+    problems = []
+    for key, text in paths.items():
+        if not text or "://" in text or Path(text).is_absolute():
+            continue
+        if not Path(os.path.normpath(root / text)).is_relative_to(root):
+            problems.append(Problem(key, "climbs out of the project", text))
+    return problems

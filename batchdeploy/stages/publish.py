@@ -1,0 +1,69 @@
+"""Everything a run made to a manifest and visible scores, in one atomic step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.documents import from_json, to_json
+from batchdeploy.ports import Toolbox
+
+
+def publish(
+    tools: Toolbox,
+    plan: Plan,
+    *,
+    check: CheckReport,
+    scored: ScoredBatch,
+    drift: DriftReport,
+    clock: Callable[[], datetime],
+) -> Manifest:
+    """Makes the staged scores the visible ones of their partition.
+
+    Returns:
+        This run's manifest, or that of a run with the same pins that was first.
+
+    Raises:
+        StaleRunError: a run with other pins has published the partition since it was planned.
+        PublishError: the table could not be locked or swapped.
+    """
+
+    def seal() -> tuple[str, str]:
+        at = clock()
+        return to_json(_manifest(tools, plan, check, scored, drift, at)), at.isoformat()
+
+    text = tools.sink.publish(plan, scored, seal)
+    return from_json(Manifest, text, where=f"manifest of {plan.run_id}")
+
+
+def _manifest(
+    tools: Toolbox, plan: Plan, check: CheckReport, scored: ScoredBatch, drift: DriftReport, at: datetime
+) -> Manifest:
+    started = datetime.fromisoformat(plan.planned_at)
+    return Manifest(
+        run_id=plan.run_id,
+        attempt=scored.attempt,
+        deployment=plan.deployment.name,
+        partition=plan.partition,
+        model=plan.model.name,
+        model_version=plan.model.version,
+        model_digest=plan.model.digest,
+        data_digest=plan.data.digest,
+        plan_sha256=hashlib.sha256(to_json(plan).encode()).hexdigest(),
+        rows_in=scored.rows_in,
+        rows_scored=scored.rows_scored,
+        rows_quarantined=scored.rows_quarantined,
+        keys=scored.keys_out,
+        files=scored.files,
+        quarantine=scored.quarantine,
+        warnings=tuple(f"{r.column or 'table'}: {r.expectation}" for r in check.failed),
+        drift=drift.verdict,
+        drift_alarms=drift.alarms,
+        replaced=plan.live,
+        started_at=plan.planned_at,
+        published_at=at.isoformat(),
+        seconds=round((at - started).total_seconds(), 3),
+        versions=tools.versions,
+    )

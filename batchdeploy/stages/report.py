@@ -1,0 +1,108 @@
+"""Any records of a run to one HTML page that opens from disk, and to a few lines for a terminal or a log."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from batchdeploy.core.profiles import Reference
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.ports import Painter
+
+DRAWN = 6
+
+
+def render_html(
+    plan: Plan,
+    *,
+    check: CheckReport | None,
+    scored: ScoredBatch | None,
+    drift: DriftReport | None,
+    manifest: Manifest | None,
+    reference: Reference | None,
+    painter: Painter,
+) -> str:
+    """The run's page, with its pictures inside: no script, no network. Records not there yet are left out."""
+    pictures = _pictures(drift, reference, painter) if drift and reference else []
+    overview = Markup(painter.overview(drift)) if drift and drift.statistics else None  # noqa: S704
+    page: str = (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            plan=plan,
+            check=check,
+            scored=scored,
+            drift=drift,
+            manifest=manifest,
+            overview=overview,
+            pictures=pictures,
+            tested=[row for row in drift.statistics if row.statistic == "psi"] if drift else [],
+            verdict=_verdict(check, scored, drift, manifest),
+        )
+    )
+    return page
+
+
+def render_text(manifest: Manifest) -> str:
+    """What happened, in one paragraph of plain lines."""
+    aside = f", {manifest.rows_quarantined:,} set aside" if manifest.rows_quarantined else ""
+    lines = [
+        f"{manifest.deployment} {manifest.partition}: {manifest.rows_scored:,} rows scored{aside} by "
+        f"{manifest.model} version {manifest.model_version} in {manifest.seconds:.1f} s "
+        f"(run {manifest.run_id})",
+        f"drift: {manifest.drift}" + _in_columns(manifest.drift_alarms),
+    ]
+    lines += [f"warning: {warning}" for warning in manifest.warnings]
+    return "\n".join(lines)
+
+
+def _in_columns(names: tuple[str, ...]) -> str:
+    return f" in {', '.join(names)}" if names else ""
+
+
+def _verdict(
+    check: CheckReport | None,
+    scored: ScoredBatch | None,
+    drift: DriftReport | None,
+    manifest: Manifest | None,
+) -> tuple[str, str]:
+    """(colour class, sentence) for the top of the page."""
+    if manifest is None:
+        if check is not None and check.blocking:
+            return (
+                "bad",
+                f"Refused: {len(check.blocking)} blocking expectations failed. Nothing was published.",
+            )
+        return "bad", "Not published."
+    if drift is not None and drift.verdict == "drift":
+        return "warn", f"Published, with drift{_in_columns(drift.alarms)}."
+    if check is not None and check.failed:
+        return "warn", f"Published, with {len(check.failed)} failed expectations of level warn."
+    quarantined = scored is not None and scored.rows_quarantined
+    return "good", f"Published{f', {quarantined} rows set aside' if quarantined else ''}."
+
+
+def _pictures(drift: DriftReport, reference: Reference, painter: Painter) -> list[tuple[Any, Markup]]:
+    """The columns worth a look, worst first: the outputs, then by how much of their limit they reach."""
+    current = {(profile.role, profile.name): profile for profile in drift.profile}
+    before = {(profile.role, profile.name): profile for profile in reference.profiles}
+    rows = [row for row in drift.statistics if row.statistic == "psi"]
+    rows.sort(key=lambda row: (row.role != "output", not row.alarm, -row.value / (row.limit or 1)))
+    return [
+        (row, Markup(painter.distribution(before[row.role, row.column], current[row.role, row.column])))  # noqa: S704
+        for row in rows[:DRAWN]
+    ]
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("batchdeploy.stages", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

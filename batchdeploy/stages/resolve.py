@@ -1,0 +1,155 @@
+"""Deployment and partition to a plan: every ref becomes a pin, and everything is checked before any row."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from batchdeploy.core.contract import contract, reference_problems
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.pins import check_partition, run_id
+from batchdeploy.core.profiles import Reference
+from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
+from batchdeploy.documents import canonical, from_json, to_plain
+from batchdeploy.errors import ContractError, DataError, Problem
+from batchdeploy.ports import Toolbox
+
+RUN_FORMAT = "batchdeploy.run/1"
+
+
+def resolve(tools: Toolbox, partition: str, *, now: str, model: ModelPin | None = None) -> Plan:
+    """The plan for one partition.
+
+    Args:
+        tools: the deployment and what answers for it.
+        partition: the partition's value.
+        now: the time, ISO 8601.
+        model: a model pinned already, as a backfill pins it once for all its partitions.
+
+    Raises:
+        RequestError: a ref that leads nowhere, or model, data, suite and reference that do not fit.
+        OutsideError: registry or store do not answer.
+    """
+    deployment = tools.deployment
+    check_partition(deployment.data.partition.column, partition)
+    data = tools.store.pin(deployment.data, partition)
+    schema = tools.inspect(data)
+    model = model or tools.registry.resolve(deployment.model)
+    if problems := contract(deployment, model, schema):
+        raise ContractError(
+            f"{deployment.name}: model {model.name} version {model.version} and data", problems
+        )
+    suite = pin_suite(tools)
+    reference = pin_reference(tools, model)
+    pins = _pins(deployment, partition, data, (model, suite, reference))
+    folder = f"{deployment.data.partition.column}={partition}"
+    live = tools.sink.live(folder)
+    plan_id = run_id(pins)
+    return Plan(
+        run_id=plan_id,
+        deployment=deployment,
+        partition=partition,
+        model=model,
+        data=data,
+        schema=schema,
+        suite=suite,
+        reference=reference,
+        live=live,
+        changes=() if live in (None, plan_id) else _changes(tools, folder, live, model, data),
+        planned_at=now,
+    )
+
+
+def pin_suite(tools: Toolbox) -> TextPin | None:
+    """The suite's digest, once it is known that it can be evaluated.
+
+    Raises:
+        DataError: it is missing, not JSON, or holds what Great Expectations would drop or trip over.
+    """
+    path = tools.deployment.expectations
+    if path is None:
+        return None
+    text, pin = _read(tools.root, path, "expectations")
+    if problems := tools.validator.problems(text, where=path):
+        raise DataError(path, problems)
+    return pin
+
+
+def pin_reference(tools: Toolbox, model: ModelPin) -> TextPin | None:
+    """The reference's digest, once it is known that it was made for these columns.
+
+    Raises:
+        DataError: it is missing, no reference, or made for another schema.
+    """
+    spec = tools.deployment.drift
+    if spec is None:
+        return None
+    text, pin = _read(tools.root, spec.reference, "drift.reference")
+    reference = from_json(Reference, text, where=spec.reference)
+    if problems := reference_problems(reference, model, tools.deployment):
+        raise DataError(spec.reference, problems, hint="make the reference again for this model and data")
+    return pin
+
+
+def _read(root: Path, path: str, key: str) -> tuple[str, TextPin]:
+    try:
+        raw = (root / path).read_bytes()
+        return raw.decode("utf-8"), TextPin(path=path, sha256=hashlib.sha256(raw).hexdigest())
+    except FileNotFoundError:
+        raise DataError(path, (Problem(key, "no such file"),)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, (Problem(key, "cannot be read", str(error)),)) from None
+
+
+def _pins(
+    deployment: Deployment,
+    partition: str,
+    data: DataPin,
+    others: tuple[ModelPin, TextPin | None, TextPin | None],
+) -> bytes:
+    """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
+    model, suite, reference = others
+    written = to_plain(deployment)
+    for key in ("owner", "engine", "model"):
+        del written[key]
+    del written["data"]["rev"]
+    for key in ("schedule", "timezone", "start", "end", "key_format"):
+        del written["data"]["partition"][key]
+    return canonical(
+        {
+            "format": RUN_FORMAT,
+            "deployment": written,
+            "partition": partition,
+            "model": [model.name, model.version, model.digest],
+            "data": data.digest,
+            "suite": suite and suite.sha256,
+            "reference": reference and reference.sha256,
+        }
+    )
+
+
+def _changes(
+    tools: Toolbox, folder: str, live: str | None, model: ModelPin, data: DataPin
+) -> tuple[str, ...]:
+    """Why what would be published is not what is there."""
+    before = _manifest(tools, folder, live or "")
+    if before is None:
+        return (f"the visible run {live} has no manifest here",)
+    changes = []
+    if (before.model, before.model_version) != (model.name, model.version):
+        changes.append(
+            f"model {before.model} version {before.model_version} → {model.name} version {model.version}"
+        )
+    elif before.model_digest != model.digest:
+        changes.append(f"the files of model {model.name} version {model.version}")
+    if before.data_digest != data.digest:
+        changes.append(f"the input files ({before.rows_in} rows before)")
+    return tuple(changes) or ("the deployment, its suite or its reference",)
+
+
+def _manifest(tools: Toolbox, folder: str, live: str) -> Manifest | None:
+    file = tools.layout.run(folder, live) / "manifest.json"
+    return from_json(Manifest, file.read_bytes(), where=str(file)) if file.is_file() else None
+
+
+__all__ = ["InputSchema", "pin_reference", "pin_suite", "resolve"]

@@ -1,0 +1,142 @@
+"""Plan to scores in staging; keys that went in are held against keys that came out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import reduce
+from math import ceil
+
+from batchdeploy.core.profiles import ColumnProfile, Reference
+from batchdeploy.core.profiling import empty, merge
+from batchdeploy.core.records import Plan, ScoredBatch, SetAside
+from batchdeploy.core.work import ScoreJob, SplitResult
+from batchdeploy.documents import from_json
+from batchdeploy.errors import EngineError, Problem, ScoringRefused
+from batchdeploy.ports import Toolbox
+
+LEAST_FAILURES = 10
+
+
+def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], None]) -> ScoredBatch:
+    """Scores every row of the partition into a private staging folder.
+
+    Args:
+        tools: what answers for the deployment.
+        plan: what was planned.
+        now: written to every row as ``_scored_at``.
+        done: told the number of rows of each split that is finished.
+
+    Raises:
+        ScoringRefused: the model's answer has the wrong shape, or too many rows fail.
+        EngineError: the engine failed, or rows went missing on the way.
+    """
+    model_folder = tools.registry.fetch(plan.model, tools.layout.models)
+    attempt = tools.sink.stage(plan.run_id)
+    try:
+        job = _job(tools, plan, (str(model_folder), str(attempt)), now)
+        results = []
+        for result in tools.engine.map_splits(tools.worker(job), tools.make_splits(plan.data)):
+            results.append(result)
+            done(result.rows_in)
+        results.sort(key=lambda result: result.index)
+        files, quarantine = tools.sink.collect(attempt, plan.run_id, results)
+        scored = ScoredBatch(
+            run_id=plan.run_id,
+            attempt=attempt.name,
+            files=files,
+            quarantine=quarantine,
+            rows_in=sum(result.rows_in for result in results),
+            rows_scored=sum(file.rows for file in files),
+            rows_quarantined=sum(file.rows for file in quarantine),
+            keys_in=_checksum(result.keys_in for result in results),
+            keys_out=_checksum(result.keys_out for result in results),
+            set_aside=_reasons(results),
+            profile=_profile(job.bins, results),
+            model_loads=sum(result.loaded for result in results),
+        )
+        _reconcile(plan, scored)
+    except BaseException:
+        tools.sink.discard(attempt.name)
+        raise
+    return scored
+
+
+def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
+    """Lets a batch pass of which no more rows were set aside than the deployment allows.
+
+    Raises:
+        ScoringRefused: with the reasons and how many rows each took.
+    """
+    allowed = plan.deployment.quarantine.max_share
+    if scored.rows_quarantined > allowed * scored.rows_in:
+        share = scored.rows_quarantined / scored.rows_in
+        raise ScoringRefused(
+            f"{plan.folder}: {scored.rows_quarantined} of {scored.rows_in} rows set aside "
+            f"({share:.1%}, allowed {allowed:.1%})",
+            tuple(Problem(f"{r.stage}: {r.reason}", f"{r.rows} rows") for r in scored.set_aside),
+            hint="mend the rows, or raise quarantine.max_share",
+        )
+
+
+def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) -> ScoreJob:
+    deployment = plan.deployment
+    model_folder, staging = folders
+    share = deployment.quarantine.max_share
+    return ScoreJob(
+        model_folder=model_folder,
+        model_digest=plan.model.digest,
+        model_version=plan.model.version,
+        inputs=plan.model.inputs,
+        keys=deployment.data.keys,
+        keep=deployment.output.keep,
+        outputs=deployment.outputs,
+        run_id=plan.run_id,
+        scored_at_us=int(now.timestamp() * 1_000_000),
+        staging=staging,
+        bins=_bins(tools, plan),
+        max_failures=max(LEAST_FAILURES, ceil(share * plan.schema.rows)),
+        threads=tools.engine.threads,
+    )
+
+
+def _bins(tools: Toolbox, plan: Plan) -> tuple[ColumnProfile, ...]:
+    if plan.reference is None:
+        return ()
+    text = (tools.root / plan.reference.path).read_bytes()
+    return tuple(empty(p) for p in from_json(Reference, text, where=plan.reference.path).profiles)
+
+
+def _checksum(sums: Iterable[int]) -> str:
+    return f"{sum(sums) % 2**64:016x}"
+
+
+def _reasons(results: Sequence[SplitResult]) -> tuple[SetAside, ...]:
+    counts: Counter[tuple[object, str]] = Counter()
+    for result in results:
+        for aside in result.set_aside:
+            counts[aside.stage, aside.reason] += aside.rows
+    return tuple(
+        SetAside(stage=stage, reason=reason, rows=rows)  # type: ignore[arg-type]
+        for (stage, reason), rows in sorted(counts.items(), key=str)
+    )
+
+
+def _profile(bins: Sequence[ColumnProfile], results: Sequence[SplitResult]) -> tuple[ColumnProfile, ...]:
+    counted = [{(p.role, p.name): p for p in result.profile} for result in results]
+    return tuple(reduce(merge, [one[bin_.role, bin_.name] for one in counted], bin_) for bin_ in bins)
+
+
+def _reconcile(plan: Plan, scored: ScoredBatch) -> None:
+    """Rows promised by the footers, rows read, and rows written must be the same rows."""
+    problems = []
+    out = scored.rows_scored + scored.rows_quarantined
+    if scored.rows_in != plan.schema.rows:
+        problems.append(Problem("rows read", f"the footers promise {plan.schema.rows}", str(scored.rows_in)))
+    if out != scored.rows_in:
+        problems.append(Problem("rows written", f"{scored.rows_in} were read", str(out)))
+    if scored.keys_in != scored.keys_out:
+        problems.append(Problem("keys written", f"checksum of those read {scored.keys_in}", scored.keys_out))
+    if problems:
+        raise EngineError(f"the scores of {plan.folder}", tuple(problems), hint="nothing was published")

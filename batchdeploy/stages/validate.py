@@ -1,0 +1,53 @@
+"""Plan to a check report: the suite over the partition's rows. Raising on it is the gate's work."""
+
+from __future__ import annotations
+
+import hashlib
+
+from batchdeploy.core.records import CheckReport, Plan
+from batchdeploy.errors import DataError, Problem, ValidationRefused
+from batchdeploy.ports import Toolbox
+
+
+def validate(tools: Toolbox, plan: Plan) -> CheckReport:
+    """What the suite finds in the partition; an empty report where the deployment has no suite.
+
+    Raises:
+        DataError: the suite is not the one that was planned.
+    """
+    if plan.suite is None:
+        return CheckReport(run_id=plan.run_id, rows=plan.schema.rows, results=())
+    raw = (tools.root / plan.suite.path).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != plan.suite.sha256:
+        raise DataError(plan.suite.path, "changed since it was planned", hint="plan the run again")
+    return tools.validator.check(raw.decode("utf-8"), tools.frame(plan), plan)
+
+
+def gate_validation(plan: Plan, report: CheckReport) -> None:
+    """Lets a report pass whose expectations of level ``block`` all hold.
+
+    Raises:
+        ValidationRefused: with each that does not.
+    """
+    if report.blocking:
+        raise ValidationRefused(
+            f"{plan.data.path}/{plan.folder}",
+            tuple(
+                Problem(
+                    result.column or "table",
+                    f"{result.expectation}({result.arguments})",
+                    _found(result.unexpected, result.evaluated, result.examples or result.observed)
+                    if result.exception is None
+                    else result.exception,
+                )
+                for result in report.blocking
+            ),
+            hint=f"batchdeploy show {plan.run_id} has the evidence; nothing was published",
+        )
+
+
+def _found(unexpected: int | None, evaluated: int | None, seen: tuple[str, ...] | str | None) -> str:
+    what = ", ".join(seen[:3]) if isinstance(seen, tuple) else seen
+    if unexpected is None:
+        return str(what)
+    return f"{unexpected} of {evaluated} rows" + (f", such as {what}" if what else "")

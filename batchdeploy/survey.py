@@ -1,0 +1,127 @@
+"""What is there already: partitions and their runs, and what is wrong before anything is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from batchdeploy.core.contract import contract
+from batchdeploy.core.records import InputSchema, Manifest, ModelPin
+from batchdeploy.documents import from_json
+from batchdeploy.errors import BatchdeployError, Problem, RequestError
+from batchdeploy.flow import find
+from batchdeploy.ports import Toolbox
+from batchdeploy.stages.resolve import pin_reference, pin_suite
+
+SEARCH_DEPTH = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One partition as it stands: ``new``, ``published``, or ``refused`` (tried, but not published)."""
+
+    partition: str
+    state: Literal["new", "published", "refused"]
+    run_id: str | None = None
+    manifest: Manifest | None = None
+
+
+def statuses(tools: Toolbox) -> Sequence[Status]:
+    """Every partition that there are rows or scores for, in order."""
+    prefix = f"{tools.deployment.data.partition.column}="
+    table = tools.layout.table
+    published = {f.name.removeprefix(prefix) for f in table.glob(f"{prefix}*")} if table.is_dir() else set()
+    return [_status(tools, p) for p in sorted(published | set(tools.store.partitions(tools.deployment.data)))]
+
+
+def usual_seconds(tools: Toolbox) -> float | None:
+    """The median seconds of the last twenty published runs, or None where there is none."""
+    files = sorted((tools.layout.control / "runs").glob("*/*/manifest.json"), key=lambda f: f.stat().st_mtime)
+    recent = [from_json(Manifest, file.read_bytes(), where=str(file)).seconds for file in files[-20:]]
+    return median(recent) if recent else None
+
+
+def check(tools: Toolbox) -> tuple[Problem, ...]:
+    """All that is wrong with a deployment before any row is read: registry, suite, reference, footers."""
+    problems: list[Problem] = []
+    found: dict[str, object] = {}
+    for step in (_check_schedule, _check_suite, _check_model, _check_data, _check_reference):
+        try:
+            step(tools, found)
+        except BatchdeployError as error:
+            problems += error.problems
+    if isinstance(model := found.get("model"), ModelPin) and isinstance(
+        schema := found.get("schema"), InputSchema
+    ):
+        problems += contract(tools.deployment, model, schema)
+    return tuple(problems)
+
+
+def find_runs(root: Path, run_id: str) -> list[Path]:
+    """The folders of all runs below a root whose id begins so."""
+    if not run_id.isalnum():
+        return []
+    controls = [
+        Path(folder, name)
+        for folder, names, _ in _walk(root)
+        for name in names
+        if name.endswith(".batchdeploy")
+    ]
+    return sorted(run for control in controls for run in (control / "runs").glob(f"*/{run_id}*"))
+
+
+def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` over a few levels, past environments, caches and partitions."""
+    for folder, names, files in os.walk(root):
+        names[:] = [n for n in names if not n.startswith(".") and "=" not in n and n != "node_modules"]
+        yield folder, list(names), files
+        deep = len(Path(folder).relative_to(root).parts) >= SEARCH_DEPTH
+        names[:] = [] if deep else [n for n in names if not n.endswith(".batchdeploy")]
+
+
+def _status(tools: Toolbox, partition: str) -> Status:
+    folder = f"{tools.deployment.data.partition.column}={partition}"
+    live = tools.sink.live(folder)
+    if live is not None:
+        manifest = find(tools.layout.run(folder, live), Manifest)
+        return Status(partition=partition, state="published", run_id=live, manifest=manifest)
+    tried = sorted((tools.layout.control / "runs" / folder).glob("*"), key=lambda f: f.stat().st_mtime)
+    return Status(
+        partition=partition, state="refused" if tried else "new", run_id=tried[-1].name if tried else None
+    )
+
+
+def _check_schedule(tools: Toolbox, _found: dict[str, object]) -> None:
+    spec = tools.deployment.data.partition
+    if len(spec.schedule.split()) != 5:
+        raise RequestError(
+            "deployment", (Problem("data.partition.schedule", "not five cron fields", spec.schedule),)
+        )
+    try:
+        ZoneInfo(spec.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        problem = Problem("data.partition.timezone", "no such time zone", spec.timezone)
+        raise RequestError("deployment", (problem,)) from None
+
+
+def _check_suite(tools: Toolbox, _found: dict[str, object]) -> None:
+    pin_suite(tools)
+
+
+def _check_model(tools: Toolbox, found: dict[str, object]) -> None:
+    found["model"] = tools.registry.resolve(tools.deployment.model)
+
+
+def _check_data(tools: Toolbox, found: dict[str, object]) -> None:
+    newest = tools.store.partitions(tools.deployment.data)[-1]
+    found["schema"] = tools.inspect(tools.store.pin(tools.deployment.data, newest))
+
+
+def _check_reference(tools: Toolbox, found: dict[str, object]) -> None:
+    if isinstance(model := found.get("model"), ModelPin):
+        pin_reference(tools, model)
