@@ -177,7 +177,13 @@ def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]
         if "required" in text:
             got = None
         merged.setdefault(loc, Problem(path, text, got))
-    return [(problem, loc) for loc, problem in merged.items()]
+    # NOTE: a mapping that is no OutputColumn is also no output type; only the deeper problem helps.
+    inner = {loc[:-1] for loc in merged}
+    return [
+        (problem, loc)
+        for loc, problem in merged.items()
+        if loc not in inner or loc[:2] != ("output", "columns")
+    ]
 
 
 def _is_branch(part: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,7 @@ def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root)) as repo:
+        with _quiet(), Repo(str(root)) as repo:
             found = repo.find_outs_by_path(str(folder))[0].get_obj()
             return None if found is None else _md5s(found)
     except (OutputNotFoundError, NotDvcRepoError):
@@ -83,7 +84,7 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
 
     where = f"{ref.path} at {ref.rev}"
     try:
-        with Repo.open(str(root), rev=ref.rev) as repo:
+        with _quiet(), Repo.open(str(root), rev=ref.rev) as repo:
             found = repo.find_outs_by_path(f"/{ref.path.strip('/')}")[0].get_obj()
             if found is None:
                 raise StoreError(
@@ -98,6 +99,14 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
         raise DataError(where, (Problem("data.rev", str(error)),)) from None
     except DvcException as error:
         raise StoreError(where, (Problem("DVC", str(error)),)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """DVC without the deprecation warnings of its own dependencies, which a user can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _md5s(tree: Any) -> dict[str, str]:

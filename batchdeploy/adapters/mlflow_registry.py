@@ -46,21 +46,22 @@ class MlflowRegistry:
             RequestError: no such model, alias or version, or no signature.
             RegistryError: the registry does not answer.
         """
-        with _translated(self._uri, ref), self._client() as client:
+        with _translated(self._uri, ref):
+            client = self._client()
             alias = None if ref.version is not None else (ref.alias or "champion")
             if alias is not None:
                 found = client.get_model_version_by_alias(ref.name, alias)
             else:
                 found = client.get_model_version(ref.name, str(ref.version))
-            version = int(found.version)
-            info = _model_info(f"models:/{ref.name}/{version}")
-            inputs, outputs, returns = _signature(info.signature, f"{ref.name} version {version}")
-            digest = dict(found.tags or {}).get(DIGEST_TAG) or self._compute_digest(ref.name, version)
+            location = _location(client, found)
+            inputs, outputs, returns = _signature(
+                self._read_signature(location), f"{ref.name} version {found.version}"
+            )
             return ModelPin(
                 name=ref.name,
-                version=version,
-                model_id=info.model_id or str(found.source),
-                digest=digest,
+                version=int(found.version),
+                model_id=found.model_id or str(found.source),
+                digest=dict(found.tags or {}).get(DIGEST_TAG) or self._compute_digest(location),
                 alias=alias,
                 inputs=inputs,
                 outputs=outputs,
@@ -78,7 +79,10 @@ class MlflowRegistry:
             return folder
         models.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=models, prefix="fetching-") as scratch:
-            copy = self._download(pin.name, pin.version, Path(scratch))
+            with _translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+                client = self._client()
+                version = client.get_model_version(pin.name, str(pin.version))
+                copy = self._download(_location(client, version), Path(scratch))
             found = digest_folder(copy)
             if found != pin.digest:
                 raise RegistryError(
@@ -94,32 +98,37 @@ class MlflowRegistry:
                     raise
         return folder
 
-    def _compute_digest(self, name: str, version: int) -> str:
+    def _compute_digest(self, location: str) -> str:
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            return digest_folder(self._download(name, version, Path(scratch)))
+            return digest_folder(self._download(location, Path(scratch)))
 
-    def _download(self, name: str, version: int, scratch: Path) -> Path:
-        with _translated(self._uri, ModelRef(name=name, version=version)), self._client():
-            import mlflow
+    def _read_signature(self, location: str) -> Any:
+        """The signature from the model's own description; nothing of the model is loaded for it."""
+        from mlflow.models import Model
 
-            source = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}"))
-            # NOTE: a local registry answers with its own folder; hash and load a copy, never that.
-            shutil.copytree(source, scratch / "model", ignore=shutil.ignore_patterns(READ_MARK))
-            return scratch / "model"
+        with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
+            return Model.load(str(self._download(f"{location}/MLmodel", Path(scratch)))).signature
 
-    @contextmanager
-    def _client(self) -> Iterator[Any]:
+    def _download(self, location: str, scratch: Path) -> Path:
+        import mlflow.artifacts
+
+        # NOTE: by its location, and not by models:/NAME/VERSION: that asks the process's global registry,
+        # and leaves a mark in the registry's own folder where that is local.
+        return Path(
+            mlflow.artifacts.download_artifacts(
+                artifact_uri=location,
+                dst_path=str(scratch),
+                tracking_uri=self._uri,
+                registry_uri=self._uri,
+            )
+        )
+
+    def _client(self) -> Any:
+        """A client of its own: MLflow's global URIs belong to whoever uses this process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        import mlflow
+        from mlflow import MlflowClient
 
-        before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
-        try:
-            yield mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-        finally:
-            mlflow.set_tracking_uri(before[0])
-            mlflow.set_registry_uri(before[1])
+        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
 
 
 def load_predictor(folder: str) -> Callable[[Any], Any]:
@@ -145,12 +154,11 @@ def digest_folder(folder: Path) -> str:
     return digest_model(pairs)
 
 
-def _model_info(uri: str) -> Any:
-    import mlflow.models
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return mlflow.models.get_model_info(uri)
+def _location(client: Any, version: Any) -> str:
+    """Where the files of a registered version lie."""
+    if version.model_id:
+        return str(client.get_logged_model(version.model_id).artifact_location).rstrip("/")
+    return str(client.get_model_version_download_uri(version.name, str(version.version))).rstrip("/")
 
 
 def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Column, ...], Any]:

@@ -35,7 +35,6 @@ EMBEDDED = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "4",
-    "spark.log.level": "ERROR",
 }
 
 

@@ -143,7 +143,7 @@ def show_backfill(
             f"{manifest.rows_quarantined:,}",
             f"{manifest.model} v{manifest.model_version}",
             _drift(manifest),
-            f"{manifest.seconds:.1f}" if outcome.status == "published" else "",
+            f"{manifest.seconds:.1f}",
             manifest.run_id,
         )
     for partition, _ in refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf, isfinite, nextafter
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.profiles import ColumnProfile, Role
@@ -80,7 +81,8 @@ def _edges(numbers: np.ndarray[Any, Any]) -> tuple[float, ...]:
     quantiles = np.quantile(numbers, np.arange(1, BINS) / BINS, method="lower")
     lowest, highest = float(numbers.min()), float(numbers.max())
     inner = [float(edge) for edge in np.unique(quantiles) if edge < highest]
-    return (float(np.nextafter(lowest, -np.inf)), *inner, highest)
+    below = nextafter(lowest, -inf)
+    return (*([below] if isfinite(below) else []), *inner, highest)
 
 
 def _count_numeric(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:

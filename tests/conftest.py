@@ -1,0 +1,131 @@
+"""Fixtures: one small real project (data, registry, reference), built once and copied for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("AIRFLOW__USAGE_DATA_COLLECTION__ENABLED", "False")
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+REPOSITORY = Path(__file__).parents[1]
+DAYS = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
+
+DEPLOYMENT = """\
+name: churn
+owner: tests
+model: {name: churn, alias: champion}
+data:
+  path: data/customers
+  partition: {column: date}
+  keys: [customer_id]
+expectations: expectations/customers.json
+output:
+  path: scores/churn
+  columns: {churn_probability: {type: double, select: 1}}
+  keep: [city]
+drift: {reference: data/reference/churn.json}
+engine: {kind: local}
+"""
+
+SUITE = {
+    "name": "customers",
+    "expectations": [
+        {
+            "type": "expect_column_values_to_be_unique",
+            "kwargs": {"column": "customer_id"},
+            "meta": {"level": "block"},
+        },
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "age", "min_value": 0, "max_value": 120},
+            "meta": {"level": "block"},
+        },
+        {
+            "type": "expect_column_values_to_not_be_null",
+            "kwargs": {"column": "income", "mostly": 0.5},
+            "meta": {"level": "warn"},
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with four days of made-up customers and two registered versions of a model."""
+    from tests_support import build_project
+
+    root = tmp_path_factory.mktemp("template")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        build_project(root, DAYS)
+    write(root / "dags" / "churn.yaml", DEPLOYMENT)
+    write(root / "expectations" / "customers.json", json.dumps(SUITE))
+    write(root / "dvc.yaml", "stages: {}\n")
+    return root
+
+
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template that a test may spoil; the models' files stay in the template."""
+    root = tmp_path / "project"
+    shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
+    return root
+
+
+@pytest.fixture
+def deployment(project: Path) -> Path:
+    return project / "dags" / "churn.yaml"
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository as a stranger would clone it, after `dvc repro`."""
+    root = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (REPOSITORY / name).is_file():
+            target = root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target)
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "clone"],
+    ):
+        subprocess.run(command, cwd=root, check=True)
+    repro(root)
+    return root
+
+
+def repro(root: Path) -> str:
+    """Runs `dvc repro` and gives what it printed."""
+    done = subprocess.run(["dvc", "repro"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the working directory, nor leaves anything in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file

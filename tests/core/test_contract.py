@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from batchdeploy.core.contract import arrow_family, contract, reference_problems
+from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputColumn, OutputRef, PartitionSpec
+from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
+from batchdeploy.core.records import Column, InputSchema, ModelPin
+
+DEPLOYMENT = Deployment(
+    name="d",
+    model=ModelRef(name="m"),
+    data=DataRef(path="data", partition=PartitionSpec(column="date"), keys=("id",)),
+    output=OutputRef(path="scores", columns={"y": "double"}, keep=("city",)),
+)
+MODEL = ModelPin(
+    name="m",
+    version=1,
+    model_id="x",
+    digest="d",
+    alias="champion",
+    inputs=(Column(name="x", type="double"), Column(name="city", type="string")),
+    outputs=(Column(name="y", type="double"),),
+    returns="frame",
+)
+
+
+def schema(**types: str) -> InputSchema:
+    columns = {"id": "string", "x": "double", "city": "string"} | types
+    return InputSchema(columns=tuple(Column(name=n, type=t) for n, t in columns.items() if t), file_rows=(1,))
+
+
+def test_what_fits_has_no_problems() -> None:
+    assert contract(DEPLOYMENT, MODEL, schema()) == ()
+    assert (
+        contract(DEPLOYMENT, MODEL, schema(x="int64", city="dictionary<values=string, indices=int32>")) == ()
+    )
+
+
+MISFITS = {
+    "a missing feature": ({"x": ""}, "x: the model needs it as double"),
+    "a retyped feature": ({"x": "string"}, "x: the model wants double, the data holds string"),
+    "numbers for text": ({"city": "int64"}, "city: the model wants string"),
+    "a decimal": ({"x": "decimal128(10, 2)"}, "the data holds decimal128(10, 2)"),
+    "a missing key": ({"id": ""}, "id: named in data.keys"),
+}
+
+
+@pytest.mark.parametrize(("types", "expected"), MISFITS.values(), ids=MISFITS.keys())
+def test_finds_the_mismatch(types: dict[str, str], expected: str) -> None:
+    problems = contract(DEPLOYMENT, MODEL, schema(**types))
+    assert any(expected in str(problem) for problem in problems), problems
+
+
+def test_finds_all_of_them_at_once() -> None:
+    assert len(contract(DEPLOYMENT, MODEL, schema(id="", x="string", city=""))) == 4
+
+
+def test_an_optional_input_may_be_missing() -> None:
+    model = replace(MODEL, inputs=(Column(name="z", type="long", required=False),))
+    assert contract(DEPLOYMENT, model, schema()) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "fits"),
+    [
+        ("long", "int32", True),
+        ("long", "uint64", False),
+        ("integer", "int64", False),
+        ("long", "double", False),
+        ("double", "float", True),
+        ("float", "double", False),
+        ("boolean", "bool", True),
+        ("boolean", "int8", False),
+        ("datetime", "timestamp[us, tz=UTC]", True),
+        ("string", "large_string", True),
+    ],
+)
+def test_only_casts_that_keep_the_value_are_taken(wanted: str, found: str, fits: bool) -> None:
+    model = replace(MODEL, inputs=(Column(name="x", type=wanted),))
+    assert (contract(DEPLOYMENT, model, schema(x=found)) == ()) is fits
+
+
+def outputs(**columns: OutputColumn) -> Deployment:
+    return replace(DEPLOYMENT, output=replace(DEPLOYMENT.output, columns=dict(columns)))
+
+
+ARRAY = replace(
+    MODEL, returns="array", outputs=(Column(name="0", type="float64"), Column(name="1", type="float64"))
+)
+WRONG_OUTPUTS = {
+    "another name": (outputs(z=OutputColumn(type="double")), MODEL, "the model's output 0 is 'y'"),
+    "one too many": (
+        outputs(y=OutputColumn(type="double"), z=OutputColumn(type="double")),
+        MODEL,
+        "2 declared, the model returns 1",
+    ),
+    "a column of two": (outputs(y=OutputColumn(type="double")), ARRAY, "1 declared, the model returns 2"),
+    "no such position": (outputs(y=OutputColumn(type="double", select=2)), ARRAY, "has 2 columns"),
+    "a name in an array": (outputs(y=OutputColumn(type="double", select="p")), ARRAY, "has 2 columns"),
+    "no such name": (outputs(y=OutputColumn(type="double", select="p")), MODEL, "the model's answer has y"),
+}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "model", "expected"), WRONG_OUTPUTS.values(), ids=WRONG_OUTPUTS.keys()
+)
+def test_outputs_must_be_those_the_signature_offers(
+    deployment: Deployment, model: ModelPin, expected: str
+) -> None:
+    problems = contract(deployment, model, schema())
+    assert any(expected in str(problem) for problem in problems), problems
+
+
+def reference(*profiles: ColumnProfile) -> Reference:
+    return Reference(
+        description="",
+        columns=tuple(ReferenceColumn(profile=p, mean=1, df=1, partitions=0) for p in profiles),
+    )
+
+
+X = ColumnProfile(name="x", role="feature", kind="numeric", edges=(0.0,), counts=(1, 1))
+CITY = ColumnProfile(name="city", role="feature", kind="categorical", categories=("a",), counts=(1, 0))
+Y = replace(X, name="y", role="output")
+
+
+def test_a_reference_must_be_made_for_these_columns() -> None:
+    assert reference_problems(reference(X, CITY, Y), MODEL, DEPLOYMENT) == ()
+    assert "not in the reference" in str(reference_problems(reference(X, CITY), MODEL, DEPLOYMENT))
+    extra = reference(X, CITY, Y, replace(X, name="gone"))
+    assert "gone: the reference's feature is not" in str(reference_problems(extra, MODEL, DEPLOYMENT)[0])
+    other = reference(replace(CITY, name="x"), CITY, Y)
+    assert "is numeric here, but categorical" in str(reference_problems(other, MODEL, DEPLOYMENT)[0])
+    broken = reference(replace(X, counts=(1, 1, 1)), CITY, Y)
+    assert "do not agree" in str(reference_problems(broken, MODEL, DEPLOYMENT)[0])
+
+
+def test_names_an_arrow_type_without_its_parameters() -> None:
+    assert arrow_family("timestamp[us, tz=UTC]") == "timestamp"
+    assert arrow_family("dictionary<values=string, indices=int32, ordered=0>") == "string"

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.records import SetAside
+from batchdeploy.documents import canonical, deployment_schema, from_json, read_deployment, to_json
+from batchdeploy.errors import DataError, DeploymentError
+
+REPOSITORY = Path(__file__).parents[2]
+SOUND = """\
+name: churn
+model: {name: churn}
+data: {path: data, keys: [id], partition: {column: date}}
+output: {path: scores, columns: {p: double}}
+"""
+
+WRONG = {
+    "a syntax error": ("name: [1\n", "line 2, column 1"),
+    "a key twice": ("name: a\nname: b\n", 'found duplicate key "name"'),
+    "an alias": ("a: &x [1]\nb: *x\n", "line 2: YAML aliases are not taken here"),
+    "nothing": ("", "must hold a mapping"),
+    "a list": ("- 1\n", "must hold a mapping"),
+    "deep nesting": ("a: " + "[" * 40 + "]" * 40, "nested deeper than 12"),
+    "a megabyte": ("#" * 1_000_000, "larger than 256 KiB"),
+    "a NUL": ("a: \0\n", "special characters are not allowed"),
+    "an unknown key": (SOUND + "outputs: 1\n", "outputs: unknown key (line 5, column 1)"),
+    "an unknown key inside": (
+        SOUND.replace("{column: date}", "{column: date, cron: x}"),
+        "data.partition.cron: unknown key (line 3, column 58)",
+    ),
+    "a missing key": (SOUND.replace("name: churn\n", "", 1), "name: is required"),
+    "a number for text": (
+        SOUND.replace("path: data", "path: 010"),
+        "data.path: Input should be a valid string",
+    ),
+    "text for a number": (
+        SOUND + "drift: {reference: r, false_alarm_rate: often}\n",
+        "drift.false_alarm_rate: Input should be a valid number (line 5, column 23), got 'often'",
+    ),
+    "an unknown output type": (SOUND.replace("p: double", "p: decimal"), "output.columns.p: Input should be"),
+    "alias and version": (SOUND.replace("{name: churn}", "{name: churn, alias: a, version: 1}"), "not both"),
+    "version nought": (SOUND.replace("{name: churn}", "{name: churn, version: 0}"), "versions start at 1"),
+    "no keys": (SOUND.replace("[id]", "[]"), "data.keys: name at least one key column"),
+    "no outputs": (SOUND.replace("{p: double}", "{}"), "declare at least one output"),
+    "a column twice": (SOUND.replace("p: double", "ID: double"), "this column is in the output already"),
+    "the partition column as an output": (
+        SOUND.replace("p: double", "date: double"),
+        "is in the output already",
+    ),
+    "a reserved output": (SOUND.replace("p: double", "_run_id: string"), "reserved or not a column name"),
+    "select for some": (
+        SOUND.replace("{p: double}", "{p: double, q: {type: double, select: 1}}"),
+        "give 'select' for all outputs or for none",
+    ),
+    "a rate of 2": (SOUND + "drift: {reference: r, false_alarm_rate: 2}\n", "must lie between 0 and 1"),
+    "a share of -1": (SOUND + "quarantine: {max_share: -1}\n", "must lie between 0 and 1"),
+    "a name with a slash": (SOUND.replace("name: churn\n", "name: a/b\n", 1), "use 1 to 100 letters"),
+    "NO is a name, not false": (SOUND.replace("name: churn\n", "name: ''\n", 1), "use 1 to 100 letters"),
+    "a python object": ("!!python/object/apply:os.system [ls]\n", "must hold a mapping"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG.keys())
+def test_says_what_is_wrong_and_where(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(DeploymentError) as caught:
+        read_deployment(file)
+    assert expected in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_collects_every_problem_at_once(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("model: 3\nextra: 1\n", encoding="utf-8")
+    with pytest.raises(DeploymentError, match=r"^5 problems in "):
+        read_deployment(tmp_path / "x.yaml")
+
+
+def test_reads_what_a_newcomer_writes(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(SOUND.replace("name: churn\n", "name: NO\n", 1), encoding="utf-8")
+    deployment = read_deployment(tmp_path / "x.yaml")
+    assert deployment.name == "NO"
+    assert deployment.engine.kind == "spark"
+    assert deployment.outputs[0][1].type == "double"
+
+
+def test_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match="no such file"):
+        read_deployment(tmp_path / "none.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(DeploymentError, match="not UTF-8"):
+        read_deployment(tmp_path / "x.yaml")
+
+
+def test_every_deployment_of_this_repository_is_sound() -> None:
+    files = [*REPOSITORY.glob("dags/*.yaml"), *REPOSITORY.glob("batchdeploy/examples/*/dags/*.yaml")]
+    assert len(files) >= 2
+    for file in files:
+        read_deployment(file)
+
+
+def test_the_committed_schema_is_what_the_records_say() -> None:
+    committed = json.loads((REPOSITORY / "docs" / "deployment.schema.json").read_text(encoding="utf-8"))
+    assert committed == deployment_schema()
+
+
+counts = st.lists(st.integers(0, 10**12), min_size=3, max_size=3).map(tuple)
+
+
+@given(name=st.text(min_size=1, max_size=30), counts=counts, nulls=st.integers(0, 10**9))
+def test_reading_what_was_written_gives_it_back(name: str, counts: tuple[int, ...], nulls: int) -> None:
+    profile = ColumnProfile(
+        name=name, role="feature", kind="numeric", edges=(0.1, 1e-300), counts=counts, nulls=nulls
+    )
+    assert from_json(ColumnProfile, to_json(profile), where="x") == profile
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"stage": "input"}', '{"stage": 1, "reason": "", "rows": "2"}']
+)
+def test_refuses_what_is_not_such_a_record(text: str) -> None:
+    with pytest.raises(DataError):
+        from_json(SetAside, text, where="x")
+
+
+def test_equal_values_have_one_canonical_form() -> None:
+    assert canonical({"b": 1, "a": [1.0, "é"]}) == canonical({"a": [1.0, "é"], "b": 1})
+    with pytest.raises(ValueError, match="Out of range"):
+        canonical(float("nan"))

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.outputs import convert_output, pick_outputs
+from batchdeploy.errors import ScoringRefused
+
+D = OutputColumn(type="double")
+NAN, INF = float("nan"), float("inf")
+
+CONVERTED: dict[str, tuple[str, Any, list[Any], set[int]]] = {
+    "doubles": ("double", np.array([0.1, 2.0]), [0.1, 2.0], set()),
+    "float32 to double": ("double", np.array([0.5], dtype="float32"), [0.5], set()),
+    "integers to double": ("double", np.array([1, 2]), [1.0, 2.0], set()),
+    "NaN and infinities are no answers": (
+        "double",
+        np.array([NAN, INF, -INF, 1.0]),
+        [None, None, None, 1.0],
+        {0, 1, 2},
+    ),
+    "too large for float": ("float", np.array([1e300, 1.0]), [None, 1.0], {0}),
+    "NaN for an integer": ("long", np.array([NAN, 3.0]), [None, 3], {0}),
+    "1.7 for an integer": ("long", np.array([1.7, 3.0]), [None, 3], {0}),
+    "2**63 for a long": ("long", np.array([2.0**63, -(2.0**63)]), [None, -(2**63)], {0}),
+    "overflow of an integer": ("integer", np.array([2**31, 5]), [None, 5], {0}),
+    "uint64 over long": ("long", np.array([2**64 - 1, 5], dtype="uint64"), [None, 5], {0}),
+    "nullable integers": ("long", pd.Series([1, None], dtype="Int64"), [1, None], set()),
+    "nullable booleans": ("boolean", pd.Series([True, None], dtype="boolean"), [True, None], set()),
+    "booleans": ("boolean", np.array([True, False]), [True, False], set()),
+    "text": ("string", np.array(["a", None], dtype=object), ["a", None], set()),
+    "categories": ("string", pd.Series(["a", "b"], dtype="category"), ["a", "b"], set()),
+    "all null": ("double", pd.Series([None, None], dtype=object), [None, None], set()),
+}
+
+
+@pytest.mark.parametrize(("declared", "values", "expected", "bad"), CONVERTED.values(), ids=CONVERTED.keys())
+def test_converts_without_bending(declared: str, values: Any, expected: list[Any], bad: set[int]) -> None:
+    array, found = convert_output("y", declared, values)
+    assert array.to_pylist() == expected
+    assert {int(row) for _, rows in found for row in rows} == bad
+
+
+REFUSED: dict[str, tuple[str, Any]] = {
+    "text for a number": ("double", np.array(["1.0"], dtype=object)),
+    "numbers for text": ("string", np.array([1.0])),
+    "a number for a boolean": ("boolean", np.array([1])),
+    "a boolean for a number": ("long", np.array([True])),
+    "mixed": ("double", np.array([1.0, "a"], dtype=object)),
+    "dates for numbers": ("double", np.array(["2024-01-01"], dtype="datetime64[ns]")),
+}
+
+
+@pytest.mark.parametrize(("declared", "values"), REFUSED.values(), ids=REFUSED.keys())
+def test_refuses_another_kind_of_value(declared: str, values: Any) -> None:
+    with pytest.raises(ScoringRefused):
+        convert_output("y", declared, values)
+
+
+def frame(**columns: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(columns)
+
+
+PICKED: dict[str, tuple[Any, list[tuple[str, OutputColumn]], list[list[float]]]] = {
+    "a one-dimensional array": (np.array([1.0, 2.0]), [("y", D)], [[1, 2]]),
+    "a list": ([1.0, 2.0], [("y", D)], [[1, 2]]),
+    "a series": (pd.Series([1.0, 2.0], index=[7, 8]), [("y", D)], [[1, 2]]),
+    "a frame in order": (frame(a=[1, 2], b=[3, 4]), [("a", D), ("b", D)], [[1, 2], [3, 4]]),
+    "a column of an array": (
+        np.array([[1.0, 2.0], [3.0, 4.0]]), [("y", OutputColumn(type="double", select=1))], [[2, 4]],
+    ),
+    "a column of a frame": (
+        frame(a=[1, 2], b=[3, 4]), [("y", OutputColumn(type="double", select="b"))], [[3, 4]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "outputs", "expected"), PICKED.values(), ids=PICKED.keys())
+def test_picks_the_declared_outputs(answer: Any, outputs: Any, expected: list[list[float]]) -> None:
+    assert [list(values) for values in pick_outputs(answer, outputs, 2)] == expected
+
+
+MISFITS: dict[str, tuple[Any, list[tuple[str, OutputColumn]]]] = {
+    "a row too few": (np.array([1.0]), [("y", D)]),
+    "a row too many": (np.array([1.0, 2.0, 3.0]), [("y", D)]),
+    "an extra column": (frame(a=[1, 2], b=[3, 4]), [("a", D)]),
+    "a missing column": (frame(a=[1, 2]), [("a", D), ("b", D)]),
+    "reordered columns": (frame(b=[1, 2], a=[3, 4]), [("a", D), ("b", D)]),
+    "a wide array": (np.ones((2, 2)), [("y", D)]),
+    "no such position": (np.ones((2, 2)), [("y", OutputColumn(type="double", select=2))]),
+    "no such name": (frame(a=[1, 2]), [("y", OutputColumn(type="double", select="z"))]),
+    "a cube": (np.ones((2, 2, 2)), [("y", D)]),
+    "a dictionary": ({"y": [1, 2]}, [("y", D)]),
+    "nothing": (None, [("y", D)]),
+}
+
+
+@pytest.mark.parametrize(("answer", "outputs"), MISFITS.values(), ids=MISFITS.keys())
+def test_refuses_an_answer_of_another_shape(answer: Any, outputs: Any) -> None:
+    with pytest.raises(ScoringRefused):
+        pick_outputs(answer, outputs, 2)

@@ -1,0 +1,165 @@
+"""The small project that the tests copy: customers, a classifier with preprocessing inside, a reference."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef, PartitionSpec
+from batchdeploy.core.records import DataPin, InputSchema, ModelPin, Plan
+
+ROWS = 200
+FEATURES = ["age", "income", "visits", "member", "city"]
+SCHEMA = pa.schema(
+    [
+        pa.field("customer_id", pa.string()),
+        pa.field("age", pa.float64()),
+        pa.field("income", pa.float64()),
+        pa.field("visits", pa.int64()),
+        pa.field("member", pa.bool_()),
+        pa.field("city", pa.string()),
+    ]
+)
+
+
+def customers(day: str, rows: int = ROWS) -> pd.DataFrame:
+    """One day's customers; the same for the same day."""
+    random = np.random.default_rng(int(hashlib.sha256(day.encode()).hexdigest()[:8], 16))
+    income = random.lognormal(10, 0.4, rows)
+    income[random.random(rows) < 0.1] = np.nan
+    member = random.random(rows) < 0.5
+    return pd.DataFrame(
+        {
+            "customer_id": [f"{day}-{number:04d}" for number in range(rows)],
+            "age": random.uniform(18, 90, rows),
+            "income": income,
+            "visits": random.poisson(4, rows),
+            "member": pd.array(np.where(random.random(rows) < 0.1, None, member), dtype="boolean"),
+            "city": random.choice(["Bern", "Genève", "Zürich"], rows),
+        }
+    )
+
+
+def write_day(folder: Path, day: str, frame: pd.DataFrame, schema: pa.Schema = SCHEMA) -> Path:
+    """Writes one partition, whatever was in it."""
+    file = folder / f"date={day}" / "part-0.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), file)
+    return file
+
+
+def build_project(root: Path, days: tuple[str, ...]) -> None:
+    """Data, registry (champion is version 1, challenger version 2) and reference."""
+    import batchdeploy as bd
+
+    frames = [customers(day).assign(date=day) for day in days]
+    for day, frame in zip(days, frames, strict=True):
+        write_day(root / "data" / "customers", day, frame)
+    known = pd.concat(frames, ignore_index=True)
+    late = (known["age"] + 3 * known["visits"] + np.arange(len(known)) % 17 > 70).to_numpy()
+    champion, challenger = classifiers()
+    for alias, model in (("champion", champion), ("challenger", challenger)):
+        register(root, model.fit(known[FEATURES], late), known[FEATURES], alias=alias)
+    known["churn_probability"] = champion.predict_proba(known[FEATURES])[:, 1]
+    bd.build_reference(
+        known,
+        features=FEATURES,
+        outputs=["churn_probability"],
+        partition="date",
+        path=root / "data" / "reference" / "churn.json",
+    )
+
+
+def classifiers() -> tuple[Any, Any]:
+    """Two pipelines of different kinds that take missing numbers and text."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.tree import DecisionTreeClassifier
+
+    def prepared() -> Any:
+        return make_column_transformer(
+            (make_pipeline(SimpleImputer(), StandardScaler()), ["age", "income", "visits"]),
+            (OneHotEncoder(handle_unknown="ignore"), ["member", "city"]),
+        )
+
+    return (
+        make_pipeline(prepared(), LogisticRegression()),
+        make_pipeline(prepared(), DecisionTreeClassifier(max_depth=4, random_state=1)),
+    )
+
+
+def register(
+    root: Path, model: Any, sample: pd.DataFrame, *, alias: str, name: str = "churn", signed: bool = True
+) -> int:
+    """Registers a fitted model in the project's own MLflow; gives the version."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
+    client = mlflow.MlflowClient()
+    if client.get_experiment_by_name(name) is None:
+        client.create_experiment(name, artifact_location=(root / "mlartifacts").as_uri())
+    mlflow.set_experiment(name)
+    types = {"age": "double", "income": "double", "visits": "long", "member": "boolean", "city": "string"}
+    inputs = Schema([ColSpec(types[c], c, required=c != "member") for c in sample.columns])
+    signature = ModelSignature(inputs, Schema([TensorSpec(np.dtype("float64"), (-1, 2))]))
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            registered_model_name=name,
+            signature=signature if signed else False,
+            pyfunc_predict_fn="predict_proba",
+            pip_requirements=["scikit-learn"],
+            skops_trusted_types=["numpy.dtype", "sklearn.tree._tree.Tree"],
+        )
+    version = int(logged.registered_model_version)
+    client.set_registered_model_alias(name, alias, str(version))
+    return version
+
+
+def move_alias(root: Path, alias: str, version: int, name: str = "churn") -> None:
+    """Points an alias at another version."""
+    import mlflow
+
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.set_registered_model_alias(name, alias, str(version))
+
+
+FOLDER = "date=2024-01-01"
+RUNS = {name: name * 16 for name in "abcdef"}
+
+
+def plan(run: str, live: str | None) -> Plan:
+    """A plan with made-up pins, for what only looks at run ids."""
+    return Plan(
+        run_id=RUNS[run],
+        deployment=Deployment(
+            name="d",
+            model=ModelRef(name="m"),
+            data=DataRef(path="data", partition=PartitionSpec(column="date"), keys=("id",)),
+            output=OutputRef(path="scores", columns={"y": "double"}),
+        ),
+        partition="2024-01-01",
+        model=ModelPin(
+            name="m", version=1, model_id="x", digest="d", alias=None, inputs=(), outputs=(), returns="array"
+        ),
+        data=DataPin(path="data", rev=None, tracked="plain", digest="x", files=()),
+        schema=InputSchema(columns=(), file_rows=(10,)),
+        suite=None,
+        reference=None,
+        live=RUNS[live] if live else None,
+        changes=(),
+        planned_at="2024-01-01T00:00:00+00:00",
+    )
