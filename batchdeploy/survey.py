@@ -54,7 +54,10 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
         try:
             step(tools, found)
         except BatchdeployError as error:
-            problems += error.problems
+            problems += [
+                p if error.where in p.path else p._replace(path=f"{error.where}: {p.path}")
+                for p in error.problems
+            ]
     if isinstance(model := found.get("model"), ModelPin) and isinstance(
         schema := found.get("schema"), InputSchema
     ):

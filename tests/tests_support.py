@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ def register(
         )
     version = int(logged.registered_model_version)
     client.set_registered_model_alias(name, alias, str(version))
+    # NOTE: set_tracking_uri also sets the variable that a deployment without a registry follows.
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     return version
 
 

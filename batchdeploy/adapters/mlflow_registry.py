@@ -126,6 +126,7 @@ class MlflowRegistry:
     def _client(self) -> Any:
         """A client of its own: MLflow's global URIs belong to whoever uses this process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)

@@ -82,6 +82,8 @@ class SparkEngine:
             EngineError: Spark gave up on a task.
             BatchdeployError: what the work itself raised, as it was raised.
         """
+        if not splits:
+            return
         from pyspark.errors import PySparkException
 
         spark = self._spark()

@@ -1,0 +1,338 @@
+"""The real command line. Every bad input: one clear message, the right exit code, nothing changed on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tests_support import SCHEMA, customers, move_alias, register, write_day
+
+from batchdeploy.cli import main
+
+DAY = "2024-03-02"
+
+
+class Result:
+    """What a command did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """The entry point in this process, with its exit code."""
+
+    def call(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["batchdeploy", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every file and folder; SQLite's own side files come and go with any reader."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if not name.startswith("mlflow.db-"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return found
+
+
+def edit(before: str, after: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        file = root / "dags" / "churn.yaml"
+        text = file.read_text(encoding="utf-8")
+        assert before in text
+        file.write_text(text.replace(before, after), encoding="utf-8")
+
+    return change
+
+
+def suite(text: str) -> Callable[[Path], None]:
+    return lambda root: (root / "expectations" / "customers.json").write_text(text) and None
+
+
+def reference(change: Callable[[Any], object]) -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        file = root / "data" / "reference" / "churn.json"
+        document = json.loads(file.read_text())
+        change(document)
+        file.write_text(json.dumps(document))
+
+    return apply
+
+
+def input_file(root: Path) -> Path:
+    return root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+
+
+def partition(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    def apply(root: Path) -> None:
+        change(customers(DAY)).to_parquet(input_file(root), index=False)
+
+    return apply
+
+
+def unsigned(root: Path) -> None:
+    from tests_support import FEATURES, classifiers
+
+    frame = customers(DAY)
+    model = classifiers()[0].fit(frame[FEATURES], frame["age"] > 50)
+    register(root, model, frame[FEATURES], alias="unsigned", signed=False)
+    edit("alias: champion", "alias: unsigned")(root)
+
+
+def no_registry(root: Path) -> None:
+    (root / "mlflow.db").unlink()
+
+
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a missing deployment file": (lambda root: (root / "dags" / "churn.yaml").unlink(), "no such file"),
+    "an unknown key": (edit("owner: tests", "ownr: tests"), "ownr: unknown key (line 2, column 1)"),
+    "a wrong type": (edit("keys: [customer_id]", "keys: 7"), "data.keys: Input should be a valid"),
+    "a missing key": (edit("name: churn\n", ""), "name: is required"),
+    "a model without signature": (unsigned, "has no signature"),
+    "no such alias": (edit("alias: champion", "alias: winner"), "churn alias winner: no such model"),
+    "no such version": (edit("alias: champion", "version: 9"), "churn version 9: no such model"),
+    "no such model": (edit("{name: churn, alias", "{name: burn, alias"), "burn alias champion: no such"),
+    "no registry": (no_registry, "there is no such database"),
+    "data outside the project": (edit("path: data/customers", "path: ../other"), "data.path: climbs out of"),
+    "an output outside the project": (edit("path: scores/churn", "path: a/../../b"), "output.path: climbs"),
+    "a suite outside the project": (
+        edit("expectations/customers.json", "../suite.json"), "expectations: climbs out",
+    ),
+    "no data": (lambda root: shutil.rmtree(root / "data" / "customers"), "data.path: no such folder"),
+    "a URI": (edit("path: data/customers", "path: s3://bucket/x"), "only local folders are read so far"),
+    "data without the partition column": (edit("column: date", "column: day"), "no folder named day=VALUE"),
+    "a key that is no column": (edit("keys: [customer_id]", "keys: [client]"), "client: named in data.keys"),
+    "a kept column that is none": (edit("keep: [city]", "keep: [town]"), "town: named in output.keep"),
+    "an empty partition": (partition(lambda frame: frame.head(0)), "the partition holds no rows"),
+    "no file in the partition": (
+        lambda root: input_file(root).unlink(),
+        "the partition holds no Parquet file",
+    ),
+    "no Parquet": (
+        lambda root: input_file(root).write_text("id,age") and None,
+        f"date={DAY}/part-0.parquet: cannot be read as Parquet",
+    ),
+    "a missing column": (partition(lambda frame: frame.drop(columns="age")), "age: the model needs it"),
+    "a retyped column": (
+        partition(lambda frame: frame.assign(age=frame["age"].astype(str))),
+        "age: the model wants double, the data holds string",
+    ),
+    "outputs of another shape": (
+        edit("{type: double, select: 1}", "double"), "1 declared, the model returns 2",
+    ),
+    "a suite that is not JSON": (suite("{nope"), "expectations/customers.json:"),
+    "a suite with an unknown expectation": (
+        suite('{"name": "s", "expectations": [{"type": "expect_magic", "kwargs": {}}]}'), "does not know",
+    ),
+    "a missing suite": (
+        lambda root: (root / "expectations" / "customers.json").unlink(), "expectations: no such file",
+    ),
+    "a missing reference": (
+        lambda root: (root / "data" / "reference" / "churn.json").unlink(), "drift.reference: no such file",
+    ),
+    "a reference for another schema": (
+        reference(lambda document: document["columns"].pop(0)), "age: this feature is not in the reference",
+    ),
+    "a reference that is none": (reference(lambda document: document.pop("columns")), "columns: Field"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "check"])
+@pytest.mark.parametrize(("spoil", "expected"), BAD.values(), ids=BAD.keys())
+def test_bad_input(
+    project: Path, cli: Callable[..., Result], command: str, spoil: Callable[[Path], None], expected: str
+) -> None:
+    spoil(project)
+    if command == "check":
+        # NOTE: check looks at the newest partition; leave it the one that was spoilt.
+        for day in ("2024-03-03", "2024-03-04"):
+            shutil.rmtree(project / "data" / "customers" / f"date={day}", ignore_errors=True)
+    before = tree(project)
+    words = [command, project / "dags" / "churn.yaml", *(() if command == "check" else ("--partition", DAY))]
+    result = cli(*words)
+    assert result.code == 2, result.err
+    assert expected in result.err
+    assert result.err.splitlines()[0].endswith(":")
+    assert " in " in result.err.splitlines()[0]
+    assert "Traceback" not in result.err
+    assert tree(project) == before
+
+
+REQUESTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "an unknown partition": (
+        ("run", "--partition", "2031-01-01"),
+        "there are 4 from 2024-03-01 to 2024-03-04",
+    ),
+    "a partition that is a path": (("run", "--partition", "../../etc"), "not a partition's value"),
+    "a range without partitions": (
+        ("backfill", "--from", "2031-01-01", "--to", "2031-02-01"),
+        "in this range",
+    ),
+    "half a range": (("plan", "--from", "2024-03-01"), "give --partition, or --from and --to"),
+    "a partition and a range": (("plan", "-p", DAY, "--from", "a", "--to", "b"), "give --partition, or"),
+    "as-of": (("backfill", "--from", DAY, "--to", DAY, "--model", "as-of"), "needs a ledger"),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), REQUESTS.values(), ids=REQUESTS.keys())
+def test_bad_request(
+    project: Path, deployment: Path, cli: Callable[..., Result], words: tuple[str, ...], expected: str
+) -> None:
+    before = tree(project)
+    result = cli(words[0], deployment, *words[1:])
+    assert (result.code, result.out) == (2, "")
+    assert expected in result.err
+    assert tree(project) == before
+
+
+def test_an_error_is_a_json_document_where_json_was_asked_for(
+    deployment: Path, cli: Callable[..., Result]
+) -> None:
+    result = cli("run", deployment, "--partition", "2031-01-01", "--json")
+    assert result.code == 2
+    assert result.json["error"]["kind"] == "PartitionError"
+    assert result.json["error"]["problems"][0]["got"] == "2031-01-01"
+
+
+def test_check_collects_what_is_wrong_in_all_places(project: Path, cli: Callable[..., Result]) -> None:
+    edit("alias: champion", "alias: winner")(project)
+    edit("column: date", "column: date, timezone: Mars/Olympus")(project)
+    suite("{")(project)
+    result = cli("check", project / "dags" / "churn.yaml")
+    assert result.code == 2
+    for part in ("3 problems", "no such time zone", "expectations/customers.json: JSON", "no such model"):
+        assert part in result.err
+
+
+def test_a_day_at_the_shell(project: Path, deployment: Path, cli: Callable[..., Result]) -> None:
+    assert cli("check", deployment).out == "churn: nothing wrong found\n"
+    plan = cli("plan", deployment, "--partition", DAY, "--json").json
+    assert [p["state"] for p in plan["plans"]] == ["new"]
+    assert plan["minutes_expected"] is None
+    first = cli("run", deployment, "--partition", DAY)
+    assert first.code == 0
+    assert "200 rows scored by churn version 1" in first.out
+    again = cli("run", deployment, "--partition", DAY)
+    assert f"{DAY} is identical" in again.out
+    assert "Nothing to do" in again.out
+    move_alias(project, "champion", 2)
+    changed = cli("plan", deployment, "--from", "2024-03-01", "--to", "2024-03-04")
+    assert "churn version 1 → churn version 2" in " ".join(changed.out.split())
+    assert "4 of 4 to score" in changed.out
+    done = cli("backfill", deployment, "--from", "2024-03-01", "--to", DAY, "--json").json
+    assert [p["status"] for p in done["partitions"]] == ["published", "published"]
+    status = cli("status", deployment, "--json").json["partitions"]
+    assert [(p["partition"], p["state"], p["model_version"]) for p in status] == [
+        ("2024-03-01", "published", 2),
+        (DAY, "published", 2),
+        ("2024-03-03", "new", None),
+        ("2024-03-04", "new", None),
+    ]
+    assert "2 partitions, and 2 not scored yet" in cli("status", deployment).out
+
+
+def test_a_backfill_with_another_model(deployment: Path, cli: Callable[..., Result]) -> None:
+    for policy, version in (("2", 2), ("challenger", 2), ("champion", 1)):
+        words = ("backfill", deployment, "--from", DAY, "--to", DAY, "--model", policy, "--json")
+        assert cli(*words).json["partitions"][0]["manifest"]["model_version"] == version
+
+
+def test_a_refused_partition_does_not_stop_a_backfill(
+    project: Path, deployment: Path, cli: Callable[..., Result]
+) -> None:
+    frame = customers(DAY)
+    write_day(project / "data" / "customers", DAY, frame.assign(age=500.0), SCHEMA)
+    result = cli("backfill", deployment, "--from", "2024-03-01", "--to", "2024-03-03")
+    assert result.code == 1
+    assert "200 of 200 rows, such as 500.0" in result.err
+    rows = [line.split()[:2] for line in result.out.splitlines()[1:]]
+    assert rows == [["2024-03-01", "published"], ["2024-03-03", "published"], [DAY, "refused"]]
+    states = {p["partition"]: p["state"] for p in cli("status", deployment, "--json").json["partitions"]}
+    assert states[DAY] == "refused"
+
+
+def test_show_and_report_find_a_run_by_the_beginning_of_its_id(
+    project: Path, deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = cli("run", deployment, "--partition", DAY, "--json").json["manifest"]["run_id"]
+    monkeypatch.chdir(project / "dags")
+    shown = cli("show", run[:6])
+    assert "churn version 1" in shown.out
+    assert "3 of 3 hold" in shown.out
+    assert set(cli("show", run, "--json").json) >= {
+        "Plan",
+        "CheckReport",
+        "ScoredBatch",
+        "DriftReport",
+        "Manifest",
+    }
+    file = Path(cli("report", run, "--json").json["report"])
+    assert file.is_file()
+    missing = cli("show", "ffff")
+    assert (missing.code, "no such run" in missing.err) == (2, True)
+    assert cli("show", "../..").code == 2
+
+
+def test_doctor_says_what_is_there(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = {f["name"]: f for f in cli("doctor", "--json").json}
+    assert findings["MLflow"]["ok"]
+    monkeypatch.setenv("JAVA_HOME", "/nonesuch")
+    result = cli("doctor")
+    assert result.code == 3
+    assert "openjdk-17" in " ".join(result.out.split())
+
+
+@pytest.mark.parametrize(
+    "command", ["init", "check", "plan", "run", "backfill", "status", "show", "report", "doctor"]
+)
+def test_every_command_explains_itself(cli: Callable[..., Result], command: str) -> None:
+    result = cli(command, "--help")
+    assert result.code == 0
+    assert "--json" in result.out
+
+
+@pytest.mark.slow
+def test_init_gives_a_project_whose_first_run_works(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    """As a stranger types it, in processes of their own."""
+
+    def shell(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "batchdeploy", *words]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    made = shell("init", "mine", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    printed = made.stdout.strip().splitlines()[-1].split()
+    assert printed[0] == "batchdeploy"
+    ran = shell(*printed[1:], folder=tmp_path / "mine")
+    assert ran.returncode == 0, ran.stderr
+    assert "21 rows scored by progression version 1" in ran.stdout
+    checked = shell("check", "dags/progression.yaml", folder=tmp_path / "mine")
+    assert checked.returncode == 0, checked.stderr
+    before = tree(tmp_path / "mine")
+    again = shell("init", "mine", folder=tmp_path)
+    assert (again.returncode, "is not an empty folder" in again.stderr) == (2, True)
+    assert tree(tmp_path / "mine") == before

@@ -1,0 +1,293 @@
+"""The whole way on both engines: the same test body, the same results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests_support import FEATURES, SCHEMA, customers, move_alias, write_day
+
+import batchdeploy as bd
+from batchdeploy import flow
+from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.documents import to_json
+from batchdeploy.errors import (
+    ContractError,
+    EngineError,
+    PartitionError,
+    ScoringRefused,
+    ValidationRefused,
+)
+from batchdeploy.runtime import LocalToolbox, open_toolbox
+
+DAY = "2024-03-02"
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    """One Spark session for all tests of this file."""
+    from batchdeploy.adapters.spark_engine import SparkEngine
+
+    engine = SparkEngine("local[2]")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(params=["local", pytest.param("spark", marks=pytest.mark.jvm)])
+def tools(request: pytest.FixtureRequest, deployment: Path) -> LocalToolbox:
+    """The project's toolbox on one engine and then the other."""
+    text = deployment.read_text(encoding="utf-8").replace("kind: local", f"kind: {request.param}")
+    deployment.write_text(text, encoding="utf-8")
+    box = open_toolbox(deployment)
+    if request.param == "spark":
+        box._spark = request.getfixturevalue("spark")
+        box.one_machine_rows = 0
+    return box
+
+
+def scores(tools: LocalToolbox, day: str = DAY) -> pd.DataFrame:
+    """The published rows, by plain pandas."""
+    frame = pd.read_parquet(tools.layout.live(f"date={day}"))
+    return frame.sort_values("customer_id", ignore_index=True)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every file below a folder with its digest."""
+    files = [file for file in root.rglob("*") if file.is_file()]
+    return {str(f.relative_to(root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def by_mlflow(tools: LocalToolbox, rows: pd.DataFrame) -> Any:
+    """What MLflow itself answers for these rows."""
+    import mlflow
+
+    frame = rows[FEATURES].astype({"member": object})
+    frame["member"] = frame["member"].where(frame["member"].notna(), None)
+    mlflow.set_tracking_uri(tools.registry_uri)
+    return mlflow.pyfunc.load_model("models:/churn/1").predict(frame)[:, 1]
+
+
+def spread(tools: LocalToolbox, frame: pd.DataFrame, *, files: int) -> None:
+    """The partition as several files of several row groups."""
+    folder = tools.root / "data" / "customers" / f"date={DAY}"
+    size = len(frame) // files
+    for number in range(files):
+        part = frame.iloc[number * size : (number + 1) * size]
+        table = pa.Table.from_pandas(part, schema=SCHEMA, preserve_index=False)
+        pq.write_table(table, folder / f"part-{number}.parquet", row_group_size=250)
+
+
+def rewrite(
+    tools: LocalToolbox, change: Callable[[pd.DataFrame], pd.DataFrame], schema: pa.Schema = SCHEMA
+) -> None:
+    """The partition with other rows."""
+    write_day(tools.root / "data" / "customers", DAY, change(customers(DAY)), schema)
+
+
+def test_every_row_is_scored_once_as_mlflow_itself_would(tools: LocalToolbox) -> None:
+    outcome = flow.run(tools, DAY)
+    assert outcome.status == "published"
+    assert (outcome.manifest.rows_scored, outcome.manifest.rows_quarantined) == (200, 0)
+    found = scores(tools)
+    given = customers(DAY).sort_values("customer_id", ignore_index=True)
+    assert found["customer_id"].tolist() == given["customer_id"].tolist()
+    assert found["city"].tolist() == given["city"].tolist()
+    assert np.abs(found["churn_probability"] - by_mlflow(tools, given)).max() <= 1e-9
+    assert set(found["_model_version"]) == {1}
+    assert set(found["_run_id"]) == {outcome.manifest.run_id}
+
+
+def test_leaves_records_of_all_it_did_and_a_clean_public_tree(tools: LocalToolbox) -> None:
+    outcome = flow.run(tools, DAY)
+    names = {"plan.json", "check.json", "scored.json", "drift.json", "manifest.json", "report.html"}
+    assert {file.name for file in outcome.folder.iterdir()} == names
+    for file in tools.layout.table.rglob("*"):
+        assert re.fullmatch(
+            r"date=2024-03-02(/part-\d{5}-[0-9a-f]{16}\.parquet)?", str(file.relative_to(tools.layout.table))
+        )
+    for written in outcome.manifest.files:
+        file = tools.layout.live(f"date={DAY}") / written.path
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == written.sha256
+        assert pq.read_metadata(file).num_rows == written.rows
+    drift = pd.read_parquet(tools.layout.drift(f"date={DAY}", outcome.manifest.run_id))
+    assert set(drift["column"]) == {*FEATURES, "churn_probability"}
+    assert list(tools.layout.staging.iterdir()) == []
+
+
+def test_nothing_depends_on_how_the_rows_are_split(tools: LocalToolbox) -> None:
+    """Three files of several row groups, on either engine."""
+    frame = customers(DAY, 3_000)
+    spread(tools, frame, files=3)
+    outcome = flow.run(tools, DAY)
+    assert [file.rows for file in outcome.manifest.files] == [1_000, 1_000, 1_000]
+    found = scores(tools)
+    given = frame.sort_values("customer_id", ignore_index=True)
+    assert found["customer_id"].tolist() == given["customer_id"].tolist()
+    assert np.abs(found["churn_probability"] - by_mlflow(tools, given)).max() <= 1e-9
+    hashes = pd.util.hash_pandas_object(frame[["customer_id"]], index=False)
+    assert outcome.manifest.keys == f"{int(hashes.to_numpy().sum(dtype='uint64')):016x}"
+
+
+def test_the_same_pins_again_do_nothing(tools: LocalToolbox) -> None:
+    first = flow.run(tools, DAY)
+    before = tree(tools.layout.table) | tree(tools.layout.control)
+    second = flow.run(tools, DAY)
+    assert (second.status, second.manifest) == ("identical", first.manifest)
+    assert tree(tools.layout.table) | tree(tools.layout.control) == before
+    repeated = flow.run(tools, DAY, repeat=True)
+    assert repeated.status == "published"
+    assert repeated.manifest.run_id == first.manifest.run_id
+    assert len(scores(tools)) == 200
+
+
+def test_a_moved_alias_is_a_change_that_names_both_versions(tools: LocalToolbox) -> None:
+    flow.run(tools, DAY)
+    move_alias(tools.root, "champion", 2)
+    planned = flow.plan(tools, DAY)
+    assert planned.state == "changed"
+    assert planned.changes == ("model churn version 1 → churn version 2",)
+    flow.run(tools, DAY)
+    assert set(scores(tools)["_model_version"]) == {2}
+
+
+def test_changed_rows_are_a_change(tools: LocalToolbox) -> None:
+    flow.run(tools, DAY)
+    rewrite(tools, lambda frame: frame.head(150))
+    assert flow.plan(tools, DAY).changes == ("the input files (200 rows before)",)
+    flow.run(tools, DAY)
+    assert len(scores(tools)) == 150
+
+
+def test_a_failed_expectation_blocks_with_evidence_and_mended_data_go_through(tools: LocalToolbox) -> None:
+    rewrite(tools, lambda frame: frame.assign(age=frame["age"].where(frame.index != 3, 400)))
+    with pytest.raises(ValidationRefused, match=r"1 of 200 rows, such as 400\.0") as caught:
+        flow.run(tools, DAY)
+    assert caught.value.exit_code == 1
+    folder = flow.run_folder(tools, flow.plan(tools, DAY))
+    assert {file.name for file in folder.iterdir()} == {"plan.json", "check.json", "report.html"}
+    assert "Nothing was published" in (folder / "report.html").read_text(encoding="utf-8")
+    assert not tools.layout.table.exists()
+    rewrite(tools, lambda frame: frame)
+    assert flow.run(tools, DAY).status == "published"
+
+
+def test_nan_counts_as_null_on_either_engine(tools: LocalToolbox) -> None:
+    rewrite(tools, lambda frame: frame.assign(income=np.nan))
+    outcome = flow.run(tools, DAY)
+    assert outcome.manifest.warnings == ("income: expect_column_values_to_not_be_null",)
+    result = flow.read(outcome.folder, flow.CheckReport).results[2]
+    assert (result.success, result.unexpected) == (False, 200)
+
+
+def test_bad_rows_are_set_aside_and_the_others_published(tools: LocalToolbox) -> None:
+    schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
+
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(visits=frame["visits"].astype("Int64").mask(frame.index == 5))
+
+    rewrite(tools, spoil, schema)
+    outcome = flow.run(tools, DAY)
+    assert (outcome.manifest.rows_scored, outcome.manifest.rows_quarantined) == (199, 1)
+    run = tools.layout.quarantine(f"date={DAY}", outcome.manifest.run_id)
+    aside = pd.read_parquet(run)
+    assert aside["customer_id"].tolist() == [f"{DAY}-0005"]
+    assert aside["_reason"].tolist() == ["null in the integer feature visits"]
+    assert aside["_source_file"].tolist() == [f"date={DAY}/part-0.parquet"]
+    assert aside["_source_row"].tolist() == [5]
+    assert f"{DAY}-0005" not in set(scores(tools)["customer_id"])
+
+
+def test_too_many_bad_rows_are_refused(tools: LocalToolbox) -> None:
+    schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
+    rewrite(tools, lambda f: f.assign(visits=f["visits"].astype("Int64").mask(f.index < 3)), schema)
+    with pytest.raises(ScoringRefused, match=r"3 of 200 rows set aside \(1\.5%, allowed 1\.0%\)"):
+        flow.run(tools, DAY)
+    assert not tools.layout.table.exists()
+    assert list(tools.layout.staging.iterdir()) == []
+
+
+def test_an_output_that_was_not_declared_is_refused_before_any_row(tools: LocalToolbox) -> None:
+    output = replace(tools.deployment.output, columns={"churn_probability": "double"})
+    tools.deployment = replace(tools.deployment, output=output)
+    with pytest.raises(ContractError, match="1 declared, the model returns 2"):
+        flow.run(tools, DAY)
+
+
+SPLIT = Split(index=0, path="p", location="l", row_groups=(0,), first_row=0, rows=1)
+
+
+def test_a_refusal_inside_a_worker_arrives_as_it_was_raised(tools: LocalToolbox) -> None:
+    def refuse(split: Split) -> SplitResult:
+        raise ScoringRefused("a worker", "a row at fault")
+
+    with pytest.raises(ScoringRefused, match="a row at fault"):
+        list(tools.engine.map_splits(refuse, [SPLIT]))
+
+
+@pytest.mark.jvm
+def test_an_accident_inside_a_worker_is_an_engine_error(spark: Any) -> None:
+    def crash(split: Split) -> SplitResult:
+        raise ZeroDivisionError(split.path)
+
+    with pytest.raises(EngineError, match="ZeroDivisionError"):
+        list(spark.map_splits(crash, [SPLIT]))
+
+
+def test_rows_that_go_missing_on_the_way_are_noticed(
+    tools: LocalToolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle's teeth: an engine that forgets a split, and one that answers twice."""
+    planned = flow.plan(tools, DAY)
+    whole = tools.make_splits(planned.data)
+    for broken in ((), whole + whole):
+        monkeypatch.setattr(tools, "make_splits", lambda pin, splits=broken: splits)
+        with pytest.raises(EngineError, match="rows read: the footers promise 200"):
+            flow.execute(tools, planned)
+    assert not tools.layout.table.exists()
+
+
+def test_a_model_is_loaded_once_in_a_worker(tools: LocalToolbox) -> None:
+    spread(tools, customers(DAY, 1_000), files=8)
+    outcome = flow.run(tools, DAY)
+    assert flow.read(outcome.folder, flow.ScoredBatch).model_loads <= 2
+
+
+def test_a_backfill_is_one_session_and_can_be_resumed(tools: LocalToolbox) -> None:
+    job = bd.Job(tools)
+    flow.run(tools, DAY)
+    runs = job.backfill("2024-03-01", "2024-03-03")
+    assert [run.status for run in runs] == ["published", "identical", "published"]
+    assert [run.manifest.partition for run in runs] == ["2024-03-01", DAY, "2024-03-03"]
+    with pytest.raises(PartitionError, match="no partition in this range"):
+        job.backfill("2030-01-01", "2030-12-31")
+
+
+def test_drift_that_blocks_leaves_its_evidence(tools: LocalToolbox) -> None:
+    assert tools.deployment.drift is not None
+    tools.deployment = replace(tools.deployment, drift=replace(tools.deployment.drift, on_alarm="block"))
+    rewrite(tools, lambda frame: frame.assign(city="Paris"))
+    with pytest.raises(bd.GateRefused, match="city: PSI above its limit"):
+        flow.run(tools, DAY)
+    folder = flow.run_folder(tools, flow.plan(tools, DAY))
+    assert json.loads((folder / "drift.json").read_text())["verdict"] == "drift"
+    assert not tools.layout.table.exists()
+    assert list(tools.layout.staging.iterdir()) == []
+
+
+def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> None:
+    planned = flow.plan(tools, DAY)
+    assert flow.from_json(type(planned), to_json(planned), where="x") == planned
+    suite = tools.root / "expectations" / "customers.json"
+    suite.write_text(suite.read_text().replace("120", "130"))
+    with pytest.raises(bd.RequestError, match="changed since it was planned"):
+        flow.execute(tools, planned)
