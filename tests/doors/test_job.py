@@ -1,0 +1,92 @@
+"""The notebook's door on the small project, and the report that it points to."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import batchdeploy as bd
+
+DAY = "2024-03-02"
+
+
+def test_a_run_has_its_scores_and_drift_as_frames(deployment: Path) -> None:
+    with bd.load(deployment) as job:
+        assert job.partitions() == ("2024-03-01", DAY, "2024-03-03", "2024-03-04")
+        assert job.plan(DAY).state == "new"
+        with pytest.raises(bd.RequestError, match="not published yet"):
+            job.published(DAY)
+        run = job.run(DAY)
+        assert list(run.scores.columns)[:3] == ["customer_id", "city", "churn_probability"]
+        assert len(run.scores) == 200
+        assert set(run.drift["statistic"]) == {"psi", "null_share", "unseen_share"}
+        assert job.published(DAY).manifest == run.manifest
+        assert job.run(DAY).status == "identical"
+        assert "200 rows scored" in run._repr_html_()
+        assert repr(job).startswith("Job('churn'")
+
+
+def test_the_front_page_is_short_and_all_of_it_is_there() -> None:
+    assert len(bd.__all__) <= 10
+    assert dir(bd) == bd.__all__
+    for name in bd.__all__:
+        assert getattr(bd, name) is not None
+    with pytest.raises(AttributeError, match="nonesuch"):
+        bd.nonesuch  # noqa: B018
+
+
+class Links(HTMLParser):
+    """Collects whatever a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "link", "iframe", "img", "object"):
+            self.found.append(tag)
+        self.found += [
+            v for k, v in attrs if k in ("src", "href", "xlink:href") and v and not v.startswith("#")
+        ]
+
+
+def test_the_report_has_its_pictures_inside_and_fetches_nothing(deployment: Path) -> None:
+    with bd.load(deployment) as job:
+        page = job.run(DAY).report.read_text(encoding="utf-8")
+    links = Links()
+    links.feed(page)
+    assert links.found == []
+    assert page.count("<svg") >= 4
+    assert not re.search(r"url\((?!#)", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_report_shows_what_people_wrote_as_text(deployment: Path) -> None:
+    text = deployment.read_text(encoding="utf-8").replace(
+        "owner: tests", 'owner: "<script>alert(1)</script>"'
+    )
+    deployment.write_text(text, encoding="utf-8")
+    with bd.load(deployment) as job:
+        page = job.run(DAY).report.read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_two_processes_on_one_partition_publish_it_once(deployment: Path) -> None:
+    command = [sys.executable, "-m", "batchdeploy", "run", str(deployment), "-p", DAY, "--json"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate()
+        assert process.returncode == 0, out + err
+    table = deployment.parents[1] / "scores" / "churn"
+    assert len(list(table.rglob("*.parquet"))) == 1
+    audit = (table.parent / "churn.batchdeploy" / "audit.jsonl").read_text().splitlines()
+    assert len(audit) == 1

@@ -1,0 +1,121 @@
+"""The house stands: what may import what, and what a door may load. Planted breaches prove the guards."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+HEAVY = ("airflow", "pyspark", "mlflow", "great_expectations", "dvc", "pandas", "pyarrow", "numpy", "sklearn")
+PROBE = "import sys; {body}; print([m for m in {heavy!r} if m in sys.modules])"
+
+
+def loaded(body: str, heavy: tuple[str, ...] = HEAVY, folder: Path = REPOSITORY) -> str:
+    """Which heavy modules a fresh interpreter has after running this."""
+    code = PROBE.format(body=body, heavy=heavy)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import batchdeploy",
+        "import batchdeploy; batchdeploy.load",
+        "import batchdeploy as bd; bd.load('dags/flights.yaml')",
+        "import batchdeploy.flow, batchdeploy.runtime, batchdeploy.documents",
+        "import batchdeploy.cli.commands",
+        "import pkgutil, importlib, batchdeploy.core as c;"
+        "[importlib.import_module('batchdeploy.core.' + m.name) for m in pkgutil.iter_modules(c.__path__)]",
+    ],
+)
+def test_a_door_loads_nothing_heavy(body: str) -> None:
+    assert loaded(body) == "[]"
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("file", sorted(str(f.relative_to(REPOSITORY)) for f in REPOSITORY.glob("dags/*.py")))
+def test_a_dag_file_loads_nothing_heavy_but_airflow(file: str, tmp_path: Path) -> None:
+    body = (
+        f"import os; os.environ['AIRFLOW_HOME'] = {str(tmp_path)!r}; import runpy; runpy.run_path({file!r})"
+    )
+    assert loaded(body, heavy=tuple(name for name in HEAVY if name != "airflow")) == "[]"
+
+
+def copy_of_the_house(target: Path) -> Path:
+    shutil.copytree(REPOSITORY / "batchdeploy", target / "batchdeploy")
+    shutil.copy2(REPOSITORY / "setup.cfg", target)
+    return target / "batchdeploy"
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["lint-imports", "--config", "setup.cfg", "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+BREACHES = {
+    "a stage imports a stage": (
+        "stages/score.py", "import batchdeploy.stages.validate", "No stage imports another",
+    ),
+    "an adapter imports an adapter": (
+        "adapters/local_engine.py", "import batchdeploy.adapters.charts", "No adapter imports another",
+    ),
+    "the core knows a stage": ("core/drift.py", "import batchdeploy.stages.compare", "Each room knows only"),
+    "a stage chooses its tools": ("stages/score.py", "import batchdeploy.runtime", "Each room knows only"),
+    "the flow prints": ("flow.py", "import batchdeploy.cli.screens", "Each room knows only"),
+    "mlflow outside its adapter": ("stages/resolve.py", "import mlflow", "mlflow stays behind its door"),
+    "spark in the kernel": ("core/scoring.py", "import pyspark", "pyspark stays behind its door"),
+    "airflow in the shell": ("cli/commands.py", "import airflow", "airflow stays behind its door"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "line", "contract"), BREACHES.values(), ids=BREACHES.keys())
+def test_a_planted_breach_is_caught(tmp_path: Path, file: str, line: str, contract: str) -> None:
+    house = copy_of_the_house(tmp_path)
+    text = (house / file).read_text(encoding="utf-8")
+    (house / file).write_text(
+        text.replace("\nfrom ", f"\n{line}\nfrom ", 1) + f"\n{line}\n", encoding="utf-8"
+    )
+    done = lint_imports(tmp_path)
+    assert done.returncode != 0
+    assert re.search(rf"{re.escape(contract)}.* BROKEN", done.stdout), done.stdout
+
+
+def test_the_house_as_it_stands_keeps_its_contracts(tmp_path: Path) -> None:
+    copy_of_the_house(tmp_path)
+    done = lint_imports(tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [("__init__.py", "import pandas"), ("errors.py", "import numpy"), ("job.py", "import mlflow")],
+)
+def test_a_planted_heavy_import_is_seen(tmp_path: Path, file: str, line: str) -> None:
+    house = copy_of_the_house(tmp_path)
+    with (house / file).open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{line}\n")
+    body = f"sys.path.insert(0, {str(tmp_path)!r}); import batchdeploy, batchdeploy.job"
+    assert line.split()[1] in loaded(body, folder=tmp_path)
+
+
+def test_no_module_has_grown_over_300_lines() -> None:
+    long = {
+        str(file.relative_to(REPOSITORY)): lines
+        for file in (REPOSITORY / "batchdeploy").rglob("*.py")
+        if (lines := len(file.read_text(encoding="utf-8").splitlines())) > 300
+    }
+    assert long == {}
+
+
+def test_nothing_is_called_utils() -> None:
+    banned = {"utils.py", "helpers.py", "common.py", "base.py", "manager.py", "misc.py"}
+    assert not banned & {file.name for file in (REPOSITORY / "batchdeploy").rglob("*.py")}
