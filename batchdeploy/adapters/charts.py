@@ -45,7 +45,7 @@ class Charts:
         rows = [row for row in report.statistics if row.statistic == "psi" and row.limit]
         rows = sorted(rows, key=lambda row: row.value / (row.limit or 1))[-20:]
         with _styled():
-            figure, axes = _figure(7.2, 0.6 + 0.2 * len(rows), (1.5, 0.4))
+            figure, axes = _figure(10, 0.6 + 0.2 * len(rows), (1.6, 0.4))
             shares = [row.value / (row.limit or 1) for row in rows]
             colours = [RED if row.alarm else GREY for row in rows]
             axes.barh([row.column for row in rows], shares, color=colours, height=0.6)
@@ -74,9 +74,9 @@ def _labels(profile: ColumnProfile) -> list[str]:
         return [*(name[:14] for name in profile.categories), "(rare)", "(null)", "(unseen)"]
     if not profile.edges:
         return ["(all)", "(null)", ""]
-    pairs = zip(profile.edges, profile.edges[1:], strict=False)
-    inner = [f"{low:.3g}–{high:.3g}" for low, high in pairs]
-    return [f"< {profile.edges[0]:.3g}", *inner, f"> {profile.edges[-1]:.3g}", "(null)", ""]
+    # NOTE: the first edge lies a hair below the smallest value; it is not worth a number of its own.
+    upper = [f"≤ {edge:.4g}" for edge in profile.edges[1:]]
+    return ["(below)", *upper, "(above)", "(null)", ""]
 
 
 def _figure(width: float, height: float, margins: tuple[float, float]) -> tuple[Figure, Any]:

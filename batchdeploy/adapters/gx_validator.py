@@ -155,7 +155,8 @@ def _result(entry: dict[str, Any], raw: dict[str, Any]) -> ExpectationResult:
     elements, missing = result.get("element_count"), result.get("missing_count") or 0
     column = kwargs.pop("column", None) or ", ".join(kwargs.pop("column_list", ())) or None
     observed = result.get("observed_value")
-    examples = tuple(dict.fromkeys(shorten(v) for v in result.get("partial_unexpected_list") or ()))
+    unexpected = [value for value in result.get("partial_unexpected_list") or () if value is not None]
+    examples = tuple(dict.fromkeys(shorten(value) for value in unexpected))
     exception = _exception(raw["exception_info"])
     evaluated = None if elements is None else elements - missing
     return ExpectationResult(
