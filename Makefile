@@ -50,4 +50,4 @@ lock: install  ## resolve constraints.txt anew
 		--extra dev setup.cfg --output-file constraints.txt
 
 clean:  ## remove what the demo and the tests made; keeps .venv
-	rm -rf data scores mlflow.db mlartifacts dvc_plots .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data scores mlflow.db mlartifacts dvc_plots .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,25 @@ class DvcStore:
 
 def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:
     """The MD5 of each file of a data folder as dvc.lock or its .dvc file has it; None where untracked."""
+    return _recorded(root, folder, _stamp(root, folder))
+
+
+def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of the files that say what DVC recorded for a folder: they change when it does."""
+    found = []
+    for place in (folder, *folder.parents):
+        for file in (place / "dvc.lock", place / "dvc.yaml", place.with_name(f"{place.name}.dvc")):
+            if file.is_file():
+                status = file.stat()
+                found.append((str(file), status.st_mtime_ns, status.st_size))
+        if place == root:
+            break
+    return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str] | None:  # noqa: ARG001
+    # NOTE: opening a repository costs DVC most of half a second, and a backfill pins hundreds of partitions.
     from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
     from dvc.repo import Repo
 
