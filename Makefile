@@ -11,7 +11,6 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
--include .java/env.mk
 
 .PHONY: help install java demo test quick lint lock clean
 
@@ -30,11 +29,11 @@ java:  ## get a Java 17 runtime where there is none
 	@bash .ci/java
 
 demo: install java  ## score two weeks of real flights on Spark, from nothing
-	@bash .ci/demo
+	@source .ci/java-env; bash .ci/demo
 
 test: install java  ## lint, types, import contracts, all tests
 	@$(MAKE) --no-print-directory lint
-	pytest
+	source .ci/java-env; pytest
 
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
 	pytest -m "not jvm and not airflow and not slow"

@@ -1,34 +1,40 @@
 """Every error this package raises on purpose.
 
-BatchdeployError
-├── GateRefused        exit 1   data or scores did not pass; the evidence is written
-│   ├── ValidationRefused       an expectation of level ``block`` failed
-│   ├── ScoringRefused          too many rows set aside, or not the output that was declared
-│   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
-├── RequestError       exit 2   the request was wrong; nothing was written
-│   ├── DeploymentError         the deployment file
-│   ├── PartitionError          a partition that is unknown, empty or malformed
-│   ├── ContractError           the model's signature and the data do not fit
-│   └── DataError               a file, suite or reference that cannot be used
-└── OutsideError       exit 3   something outside failed; a retry may help
-    ├── RegistryError, StoreError, EngineError
-    └── PublishError            the table could not be locked or swapped
-        └── StaleRunError       another run published this partition in the meantime
+::
 
-│   ├── ScoringRefused          too many rows set aside, or not the declared output
+    BatchdeployError
+    ├── GateRefused        exit 1   data or scores did not pass; the evidence is written
+    │   ├── ValidationRefused       an expectation of level ``block`` failed
+    │   ├── ScoringRefused          too many rows set aside, or not the declared output
+    │   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
+    ├── RequestError       exit 2   the request was wrong; nothing was written
+    │   ├── DeploymentError         the deployment file
+    │   ├── PartitionError          a partition that is unknown, empty or malformed
+    │   ├── ContractError           the model's signature and the data do not fit
+    │   ├── DataError               a file, suite or reference that cannot be used
+    │   └── MissingPackageError     an optional part that is not installed
+    └── OutsideError       exit 3   something outside failed; a retry may help
+        ├── RegistryError, StoreError, EngineError
+        └── PublishError            the table could not be locked or swapped
+            └── StaleRunError       another run published this partition in the meantime
 
-2 problems in dags/flights.yaml:
-- output.columns: is required
-- drift.false_alarm_rate: must lie between 0 and 1, got 7
-Hint: batchdeploy check dags/flights.yaml
+They carry strings, numbers and tuples only, so they cross process borders by pickle, and print alike::
+
+    2 problems in dags/flights.yaml:
+    - output.columns: is required
+    - drift.false_alarm_rate: must lie between 0 and 1, got 7
+    Hint: batchdeploy check dags/flights.yaml
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 SHOWN_PROBLEMS = 10
 SHOWN_VALUE = 60
+SHOWN_TEXT = 300
+CREDENTIALS = re.compile(r"//[^/\s]*@")
 
 
 class Problem(NamedTuple):
@@ -43,10 +49,11 @@ class Problem(NamedTuple):
         return text if self.got is None else f"{text}, got {shorten(self.got)}"
 
 
-def shorten(value: object) -> str:
-    """The value as one printable line of at most 60 characters."""
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
-    return text if len(text) <= SHOWN_VALUE else text[: SHOWN_VALUE - 1] + "…"
+def shorten(value: object, most: int = SHOWN_VALUE) -> str:
+    """The value as one printable line of at most so many characters, without the password of a URL in it."""
+    text = CREDENTIALS.sub("//", " ".join(str(value).split("\n")))
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class BatchdeployError(Exception):
@@ -62,8 +69,16 @@ class BatchdeployError(Exception):
     noun = "problem"
 
     def __init__(self, where: str, problems: tuple[Problem, ...] | str, *, hint: str | None = None) -> None:
-        self.where = shorten(where) if len(where) > 200 else where
-        self.problems = (Problem(where, problems),) if isinstance(problems, str) else tuple(problems)
+        self.where = shorten(where, SHOWN_TEXT)
+        given = (Problem(where, problems),) if isinstance(problems, str) else problems
+        self.problems = tuple(
+            Problem(
+                shorten(problem.path, SHOWN_TEXT),
+                shorten(problem.problem, SHOWN_TEXT),
+                None if problem.got is None else CREDENTIALS.sub("//", problem.got),
+            )
+            for problem in given
+        )
         self.hint = hint
         super().__init__(self.where, self.problems, hint)
 
@@ -134,6 +149,10 @@ class ContractError(RequestError):
 
 class DataError(RequestError):
     """A file, a suite or a reference cannot be used."""
+
+
+class MissingPackageError(RequestError):
+    """An optional part of the library was asked for that is not installed."""
 
 
 class OutsideError(BatchdeployError):

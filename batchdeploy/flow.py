@@ -5,7 +5,8 @@ Evidence first, then the gate that may refuse. The same steps serve the shell, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +17,7 @@ from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.documents import from_json, to_json
-from batchdeploy.errors import PartitionError, Problem, RequestError
+from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestError
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
@@ -26,6 +27,7 @@ from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
 
 T = TypeVar("T")
+LOG = logging.getLogger("batchdeploy")
 FILES: dict[type, str] = {
     Plan: "plan.json",
     CheckReport: "check.json",
@@ -82,6 +84,9 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     folder = run_folder(tools, planned)
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
         return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
+    for kind in (CheckReport, ScoredBatch, DriftReport):
+        # NOTE: the evidence of an earlier attempt at the same pins must not pass for this one's.
+        (folder / FILES[kind]).unlink(missing_ok=True)
     write(folder, planned)
     progress("validate", 0)
     check = step_validate(tools, folder)
@@ -96,7 +101,11 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
         tools.sink.discard(scored.attempt)
         raise
     progress("report", 0)
-    step_report(tools, folder)
+    try:
+        step_report(tools, folder)
+    except Exception:
+        # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
+        LOG.exception("the report of run %s could not be drawn", planned.run_id)
     return Outcome(status="published", folder=folder, manifest=manifest)
 
 
@@ -115,12 +124,15 @@ def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
 def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> ScoredBatch:
     """Writes scored.json, with the scores in staging; then lets the set-aside rows pass or refuses."""
     planned = read(folder, Plan)
-    scored = write(folder, score(tools, planned, now=now(), done=partial(progress, "score")))
+    scored: ScoredBatch | None = None
     try:
+        scored = write(folder, score(tools, planned, now=now(), done=partial(progress, "score")))
         gate_quarantine(planned, scored)
-    except Exception:
+    except GateRefused:
         step_report(tools, folder)
-        tools.sink.discard(scored.attempt)
+        if scored is not None:
+            tools.sink.keep_quarantine(planned, scored.attempt)
+            tools.sink.discard(scored.attempt)
         raise
     return scored
 
@@ -159,12 +171,15 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
     if planned.reference is not None:
         text = (tools.root / planned.reference.path).read_bytes()
         reference = from_json(Reference, text, where=planned.reference.path)
+    scored, manifest = find(folder, ScoredBatch), find(folder, Manifest)
+    if manifest is not None and (scored is None or scored.attempt != manifest.attempt):
+        manifest = None
     html = render_html(
         planned,
         check=find(folder, CheckReport),
-        scored=find(folder, ScoredBatch),
+        scored=scored,
         drift=find(folder, DriftReport),
-        manifest=find(folder, Manifest),
+        manifest=manifest,
         reference=reference,
         painter=tools.painter,
     )
@@ -172,16 +187,17 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def plan_range(tools: Toolbox, first: str, last: str, model: ModelRef | None = None) -> Iterator[Plan]:
+def plan_range(tools: Toolbox, first: str, last: str, model: ModelRef | None = None) -> list[Plan]:
     """A plan for each partition there is from first to last, both included; the model is pinned once.
 
+    All of them before any is executed: a range with a bad partition is refused with nothing written.
+
     Raises:
-        PartitionError: there is no partition in the range.
+        RequestError: no partition in the range, or one that cannot be scored.
     """
     wanted = partitions_between(tools, first, last)
     pin = tools.registry.resolve(model or tools.deployment.model)
-    for partition in wanted:
-        yield resolve(tools, partition, now=now().isoformat(), model=pin)
+    return [resolve(tools, partition, now=now().isoformat(), model=pin) for partition in wanted]
 
 
 def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]:

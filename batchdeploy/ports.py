@@ -115,6 +115,10 @@ class Sink(Protocol):
         """Makes staged scores visible, atomically; gives the manifest's JSON."""
         ...
 
+    def keep_quarantine(self, plan: Plan, attempt: str) -> None:
+        """Keeps the rows that a refused run set aside."""
+        ...
+
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
         """The run's rows of the drift table."""
         ...

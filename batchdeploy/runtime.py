@@ -16,7 +16,7 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
-from batchdeploy.errors import BatchdeployError, DeploymentError, Problem, RequestError
+from batchdeploy.errors import DeploymentError, MissingPackageError, Problem, RequestError
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ class LocalToolbox:
     @cached_property
     def registry_uri(self) -> str:
         """The deployment's registry, else ``MLFLOW_TRACKING_URI``, else the project's own SQLite file."""
-        return (
-            self.deployment.model.registry
-            or os.environ.get("MLFLOW_TRACKING_URI")
-            or f"sqlite:///{self.root / 'mlflow.db'}"
-        )
+        given = self.deployment.model.registry
+        if given is None:
+            return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        if given.startswith("sqlite:///"):
+            return f"sqlite:///{self.root / given.removeprefix('sqlite:///')}"
+        return given if "://" in given or given.startswith("databricks") else str(self.root / given)
 
     @cached_property
     def registry(self) -> Registry:
@@ -133,6 +134,7 @@ class LocalToolbox:
 
     @cached_property
     def sink(self) -> Sink:
+        need("pyarrow", "mlflow")
         from batchdeploy.adapters.parquet_sink import ParquetSink
 
         return ParquetSink(self.layout)
@@ -156,6 +158,7 @@ class LocalToolbox:
 
     def inspect(self, pin: DataPin) -> InputSchema:
         """Columns and rows from the footers of a partition's files."""
+        need("pyarrow", "mlflow")
         from batchdeploy.adapters.parquet_splits import inspect
 
         return inspect(pin)
@@ -183,8 +186,9 @@ class LocalToolbox:
 
     def close(self) -> None:
         """Stops the engine where one was started."""
-        if "engine" in self.__dict__:
-            self.engine.close()
+        for name in ("engine", "_spark"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
     def _recorded(self) -> Callable[[Path], dict[str, str] | None] | None:
         if not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
@@ -204,12 +208,6 @@ def need(module: str, extra: str) -> None:
         raise MissingPackageError(
             "this Python", (Problem(module, "is not installed"),), hint=f"pip install 'batchdeploy[{extra}]'"
         )
-
-
-class MissingPackageError(BatchdeployError):
-    """An optional part of the library was asked for that is not installed."""
-
-    exit_code = 2
 
 
 def _climbing(deployment: Deployment, root: Path) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 # NOTE: no test asserts a time, and a busy machine is no bug.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# NOTE: py4j says goodbye at the interpreter's end, when pytest has closed the stream it would say it to.
+logging.getLogger("py4j").setLevel(logging.WARNING)
 
 REPOSITORY = Path(__file__).parents[1]
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")

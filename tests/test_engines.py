@@ -216,6 +216,112 @@ def test_too_many_bad_rows_are_refused(tools: LocalToolbox) -> None:
     assert list(tools.layout.staging.iterdir()) == []
 
 
+def test_rows_that_were_refused_are_kept_to_be_mended(tools: LocalToolbox) -> None:
+    schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
+    rewrite(tools, lambda f: f.assign(visits=f["visits"].astype("Int64").mask(f.index < 3)), schema)
+    with pytest.raises(ScoringRefused):
+        flow.run(tools, DAY)
+    planned = flow.plan(tools, DAY)
+    aside = pd.read_parquet(tools.layout.quarantine(planned.folder, planned.run_id))
+    assert aside["_source_row"].tolist() == [0, 1, 2]
+    assert "Not published" in (flow.run_folder(tools, planned) / "report.html").read_text()
+
+
+def test_files_written_by_different_writers_are_one_partition(tools: LocalToolbox) -> None:
+    """Another column order, another nullability, dictionary-encoded and large strings."""
+    frame = customers(DAY)
+    folder = tools.root / "data" / "customers" / f"date={DAY}"
+    first = pa.Table.from_pandas(frame.head(100), schema=SCHEMA, preserve_index=False)
+    second = pa.Table.from_pandas(frame.tail(100), schema=SCHEMA, preserve_index=False)
+    second = second.select(list(reversed(second.column_names)))
+    city = second.column_names.index("city")
+    second = second.set_column(city, "city", second["city"].dictionary_encode())
+    key = second.column_names.index("customer_id")
+    second = second.set_column(
+        key,
+        pa.field("customer_id", pa.large_string(), nullable=False),
+        second["customer_id"].cast("large_string"),
+    )
+    pq.write_table(first, folder / "part-0.parquet")
+    pq.write_table(second, folder / "part-1.parquet")
+    flow.run(tools, DAY)
+    found = scores(tools)
+    assert len(found) == 200
+    assert np.abs(found["churn_probability"] - by_mlflow(tools, frame)).max() <= 1e-9
+
+
+def test_a_flipped_bit_is_found_and_names_its_file(tools: LocalToolbox) -> None:
+    file = tools.root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(table, file, write_page_checksum=True, compression="none")
+    income = pq.read_metadata(file).row_group(0).column(2)
+    raw = bytearray(file.read_bytes())
+    raw[income.data_page_offset + 60] ^= 0xFF
+    file.write_bytes(raw)
+    tools.deployment = replace(tools.deployment, expectations=None)
+    with pytest.raises(bd.RequestError, match=r"part-0\.parquet: its pages cannot be read"):
+        flow.run(tools, DAY)
+    assert not tools.layout.table.exists()
+
+
+def test_a_repeat_that_is_refused_leaves_no_report_that_says_published(tools: LocalToolbox) -> None:
+    outcome = flow.run(tools, DAY)
+    assert tools.deployment.drift is not None
+    planned = flow.plan(tools, DAY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(tools), "make_splits", _refusing)
+        with pytest.raises(ScoringRefused):
+            flow.execute(tools, planned, repeat=True)
+    assert "Not published" in outcome.folder.joinpath("report.html").read_text(encoding="utf-8")
+    assert len(scores(tools)) == 200
+
+
+def _refusing(self: LocalToolbox, pin: Any) -> Any:
+    raise ScoringRefused("the kernel", "refused")
+
+
+def test_a_failure_while_publishing_does_not_block_the_table(tools: LocalToolbox) -> None:
+    from batchdeploy.adapters.parquet_sink import intents
+
+    def failing(*arguments: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intents, "move_new", failing)
+        with pytest.raises(bd.OutsideError):
+            flow.run(tools, DAY)
+    assert flow.run(tools, DAY).status == "published"
+    assert flow.run(tools, "2024-03-01").status == "published"
+
+
+def test_an_input_that_changes_while_it_is_scored_is_not_published(tools: LocalToolbox) -> None:
+    planned = flow.plan(tools, DAY)
+    rewrite(tools, lambda frame: frame.assign(age=frame["age"] + 1))
+    with pytest.raises(bd.RequestError, match="changed while it was scored"):
+        flow.execute(tools, planned)
+    assert not tools.layout.table.exists()
+
+
+def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
+    """The checksum's teeth: as many rows as there should be, but one of them twice and one missing."""
+    planned = flow.plan(tools, DAY)
+    honest = tools.worker
+
+    def lying(job: Any) -> Any:
+        work = honest(job)
+
+        def lie(split: Split) -> SplitResult:
+            result = work(split)
+            return replace(result, keys_out=result.keys_out ^ 1)
+
+        return lie
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tools, "worker", lying)
+        with pytest.raises(EngineError, match="keys written: checksum"):
+            flow.execute(tools, planned)
+
+
 def test_an_output_that_was_not_declared_is_refused_before_any_row(tools: LocalToolbox) -> None:
     output = replace(tools.deployment.output, columns={"churn_probability": "double"})
     tools.deployment = replace(tools.deployment, output=output)

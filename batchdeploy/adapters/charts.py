@@ -18,6 +18,7 @@ STYLE = {
     "svg.hashsalt": "batchdeploy",
     "font.family": "sans-serif",
     "font.size": 8,
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.errors import BatchdeployError, EngineError, Problem
 
 
 class LocalEngine:
@@ -16,8 +17,20 @@ class LocalEngine:
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
     ) -> Iterator[SplitResult]:
-        """Does the work on each split, in order."""
-        return map(work, splits)
+        """Does the work on each split, in order.
+
+        Raises:
+            EngineError: the work failed in a way that nobody foresaw.
+            BatchdeployError: what the work itself raised, as it was raised.
+        """
+        for split in splits:
+            try:
+                yield work(split)
+            except BatchdeployError:
+                raise
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                raise EngineError("this process", (Problem(split.path, "scoring failed", text),)) from error
 
     def close(self) -> None:
         """Nothing to release."""

@@ -210,7 +210,7 @@ def _translated(uri: str, ref: ModelRef) -> Iterator[None]:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             problem = Problem(f"{ref.name} {wanted}", "no such model, version or alias", str(error))
             raise RequestError("the MLflow registry", (problem,), hint=f"registry: {_public(uri)}") from None
-        raise RegistryError(_public(uri), (Problem(ref.name, str(error)),)) from error
+        raise RegistryError(_public(uri), (Problem(ref.name, "the registry failed", str(error)),)) from error
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         raise RegistryError(_public(uri), (Problem(ref.name, "cannot be read", text),)) from error

@@ -102,12 +102,9 @@ def read_frame(pin: DataPin, partition: tuple[str, str]) -> pd.DataFrame:
         pa.int64(): pd.Int64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    table = pa.concat_tables(
-        [
-            pq.read_table(file.location, partitioning=None, page_checksum_verification=True)
-            for file in pin.files
-        ]
-    )
+    parts = [_read(file.location, file.path) for file in pin.files]
+    schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
+    table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     frame[partition[0]] = partition[1]
     return frame
@@ -246,11 +243,54 @@ def _batches(split: Split, job: ScoreJob) -> Iterator[tuple[pa.RecordBatch, int]
     row = split.first_row
     with pq.ParquetFile(split.location, page_checksum_verification=True) as file:
         columns = columns_needed(job, file.schema_arrow.names)
-        for batch in file.iter_batches(
+        batches = file.iter_batches(
             batch_size=job.batch_rows, row_groups=list(split.row_groups), columns=columns
-        ):
-            yield batch.select(columns), row
+        )
+        while (batch := _next(batches, split.path)) is not None:
+            yield _plain(batch.select(columns)), row
             row += batch.num_rows
+
+
+def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None:
+    try:
+        return next(batches, None)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(location: str, path: str) -> pa.Table:
+    try:
+        table = pq.read_table(location, partitioning=None, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    return pa.Table.from_batches([_plain(batch) for batch in table.to_batches()], _plain_schema(table.schema))
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    return DataError(
+        path, (Problem(path, "its pages cannot be read", str(error)),), hint="get the file again"
+    )
+
+
+def _logical(kind: pa.DataType) -> pa.DataType:
+    """The type of the values, however they are encoded: writers mix these freely."""
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    return {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}.get(kind, kind)
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([pa.field(field.name, _logical(field.type)) for field in schema])
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with every column as its values are, so that all files of a run are written alike."""
+    schema = _plain_schema(batch.schema)
+    columns = [
+        values if values.type == field.type else values.cast(field.type)
+        for values, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _file_keys(path: Path, job: ScoreJob) -> int:
@@ -273,7 +313,7 @@ def _differences(path: str, first: pa.Schema, other: pa.Schema) -> Iterator[Prob
     for name in first.names:
         if name not in other.names:
             yield Problem(path, f"lacks the column {name} that other files have")
-        elif other.field(name).type != first.field(name).type:
+        elif _logical(other.field(name).type) != _logical(first.field(name).type):
             kinds = f"{other.field(name).type}, not {first.field(name).type}"
             yield Problem(path, f"holds {name} as another type than the first file", kinds)
     for name in other.names:

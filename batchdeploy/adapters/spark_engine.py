@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -63,14 +64,15 @@ class SparkEngine:
         """
         from pyspark.sql import functions, types
 
-        frame = self._spark().read.parquet(*[f"file://{file.location}" for file in pin.files])
+        paths = ["file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", file.location) for file in pin.files]
+        frame = self._spark().read.parquet(*paths)
         floating = (types.DoubleType, types.FloatType)
-        columns = [
-            functions.when(~functions.isnan(field.name), frame[field.name]).alias(field.name)
-            if isinstance(field.dataType, floating)
-            else frame[field.name]
-            for field in frame.schema.fields
-        ]
+        columns = []
+        for field in frame.schema.fields:
+            column = functions.col("`" + field.name.replace("`", "``") + "`")
+            if isinstance(field.dataType, floating):
+                column = functions.when(~functions.isnan(column), column).alias(field.name)
+            columns.append(column)
         return frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
 
     def map_splits(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 
-from batchdeploy.errors import BatchdeployError
+from batchdeploy.errors import BatchdeployError, OutsideError, Problem
 
 
 def main() -> None:
@@ -23,9 +24,16 @@ def main() -> None:
             print(json.dumps({"error": _plain(error)}, indent=1))
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-made is visible", file=sys.stderr)
-        sys.exit(130)
+    except Exception as error:  # noqa: BLE001
+        # NOTE: nobody foresaw it, so it is not "refused" (1); what is published is whole all the same.
+        traceback.print_exc()
+        wrapped = OutsideError(
+            "batchdeploy itself", (Problem(type(error).__name__, "not foreseen", str(error)),)
+        )
+        if "--json" in sys.argv[1:]:
+            print(json.dumps({"error": _plain(wrapped)}, indent=1))
+        print(wrapped, file=sys.stderr)
+        sys.exit(wrapped.exit_code)
 
 
 def _plain(error: BatchdeployError) -> dict[str, object]:

@@ -12,7 +12,7 @@ import typer
 from batchdeploy import flow, runtime, survey
 from batchdeploy.cli import screens
 from batchdeploy.documents import to_plain
-from batchdeploy.errors import GateRefused, OutsideError, Problem, RequestError
+from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError
 
 app = typer.Typer(
     name="batchdeploy",
@@ -82,7 +82,7 @@ def plan(
     """Show what would happen: pins, rows, minutes, which partitions are new, changed or identical."""
     with _opened(deployment) as tools:
         bounds = _bounds(partition, first, last)
-        plans = list(flow.plan_range(tools, *bounds)) if partition is None else [flow.plan(tools, partition)]
+        plans = flow.plan_range(tools, *bounds) if partition is None else [flow.plan(tools, partition)]
         screens.show_plans(plans, seconds=survey.usual_seconds(tools), json_=json_)
 
 
@@ -116,25 +116,28 @@ def backfill(
 ) -> None:
     """Score many partitions in one engine session; what is identical is skipped, so it can be resumed.
 
-    A partition that a gate refuses does not stop the others; the exit code is 1 then.
+    A partition that a gate refuses does not stop the others; the exit code is 1 then. Anything else that
+    fails ends the backfill there; what was published stays, and the same command goes on from it.
     """
     with _opened(deployment) as tools:
         ref = flow.model_policy(tools, model)
-        count = len(flow.partitions_between(tools, first, last))
         tools.sink.recover(now=flow.now().timestamp())
+        plans = flow.plan_range(tools, first, last, ref)
         outcomes: list[flow.Outcome] = []
-        refused: list[tuple[str, GateRefused]] = []
-        with screens.progress(count) as bar:
-            for planned in flow.plan_range(tools, first, last, ref):
+        failed: list[tuple[str, BatchdeployError]] = []
+        with screens.progress(len(plans)) as bar:
+            for planned in plans:
                 bar.begin(planned.partition)
                 try:
                     outcomes.append(flow.execute(tools, planned, progress=bar.stage))
-                except GateRefused as error:
-                    refused.append((planned.partition, error))
+                except BatchdeployError as error:
+                    failed.append((planned.partition, error))
+                    if not isinstance(error, GateRefused):
+                        break
                 bar.end()
-        screens.show_backfill(outcomes, refused, json_=json_)
-    if refused:
-        raise typer.Exit(GateRefused.exit_code)
+        screens.show_backfill(outcomes, failed, json_=json_)
+    if failed:
+        raise typer.Exit(max(error.exit_code for _, error in failed))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from batchdeploy.errors import shorten
 from batchdeploy.runtime import find_root
 
 JAVA = (17, 21)
@@ -73,8 +74,7 @@ def _packages() -> Iterator[Finding]:
 def _registry(root: Path) -> Finding:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
-        shown = re.sub(r"//[^/@]*@", "//", uri)
-        return Finding("model registry", True, f"{shown} (MLFLOW_TRACKING_URI)")
+        return Finding("model registry", True, f"{shorten(uri)} (MLFLOW_TRACKING_URI)")
     file = root / "mlflow.db"
     if file.is_file():
         return Finding("model registry", True, f"{file.name} in the project's root")

@@ -25,7 +25,7 @@ from batchdeploy import flow, survey
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
-from batchdeploy.errors import GateRefused
+from batchdeploy.errors import BatchdeployError, GateRefused
 from batchdeploy.stages.report import render_text
 
 if TYPE_CHECKING:
@@ -127,12 +127,12 @@ def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
 
 
 def show_backfill(
-    outcomes: Sequence[flow.Outcome], refused: Sequence[tuple[str, GateRefused]], *, json_: bool
+    outcomes: Sequence[flow.Outcome], failed: Sequence[tuple[str, BatchdeployError]], *, json_: bool
 ) -> None:
     """A line for each partition, those that were refused with why."""
     if json_:
         done = [{"status": o.status, "manifest": to_plain(o.manifest)} for o in outcomes]
-        return print_json({"partitions": done, "refused": {p: str(error) for p, error in refused}})
+        return print_json({"partitions": done, "failed": {p: str(error) for p, error in failed}})
     table = _table("partition", "status", "rows>", "set aside>", "model", "drift", "seconds>", "run")
     for outcome in outcomes:
         manifest = outcome.manifest
@@ -146,10 +146,10 @@ def show_backfill(
             f"{manifest.seconds:.1f}",
             manifest.run_id,
         )
-    for partition, _ in refused:
-        table.add_row(partition, _coloured("refused"))
+    for partition, error in failed:
+        table.add_row(partition, _coloured("refused" if isinstance(error, GateRefused) else "failed"))
     out().print(table)
-    for _, error in refused:
+    for _, error in failed:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
     return None
 

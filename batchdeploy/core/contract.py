@@ -26,12 +26,14 @@ FITS = {
     "datetime": {"date32", "date64", "timestamp"},
 }
 
+KEY_TYPES = {*STRINGS, *INTEGERS, "bool", "date32", "date64", "timestamp", "decimal128", "decimal256"}
+
 
 def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tuple[Problem, ...]:
     """All mismatches of deployment, model and data; empty where they fit."""
     columns = {column.name: column for column in schema.columns}
     return (
-        *_key_problems(deployment, columns),
+        *_key_problems(deployment, columns, {column.name for column in model.inputs}),
         *_input_problems(model, columns),
         *_output_problems(deployment, model),
     )
@@ -70,7 +72,12 @@ def _malformed(reference: Reference) -> Iterator[Problem]:
     for column in reference.columns:
         profile = column.profile
         bins = len(profile.edges) + 1 if profile.kind == "numeric" else len(profile.categories) + 1
-        if len(profile.counts) != bins or not _ascending(profile) or column.mean <= 0 or column.df <= 0:
+        if (
+            len(profile.counts) != bins
+            or not _ascending(profile)
+            or column.between < 0
+            or column.between_variance < 0
+        ):
             yield Problem(profile.name, "the reference's bins, counts or calibration do not agree")
 
 
@@ -84,7 +91,14 @@ def _kind(type_name: str) -> str | None:
     return "numeric" if type_name in ("integer", "long", "float", "double") else None
 
 
-def _key_problems(deployment: Deployment, columns: dict[str, Column]) -> Iterator[Problem]:
+def _key_problems(deployment: Deployment, columns: dict[str, Column], inputs: set[str]) -> Iterator[Problem]:
+    if deployment.data.partition.column in columns:
+        yield Problem(deployment.data.partition.column, "is the partition column, and in the files as well")
+    for name in deployment.data.keys:
+        if name in columns and arrow_family(columns[name].type) not in KEY_TYPES:
+            yield Problem(name, "cannot be a key", columns[name].type)
+        if name in inputs:
+            yield Problem(name, "named in data.keys, but the model wants it; keys are never given to it")
     for path, names in (("data.keys", deployment.data.keys), ("output.keep", deployment.output.keep)):
         for name in names:
             if name not in columns:

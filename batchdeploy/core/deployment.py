@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 
 from batchdeploy.errors import Problem
@@ -175,9 +176,24 @@ def _name_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("model.name", "not a registered model's name", model.name)
     if model.alias is not None and model.version is not None:
         yield Problem("model", "give alias or version, not both")
-    for path, text in (("data.path", deployment.data.path), ("output.path", deployment.output.path)):
-        if not text.strip() or "\0" in text:
-            yield Problem(path, "must be a folder", repr(text))
+    if "://" in (model.registry or "") and "@" in (model.registry or ""):
+        yield Problem("model.registry", "holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME")
+    yield from _path_problems(deployment)
+
+
+def _path_problems(deployment: Deployment) -> Iterator[Problem]:
+    data, output, drift = deployment.data.path, deployment.output.path, deployment.drift
+    files = {"expectations": deployment.expectations, "drift.reference": drift.reference if drift else None}
+    for path, text in {"data.path": data, "output.path": output, **files}.items():
+        if text is not None and (not text.strip() or "\0" in text):
+            yield Problem(path, "must be a path", repr(text))
+        elif text is not None and "://" in text and path != "data.path":
+            yield Problem(path, "only local paths are taken so far, not URIs", text)
+    source, target = PurePosixPath(data), PurePosixPath(output)
+    if not target.name:
+        yield Problem("output.path", "must be a folder with a name of its own", output)
+    elif source == target or target in source.parents or source in target.parents:
+        yield Problem("output.path", "must lie apart from data.path", output)
 
 
 def _column_problems(deployment: Deployment) -> Iterator[Problem]:

@@ -2,18 +2,26 @@
 
 The statistic is the population stability index with half a count added to each bin,
 
-    PSI = sum((p - q) * ln(p / q)),   T = PSI / (1/n + 1/m),
+    PSI = sum((p - q) * ln(p / q)),   s = 1/n + 1/m,
 
 where a bin's half count is taken in proportion to its share of both sides together, for a partition of n
-rows and a reference of m. If rows were independent, T would follow chi-squared with (bins - 1) degrees of
-freedom on a quiet day (PSI is the symmetric Kullback-Leibler divergence, to second order the chi-squared
-statistic). They are not: all flights of a day share its weather. As in survey sampling with clusters (Rao
-and Scott, "On chi-squared tests for multiway contingency tables with cell proportions estimated from
-survey data", Annals of Statistics 12, 1984), T is compared with its own distribution over whole partitions
-of the reference period: its mean there, and the degrees of freedom of the scaled chi-squared that matches
-its variance (Satterthwaite), referred to F because both are estimated from a finite number of partitions.
-One threshold for all columns follows from Benjamini and Hochberg
-(JRSS B 57, 1995) at the deployment's false alarm rate, with an effect floor: certainty is not importance.
+rows and a reference of m. If rows were independent, PSI / s would follow chi-squared with d = (bins - 1)
+degrees of freedom on a quiet day (PSI is the symmetric Kullback-Leibler divergence, to second order the
+chi-squared statistic). They are not: all flights of a day share its weather, and a day lies some way off
+however many flights it has. As in survey sampling with clusters (Rao and Scott, "On chi-squared tests for
+multiway contingency tables with cell proportions estimated from survey data", Annals of Statistics 12,
+1984), the part of PSI that comes from the partition itself is estimated from the reference's own
+partitions, each held against the others: its mean b and its variance v. Then a quiet partition of n rows has
+
+    E[PSI] = d s + b,   Var[PSI] = 2 d s^2 + 4 b s + v
+
+(the middle term as for a noncentral chi-squared), and PSI / E[PSI] is referred to F with
+k = 2 E[PSI]^2 / Var[PSI] degrees of freedom (Satterthwaite; at least 1) over partitions - 1, because b and v
+are estimates. One threshold for all columns follows from Benjamini and Hochberg (JRSS B 57, 1995) at
+the deployment's false alarm rate, with an effect floor: certainty is not importance.
+
+Null values are a bin of their own. Categories never seen count with the rare ones: a column of many names
+meets new ones every day, and that is no drift; their share is reported apart.
 """
 
 from __future__ import annotations
@@ -28,8 +36,6 @@ from batchdeploy.core.records import DriftReport, DriftStatistic, Verdict
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
-
-FEW_PARTITIONS = 8
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> tuple[float, int]:
@@ -54,15 +60,11 @@ def psi(reference: ArrayLike, current: ArrayLike) -> tuple[float, int]:
 
 def measure(reference: ReferenceColumn, current: ColumnProfile) -> tuple[float, float]:
     """The column's PSI, and the probability of one as large on a quiet partition of this size."""
-    from scipy.stats import chi2, f
-
-    value, _ = psi(_vector(reference.profile), _vector(current))
     if not current.rows:
         return 0.0, 1.0
-    ratio = value / _scale(reference.profile.rows, current.rows) / reference.mean
-    if reference.partitions < 2:
-        return value, float(chi2.sf(ratio * reference.df, reference.df))
-    return value, float(f.sf(ratio, reference.df, reference.df * (reference.partitions - 1)))
+    value, _ = psi(_vector(reference.profile), _vector(current))
+    mean, quiet = _quiet(reference, current.rows)
+    return value, float(quiet.sf(value / mean))
 
 
 def judge(
@@ -93,24 +95,19 @@ def calibrate(profile: ColumnProfile, partitions: Sequence[ColumnProfile]) -> Re
 
     Args:
         profile: all rows of the reference period.
-        partitions: the same bins for each of its partitions; fewer than two take rows as independent,
-            fewer than eight estimate the mean only.
+        partitions: the same bins for each of its partitions; fewer than two take rows as independent.
     """
     import numpy as np
 
-    bins = sum(1 for n in _vector(profile) if n)
-    independent = float(max(bins - 1, 1))
-    statistics = np.array([_against_rest(profile, part) for part in partitions if part.rows])
-    if len(statistics) < 2:
-        return ReferenceColumn(profile=profile, mean=independent, df=independent, partitions=0)
-    mean, variance = float(statistics.mean()), float(statistics.var(ddof=1))
-    if mean <= independent:
-        mean, df = independent, independent
-    elif len(statistics) < FEW_PARTITIONS or variance <= 0:
-        df = independent
-    else:
-        df = min(max(2 * mean**2 / variance, 1.0), independent)
-    return ReferenceColumn(profile=profile, mean=mean, df=df, partitions=len(statistics))
+    found = [_against_rest(profile, part) for part in partitions if 0 < part.rows < profile.rows]
+    if len(found) < 2:
+        return ReferenceColumn(profile=profile, between=0.0, between_variance=0.0, partitions=0)
+    values, scales = np.array([value for value, _ in found]), np.array([scale for _, scale in found])
+    d = _degrees(profile)
+    between = max(float((values - d * scales).mean()), 0.0)
+    sampling = float((2 * d * scales**2 + 4 * between * scales).mean())
+    variance = max(float(values.var(ddof=1)) - sampling, 0.0)
+    return ReferenceColumn(profile=profile, between=between, between_variance=variance, partitions=len(found))
 
 
 def adjust(p_values: Sequence[float]) -> list[float]:
@@ -123,20 +120,34 @@ def adjust(p_values: Sequence[float]) -> list[float]:
 def _vector(profile: ColumnProfile) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    return np.array([*profile.counts, profile.nulls, profile.unseen], dtype=float)
+    counts = list(profile.counts)
+    if counts:
+        counts[-1] += profile.unseen
+    return np.array([*counts, profile.nulls], dtype=float)
 
 
-def _scale(reference_rows: int, rows: int) -> float:
-    return 1 / rows + 1 / max(reference_rows, 1)
+def _degrees(profile: ColumnProfile) -> float:
+    return float(max(sum(1 for n in _vector(profile) if n) - 1, 1))
 
 
-def _against_rest(profile: ColumnProfile, part: ColumnProfile) -> float:
-    """T of one partition against all the others: against the whole it would meet itself."""
+def _quiet(reference: ReferenceColumn, rows: int) -> tuple[float, Any]:
+    """What PSI is on average on a quiet partition of so many rows, and how its ratio to that spreads."""
+    from scipy.stats import chi2, f
+
+    d, scale = _degrees(reference.profile), 1 / rows + 1 / max(reference.profile.rows, 1)
+    mean = d * scale + reference.between
+    variance = 2 * d * scale**2 + 4 * reference.between * scale + reference.between_variance
+    k = max(2 * mean**2 / variance, 1.0)
+    if reference.partitions < 2:
+        return mean, chi2(k, scale=1 / k)
+    return mean, f(k, reference.partitions - 1)
+
+
+def _against_rest(profile: ColumnProfile, part: ColumnProfile) -> tuple[float, float]:
+    """PSI of one partition against all the others (against the whole it would meet itself), and its scale."""
     rest = _vector(profile) - _vector(part)
-    if not rest.sum():
-        return 0.0
     value, _ = psi(rest, _vector(part))
-    return value / _scale(int(rest.sum()), part.rows)
+    return value, 1 / float(rest.sum()) + 1 / part.rows
 
 
 def _cut(p_values: Sequence[float], rate: float) -> float:
@@ -148,15 +159,10 @@ def _cut(p_values: Sequence[float], rate: float) -> float:
 
 
 def _limit(column: ReferenceColumn, rows: int, cut: float) -> float:
-    from scipy.stats import chi2, f
-
     if not rows:
         return 0.0
-    if column.partitions < 2:
-        ratio = chi2.isf(cut, column.df) / column.df
-    else:
-        ratio = f.isf(cut, column.df, column.df * (column.partitions - 1))
-    return float(ratio * column.mean * _scale(column.profile.rows, rows))
+    mean, quiet = _quiet(column, rows)
+    return float(quiet.isf(cut) * mean)
 
 
 def _shares(column: ReferenceColumn, profile: ColumnProfile) -> list[DriftStatistic]:

@@ -40,15 +40,15 @@ class ReferenceColumn:
     """A column's reference distribution, and how far whole quiet partitions lie from it.
 
     Attributes:
-        mean, df: mean of the drift statistic over the reference's own partitions, and the degrees of
-            freedom of the scaled chi-squared that has their variance; see `batchdeploy.core.drift`.
+        between, between_variance: mean and variance, over the reference's own partitions, of that part of
+            their PSI which more rows would not make smaller; see `batchdeploy.core.drift`.
         partitions: how many partitions that was learned from; 0 where rows were taken as independent.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
     profile: ColumnProfile
-    mean: float
-    df: float
+    between: float
+    between_variance: float
     partitions: int
 
 

@@ -107,11 +107,9 @@ def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> 
         values = values.dictionary_decode()
     null = values.is_null().to_numpy(zero_copy_only=False)
     if column.type in ("string", "binary"):
-        if column.required:
-            return values.to_numpy(zero_copy_only=False)
         return values.to_numpy(zero_copy_only=False)
     if column.type == "datetime":
-        return values.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
+        return _datetime_column(values, column, verdicts)
     if column.type == "boolean":
         if not column.required:
             return values.to_numpy(zero_copy_only=False)
@@ -122,6 +120,21 @@ def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> 
         verdicts.set_aside(np.flatnonzero(null), "input", reason)
         return values.fill_null(0).cast(NUMPY_TYPES[column.type]).to_numpy(zero_copy_only=False)
     return _float_column(values, column, verdicts)
+
+
+def _datetime_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:
+    """Nanoseconds since the epoch in UTC, which reach from 1677 to 2262 only."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    years = pc.year(values)
+    outside = pc.fill_null(pc.or_(pc.less(years, 1678), pc.greater(years, 2261)), False)
+    rows = np.flatnonzero(outside.to_numpy(zero_copy_only=False))
+    verdicts.set_aside(rows, "input", f"too far away for nanoseconds: {column.name}")
+    kept = pc.if_else(outside, pa.scalar(None, values.type), values)
+    stamps: np.ndarray[Any, Any] = kept.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
+    return stamps
 
 
 def _float_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ from batchdeploy.core.profiling import empty, merge
 from batchdeploy.core.records import Plan, ScoredBatch, SetAside
 from batchdeploy.core.work import ScoreJob, SplitResult
 from batchdeploy.documents import from_json
-from batchdeploy.errors import EngineError, Problem, ScoringRefused
+from batchdeploy.errors import DataError, EngineError, Problem, ScoringRefused
 from batchdeploy.ports import Toolbox
 
 LEAST_FAILURES = 10
@@ -57,6 +57,8 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             model_loads=sum(result.loaded for result in results),
         )
         _reconcile(plan, scored)
+        if tools.store.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
+            raise DataError(plan.data.path, f"{plan.folder} changed while it was scored", hint="run it again")
     except BaseException:
         tools.sink.discard(attempt.name)
         raise

@@ -71,7 +71,7 @@ def test_a_registry_that_does_not_answer_shows_no_password(monkeypatch: pytest.M
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryError) as caught:
         MlflowRegistry("http://user:hunter2@127.0.0.1:9").resolve(ModelRef(name="churn"))
-    assert "hunter2" not in str(caught.value).split(":\n")[0]
+    assert "hunter2" not in str(caught.value)
     assert caught.value.exit_code == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -176,12 +178,12 @@ def test_an_interrupted_publish_is_finished_by_the_next(
     real = getattr(intents, point)
     fired = []
 
-    def dying(*arguments: object) -> object:
+    def dying(*arguments: object, **named: object) -> object:
         # NOTE: the intent's own write is the decision; a death there leaves nothing to finish.
         if point == "write_atomic" and "intents" in str(arguments[0]):
             return real(*arguments)
         if when == "after":
-            real(*arguments)
+            real(*arguments, **named)
         fired.append(point)
         raise Killed
 
@@ -222,6 +224,77 @@ def test_a_death_before_the_intent_leaves_all_as_it_was(
     assert violations(tmp_path) == []
     table.recover(now=time.time() + 8 * 86_400)
     assert list(table._layout.staging.iterdir()) == []
+
+
+def failing(*arguments: object) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link", "here")
+
+
+@pytest.mark.parametrize("point", ["exchange", "move_new"])
+def test_a_swap_that_the_disk_refuses_is_taken_back_whole(
+    table: ParquetSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """The patch stands for a mount or an overlay's lower layer below the table."""
+    live = "a" if point == "exchange" else None
+    if live:
+        publish(table, "a", None)
+    scored = stage(table, "b")
+    monkeypatch.setattr(intents, point, failing)
+    with pytest.raises(PublishError, match="Invalid cross-device link"):
+        table.publish(plan("b", live), scored, lambda: manifest("b"))
+    monkeypatch.undo()
+    assert list(table._layout.intents.iterdir()) == []
+    assert table.live(FOLDER) == (RUNS["a"] if live else None)
+    table.discard(scored.attempt)
+    publish(table, "c", live)
+    assert table.live(FOLDER) == RUNS["c"]
+    assert violations(tmp_path) == []
+
+
+def test_a_decided_attempt_is_not_discarded(
+    table: ParquetSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure after the swap: its partition waits, others go on, recovery finishes it."""
+    publish(table, "a", None)
+    scored = stage(table, "b")
+    monkeypatch.setattr(intents, "_move_over", failing)
+    with pytest.raises(PublishError):
+        table.publish(plan("b", "a"), scored, lambda: manifest("b"))
+    table.discard(scored.attempt)
+    assert (table._layout.staging / scored.attempt).is_dir()
+    with pytest.raises(PublishError, match="cannot be finished"):
+        publish(table, "c", "b")
+    elsewhere = replace(plan("d", None), partition="2024-01-02")
+    table.publish(elsewhere, stage(table, "d"), lambda: manifest("d"))
+    monkeypatch.undo()
+    assert table.recover(now=time.time()) == (RUNS["b"],)
+    assert table.live(FOLDER) == RUNS["b"]
+    assert violations(tmp_path) == []
+    assert (table._layout.retired(FOLDER, RUNS["a"])).is_dir()
+
+
+def test_a_decided_run_whose_scores_are_gone_is_given_up(
+    table: ParquetSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = stage(table, "a")
+    monkeypatch.setattr(intents, "move_new", dying_once := _Dying())
+    with pytest.raises(Killed):
+        table.publish(plan("a", None), scored, lambda: manifest("a"))
+    monkeypatch.undo()
+    assert dying_once.fired
+    shutil.rmtree(table._layout.staging / scored.attempt)
+    table.recover(now=time.time())
+    assert '"action": "lost"' in table._layout.audit.read_text()
+    publish(table, "b", None)
+    assert table.live(FOLDER) == RUNS["b"]
+
+
+class _Dying:
+    fired = False
+
+    def __call__(self, *arguments: object) -> None:
+        self.fired = True
+        raise Killed
 
 
 def test_files_that_no_result_names_are_dropped(table: ParquetSink) -> None:

@@ -45,6 +45,10 @@ MISFITS = {
     "numbers for text": ({"city": "int64"}, "city: the model wants string"),
     "a decimal": ({"x": "decimal128(10, 2)"}, "the data holds decimal128(10, 2)"),
     "a missing key": ({"id": ""}, "id: named in data.keys"),
+    "the partition column in the files": (
+        {"date": "string"},
+        "date: is the partition column, and in the files",
+    ),
 }
 
 
@@ -56,6 +60,11 @@ def test_finds_the_mismatch(types: dict[str, str], expected: str) -> None:
 
 def test_finds_all_of_them_at_once() -> None:
     assert len(contract(DEPLOYMENT, MODEL, schema(id="", x="string", city=""))) == 4
+
+
+def test_a_key_is_never_given_to_the_model() -> None:
+    model = replace(MODEL, inputs=(*MODEL.inputs, Column(name="id", type="string")))
+    assert "keys are never given to it" in str(contract(DEPLOYMENT, model, schema())[0])
 
 
 def test_an_optional_input_may_be_missing() -> None:
@@ -117,7 +126,9 @@ def test_outputs_must_be_those_the_signature_offers(
 def reference(*profiles: ColumnProfile) -> Reference:
     return Reference(
         description="",
-        columns=tuple(ReferenceColumn(profile=p, mean=1, df=1, partitions=0) for p in profiles),
+        columns=tuple(
+            ReferenceColumn(profile=p, between=0, between_variance=0, partitions=0) for p in profiles
+        ),
     )
 
 

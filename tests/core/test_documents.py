@@ -58,6 +58,19 @@ WRONG = {
         SOUND.replace("{p: double}", "{p: double, q: {type: double, select: 1}}"),
         "give 'select' for all outputs or for none",
     ),
+    "an output on a URI": (
+        SOUND.replace("path: scores", "path: s3://bucket/x"),
+        "output.path: only local paths",
+    ),
+    "an output inside the data": (
+        SOUND.replace("path: scores", "path: data/x"),
+        "must lie apart from data.path",
+    ),
+    "an output without a name": (SOUND.replace("path: scores", "path: ."), "a folder with a name of its own"),
+    "a password": (
+        SOUND.replace("{name: churn}", "{name: churn, registry: 'http://a:b@c'}"),
+        "model.registry: holds credentials",
+    ),
     "a rate of 2": (SOUND + "drift: {reference: r, false_alarm_rate: 2}\n", "must lie between 0 and 1"),
     "a share of -1": (SOUND + "quarantine: {max_share: -1}\n", "must lie between 0 and 1"),
     "a name with a slash": (SOUND.replace("name: churn\n", "name: a/b\n", 1), "use 1 to 100 letters"),

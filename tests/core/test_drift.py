@@ -92,17 +92,51 @@ def column(random: np.random.Generator, name: str, *, days: int, rows: int, day_
     return calibrate(count(bins, pa.array(np.concatenate(parts))), counted)
 
 
-@pytest.mark.parametrize("day_sd", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("rows", [200, 2_000])
-def test_quiet_days_rarely_alarm_even_where_days_differ(day_sd: float, rows: int) -> None:
+@pytest.mark.parametrize("day_sd", [0.0, 0.15, 0.5])
+@pytest.mark.parametrize(("days", "rows"), [(30, 125), (30, 500), (30, 5_000), (7, 500), (2, 500)])
+def test_quiet_days_rarely_alarm_however_days_differ_and_however_large_they_are(
+    day_sd: float, days: int, rows: int
+) -> None:
+    """The reference's days have 500 rows; the days judged have fewer, as many, or ten times as many."""
     random = np.random.default_rng(5)
-    columns = tuple(column(random, f"c{n}", days=30, rows=rows, day_sd=day_sd) for n in range(10))
-    reference = Reference(description="", columns=columns)
     alarms = 0
-    for _ in range(100):
-        day = [count(c.profile, pa.array(random.normal(random.normal(0, day_sd), 1, rows))) for c in columns]
-        alarms += judge(reference, day, SPEC, run_id="r").verdict == "drift"
-    assert alarms <= 12
+    for _ in range(2):
+        columns = tuple(column(random, f"c{n}", days=days, rows=500, day_sd=day_sd) for n in range(10))
+        reference = Reference(description="", columns=columns)
+        for _ in range(50):
+            day = [
+                count(c.profile, pa.array(random.normal(random.normal(0, day_sd), 1, rows))) for c in columns
+            ]
+            alarms += judge(reference, day, SPEC, run_id="r").verdict == "drift"
+    assert alarms <= 10
+
+
+def test_a_shift_larger_than_days_differ_is_found() -> None:
+    random = np.random.default_rng(9)
+    columns = tuple(column(random, f"c{n}", days=30, rows=500, day_sd=0.15) for n in range(10))
+    reference = Reference(description="", columns=columns)
+    found = 0
+    for _ in range(20):
+        day = [
+            count(c.profile, pa.array(random.normal(random.normal(0, 0.15) + (n == 4), 1, 500)))
+            for n, c in enumerate(columns)
+        ]
+        found += "c4" in judge(reference, day, SPEC, run_id="r").alarms
+    assert found >= 18
+
+
+def test_a_column_of_many_names_meets_new_ones_every_day_without_an_alarm() -> None:
+    random = np.random.default_rng(10)
+    parts = [pa.array([f"n{int(x)}" for x in random.zipf(1.3, 300) % 10**7]) for _ in range(20)]
+    bins = make_bins("name", "feature", pa.concat_arrays(parts))
+    whole = count(bins, pa.concat_arrays(parts))
+    reference = Reference(description="", columns=(calibrate(whole, [count(bins, p) for p in parts]),))
+    alarms = 0
+    for _ in range(40):
+        day = count(bins, pa.array([f"n{int(x)}" for x in random.zipf(1.3, 300) % 10**7]))
+        assert day.unseen > 0
+        alarms += judge(reference, [day], SPEC, run_id="r").verdict == "drift"
+    assert alarms <= 2
 
 
 def test_a_fixed_limit_would_cry_wolf_where_this_does_not() -> None:

@@ -44,3 +44,11 @@ def test_travels_between_processes(kind: type[BatchdeployError]) -> None:
 def test_exit_codes_are_the_contract() -> None:
     codes = {k.__name__: k.exit_code for k in (errors.GateRefused, errors.RequestError, errors.OutsideError)}
     assert codes == {"GateRefused": 1, "RequestError": 2, "OutsideError": 3}
+
+
+def test_no_password_of_a_url_reaches_a_message() -> None:
+    url = "http://bob:s3cr@et@host:1/x"
+    error = RequestError(url, (Problem(url, f"failed at {url}\nsecond line", url),))
+    assert "s3cr" not in str(error)
+    assert "s3cr" not in repr(error.problems)
+    assert len(str(error).splitlines()) == 2

@@ -112,6 +112,14 @@ def test_a_bad_row_is_set_aside_and_the_others_are_scored(columns: Any, stage: s
     assert aside["_source_row"].to_pylist() == [101]
 
 
+def test_a_date_beyond_nanoseconds_is_set_aside() -> None:
+    job = replace(JOB, inputs=(*JOB.inputs, Column(name="since", type="datetime")))
+    since = pa.array([0, 253_370_764_800, None], pa.timestamp("s", tz="Europe/Zurich"))
+    scored, aside = score(double, batch(3, since=since), job)
+    assert scored["id"].to_pylist() == ["k0", "k2"]
+    assert aside["_reason"].to_pylist() == ["too far away for nanoseconds: since"]
+
+
 def test_a_null_in_a_required_boolean_is_set_aside() -> None:
     job = replace(JOB, inputs=(*JOB.inputs[:2], Column(name="flag", type="boolean"), JOB.inputs[3]))
     scored, aside = score(double, batch(3, flag=pa.array([True, None, False])), job)

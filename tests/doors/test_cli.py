@@ -275,6 +275,31 @@ def test_a_refused_partition_does_not_stop_a_backfill(
     assert states[DAY] == "refused"
 
 
+def test_a_backfill_over_a_partition_that_cannot_be_scored_writes_nothing(
+    project: Path, deployment: Path, cli: Callable[..., Result]
+) -> None:
+    input_file(project).write_text("no Parquet")
+    before = tree(project)
+    result = cli("backfill", deployment, "--from", "2024-03-01", "--to", "2024-03-03")
+    assert (result.code, result.out) == (2, "")
+    assert tree(project) == before
+
+
+def test_an_accident_that_nobody_foresaw_is_not_a_refusal(
+    deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patch stands for a bug of our own."""
+    monkeypatch.setattr("batchdeploy.survey.statuses", lambda tools: 1 / 0)
+    result = cli("status", deployment, "--json")
+    assert result.code == 3
+    assert result.json["error"]["problems"][0]["path"] == "ZeroDivisionError"
+
+
+def test_a_relative_registry_starts_at_the_projects_root(project: Path, cli: Callable[..., Result]) -> None:
+    edit("alias: champion", "alias: champion, registry: 'sqlite:///mlflow.db'")(project)
+    assert cli("plan", project / "dags" / "churn.yaml", "-p", DAY).code == 0
+
+
 def test_show_and_report_find_a_run_by_the_beginning_of_its_id(
     project: Path, deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,17 +45,37 @@ def finish_all(layout: Layout) -> tuple[str, ...]:
     Returns:
         The run ids that were rolled forward.
     """
-    if not layout.intents.is_dir():
-        return ()
     finished = []
-    for file in sorted(layout.intents.iterdir()):
-        if file.suffix == ".tmp":
-            file.unlink(missing_ok=True)
-        elif file.suffix == ".json":
-            intent = Intent(**json.loads(file.read_text(encoding="utf-8")))
+    for file in sorted(layout.intents.glob("*.tmp")):
+        file.unlink(missing_ok=True)
+    for file in sorted(layout.intents.glob("*.json")):
+        intent = Intent(**json.loads(file.read_text(encoding="utf-8")))
+        # NOTE: one intent that cannot be finished (a read-only folder, a full disk) stays for later, and
+        # must not keep the others, or other partitions, waiting.
+        with suppress(OSError):
             finish(layout, intent, file)
             finished.append(intent.run_id)
     return tuple(finished)
+
+
+def pending(layout: Layout, folder: str) -> str | None:
+    """The run that was decided for a partition but could not be finished yet, or None."""
+    for file in sorted(layout.intents.glob("*.json")):
+        intent = Intent(**json.loads(file.read_text(encoding="utf-8")))
+        if intent.folder == folder:
+            return intent.run_id
+    return None
+
+
+def withdraw(layout: Layout, intent: Intent, file: Path) -> bool:
+    """Takes an intent back whose swap has not happened; the lock must be held. Whether that was so."""
+    live = layout.live(intent.folder)
+    swapped = live.is_dir() and live.stat().st_ino == intent.inode
+    if not swapped and (layout.staging / intent.attempt / "scored").is_dir():
+        file.unlink(missing_ok=True)
+        sync_folder(layout.intents)
+        return True
+    return False
 
 
 def finish(layout: Layout, intent: Intent, file: Path) -> None:
@@ -64,6 +84,12 @@ def finish(layout: Layout, intent: Intent, file: Path) -> None:
     attempt = layout.staging / intent.attempt
     staged = attempt / "scored"
     if not live.is_dir() or live.stat().st_ino != intent.inode:
+        if not staged.is_dir():
+            # NOTE: neither staged nor public: somebody removed the scores by hand. Nothing is left to do
+            # but to say so and let the partition be scored again.
+            _audit(layout, intent, action="lost")
+            file.rename(file.with_suffix(".lost"))
+            return
         layout.table.mkdir(parents=True, exist_ok=True)
         if live.is_dir():
             exchange(staged, live)
@@ -76,7 +102,7 @@ def finish(layout: Layout, intent: Intent, file: Path) -> None:
         _move_over(attempt / "quarantine", layout.quarantine(intent.folder, intent.run_id))
     run = layout.run(intent.folder, intent.run_id)
     write_atomic(run / "manifest.json", intent.manifest)
-    _audit(layout, intent)
+    _audit(layout, intent, action="publish")
     file.unlink(missing_ok=True)
     sync_folder(layout.intents)
     shutil.rmtree(attempt, ignore_errors=True)
@@ -90,9 +116,9 @@ def _move_over(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def _audit(layout: Layout, intent: Intent) -> None:
+def _audit(layout: Layout, intent: Intent, *, action: str) -> None:
     """One line for each publish; the line is there once even where the finish is repeated."""
-    entry = {"at": intent.published_at, "action": "publish", "partition": intent.folder}
+    entry = {"at": intent.published_at, "action": action, "partition": intent.folder}
     entry |= {"run_id": intent.run_id, "attempt": intent.attempt, "replaced": intent.replaced or ""}
     line = json.dumps(entry) + "\n"
     with suppress(FileNotFoundError), layout.audit.open("rb") as stream:

@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -18,7 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_sink.files import can_exchange, sync_folder, write_atomic
-from batchdeploy.adapters.parquet_sink.intents import Intent, finish, finish_all, write_intent
+from batchdeploy.adapters.parquet_sink.intents import (
+    Intent,
+    finish,
+    finish_all,
+    pending,
+    withdraw,
+    write_intent,
+)
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import SplitResult
@@ -71,14 +78,18 @@ class ParquetSink:
         layout = self._layout
         if not layout.control.is_dir():
             return ()
-        if any(layout.intents.glob("*")) if layout.intents.is_dir() else False:
-            with self._locked():
-                finished = finish_all(layout)
-        else:
-            finished = ()
-        for attempt in layout.staging.iterdir() if layout.staging.is_dir() else ():
-            if now - attempt.stat().st_mtime > STAGING_DAYS * 86_400:
-                shutil.rmtree(attempt, ignore_errors=True)
+        finished: tuple[str, ...] = ()
+        try:
+            if any(layout.intents.glob("*.json")) or any(layout.intents.glob("*.tmp")):
+                with self._locked():
+                    finished = finish_all(layout)
+            for attempt in layout.staging.iterdir() if layout.staging.is_dir() else ():
+                # NOTE: other runs come and go here while we look.
+                with suppress(FileNotFoundError):
+                    if now - attempt.stat().st_mtime > STAGING_DAYS * 86_400:
+                        self.discard(attempt.name)
+        except OSError as error:
+            raise _translated(error, layout.control) from error
         return finished
 
     def stage(self, run_id: str) -> Path:
@@ -130,7 +141,9 @@ class ParquetSink:
         return collected["scored"], collected["quarantine"]
 
     def discard(self, attempt: str) -> None:
-        """Removes an attempt's staging folder."""
+        """Removes an attempt's staging folder, unless it is decided already that it will be published."""
+        if (self._layout.intents / f"{attempt}.json").exists():
+            return
         shutil.rmtree(self._layout.staging / attempt, ignore_errors=True)
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
@@ -155,6 +168,8 @@ class ParquetSink:
             _verify(staged, scored)
             with self._locked():
                 finish_all(layout)
+                if (waiting := pending(layout, plan.folder)) is not None:
+                    raise _unfinished(plan, waiting)
                 live = self.live(plan.folder)
                 if live == plan.run_id != plan.live and (run / "manifest.json").is_file():
                     self.discard(scored.attempt)
@@ -171,7 +186,13 @@ class ParquetSink:
                     manifest=text,
                     published_at=published_at,
                 )
-                finish(layout, intent, write_intent(layout, intent))
+                _same_filesystem(layout, plan.folder, staged)
+                file = write_intent(layout, intent)
+                try:
+                    finish(layout, intent, file)
+                except OSError:
+                    withdraw(layout, intent, file)
+                    raise
         except OSError as error:
             raise _translated(error, staged) from error
         return text
@@ -188,10 +209,22 @@ class ParquetSink:
             for row in report.statistics
         ]
         file = self._layout.drift(plan.folder, plan.run_id)
-        file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_suffix(f".{os.getpid()}.tmp")
-        pq.write_table(pa.Table.from_pylist(rows, schema=DRIFT_SCHEMA), scratch)
-        scratch.replace(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.Table.from_pylist(rows, schema=DRIFT_SCHEMA), scratch)
+            scratch.replace(file)
+        except OSError as error:
+            raise _translated(error, file) from error
+
+    def keep_quarantine(self, plan: Plan, attempt: str) -> None:
+        """Moves the rows that a refused run set aside to where they can be looked at."""
+        source = self._layout.staging / attempt / "quarantine"
+        target = self._layout.quarantine(plan.folder, plan.run_id)
+        if source.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            source.rename(target)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -240,8 +273,11 @@ def _verify(staged: Path, scored: ScoredBatch) -> None:
     expected = {file.path: (file.rows, file.size) for file in scored.files}
     found = {}
     for name in os.listdir(staged):
-        with pq.ParquetFile(staged / name) as opened:
-            found[name] = (opened.metadata.num_rows, (staged / name).stat().st_size)
+        try:
+            with pq.ParquetFile(staged / name) as opened:
+                found[name] = (opened.metadata.num_rows, (staged / name).stat().st_size)
+        except pa.ArrowException as error:
+            raise PublishError("the staged files", (Problem(name, "cannot be read", str(error)),)) from error
     if found != expected:
         problems = tuple(
             Problem(name, f"expected (rows, bytes) {expected.get(name)}", str(found.get(name)))
@@ -255,6 +291,21 @@ def _stale(plan: Plan, live: str | None) -> StaleRunError:
     problem = Problem(plan.folder, f"when planned, its run was {plan.live or 'none'}", live or "none")
     hint = "run it again: it plans against what is there now"
     return StaleRunError("the published table", (problem,), hint=hint)
+
+
+def _unfinished(plan: Plan, waiting: str) -> PublishError:
+    problem = Problem(plan.folder, "a run decided earlier cannot be finished; see the disk", waiting)
+    return PublishError("the published table", (problem,))
+
+
+def _same_filesystem(layout: Layout, folder: str, staged: Path) -> None:
+    """Before anything is decided: two folders can be exchanged on one filesystem only."""
+    layout.table.mkdir(parents=True, exist_ok=True)
+    live = layout.live(folder)
+    for place in (layout.table, live if live.is_dir() else layout.table):
+        if place.stat().st_dev != staged.stat().st_dev:
+            problem = Problem(str(place), "lies on another filesystem than its control folder")
+            raise PublishError("the published table", (problem,), hint="mount the folder above both, not one")
 
 
 def _holder(file: Path) -> str:
