@@ -112,7 +112,7 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
 def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
     """Writes check.json, then lets it pass or refuses."""
     planned = read(folder, Plan)
-    report = write(folder, validate(tools, planned))
+    report = write(folder, validate(tools, planned, now=now().isoformat()))
     try:
         gate_validation(planned, report)
     except Exception:

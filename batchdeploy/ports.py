@@ -10,9 +10,9 @@ from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import (
-    CheckReport,
     DataPin,
     DriftReport,
+    ExpectationResult,
     InputSchema,
     ModelPin,
     OutputFile,
@@ -81,7 +81,7 @@ class Validator(Protocol):
         """What is wrong with a suite, before any data is read."""
         ...
 
-    def check(self, suite_text: str, frame: Any, plan: Plan) -> CheckReport:
+    def check(self, suite_text: str, frame: Any, *, where: str) -> tuple[ExpectationResult, ...]:
         """Evaluates every expectation; failing ones are results, not errors."""
         ...
 

@@ -256,7 +256,8 @@ def test_a_flipped_bit_is_found_and_names_its_file(tools: LocalToolbox) -> None:
     pq.write_table(table, file, write_page_checksum=True, compression="none")
     income = pq.read_metadata(file).row_group(0).column(2)
     raw = bytearray(file.read_bytes())
-    raw[income.data_page_offset + 60] ^= 0xFF
+    start = income.dictionary_page_offset or income.data_page_offset
+    raw[start + income.total_compressed_size - 20] ^= 0xFF
     file.write_bytes(raw)
     tools.deployment = replace(tools.deployment, expectations=None)
     with pytest.raises(bd.RequestError, match=r"part-0\.parquet: its pages cannot be read"):

@@ -153,10 +153,11 @@ class ExpectationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What validation found."""
+    """What validation found. ``started_at`` is when it began, and with it the execution of the plan."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     run_id: str
+    started_at: str
     rows: int
     results: tuple[ExpectationResult, ...]
 

@@ -41,7 +41,7 @@ def publish(
 def _manifest(
     tools: Toolbox, plan: Plan, check: CheckReport, scored: ScoredBatch, drift: DriftReport, at: datetime
 ) -> Manifest:
-    started = datetime.fromisoformat(plan.planned_at)
+    started = datetime.fromisoformat(check.started_at)
     return Manifest(
         run_id=plan.run_id,
         attempt=scored.attempt,
@@ -62,7 +62,7 @@ def _manifest(
         drift=drift.verdict,
         drift_alarms=drift.alarms,
         replaced=plan.live,
-        started_at=plan.planned_at,
+        started_at=check.started_at,
         published_at=at.isoformat(),
         seconds=round((at - started).total_seconds(), 3),
         versions=tools.versions,

@@ -9,18 +9,24 @@ from batchdeploy.errors import DataError, Problem, ValidationRefused
 from batchdeploy.ports import Toolbox
 
 
-def validate(tools: Toolbox, plan: Plan) -> CheckReport:
+def validate(tools: Toolbox, plan: Plan, *, now: str) -> CheckReport:
     """What the suite finds in the partition; an empty report where the deployment has no suite.
+
+    Args:
+        tools: what answers for the deployment.
+        plan: what was planned.
+        now: the time, ISO 8601.
 
     Raises:
         DataError: the suite is not the one that was planned.
     """
     if plan.suite is None:
-        return CheckReport(run_id=plan.run_id, rows=plan.schema.rows, results=())
+        return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=())
     raw = (tools.root / plan.suite.path).read_bytes()
     if hashlib.sha256(raw).hexdigest() != plan.suite.sha256:
         raise DataError(plan.suite.path, "changed since it was planned", hint="plan the run again")
-    return tools.validator.check(raw.decode("utf-8"), tools.frame(plan), plan)
+    results = tools.validator.check(raw.decode("utf-8"), tools.frame(plan), where=plan.suite.path)
+    return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=results)
 
 
 def gate_validation(plan: Plan, report: CheckReport) -> None:
