@@ -151,7 +151,7 @@ def test_the_notebook_runs_and_meets_the_blizzard(flights: Path) -> None:
     text = json.dumps(notebook.cells)
     assert "930 rows" in text
     assert "image/png" in text
-    assert "precip" in text
+    assert "plane_seats" in text
 
 
 def test_the_committed_notebook_shows_its_outputs_and_nothing_of_a_machine() -> None:
