@@ -43,7 +43,9 @@ def spark() -> Iterator[Any]:
     engine.close()
 
 
-@pytest.fixture(params=["local", pytest.param("spark", marks=pytest.mark.jvm)])
+@pytest.fixture(
+    params=[pytest.param("local", marks=pytest.mark.slow), pytest.param("spark", marks=pytest.mark.jvm)]
+)
 def tools(request: pytest.FixtureRequest, deployment: Path) -> LocalToolbox:
     """The project's toolbox on one engine and then the other."""
     text = deployment.read_text(encoding="utf-8").replace("kind: local", f"kind: {request.param}")

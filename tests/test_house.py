@@ -77,6 +77,7 @@ BREACHES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "line", "contract"), BREACHES.values(), ids=BREACHES.keys())
 def test_a_planted_breach_is_caught(tmp_path: Path, file: str, line: str, contract: str) -> None:
     house = copy_of_the_house(tmp_path)
@@ -95,6 +96,7 @@ def test_the_house_as_it_stands_keeps_its_contracts(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "line"),
     [("__init__.py", "import pandas"), ("errors.py", "import numpy"), ("job.py", "import mlflow")],

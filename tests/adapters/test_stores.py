@@ -91,6 +91,7 @@ def tracked(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_says_whether_the_workspace_is_what_dvc_recorded(tracked: Path) -> None:
     def pin() -> str:
         store = FolderStore(tracked, recorded=lambda folder: recorded_md5s(tracked, folder))
@@ -102,6 +103,7 @@ def test_says_whether_the_workspace_is_what_dvc_recorded(tracked: Path) -> None:
     assert recorded_md5s(tracked, tracked / "elsewhere") is None
 
 
+@pytest.mark.slow
 def test_reads_a_revision_whatever_the_workspace_holds(tracked: Path) -> None:
     before = FolderStore(tracked).pin(REF, "2024-01-01")
     dvc(tracked, "unprotect", "data")
@@ -117,6 +119,7 @@ def test_reads_a_revision_whatever_the_workspace_holds(tracked: Path) -> None:
         store.pin(ref, "2024-01-02")
 
 
+@pytest.mark.slow
 def test_a_revision_that_is_not_there_or_not_in_the_cache(tracked: Path) -> None:
     with pytest.raises(DataError, match=r"data\.rev"):
         DvcStore(tracked).pin(replace(REF, rev="nonesuch"), "2024-01-01")
@@ -128,6 +131,7 @@ def test_a_revision_that_is_not_there_or_not_in_the_cache(tracked: Path) -> None
         DvcStore(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
 
 
+@pytest.mark.slow
 def test_a_folder_outside_any_repository(tmp_path: Path) -> None:
     with pytest.raises((DataError, StoreError)):
         DvcStore(tmp_path).pin(replace(REF, rev="HEAD"), "2024-01-01")

@@ -92,6 +92,7 @@ def column(random: np.random.Generator, name: str, *, days: int, rows: int, day_
     return calibrate(count(bins, pa.array(np.concatenate(parts))), counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("day_sd", [0.0, 0.15, 0.5])
 @pytest.mark.parametrize(("days", "rows"), [(30, 125), (30, 500), (30, 5_000), (7, 500), (2, 500)])
 def test_quiet_days_rarely_alarm_however_days_differ_and_however_large_they_are(
@@ -111,6 +112,7 @@ def test_quiet_days_rarely_alarm_however_days_differ_and_however_large_they_are(
     assert alarms <= 10
 
 
+@pytest.mark.slow
 def test_a_shift_larger_than_days_differ_is_found() -> None:
     random = np.random.default_rng(9)
     columns = tuple(column(random, f"c{n}", days=30, rows=500, day_sd=0.15) for n in range(10))

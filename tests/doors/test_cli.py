@@ -161,7 +161,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "check"])
+@pytest.mark.parametrize(
+    "command",
+    ["run", pytest.param("plan", marks=pytest.mark.slow), pytest.param("check", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(("spoil", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_input(
     project: Path, cli: Callable[..., Result], command: str, spoil: Callable[[Path], None], expected: str
@@ -218,6 +221,7 @@ def test_an_error_is_a_json_document_where_json_was_asked_for(
     assert result.json["error"]["problems"][0]["got"] == "2031-01-01"
 
 
+@pytest.mark.slow
 def test_check_collects_what_is_wrong_in_all_places(project: Path, cli: Callable[..., Result]) -> None:
     edit("alias: champion", "alias: winner")(project)
     edit("column: date", "column: date, timezone: Mars/Olympus")(project)
@@ -255,12 +259,14 @@ def test_a_day_at_the_shell(project: Path, deployment: Path, cli: Callable[..., 
     assert "2 partitions, and 2 not scored yet" in cli("status", deployment).out
 
 
+@pytest.mark.slow
 def test_a_backfill_with_another_model(deployment: Path, cli: Callable[..., Result]) -> None:
     for policy, version in (("2", 2), ("challenger", 2), ("champion", 1)):
         words = ("backfill", deployment, "--from", DAY, "--to", DAY, "--model", policy, "--json")
         assert cli(*words).json["partitions"][0]["manifest"]["model_version"] == version
 
 
+@pytest.mark.slow
 def test_a_refused_partition_does_not_stop_a_backfill(
     project: Path, deployment: Path, cli: Callable[..., Result]
 ) -> None:
@@ -295,6 +301,7 @@ def test_an_accident_that_nobody_foresaw_is_not_a_refusal(
     assert result.json["error"]["problems"][0]["path"] == "ZeroDivisionError"
 
 
+@pytest.mark.slow
 def test_a_relative_registry_starts_at_the_projects_root(project: Path, cli: Callable[..., Result]) -> None:
     edit("alias: champion", "alias: champion, registry: 'sqlite:///mlflow.db'")(project)
     assert cli("plan", project / "dags" / "churn.yaml", "-p", DAY).code == 0

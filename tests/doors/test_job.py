@@ -67,6 +67,7 @@ def test_the_report_has_its_pictures_inside_and_fetches_nothing(deployment: Path
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_people_wrote_as_text(deployment: Path) -> None:
     text = deployment.read_text(encoding="utf-8").replace(
         "owner: tests", 'owner: "<script>alert(1)</script>"'
@@ -78,6 +79,7 @@ def test_the_report_shows_what_people_wrote_as_text(deployment: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_partition_publish_it_once(deployment: Path) -> None:
     command = [sys.executable, "-m", "batchdeploy", "run", str(deployment), "-p", DAY, "--json"]
     both = [

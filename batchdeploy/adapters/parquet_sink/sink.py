@@ -26,10 +26,20 @@ from batchdeploy.adapters.parquet_sink.intents import (
     withdraw,
     write_intent,
 )
+from batchdeploy.adapters.parquet_sink.refusals import (
+    holder as holder_of,
+)
+from batchdeploy.adapters.parquet_sink.refusals import (
+    interrupted,
+    same_filesystem,
+    stale,
+    translated,
+    unfinished,
+)
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import SplitResult
-from batchdeploy.errors import Problem, PublishError, StaleRunError
+from batchdeploy.errors import Problem, PublishError
 
 PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")
 LOCK_SECONDS = 60.0
@@ -89,7 +99,7 @@ class ParquetSink:
                     if now - attempt.stat().st_mtime > STAGING_DAYS * 86_400:
                         self.discard(attempt.name)
         except OSError as error:
-            raise _translated(error, layout.control) from error
+            raise translated(error, layout.control) from error
         return finished
 
     def stage(self, run_id: str) -> Path:
@@ -110,7 +120,7 @@ class ParquetSink:
             attempt.mkdir()
             (attempt / "scored").mkdir()
         except OSError as error:
-            raise _translated(error, staging) from error
+            raise translated(error, staging) from error
         return attempt
 
     def collect(
@@ -169,13 +179,13 @@ class ParquetSink:
             with self._locked():
                 finish_all(layout)
                 if (waiting := pending(layout, plan.folder)) is not None:
-                    raise _unfinished(plan, waiting)
+                    raise unfinished(plan, waiting)
                 live = self.live(plan.folder)
                 if live == plan.run_id != plan.live and (run / "manifest.json").is_file():
                     self.discard(scored.attempt)
                     return (run / "manifest.json").read_text(encoding="utf-8")
                 if live != plan.live:
-                    raise _stale(plan, live)
+                    raise stale(plan, live)
                 text, published_at = manifest()
                 intent = Intent(
                     folder=plan.folder,
@@ -186,15 +196,14 @@ class ParquetSink:
                     manifest=text,
                     published_at=published_at,
                 )
-                _same_filesystem(layout, plan.folder, staged)
+                same_filesystem(layout, plan.folder, staged)
                 file = write_intent(layout, intent)
                 try:
                     finish(layout, intent, file)
-                except OSError:
-                    withdraw(layout, intent, file)
-                    raise
+                except OSError as error:
+                    raise interrupted(error, staged, withdrawn=withdraw(layout, intent, file)) from error
         except OSError as error:
-            raise _translated(error, staged) from error
+            raise translated(error, staged) from error
         return text
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
@@ -215,7 +224,7 @@ class ParquetSink:
             pq.write_table(pa.Table.from_pylist(rows, schema=DRIFT_SCHEMA), scratch)
             scratch.replace(file)
         except OSError as error:
-            raise _translated(error, file) from error
+            raise translated(error, file) from error
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
         """Moves the rows that a refused run set aside to where they can be looked at."""
@@ -233,7 +242,7 @@ class ParquetSink:
         try:
             lock.acquire()
         except filelock.Timeout:
-            problem = Problem(str(self._layout.lock), "still held by another publisher", _holder(holder))
+            problem = Problem(str(self._layout.lock), "still held by another publisher", holder_of(holder))
             raise PublishError("the table", (problem,), hint="wait for it, or end that process") from None
         try:
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
@@ -285,36 +294,3 @@ def _verify(staged: Path, scored: ScoredBatch) -> None:
             if found.get(name) != expected.get(name)
         )
         raise PublishError("the staged files", problems)
-
-
-def _stale(plan: Plan, live: str | None) -> StaleRunError:
-    problem = Problem(plan.folder, f"when planned, its run was {plan.live or 'none'}", live or "none")
-    hint = "run it again: it plans against what is there now"
-    return StaleRunError("the published table", (problem,), hint=hint)
-
-
-def _unfinished(plan: Plan, waiting: str) -> PublishError:
-    problem = Problem(plan.folder, "a run decided earlier cannot be finished; see the disk", waiting)
-    return PublishError("the published table", (problem,))
-
-
-def _same_filesystem(layout: Layout, folder: str, staged: Path) -> None:
-    """Before anything is decided: two folders can be exchanged on one filesystem only."""
-    layout.table.mkdir(parents=True, exist_ok=True)
-    live = layout.live(folder)
-    for place in (layout.table, live if live.is_dir() else layout.table):
-        if place.stat().st_dev != staged.stat().st_dev:
-            problem = Problem(str(place), "lies on another filesystem than its control folder")
-            raise PublishError("the published table", (problem,), hint="mount the folder above both, not one")
-
-
-def _holder(file: Path) -> str:
-    try:
-        who = json.loads(file.read_text(encoding="utf-8"))
-        return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError):
-        return "unknown"
-
-
-def _translated(error: OSError, where: Path) -> PublishError:
-    return PublishError(str(where), (Problem("disk", error.strerror or str(error), error.filename),))

@@ -1,0 +1,167 @@
+"""Parquet files as pieces of work: footers read before the job, splits scored on whatever worker.
+
+A worker reads its split, runs the kernel over it and writes what comes out to the run's private staging
+folder; only counts, checksums and file names travel back. File names are unique for each try, and the
+driver keeps those it was told of, so that a retried or speculated task cannot add a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.adapters.parquet_splits.reading import read_batches
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.profiling import count_batch, empty, merge
+from batchdeploy.core.records import OutputFile, SetAside
+from batchdeploy.core.scoring import score_batch
+from batchdeploy.core.work import ScoreJob, Split, SplitResult
+
+if TYPE_CHECKING:
+    pass
+
+MASK = 2**64 - 1
+
+
+def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> SplitResult:
+    """Scores one split into staging: the whole work of a task.
+
+    Args:
+        split: which row groups of which file.
+        job: what to do.
+        load: loads the model's folder; called once in a process for each model.
+
+    Raises:
+        ScoringRefused: see `batchdeploy.core.scoring.score_batch`.
+    """
+    misses = _model.cache_info().misses
+    predict = _model(job.model_folder, job.model_digest, load)
+    loaded = _model.cache_info().misses > misses
+    name = f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.parquet"
+    totals = _Totals(job.bins)
+    with ExitStack() as stack:
+        if job.threads is not None:
+            from threadpoolctl import threadpool_limits
+
+            stack.enter_context(threadpool_limits(job.threads))
+        writers = {kind: _Writer(Path(job.staging) / kind / name) for kind in ("scored", "quarantine")}
+        for writer in writers.values():
+            stack.callback(writer.close)
+        for batch, first_row in read_batches(split, job):
+            scored, aside = score_batch(batch, job, predict, source=(split.path, first_row))
+            totals.add(batch, scored, aside, job)
+            # NOTE: also without a row: a partition whose rows were all set aside still has a file that
+            # names its run.
+            writers["scored"].write(scored)
+            if aside.num_rows:
+                writers["quarantine"].write(aside)
+    files = {kind: writer.finish() for kind, writer in writers.items()}
+    keys_out = sum(_file_keys(Path(job.staging) / kind / name, job) for kind, file in files.items() if file)
+    return SplitResult(
+        index=split.index,
+        scored=files["scored"],
+        quarantine=files["quarantine"],
+        rows_in=totals.rows,
+        keys_in=totals.keys,
+        keys_out=keys_out & MASK,
+        set_aside=totals.set_aside(),
+        profile=tuple(totals.profile.values()),
+        loaded=loaded,
+    )
+
+
+def checksum(keys: pa.RecordBatch | pa.Table) -> int:
+    """An order-free checksum of rows of keys: the sum of 64-bit row hashes, modulo 2**64.
+
+    Unlike XOR, a row that is there twice does not cancel out.
+    """
+    import pandas as pd
+
+    # NOTE: as text, because an integer column with a null would become floats and hash otherwise.
+    text = {name: keys.column(name).cast(pa.string()).to_pandas() for name in keys.schema.names}
+    hashes = pd.util.hash_pandas_object(pd.DataFrame(text), index=False)
+    return int(hashes.to_numpy().sum(dtype="uint64")) & MASK
+
+
+class _Totals:
+    """Running counts over the batches of a split."""
+
+    def __init__(self, bins: tuple[ColumnProfile, ...]) -> None:
+        self.rows = 0
+        self.keys = 0
+        self.profile = {(bin_.role, bin_.name): empty(bin_) for bin_ in bins}
+        self._reasons: Counter[tuple[Any, str]] = Counter()
+
+    def add(
+        self, batch: pa.RecordBatch, scored: pa.RecordBatch, aside: pa.RecordBatch, job: ScoreJob
+    ) -> None:
+        self.rows += batch.num_rows
+        self.keys = (self.keys + checksum(batch.select(list(job.keys)))) & MASK
+        features = {name: batch.column(name) for name in batch.schema.names}
+        outputs = {name: scored.column(name) for name, _ in job.outputs}
+        counted = count_batch(job.bins, "feature", features) | count_batch(job.bins, "output", outputs)
+        for key, profile in counted.items():
+            self.profile[key] = merge(self.profile[key], profile)  # type: ignore[index]
+        self._reasons.update(
+            zip(aside.column("_stage").to_pylist(), aside.column("_reason").to_pylist(), strict=True)
+        )
+
+    def set_aside(self) -> tuple[SetAside, ...]:
+        return tuple(
+            SetAside(stage=stage, reason=reason, rows=rows)
+            for (stage, reason), rows in sorted(self._reasons.items())
+        )
+
+
+class _Writer:
+    """A Parquet file that comes into being with its first batch."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._path, batch.schema, write_page_checksum=True)
+        self._writer.write_batch(batch)
+        self._rows += batch.num_rows
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def finish(self) -> OutputFile | None:
+        if self._writer is None:
+            return None
+        with self._path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            os.fsync(stream.fileno())
+        size = self._path.stat().st_size
+        return OutputFile(path=self._path.name, rows=self._rows, size=size, sha256=digest)
+
+
+@lru_cache(maxsize=2)
+def _model(
+    folder: str,
+    digest: str,  # noqa: ARG001
+    load: Callable[[str], Callable[[Any], Any]],
+) -> Callable[[Any], Any]:
+    """The model, once in a worker process. The digest is part of the key: a folder may be filled anew."""
+    return load(folder)
+
+
+def _file_keys(path: Path, job: ScoreJob) -> int:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return sum(checksum(batch) for batch in file.iter_batches(columns=list(job.keys)))
