@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.soundness import soundness
 from batchdeploy.errors import DataError, DeploymentError, Problem
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def read_deployment(file: Path) -> Deployment:
         raise DeploymentError(
             str(file), (Problem("YAML", "holds values that JSON cannot", str(error)),)
         ) from None
-    if unsound := deployment.problems():
+    if unsound := soundness(deployment):
         raise DeploymentError(
             str(file), tuple(_located(p, tuple(p.path.split(".")), document) for p in unsound)
         )
@@ -167,6 +168,7 @@ def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]
     merged: dict[tuple[Any, ...], Problem] = {}
     for error in errors:
         loc = tuple(part for part in error["loc"] if not _is_branch(part))
+        loc = loc[:2] if loc[:2] == ("backfill", "model") else loc
         got = None if error["type"] in ("missing", "unexpected_keyword_argument") else repr(error["input"])
         path = ".".join(map(str, loc)) or "deployment"
         text = {

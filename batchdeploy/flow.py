@@ -56,9 +56,30 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def plan(tools: Toolbox, partition: str) -> Plan:
-    """What a run of the partition would do, before it does anything."""
-    return resolve(tools, partition, now=now().isoformat())
+def plan(tools: Toolbox, partition: str, model: ModelRef | None = None) -> Plan:
+    """What a run of the partition would do, before it does anything.
+
+    Args:
+        tools: what answers for the deployment.
+        partition: the partition's value.
+        model: another model than the deployed one.
+    """
+    pin = None if model is None else tools.registry.resolve(model)
+    return resolve(tools, partition, now=now().isoformat(), model=pin)
+
+
+def replan(tools: Toolbox, planned: Plan) -> Plan:
+    """The plan again, for rows, suite and reference as they are now; the model stays as it was pinned."""
+    return resolve(tools, planned.partition, now=now().isoformat(), model=planned.model)
+
+
+def begin(tools: Toolbox, planned: Plan) -> Path:
+    """Writes plan.json; evidence of an earlier attempt at the same pins must not pass for this one's."""
+    folder = run_folder(tools, planned)
+    for name in (FILES[CheckReport], FILES[ScoredBatch], FILES[DriftReport], "report.html"):
+        (folder / name).unlink(missing_ok=True)
+    write(folder, planned)
+    return folder
 
 
 def run(tools: Toolbox, partition: str, *, repeat: bool = False, progress: Progress = silent) -> Outcome:
@@ -84,10 +105,7 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     folder = run_folder(tools, planned)
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
         return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
-    for kind in (CheckReport, ScoredBatch, DriftReport):
-        # NOTE: the evidence of an earlier attempt at the same pins must not pass for this one's.
-        (folder / FILES[kind]).unlink(missing_ok=True)
-    write(folder, planned)
+    begin(tools, planned)
     progress("validate", 0)
     check = step_validate(tools, folder)
     progress("score", 0)
@@ -190,13 +208,14 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
 def plan_range(tools: Toolbox, first: str, last: str, model: ModelRef | None = None) -> list[Plan]:
     """A plan for each partition there is from first to last, both included; the model is pinned once.
 
+    Where no model is given, it is that of the deployment's ``backfill.model``, else the deployed one.
     All of them before any is executed: a range with a bad partition is refused with nothing written.
 
     Raises:
         RequestError: no partition in the range, or one that cannot be scored.
     """
     wanted = partitions_between(tools, first, last)
-    pin = tools.registry.resolve(model or tools.deployment.model)
+    pin = tools.registry.resolve(model or model_policy(tools, tools.deployment.backfill.model))
     return [resolve(tools, partition, now=now().isoformat(), model=pin) for partition in wanted]
 
 
@@ -214,16 +233,18 @@ def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]
     return wanted
 
 
-def model_policy(tools: Toolbox, policy: str | None) -> ModelRef:
-    """Which model a backfill takes: ``champion`` (any alias) or a version number; None as deployed."""
+def model_policy(tools: Toolbox, policy: str | int | None) -> ModelRef:
+    """Which model a run takes: ``champion`` (any alias) or a version number; None as deployed."""
     ref = tools.deployment.model
     if policy is None:
         return ref
-    if policy.isdigit():
+    if str(policy).isdigit():
         return replace(ref, alias=None, version=int(policy))
     if policy == "as-of":
-        raise RequestError("--model", "as-of needs a ledger of alias moves, which this version does not keep")
-    return replace(ref, alias=policy, version=None)
+        raise RequestError(
+            "the model policy", "as-of needs a ledger of alias moves, which this version does not keep"
+        )
+    return replace(ref, alias=str(policy), version=None)
 
 
 def run_folder(tools: Toolbox, planned: Plan) -> Path:

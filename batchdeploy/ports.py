@@ -43,6 +43,10 @@ class Registry(Protocol):
         """A private copy of the model's files below ``models``, whose digest is the pin's."""
         ...
 
+    def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
+        """Points an alias at a version; RequestError where it is no longer where it was seen."""
+        ...
+
 
 class Store(Protocol):
     """Where the rows are."""
@@ -113,6 +117,18 @@ class Sink(Protocol):
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
         """Makes staged scores visible, atomically; gives the manifest's JSON."""
+        ...
+
+    def claim(self, folder: str, owner: str, *, instead_of: str | None = None) -> str:
+        """Takes a partition for one run; gives who holds it then."""
+        ...
+
+    def release(self, folder: str, owner: str) -> None:
+        """Gives a claimed partition back."""
+        ...
+
+    def staged(self, scored: ScoredBatch) -> Any:
+        """The scores in staging as a pandas frame."""
         ...
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:

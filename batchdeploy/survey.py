@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from batchdeploy.core.contract import contract
 from batchdeploy.core.records import InputSchema, Manifest, ModelPin
 from batchdeploy.documents import from_json
-from batchdeploy.errors import BatchdeployError, Problem, RequestError
+from batchdeploy.errors import BatchdeployError, Problem
 from batchdeploy.flow import find
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.resolve import pin_reference, pin_suite
@@ -50,7 +49,7 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
     """All that is wrong with a deployment before any row is read: registry, suite, reference, footers."""
     problems: list[Problem] = []
     found: dict[str, object] = {}
-    for step in (_check_schedule, _check_suite, _check_model, _check_data, _check_reference):
+    for step in (_check_suite, _check_model, _check_data, _check_reference):
         try:
             step(tools, found)
         except BatchdeployError as error:
@@ -97,19 +96,6 @@ def _status(tools: Toolbox, partition: str) -> Status:
     return Status(
         partition=partition, state="refused" if tried else "new", run_id=tried[-1].name if tried else None
     )
-
-
-def _check_schedule(tools: Toolbox, _found: dict[str, object]) -> None:
-    spec = tools.deployment.data.partition
-    if len(spec.schedule.split()) != 5:
-        raise RequestError(
-            "deployment", (Problem("data.partition.schedule", "not five cron fields", spec.schedule),)
-        )
-    try:
-        ZoneInfo(spec.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        problem = Problem("data.partition.timezone", "no such time zone", spec.timezone)
-        raise RequestError("deployment", (problem,)) from None
 
 
 def _check_suite(tools: Toolbox, _found: dict[str, object]) -> None:

@@ -28,6 +28,12 @@ EXACT = 2**53
 class GxValidator:
     """Reads and evaluates suites. GX's own loader drops what it does not know; this one refuses."""
 
+    def __init__(self) -> None:
+        logger = logging.getLogger("great_expectations")
+        if logger.level == logging.NOTSET:
+            # NOTE: it tells at level info of each function it meets, hundreds of them, into a task's log.
+            logger.setLevel(logging.WARNING)
+
     def problems(self, suite_text: str, *, where: str) -> tuple[Problem, ...]:
         """What is wrong with the suite, without any data; empty where it can be evaluated as it stands.
 

@@ -98,6 +98,27 @@ class MlflowRegistry:
                     raise
         return folder
 
+    def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
+        """Points an alias at a version, where it still points at the one that was seen.
+
+        Raises:
+            RequestError: somebody has moved it in the meantime, or there is no such version.
+            RegistryError: the registry does not answer.
+        """
+        with _translated(self._uri, ModelRef(name=name, version=version)):
+            client = self._client()
+            current = int(client.get_model_version_by_alias(name, alias).version)
+            if current == version:
+                return
+            if current != seen:
+                raise RequestError(
+                    f"model {name}",
+                    (Problem(f"alias {alias}", f"was at version {seen} when it was compared", str(current)),),
+                    hint="compare again with what is there now",
+                )
+            client.get_model_version(name, str(version))
+            client.set_registered_model_alias(name, alias, str(version))
+
     def _compute_digest(self, location: str) -> str:
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             return digest_folder(self._download(location, Path(scratch)))
@@ -206,9 +227,8 @@ def _translated(uri: str, ref: ModelRef) -> Iterator[None]:
     except BatchdeployError:
         raise
     except MlflowException as error:
-        wanted = f"version {ref.version}" if ref.version is not None else f"alias {ref.alias or 'champion'}"
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            problem = Problem(f"{ref.name} {wanted}", "no such model, version or alias", str(error))
+            problem = Problem(f"{ref.name} {ref.wanted}", "no such model, version or alias", str(error))
             raise RequestError("the MLflow registry", (problem,), hint=f"registry: {_public(uri)}") from None
         raise RegistryError(_public(uri), (Problem(ref.name, "the registry failed", str(error)),)) from error
     except Exception as error:

@@ -1,11 +1,50 @@
-"""Airflow's door: a deployment file as a DAG.
+"""Airflow's door: a deployment file as a DAG, as a group of tasks, or as single operators.
 
 from batchdeploy.airflow import ScoringDag
 
 dag = ScoringDag("flights.yaml")
 """
 
-from batchdeploy.airflow.factory import ScoringDag
-from batchdeploy.airflow.partition import resolve_partition
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ScoringDag", "resolve_partition"]
+from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
+from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup
+from batchdeploy.airflow.operators import (
+    CompareOperator,
+    PlanOperator,
+    PublishOperator,
+    RunOperator,
+    ScoreOperator,
+    ValidateOperator,
+)
+from batchdeploy.airflow.partition import resolve_partition
+from batchdeploy.airflow.refusals import GateRefusal
+
+if TYPE_CHECKING:
+    from batchdeploy.airflow.promotion import PromotionDag
+
+__all__ = [
+    "CompareOperator",
+    "GateRefusal",
+    "PlanOperator",
+    "PromotionDag",
+    "PublishOperator",
+    "RunOperator",
+    "ScoreOperator",
+    "ScoringDag",
+    "ScoringTaskGroup",
+    "ValidateOperator",
+    "drift_asset",
+    "model_asset",
+    "resolve_partition",
+    "scores_asset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # NOTE: what asks people for approval costs as much to import as all the rest; most DAG files need none.
+    if name == "PromotionDag":
+        from batchdeploy.airflow.promotion import PromotionDag
+
+        return PromotionDag
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,8 @@ import traceback
 
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem
 
+WANTS_JSON = {"--json", "--request"}
+
 
 def main() -> None:
     """Runs a command; the process ends with 0, 1 (refused), 2 (wrong request) or 3 (failed outside)."""
@@ -20,7 +22,7 @@ def main() -> None:
     try:
         app()
     except BatchdeployError as error:
-        if "--json" in sys.argv[1:]:
+        if WANTS_JSON & set(sys.argv[1:]):
             print(json.dumps({"error": _plain(error)}, indent=1))
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
@@ -30,7 +32,7 @@ def main() -> None:
         wrapped = OutsideError(
             "batchdeploy itself", (Problem(type(error).__name__, "not foreseen", str(error)),)
         )
-        if "--json" in sys.argv[1:]:
+        if WANTS_JSON & set(sys.argv[1:]):
             print(json.dumps({"error": _plain(wrapped)}, indent=1))
         print(wrapped, file=sys.stderr)
         sys.exit(wrapped.exit_code)

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy import flow, runtime, survey
+from batchdeploy import flow, runtime, steps, survey
 from batchdeploy.cli import screens
-from batchdeploy.documents import to_plain
+from batchdeploy.core.request import StepRequest
+from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError
 
 app = typer.Typer(
@@ -120,7 +121,7 @@ def backfill(
     fails ends the backfill there; what was published stays, and the same command goes on from it.
     """
     with _opened(deployment) as tools:
-        ref = flow.model_policy(tools, model)
+        ref = None if model is None else flow.model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
         plans = flow.plan_range(tools, first, last, ref)
         outcomes: list[flow.Outcome] = []
@@ -138,6 +139,17 @@ def backfill(
         screens.show_backfill(outcomes, failed, json_=json_)
     if failed:
         raise typer.Exit(max(error.exit_code for _, error in failed))
+
+
+@app.command(hidden=True)
+def step(
+    deployment: DeploymentFile,
+    request: Annotated[str, typer.Option("--request", help="a step's request, as JSON")],
+) -> None:
+    """Do one step of a run, for an orchestrator; prints the answer as JSON."""
+    asked = from_json(StepRequest, request, where="--request")
+    with _opened(deployment) as tools:
+        screens.print_json(steps.take_step(tools, asked))
 
 
 @app.command()

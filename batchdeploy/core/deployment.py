@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
-from batchdeploy.errors import Problem
+from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
+OnMissing = Literal["fail", "skip", "wait"]
 
 FORBID_UNKNOWN = {"extra": "forbid"}
 RESERVED = ("_model_version", "_run_id", "_scored_at")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +32,11 @@ class ModelRef:
     version: int | None = None
     registry: str | None = None
 
+    @property
+    def wanted(self) -> str:
+        """``version 3`` or ``alias champion``, for people."""
+        return f"version {self.version}" if self.version is not None else f"alias {self.alias or 'champion'}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSpec:
@@ -43,18 +44,35 @@ class PartitionSpec:
 
     Attributes:
         column: the folder key of the hive-partitioned data, ``date`` in ``date=2013-02-01``.
-        schedule: a five-field cron expression, read in ``timezone``.
+        grain: ``hourly``, ``daily``, ``weekly`` or ``monthly``; sets what ``schedule`` and ``key_format``
+            are where they are not given.
+        schedule: a five-field cron expression, read in ``timezone``. One run is due at each of its times.
+        timezone: an IANA name; with daylight saving, except for hourly partitions.
         key_format: ``strftime`` format that makes the partition's value from its date.
+        run_offset: which partition a scheduled run is for, in steps of the schedule: 0 for the one that
+            its own time names, -1 for the one before (this morning's run scores yesterday's rows).
         start, end: first and last partition to schedule, as values of the column; both included.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
     column: str
-    schedule: str = "0 6 * * *"
+    grain: Grain = "daily"
+    schedule: str | None = None
     timezone: str = "UTC"
-    key_format: str = "%Y-%m-%d"
+    key_format: str | None = None
+    run_offset: int = 0
     start: str | None = None
     end: str | None = None
+
+    @property
+    def cron(self) -> str:
+        """The schedule, or that of the grain."""
+        return self.schedule or SCHEDULES[self.grain]
+
+    @property
+    def format(self) -> str:
+        """The key format, or that of the grain."""
+        return self.key_format or KEY_FORMATS[self.grain]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +83,10 @@ class DataRef:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain.
         keys: the columns that name a row; never given to the model.
         rev: a DVC (git) revision; null reads the workspace.
+        on_missing: what an Airflow run does where its partition has no rows yet: ``fail``, ``skip``, or
+            ``wait``, which holds no worker.
+        wait_hours: how long it waits before it fails.
+        poll_seconds: how often it looks.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -72,6 +94,9 @@ class DataRef:
     partition: PartitionSpec
     keys: tuple[str, ...]
     rev: str | None = None
+    on_missing: OnMissing = "fail"
+    wait_hours: float = 24
+    poll_seconds: float = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +166,27 @@ class QuarantineSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillSpec:
+    """Which model a backfill takes: an alias (``champion``) or a version; null takes the deployed one."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    model: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AirflowSpec:
+    """How Airflow runs it.
+
+    Attributes:
+        python: an interpreter that has the scoring libraries (``.venv/bin/python``), where Airflow's own
+            environment has only Airflow and batchdeploy; null runs the tasks in Airflow's own process.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """One deployment: which model scores which data, under which expectations, to which output."""
 
@@ -154,6 +200,8 @@ class Deployment:
     drift: DriftSpec | None = None
     engine: EngineSpec = EngineSpec()
     quarantine: QuarantineSpec = QuarantineSpec()
+    backfill: BackfillSpec = BackfillSpec()
+    airflow: AirflowSpec = AirflowSpec()
 
     @property
     def outputs(self) -> tuple[tuple[str, OutputColumn], ...]:
@@ -162,69 +210,3 @@ class Deployment:
             (name, column if isinstance(column, OutputColumn) else OutputColumn(type=column))
             for name, column in self.output.columns.items()
         )
-
-    def problems(self) -> tuple[Problem, ...]:
-        """All that is wrong with it beyond the types of its values; empty where it is sound."""
-        return (*_name_problems(self), *_column_problems(self), *_number_problems(self))
-
-
-def _name_problems(deployment: Deployment) -> Iterator[Problem]:
-    if not NAME.fullmatch(deployment.name):
-        yield Problem("name", "use 1 to 100 letters, digits, '.', '_' or '-'", deployment.name)
-    model = deployment.model
-    if not model.name or any(c in model.name for c in "/:@\0") or len(model.name) > 250:
-        yield Problem("model.name", "not a registered model's name", model.name)
-    if model.alias is not None and model.version is not None:
-        yield Problem("model", "give alias or version, not both")
-    if "://" in (model.registry or "") and "@" in (model.registry or ""):
-        yield Problem("model.registry", "holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME")
-    yield from _path_problems(deployment)
-
-
-def _path_problems(deployment: Deployment) -> Iterator[Problem]:
-    data, output, drift = deployment.data.path, deployment.output.path, deployment.drift
-    files = {"expectations": deployment.expectations, "drift.reference": drift.reference if drift else None}
-    for path, text in {"data.path": data, "output.path": output, **files}.items():
-        if text is not None and (not text.strip() or "\0" in text):
-            yield Problem(path, "must be a path", repr(text))
-        elif text is not None and "://" in text and path != "data.path":
-            yield Problem(path, "only local paths are taken so far, not URIs", text)
-    source, target = PurePosixPath(data), PurePosixPath(output)
-    if not target.name:
-        yield Problem("output.path", "must be a folder with a name of its own", output)
-    elif source == target or target in source.parents or source in target.parents:
-        yield Problem("output.path", "must lie apart from data.path", output)
-
-
-def _column_problems(deployment: Deployment) -> Iterator[Problem]:
-    data, output = deployment.data, deployment.output
-    if not COLUMN.fullmatch(data.partition.column):
-        yield Problem("data.partition.column", "not a column name", data.partition.column)
-    if not data.keys:
-        yield Problem("data.keys", "name at least one key column")
-    if not output.columns:
-        yield Problem("output.columns", "declare at least one output")
-    seen: set[str] = {data.partition.column.lower()}
-    places = [("data.keys", n) for n in data.keys] + [("output.keep", n) for n in output.keep]
-    for path, name in places + [("output.columns", n) for n in output.columns]:
-        if name in RESERVED or not COLUMN.fullmatch(name):
-            yield Problem(path, "reserved or not a column name", name)
-        elif name.lower() in seen:
-            yield Problem(path, "this column is in the output already", name)
-        seen.add(name.lower())
-    selected = [column.select is not None for _, column in deployment.outputs]
-    if any(selected) and not all(selected):
-        yield Problem("output.columns", "give 'select' for all outputs or for none")
-
-
-def _number_problems(deployment: Deployment) -> Iterator[Problem]:
-    drift = deployment.drift
-    if drift and not 0 < drift.false_alarm_rate < 1:
-        yield Problem("drift.false_alarm_rate", "must lie between 0 and 1", f"{drift.false_alarm_rate:g}")
-    if drift and drift.min_psi < 0:
-        yield Problem("drift.min_psi", "must not be negative", f"{drift.min_psi:g}")
-    if not 0 <= deployment.quarantine.max_share <= 1:
-        share = deployment.quarantine.max_share
-        yield Problem("quarantine.max_share", "must lie between 0 and 1", f"{share:g}")
-    if deployment.model.version is not None and deployment.model.version < 1:
-        yield Problem("model.version", "versions start at 1", str(deployment.model.version))

@@ -36,6 +36,13 @@ class Layout:
     def intents(self) -> Path:
         return self.control / "intents"
 
+    def claim(self, folder: str) -> Path:
+        """Which run is at work on a partition, where its steps are separate processes."""
+        return self.control / "claims" / folder
+
+    def comparison(self, folder: str, name: str) -> Path:
+        return self.control / "comparisons" / folder / name
+
     @property
     def models(self) -> Path:
         """Fetched copies of models, one folder a digest; workers read the output's filesystem anyway."""

@@ -110,11 +110,12 @@ def _pins(
     """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
     model, suite, reference = others
     written = to_plain(deployment)
-    for key in ("owner", "engine", "model"):
+    for key in ("owner", "engine", "model", "backfill", "airflow"):
         del written[key]
-    del written["data"]["rev"]
-    for key in ("schedule", "timezone", "start", "end", "key_format"):
-        del written["data"]["partition"][key]
+    for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):
+        del written["data"][key]
+    # NOTE: of the partition block only the column; the rest says when, which must not make another run.
+    written["data"]["partition"] = {"column": deployment.data.partition.column}
     return canonical(
         {
             "format": RUN_FORMAT,

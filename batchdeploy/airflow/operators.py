@@ -1,0 +1,128 @@
+"""One operator for each step of a run, and one for all of them. Each hands on a folder and a few numbers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
+from batchdeploy.airflow.partition import resolve_partition
+from batchdeploy.airflow.source import Source, find_source
+from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.request import Answer, Step, StepRequest
+
+
+class PlanOperator(StepOperator):
+    """Pins partition, data and model, and says so in the log; skips what is published already.
+
+    Partition, model, ``on_missing`` and ``repeat`` are read from the DAG run and its params.
+    """
+
+    step: ClassVar[Step] = "plan"
+
+    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+        source = find_source(deployment)
+        arguments.setdefault("inlets", [model_asset(source.spec)])
+        super().__init__(deployment=source, **arguments)
+
+    def request(self, context: Any) -> StepRequest:
+        """The run's partition, and the model by the policy that applies; the log says which and why."""
+        params = context.get("params") or {}
+        policy, why = model_policy(context, self.spec)
+        partition = resolve_partition(context, self.spec.data.partition)
+        self.log.info("partition %s; model policy: %s (%s)", partition, policy or "as deployed", why)
+        return StepRequest(
+            step=self.step,
+            partition=partition,
+            model=policy,
+            repeat=bool(params.get("repeat")),
+            owner=owner_of(context),
+        )
+
+    def conclude(self, answer: Answer, context: Any) -> Answer:
+        """The plan; or a wait, a skip or a failure where the partition has no rows yet."""
+        if answer["outcome"] == "missing":
+            self._miss(answer, context)
+        self.log.info(
+            "plan of %s: %s rows, data %s; model %s version %s (%s); replaces %s: %s",
+            answer["partition"],
+            answer["rows"],
+            answer["data"],
+            answer["model"],
+            answer["model_version"],
+            f"alias {answer['alias']}" if answer["alias"] else "pinned by version",
+            answer["replaces"] or "nothing",
+            "; ".join(answer["changes"]) or answer["state"],
+        )
+        return super().conclude(answer, context)
+
+    def _miss(self, answer: Answer, context: Any) -> None:
+        wanted = (context.get("params") or {}).get("on_missing") or self.spec.data.on_missing
+        reason = f"no rows yet for {answer['partition']}"
+        if wanted == "skip":
+            raise AirflowSkipException(f"{reason} (on_missing: skip)")
+        if wanted == "wait":
+            self.wait(context, reason, self.spec.data.poll_seconds)
+        text = " ".join(answer["reason"].split())
+        context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
+        raise AirflowFailException(text)
+
+
+class ValidateOperator(StepOperator):
+    """Evaluates the expectations; cleared after rows or suite were mended, it pins them anew."""
+
+    step: ClassVar[Step] = "validate"
+    heavy = True
+
+
+class ScoreOperator(StepOperator):
+    """Scores the partition's rows into staging."""
+
+    step: ClassVar[Step] = "score"
+    heavy = True
+
+
+class CompareOperator(StepOperator):
+    """Measures drift; an event on the drift asset."""
+
+    step: ClassVar[Step] = "compare"
+
+    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+        source = find_source(deployment)
+        arguments.setdefault("outlets", [drift_asset(source.spec)])
+        super().__init__(deployment=source, **arguments)
+
+
+class PublishOperator(StepOperator):
+    """Makes the scores visible and draws the report; an event on the scores asset."""
+
+    step: ClassVar[Step] = "publish"
+
+    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+        source = find_source(deployment)
+        arguments.setdefault("outlets", [scores_asset(source.spec)])
+        super().__init__(deployment=source, **arguments)
+
+
+class RunOperator(PlanOperator):
+    """All of it in one task, for DAGs in which scoring is one of many things."""
+
+    step: ClassVar[Step] = "run"
+    heavy = True
+
+    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+        source = find_source(deployment)
+        arguments.setdefault("outlets", [scores_asset(source.spec), drift_asset(source.spec)])
+        super().__init__(deployment=source, **arguments)
+
+
+def model_policy(context: Any, spec: Deployment) -> tuple[str | None, str]:
+    """Which model a DAG run takes, and why: its param, else a backfill's policy, else as deployed."""
+    if given := (context.get("params") or {}).get("model"):
+        return str(given), "the param of this DAG run"
+    kind = str(getattr(context.get("dag_run"), "run_type", ""))
+    if kind.endswith("backfill") and spec.backfill.model is not None:
+        return str(spec.backfill.model), "backfill.model of the deployment"
+    return None, f"the deployment says {spec.model.wanted}; no param was given"

@@ -1,0 +1,106 @@
+"""`PromotionDag`: champion against challenger, a human's decision, then the alias moves."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param
+
+from batchdeploy.airflow.assets import model_asset
+from batchdeploy.airflow.source import Source, find_source
+from batchdeploy.airflow.step import StepOperator
+from batchdeploy.core.request import LATEST, Answer, Step, StepRequest
+
+
+def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
+    """A DAG that compares two models on one partition, asks, and moves the alias.
+
+    Nothing is published by it. Rejecting ends the run with the alias where it was. Moving it emits an event
+    on `model_asset`, whose extra names the partition: a `ScoringDag` that is scheduled on that asset scores
+    it again with the new model.
+
+    Args:
+        deployment: the YAML file, relative to the DAG file that calls this; its model is named by alias.
+        dag_arguments: anything `airflow.sdk.DAG` takes.
+
+    Raises:
+        DeploymentError: the file is missing or wrong.
+    """
+    source = find_source(deployment)
+    spec = source.spec
+    arguments: dict[str, Any] = {
+        "dag_id": f"{spec.name}-promotion",
+        "schedule": None,
+        "start_date": datetime(2000, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "doc_md": f"### Promotion of {spec.model.name}\n\nCompares, asks, then moves the alias "
+        f"`{spec.model.alias or 'champion'}`.",
+        "tags": ["batchdeploy", "promotion"],
+        "params": {
+            "challenger": Param(
+                "challenger", type="string", title="Challenger", description="An alias or a version."
+            ),
+            "partition": Param(
+                LATEST,
+                type="string",
+                title=f"Partition ({spec.data.partition.column})",
+                description=f"Whose rows both score: written as {spec.data.partition.format}, or {LATEST}.",
+            ),
+        },
+    }
+    dag = DAG(**(arguments | dag_arguments))
+    dag.fileloc = str(source.caller)
+    with dag:
+        contest = ContestOperator(task_id="compare", deployment=source)
+        approve = ApprovalOperator(
+            task_id="approve",
+            subject=f"Promote {spec.model.name}?",
+            body="{{ ti.xcom_pull(task_ids='compare')['markdown'] }}",
+            owner=spec.owner,
+        )
+        contest >> approve >> PromoteOperator(task_id="promote", deployment=source, run=contest.output)
+    return dag
+
+
+class ContestOperator(StepOperator):
+    """Scores a partition with champion and challenger; hands on the comparison."""
+
+    step: ClassVar[Step] = "contest"
+    heavy = True
+
+    def request(self, context: Any) -> StepRequest:
+        """Challenger and partition as the DAG run's params say."""
+        params = context.get("params") or {}
+        return StepRequest(
+            step=self.step,
+            partition=context.get("partition_key") or params.get("partition"),
+            model=params.get("challenger"),
+        )
+
+
+class PromoteOperator(StepOperator):
+    """Moves the alias, where it still is what was compared; an event on the model asset."""
+
+    step: ClassVar[Step] = "promote"
+
+    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+        source = find_source(deployment)
+        arguments.setdefault("outlets", [model_asset(source.spec)])
+        super().__init__(deployment=source, **arguments)
+
+    def request(self, context: Any) -> StepRequest:  # noqa: ARG002
+        """The comparison that was approved."""
+        return StepRequest(step=self.step, folder=self.run["comparison"])
+
+    def conclude(self, answer: Answer, context: Any) -> Answer:
+        """Says what moved."""
+        self.log.info(
+            "%s: alias %s moved from version %s to %s",
+            answer["model"],
+            answer["alias"],
+            answer["champion"],
+            answer["challenger"],
+        )
+        return super().conclude(answer, context)

@@ -1,0 +1,191 @@
+"""What every step's operator does: its turn, its retries, what it tells on failure and hands on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
+
+from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
+from batchdeploy.airflow.refusals import GateFailure, one_line
+from batchdeploy.airflow.source import Source, find_source
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.request import Answer, Step, StepRequest
+from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, RequestError, StaleRunError
+
+if TYPE_CHECKING:
+    from batchdeploy.airflow.interpreter import Interpreter
+
+PROBLEM_KEY = "batchdeploy_problem"
+TURN_SECONDS = 15
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception=OutsideError, action=RetryAction.RETRY, reason="failed outside"),
+        RetryRule(exception=Exception, action=RetryAction.FAIL, reason="would fail again"),
+    ]
+)
+
+
+class StepOperator(BaseOperator):
+    """One step. What failed outside is tried again with growing delays; a refusal or bad data never is.
+
+    Args:
+        deployment: the deployment's file, relative to the DAG file.
+        run: the answer of the step before, ``plan.output``; it makes the dependency too.
+        arguments: anything `airflow.sdk.BaseOperator` takes.
+    """
+
+    step: ClassVar[Step]
+    heavy: ClassVar[bool] = False
+    template_fields = ("run",)
+    operator_extra_links = (ReportLink(), ModelLink())
+    ui_color = "#eef2ff"
+
+    def __init__(self, *, deployment: str | Source, run: Any = None, **arguments: Any) -> None:
+        source = find_source(deployment)
+        spec = source.spec
+        arguments.setdefault("owner", spec.owner)
+        arguments.setdefault("retries", 3)
+        arguments.setdefault("retry_delay", timedelta(seconds=30))
+        arguments.setdefault("retry_exponential_backoff", True)
+        arguments.setdefault("retry_policy", RETRY_POLICY)
+        if self.heavy and _takes_the_machine(spec):
+            # NOTE: this engine takes every core; a backfill starts ten runs at a time.
+            arguments.setdefault("max_active_tis_per_dag", 1)
+        super().__init__(**arguments)
+        self.run = run
+        self.file = str(source.file)
+        self.spec = spec
+        self.deployment_name = spec.name
+        self.pinned_model: tuple[str, int] | None = None
+        self._interpreter: Interpreter | None = None
+
+    @property
+    def registry_page(self) -> str | None:
+        """The address of the registry's pages, where it is a server."""
+        uri = self.spec.model.registry or os.environ.get("MLFLOW_TRACKING_URI") or ""
+        return uri.rstrip("/") if uri.startswith(("http://", "https://")) else None
+
+    def execute(self, context: Any) -> Answer:
+        """Does the step.
+
+        Raises:
+            AirflowFailException: a refusal or a wrong request; in one line.
+            AirflowSkipException: what would be published is published already.
+            OutsideError: something outside failed; Airflow tries again.
+        """
+        try:
+            answer = self._take_turn(self.request(context), context)
+        except GateRefused as error:
+            raise GateFailure(self._told(context, error)) from None
+        except (RequestError, StaleRunError) as error:
+            raise AirflowFailException(self._told(context, error)) from None
+        except BatchdeployError as error:
+            self._told(context, error)
+            raise
+        return self.conclude(answer, context)
+
+    def request(self, context: Any) -> StepRequest:
+        """What the step is asked for: by default, to go on with the run that the step before answered."""
+        folder = self.run["folder"] if isinstance(self.run, dict) else self.run
+        return StepRequest(
+            step=self.step, folder=folder, again=context["ti"].try_number > 1, owner=owner_of(context)
+        )
+
+    def conclude(self, answer: Answer, context: Any) -> Answer:
+        """What the task hands on."""
+        ti = context["ti"]
+        if "folder" in answer:
+            ti.xcom_push(key=RUN_KEY, value=answer["folder"])
+        if "model_version" in answer and "model" in answer:
+            self.pinned_model = (answer["model"], answer["model_version"])
+        if answer.pop("outcome") == "identical":
+            raise AirflowSkipException(
+                f"{answer['partition']} is identical to run {answer['run_id']}: nothing to do"
+            )
+        self._emit(answer, context)
+        return answer
+
+    def on_kill(self) -> None:
+        """Ends the other interpreter and all that it started."""
+        if self._interpreter is not None:
+            self._interpreter.kill()
+
+    def _take_turn(self, request: StepRequest, context: Any) -> Answer:
+        """Does the step once no other live DAG run is at work on the partition."""
+        answer = self._take(request)
+        while answer["outcome"] == "busy":
+            holder = answer["holder"]
+            if _at_work(context["ti"], holder):
+                self.wait(context, f"DAG run {holder} is at work on this partition", TURN_SECONDS)
+            answer = self._take(replace(request, instead_of=holder))
+        return answer
+
+    def _take(self, request: StepRequest) -> Answer:
+        # NOTE: imported here, because a DAG file is parsed again and again, and a task runs once.
+        from batchdeploy.runtime import find_root, open_toolbox
+
+        if self.spec.airflow.python is not None:
+            # NOTE: not resolved; a virtual environment's python is a link, and followed it is another one.
+            python = find_root(Path(self.file)) / self.spec.airflow.python
+            from batchdeploy.airflow.interpreter import Interpreter
+
+            self._interpreter = Interpreter(python, Path(self.file), self.log.info)
+            return self._interpreter.take_step(request)
+        from batchdeploy.steps import take_step
+
+        tools = open_toolbox(self.file)
+        try:
+            return take_step(tools, request)
+        finally:
+            tools.close()
+
+    def wait(self, context: Any, reason: str, seconds: float) -> None:
+        """Gives the worker back until later, as long as the deployment lets it wait.
+
+        Raises:
+            AirflowRescheduleException: Airflow tries again later.
+            AirflowFailException: it has waited long enough.
+        """
+        limit = timedelta(hours=self.spec.data.wait_hours)
+        since = context["ti"].get_first_reschedule_date(context)
+        if since is not None and datetime.now(UTC) - since > limit:
+            text = f"waited {self.spec.data.wait_hours:g} hours (data.wait_hours): {reason}"
+            context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
+            raise AirflowFailException(text)
+        self.log.info("%s; looking again in %g seconds", reason, seconds)
+        raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=seconds))
+
+    def _told(self, context: Any, error: BatchdeployError) -> str:
+        """The error in one line, for the log, the exception and the report's page."""
+        text = one_line(error)
+        context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
+        return text
+
+    def _emit(self, answer: Answer, context: Any) -> None:
+        """Tells the assets' events what was made, and which partition where the run has no key."""
+        for outlet in self.outlets:
+            event = context["outlet_events"][outlet]
+            event.extra = {k: v for k, v in answer.items() if k != "folder"}
+            if not context.get("partition_key") and "partition" in answer:
+                event.add_partitions(answer["partition"])
+
+
+def owner_of(context: Any) -> str:
+    """How this DAG run is named as a partition's holder."""
+    ti = context["ti"]
+    return f"{ti.dag_id}/{ti.run_id}"
+
+
+def _at_work(ti: Any, holder: str) -> bool:
+    dag_id, _, run_id = holder.partition("/")
+    return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"]))
+
+
+def _takes_the_machine(spec: Deployment) -> bool:
+    return spec.engine.kind == "local" or spec.engine.master.startswith("local")

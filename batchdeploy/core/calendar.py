@@ -1,0 +1,108 @@
+"""Partitions in time: the schedule and the key format of a grain, and when a partition ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from batchdeploy.errors import Problem
+
+Grain = Literal["hourly", "daily", "weekly", "monthly"]
+
+SCHEDULES: dict[Grain, str] = {
+    "hourly": "15 * * * *",
+    "daily": "0 6 * * *",
+    "weekly": "0 6 * * 1",
+    "monthly": "0 6 1 * *",
+}
+KEY_FORMATS: dict[Grain, str] = {
+    "hourly": "%Y-%m-%dT%H",
+    "daily": "%Y-%m-%d",
+    "weekly": "%Y-%m-%d",
+    "monthly": "%Y-%m",
+}
+LENGTHS: dict[Grain, timedelta] = {
+    "hourly": timedelta(hours=1),
+    "daily": timedelta(days=1),
+    "weekly": timedelta(days=7),
+}
+CRON_FIELD = re.compile(r"[0-9A-Za-z*/,\-#?]+")
+FINEST = (("%S", timedelta(seconds=1)), ("%M", timedelta(minutes=1)), ("%H", timedelta(hours=1)))
+
+
+def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator[Problem]:
+    """What is wrong with a partition's schedule, zone and key format, each under its key's name."""
+    fields = schedule.split()
+    if len(fields) != 5:
+        yield Problem("schedule", "not five cron fields", schedule)
+    elif wrong := [field for field in fields if not CRON_FIELD.fullmatch(field)]:
+        yield Problem("schedule", "not a cron field", wrong[0])
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield Problem("timezone", "no such time zone", timezone)
+        return
+    if not _returns(key_format):
+        yield Problem("key_format", "a date cannot be read back from it", key_format)
+    elif "%H" in key_format and _clock_changes(zone):
+        yield Problem(
+            "timezone",
+            "its clock is set back once a year, and two hours would share one partition; "
+            "hourly partitions need a zone without daylight saving, such as UTC",
+            timezone,
+        )
+
+
+def key_problem(path: str, key: str | None, key_format: str) -> Iterator[Problem]:
+    """Whether a partition's value can be read by the key format."""
+    try:
+        if key is not None:
+            datetime.strptime(key, key_format)
+    except ValueError:
+        yield Problem(path, f"is not written as {key_format!r}", key)
+
+
+def first_moment(key: str, *, timezone: str, key_format: str) -> datetime:
+    """When the partition begins."""
+    return datetime.strptime(key, key_format).replace(tzinfo=ZoneInfo(timezone))
+
+
+def last_moment(key: str, *, timezone: str, key_format: str) -> datetime:
+    """The last second that still belongs to the partition's value, by the finest part of its format."""
+    begin = first_moment(key, timezone=timezone, key_format=key_format)
+    for part, step in FINEST:
+        if part in key_format:
+            return begin + step - timedelta(seconds=1)
+    if "%d" in key_format or "%j" in key_format:
+        return begin.replace(hour=23, minute=59, second=59)
+    months = 1 if "%m" in key_format or "%b" in key_format else 12
+    month = begin.month - 1 + months
+    return begin.replace(year=begin.year + month // 12, month=month % 12 + 1) - timedelta(seconds=1)
+
+
+def shifted(moment: datetime, grain: Grain, steps: int) -> datetime:
+    """The moment so many periods of the grain later, by the clock on the wall."""
+    if grain != "monthly":
+        return moment + steps * LENGTHS[grain]
+    month = moment.month - 1 + steps
+    following = moment.replace(day=1, year=moment.year + (month + 1) // 12, month=(month + 1) % 12 + 1)
+    last_day = (following - timedelta(days=1)).day
+    return moment.replace(year=moment.year + month // 12, month=month % 12 + 1, day=min(moment.day, last_day))
+
+
+def _returns(key_format: str) -> bool:
+    """Whether a key says which period it is; Airflow reads keys back, and cannot read an offset."""
+    moment = datetime(2013, 2, 3, 4, tzinfo=UTC)
+    try:
+        again = datetime.strptime(moment.strftime(key_format), key_format)
+    except ValueError:
+        return False
+    return again.tzinfo is None and again.year == moment.year
+
+
+def _clock_changes(zone: ZoneInfo) -> bool:
+    offsets = {datetime(2024, month, 1, tzinfo=zone).utcoffset() for month in range(1, 13)}
+    return len(offsets) > 1

@@ -1,0 +1,82 @@
+"""Champion and challenger on the same rows: what would change if the alias moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchdeploy.core.deployment import FORBID_UNKNOWN
+from batchdeploy.core.records import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputDifference:
+    """How one output differs between two models, row by row.
+
+    Attributes:
+        champion_mean, challenger_mean: means over the rows both models scored; null for text.
+        mean_difference: mean of the absolute differences; null for text.
+        max_difference: the largest absolute difference; null for text.
+        changed_share: the share of rows whose value is not the same, 0 to 1.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str
+    champion_mean: float | None
+    challenger_mean: float | None
+    mean_difference: float | None
+    max_difference: float | None
+    changed_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Both models on one partition.
+
+    Attributes:
+        rows: rows that both models scored.
+        champion_only, challenger_only: rows that only one of them could score.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    deployment: str
+    partition: str
+    model: str
+    alias: str
+    champion: int
+    challenger: int
+    rows: int
+    champion_only: int
+    challenger_only: int
+    champion_drift: Verdict
+    challenger_drift: Verdict
+    outputs: tuple[OutputDifference, ...]
+    compared_at: str
+
+
+def differences(
+    champion: pd.DataFrame, challenger: pd.DataFrame, *, keys: tuple[str, ...], outputs: tuple[str, ...]
+) -> tuple[OutputDifference, ...]:
+    """How the outputs of the rows that are in both frames differ; the frames have one row a key."""
+    both = champion.merge(challenger, on=list(keys), suffixes=("_champion", "_challenger"))
+    return tuple(_difference(both, name) for name in outputs)
+
+
+def _difference(both: pd.DataFrame, name: str) -> OutputDifference:
+    before, after = both[f"{name}_champion"], both[f"{name}_challenger"]
+    same = (before == after) | (before.isna() & after.isna())
+    shared = {"name": name, "changed_share": float(1 - same.mean()) if len(both) else 0.0}
+    if before.dtype.kind not in "biuf" or not len(both):
+        nothing = dict.fromkeys(("champion_mean", "challenger_mean", "mean_difference", "max_difference"))
+        return OutputDifference(**shared, **nothing)  # type: ignore[arg-type]
+    apart = (after.astype(float) - before.astype(float)).abs()
+    return OutputDifference(
+        **shared,  # type: ignore[arg-type]
+        champion_mean=float(before.mean()),
+        challenger_mean=float(after.mean()),
+        mean_difference=float(apart.mean()),
+        max_difference=float(apart.max()),
+    )

@@ -1,0 +1,40 @@
+"""What an orchestrator asks for, one step of a run at a time, and what it is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from batchdeploy.core.deployment import FORBID_UNKNOWN
+
+Step = Literal["plan", "validate", "score", "compare", "publish", "run", "contest", "promote"]
+Answer = dict[str, Any]
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequest:
+    """What an orchestrator asks for.
+
+    Attributes:
+        step: one step, or ``run`` for all of them; ``contest`` compares two models on a partition, and
+            ``promote`` moves the alias as a comparison says.
+        partition: for ``plan`` and ``run``: the partition's value, or ``latest`` for the newest there is.
+        model: an alias or a version instead of the deployed model.
+        repeat: scores again what is published already with the same pins.
+        folder: for the other steps: the run's folder (for ``promote``: the comparison's file), as the
+            step before answered it.
+        again: whether this step was done before, so that rows or suite may have been mended since.
+        owner: names the orchestrator's run; one run at a time works on a partition.
+        instead_of: a holder that is known to have ended.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    step: Step
+    partition: str | None = None
+    model: str | None = None
+    repeat: bool = False
+    folder: str | None = None
+    again: bool = False
+    owner: str | None = None
+    instead_of: str | None = None

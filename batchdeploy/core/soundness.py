@@ -1,0 +1,104 @@
+"""Whether a deployment makes sense beyond the types of its values; every problem, not the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from batchdeploy.core.calendar import calendar_problems, key_problem
+from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
+from batchdeploy.errors import Problem
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
+
+
+def soundness(deployment: Deployment) -> tuple[Problem, ...]:
+    """All that is wrong with it beyond the types of its values; empty where it is sound."""
+    return (
+        *_name_problems(deployment),
+        *_calendar_problems(deployment.data.partition),
+        *_column_problems(deployment),
+        *_number_problems(deployment),
+    )
+
+
+def _name_problems(deployment: Deployment) -> Iterator[Problem]:
+    if not NAME.fullmatch(deployment.name):
+        yield Problem("name", "use 1 to 100 letters, digits, '.', '_' or '-'", deployment.name)
+    model = deployment.model
+    if not model.name or any(c in model.name for c in "/:@\0") or len(model.name) > 250:
+        yield Problem("model.name", "not a registered model's name", model.name)
+    if model.alias is not None and model.version is not None:
+        yield Problem("model", "give alias or version, not both")
+    if "://" in (model.registry or "") and "@" in (model.registry or ""):
+        yield Problem("model.registry", "holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME")
+    yield from _path_problems(deployment)
+
+
+def _calendar_problems(spec: PartitionSpec) -> Iterator[Problem]:
+    found = list(calendar_problems(spec.cron, spec.timezone, spec.format))
+    if not any(problem.path == "key_format" for problem in found):
+        found += [*key_problem("start", spec.start, spec.format), *key_problem("end", spec.end, spec.format)]
+    for problem in found:
+        yield problem._replace(path=f"data.partition.{problem.path}")
+
+
+def _path_problems(deployment: Deployment) -> Iterator[Problem]:
+    data, output, drift = deployment.data.path, deployment.output.path, deployment.drift
+    files = {"expectations": deployment.expectations, "drift.reference": drift.reference if drift else None}
+    for path, text in {"data.path": data, "output.path": output, **files}.items():
+        if text is not None and (not text.strip() or "\0" in text):
+            yield Problem(path, "must be a path", repr(text))
+        elif text is not None and "://" in text and path != "data.path":
+            yield Problem(path, "only local paths are taken so far, not URIs", text)
+    source, target = PurePosixPath(data), PurePosixPath(output)
+    if not target.name:
+        yield Problem("output.path", "must be a folder with a name of its own", output)
+    elif source == target or target in source.parents or source in target.parents:
+        yield Problem("output.path", "must lie apart from data.path", output)
+
+
+def _column_problems(deployment: Deployment) -> Iterator[Problem]:
+    data, output = deployment.data, deployment.output
+    if not COLUMN.fullmatch(data.partition.column):
+        yield Problem("data.partition.column", "not a column name", data.partition.column)
+    if not data.keys:
+        yield Problem("data.keys", "name at least one key column")
+    if not output.columns:
+        yield Problem("output.columns", "declare at least one output")
+    seen: set[str] = {data.partition.column.lower()}
+    places = [("data.keys", n) for n in data.keys] + [("output.keep", n) for n in output.keep]
+    for path, name in places + [("output.columns", n) for n in output.columns]:
+        if name in RESERVED or not COLUMN.fullmatch(name):
+            yield Problem(path, "reserved or not a column name", name)
+        elif name.lower() in seen:
+            yield Problem(path, "this column is in the output already", name)
+        seen.add(name.lower())
+    selected = [column.select is not None for _, column in deployment.outputs]
+    if any(selected) and not all(selected):
+        yield Problem("output.columns", "give 'select' for all outputs or for none")
+
+
+def _number_problems(deployment: Deployment) -> Iterator[Problem]:
+    drift = deployment.drift
+    if drift and not 0 < drift.false_alarm_rate < 1:
+        yield Problem("drift.false_alarm_rate", "must lie between 0 and 1", f"{drift.false_alarm_rate:g}")
+    if drift and drift.min_psi < 0:
+        yield Problem("drift.min_psi", "must not be negative", f"{drift.min_psi:g}")
+    if not 0 <= deployment.quarantine.max_share <= 1:
+        share = deployment.quarantine.max_share
+        yield Problem("quarantine.max_share", "must lie between 0 and 1", f"{share:g}")
+    for path, value in (
+        ("wait_hours", deployment.data.wait_hours),
+        ("poll_seconds", deployment.data.poll_seconds),
+    ):
+        if not value > 0:
+            yield Problem(f"data.{path}", "must be above 0", f"{value:g}")
+    for path, version in (
+        ("model.version", deployment.model.version),
+        ("backfill.model", deployment.backfill.model),
+    ):
+        if isinstance(version, int) and version < 1:
+            yield Problem(path, "versions start at 1", str(version))

@@ -1,0 +1,173 @@
+"""One step of a run at a time, for orchestrators: a request in, an answer out, both plain JSON.
+
+Between its steps a run is only its folder on disk, so each step may be another process on another machine
+that sees the same filesystem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from batchdeploy import flow
+from batchdeploy.core.pins import check_partition
+from batchdeploy.core.records import Manifest, Plan, ScoredBatch
+from batchdeploy.core.request import LATEST, Answer, StepRequest
+from batchdeploy.documents import to_plain
+from batchdeploy.errors import PartitionError, Problem, RequestError
+from batchdeploy.ports import Toolbox
+from batchdeploy.promotion import compare_models, promote, render_markdown
+
+
+def take_step(tools: Toolbox, request: StepRequest) -> Answer:
+    """Does the step.
+
+    Returns:
+        ``outcome`` and what goes with it: ``done`` (folder, run_id and a few numbers), ``identical``
+        (nothing to do), ``missing`` (no rows yet; reason), or ``busy`` (holder: who is at work on it).
+
+    Raises:
+        GateRefused: the evidence is in the run's folder.
+        BatchdeployError: as the step itself.
+    """
+    if request.step in ("plan", "run"):
+        return _plan(tools, request)
+    if request.step == "contest":
+        return _contest(tools, request)
+    if request.folder is None:
+        raise RequestError("the request", f"step {request.step} needs the run's folder")
+    folder = Path(request.folder)
+    if request.step == "promote":
+        return {"outcome": "done", **to_plain(promote(tools, folder))}
+    planned = flow.read(folder, Plan)
+    if request.step == "validate" and request.again:
+        planned = flow.replan(tools, planned)
+        if planned.state == "identical":
+            return _identical(tools, planned)
+    if (busy := _claim(tools, planned, request)) is not None:
+        return busy
+    if request.step == "validate" and request.again:
+        folder = flow.begin(tools, planned)
+    shared = {
+        "outcome": "done",
+        "folder": str(folder),
+        "run_id": planned.run_id,
+        "partition": planned.partition,
+    }
+    return shared | DO[request.step](tools, folder, request)
+
+
+def _plan(tools: Toolbox, request: StepRequest) -> Answer:
+    partition = _partition(tools, request.partition)
+    tools.sink.recover(now=flow.now().timestamp())
+    model = None if request.model is None else flow.model_policy(tools, request.model)
+    try:
+        planned = flow.plan(tools, partition, model)
+    except PartitionError as error:
+        return {"outcome": "missing", "partition": partition, "reason": str(error)}
+    if planned.state == "identical" and not request.repeat:
+        return _identical(tools, planned)
+    if (busy := _claim(tools, planned, request)) is not None:
+        return busy
+    answer = _planned(planned) | {"outcome": "done", "folder": str(flow.run_folder(tools, planned))}
+    if request.step == "plan":
+        flow.begin(tools, planned)
+        return answer
+    outcome = flow.execute(tools, planned, repeat=request.repeat)
+    _release(tools, planned, request)
+    return answer | _published(outcome.manifest)
+
+
+def _contest(tools: Toolbox, request: StepRequest) -> Answer:
+    partition = _partition(tools, request.partition or LATEST)
+    comparison, file = compare_models(tools, partition, request.model or "challenger")
+    return {
+        "outcome": "done",
+        "comparison": str(file),
+        "markdown": render_markdown(comparison),
+        **to_plain(comparison),
+    }
+
+
+def _partition(tools: Toolbox, given: str | None) -> str:
+    spec = tools.deployment.data.partition
+    if given is None:
+        raise PartitionError("the request", (Problem(spec.column, "no partition was given"),))
+    if given == LATEST:
+        return tools.store.partitions(tools.deployment.data)[-1]
+    return check_partition(spec.column, given)
+
+
+def _validate(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
+    report = flow.step_validate(tools, folder)
+    return {"rows": report.rows, "expectations": len(report.results), "failed": len(report.failed)}
+
+
+def _score(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
+    scored = flow.step_score(tools, folder)
+    return {"scored": scored.rows_scored, "set_aside": scored.rows_quarantined}
+
+
+def _compare(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
+    report = flow.step_compare(tools, folder)
+    return {"drift": report.verdict, "alarms": list(report.alarms)}
+
+
+def _publish(tools: Toolbox, folder: Path, request: StepRequest) -> Answer:
+    planned, scored = flow.read(folder, Plan), flow.read(folder, ScoredBatch)
+    manifest = flow.find(folder, Manifest)
+    # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
+    if manifest is None or manifest.attempt != scored.attempt:
+        manifest = flow.step_publish(tools, folder)
+    flow.step_report(tools, folder)
+    _release(tools, planned, request)
+    return _published(manifest)
+
+
+DO: dict[str, Callable[[Toolbox, Path, StepRequest], Answer]] = {
+    "validate": _validate,
+    "score": _score,
+    "compare": _compare,
+    "publish": _publish,
+}
+
+
+def _claim(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer | None:
+    if request.owner is None:
+        return None
+    holder = tools.sink.claim(planned.folder, request.owner, instead_of=request.instead_of)
+    return None if holder == request.owner else {"outcome": "busy", "holder": holder}
+
+
+def _release(tools: Toolbox, planned: Plan, request: StepRequest) -> None:
+    if request.owner is not None:
+        tools.sink.release(planned.folder, request.owner)
+
+
+def _identical(tools: Toolbox, planned: Plan) -> Answer:
+    return _planned(planned) | {"outcome": "identical", "folder": str(flow.run_folder(tools, planned))}
+
+
+def _planned(planned: Plan) -> Answer:
+    return {
+        "run_id": planned.run_id,
+        "partition": planned.partition,
+        "rows": planned.schema.rows,
+        "model": planned.model.name,
+        "model_version": planned.model.version,
+        "alias": planned.model.alias,
+        "data": f"{planned.data.tracked} {planned.data.digest}",
+        "replaces": planned.live,
+        "state": planned.state,
+        "changes": list(planned.changes),
+    }
+
+
+def _published(manifest: Manifest) -> Answer:
+    return {
+        "run_id": manifest.run_id,
+        "partition": manifest.partition,
+        "rows": manifest.rows_scored,
+        "model_version": manifest.model_version,
+        "verdict": manifest.drift,
+    }
