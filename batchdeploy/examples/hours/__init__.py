@@ -1,0 +1,1 @@
+"""The second example: each week, how long departures of each hour and airport will be delayed."""

@@ -1,0 +1,3 @@
+from batchdeploy.airflow import PromotionDag
+
+dag = PromotionDag("flights.yaml")

@@ -1,0 +1,3 @@
+from batchdeploy.airflow import ScoringDag
+
+dag = ScoringDag("hours.yaml")
