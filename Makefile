@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 
-.PHONY: help install java demo test quick lint lock clean
+.PHONY: help install java demo airflow test quick bench lint lock clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
@@ -31,12 +31,20 @@ java:  ## get a Java 17 runtime where there is none
 demo: install java  ## score two weeks of real flights on Spark, from nothing
 	@source .ci/java-env; bash .ci/demo
 
+airflow: install java  ## Airflow on this project: http://127.0.0.1:8080 (PORT=...; SQLITE=1 instead of PostgreSQL)
+	@test -d data/flights -a -f mlflow.db || dvc repro
+	@source .ci/java-env; exec python -m batchdeploy.airflow.devserver dags --home .airflow \
+		--port $(or $(PORT),8080) $(if $(SQLITE),--sqlite)
+
 test: install java  ## lint, types, import contracts, all tests
 	@$(MAKE) --no-print-directory lint
 	source .ci/java-env; pytest
 
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
 	pytest -m "not jvm and not airflow and not slow"
+
+bench: install  ## how long DAG files take to parse; writes benchmarks/results/
+	python benchmarks/parse.py
 
 lint: install
 	ruff check .
@@ -49,4 +57,4 @@ lock: install  ## resolve constraints.txt anew
 		--extra dev setup.cfg --output-file constraints.txt
 
 clean:  ## remove what the demo and the tests made; keeps .venv
-	rm -rf data scores mlflow.db mlartifacts dvc_plots .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache
+	rm -rf data scores .airflow mlflow.db mlartifacts dvc_plots .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache

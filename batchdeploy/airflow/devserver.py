@@ -31,11 +31,12 @@ STOP_SECONDS = 25.0
 
 @dataclass(frozen=True, slots=True)
 class DevServer:
-    """A running Airflow: its address, its process group's leader, and where it logs."""
+    """A running Airflow: its address, its process group's leader, its home, and what its parts were told."""
 
     url: str
     process: subprocess.Popen[bytes]
     home: Path
+    environment: Mapping[str, str]
 
     @property
     def log(self) -> Path:
@@ -91,7 +92,7 @@ def serve(
     """
     home.mkdir(parents=True, exist_ok=True)
     with _database(home, sqlite=sqlite) as connection:
-        port = port or _free_port()
+        port = port or free_port()
         environment = _environment(dags, home, port, connection) | dict(settings)
         with (home / "standalone.log").open("wb") as log:
             process = subprocess.Popen(
@@ -103,7 +104,7 @@ def serve(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        server = DevServer(f"http://127.0.0.1:{port}", process, home)
+        server = DevServer(f"http://127.0.0.1:{port}", process, home, environment)
         try:
             _await_health(server)
             yield server
@@ -191,7 +192,8 @@ def _environment(dags: Path, home: Path, port: int, connection: str) -> dict[str
     return os.environ | ours
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -14,6 +14,7 @@ from batchdeploy.airflow.links import REPORT_ROUTE, RUN_KEY, ModelLink, ReportLi
 from batchdeploy.airflow.step import PROBLEM_KEY
 
 PREFIX = "/batchdeploy"
+STEPS = ("plan", "validate", "score", "compare", "publish")
 # NOTE: what a task handed on is a path that any task's author could write; only a run's own report is read.
 RUN_FOLDER = re.compile(r".+\.batchdeploy/runs/[^/=]+=[^/]+/[0-9a-f]{16}")
 HEADERS = {
@@ -54,18 +55,19 @@ def create_app() -> Any:
 
 
 def find_runs(session: Any, dag_id: str, run_id: str) -> tuple[list[str], list[str]]:
-    """The run folders that the tasks of a DAG run handed on, and what they said of their failures."""
+    """The run folders of a DAG run, one for each group of tasks, and what tasks said of their failures.
+
+    Of a group it is the newest: a task that was cleared after rows were mended hands on another folder.
+    """
     from airflow.models.xcom import XComModel
 
-    found: dict[str, list[str]] = {RUN_KEY: [], PROBLEM_KEY: []}
-    for key, values in found.items():
+    def values(key: str) -> list[tuple[str, str]]:
         query = XComModel.get_many(run_id=run_id, dag_ids=dag_id, key=key)
-        for row in session.scalars(query):
-            value = str(XComModel.deserialize_value(row))
-            text = value if key == RUN_KEY else f"{row.task_id}: {value}"
-            if text not in values:
-                values.append(text)
-    return found[RUN_KEY], found[PROBLEM_KEY]
+        rows = sorted(session.scalars(query), key=lambda row: row.timestamp)
+        return [(row.task_id, str(XComModel.deserialize_value(row))) for row in rows]
+
+    groups = {task.rpartition(".")[0] if task.endswith(STEPS) else task: f for task, f in values(RUN_KEY)}
+    return list(dict.fromkeys(groups.values())), [f"{task}: {text}" for task, text in values(PROBLEM_KEY)]
 
 
 def read_report(folder: str) -> str | None:

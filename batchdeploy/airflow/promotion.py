@@ -84,6 +84,7 @@ class PromoteOperator(StepOperator):
     """Moves the alias, where it still is what was compared; an event on the model asset."""
 
     step: ClassVar[Step] = "promote"
+    events_have_keys = False
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
         source = find_source(deployment)

@@ -42,6 +42,8 @@ class StepOperator(BaseOperator):
 
     step: ClassVar[Step]
     heavy: ClassVar[bool] = False
+    # NOTE: an event with a partition key wakes only DAGs that are scheduled on an asset's partitions.
+    events_have_keys: ClassVar[bool] = True
     template_fields = ("run",)
     operator_extra_links = (ReportLink(), ModelLink())
     ui_color = "#eef2ff"
@@ -172,7 +174,7 @@ class StepOperator(BaseOperator):
         for outlet in self.outlets:
             event = context["outlet_events"][outlet]
             event.extra = {k: v for k, v in answer.items() if k != "folder"}
-            if not context.get("partition_key") and "partition" in answer:
+            if self.events_have_keys and not context.get("partition_key"):
                 event.add_partitions(answer["partition"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.errors import PartitionError
 
+REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.airflow
 
 RUN = """
@@ -26,7 +28,7 @@ bag = DagBag(sys.argv[1])
 assert not bag.import_errors, bag.import_errors
 (dag,) = bag.dags.values()
 if sys.argv[2] != "parse":
-    run = dag.test(logical_date=None, run_conf=json.loads(sys.argv[2]))
+    run = dag.test(logical_date=None, run_conf=json.loads(sys.argv[2]), mark_success_pattern="approve")
     print("STATES", json.dumps({t.task_id: str(t.state) for t in run.get_task_instances()}))
 else:
     print("PARSED", dag.dag_id, dag.owner, sorted(dag.task_ids), dag.fileloc)
@@ -50,9 +52,9 @@ def environment(home: Path, dags: Path | None = None) -> dict[str, str]:
     }
 
 
-def airflow(home: Path, dags: Path, argument: str) -> str:
+def airflow(home: Path, dags: Path, argument: str, *, python: str = sys.executable) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(dags), argument],
+        [python, "-c", RUN, str(dags), argument],
         env=environment(home, dags),
         cwd=home,
         capture_output=True,
@@ -63,10 +65,9 @@ def airflow(home: Path, dags: Path, argument: str) -> str:
     return done.stdout + done.stderr
 
 
-def with_dag(project: Path) -> Path:
-    (project / "dags" / "churn.py").write_text(
-        'from batchdeploy.airflow import ScoringDag\n\ndag = ScoringDag("churn.yaml")\n', encoding="utf-8"
-    )
+def with_dag(project: Path, code: str = 'dag = ScoringDag("churn.yaml")') -> Path:
+    text = f"from batchdeploy.airflow import *\n\n{code}\n"
+    (project / "dags" / "churn.py").write_text(text, encoding="utf-8")
     return project / "dags"
 
 
@@ -87,11 +88,88 @@ def test_dag_test_scores_a_partition_and_the_next_one_finds_it_identical(
 def test_a_refusal_fails_its_task_once_and_publishes_nothing(project: Path, airflow_home: Path) -> None:
     suite = project / "expectations" / "customers.json"
     suite.write_text(suite.read_text().replace('"max_value": 120', '"max_value": 20'))
-    out = airflow(airflow_home, with_dag(project), '{"partition": "2024-03-02"}')
+    told = project / "told.json"
+    code = (
+        "import json, pathlib\n\n"
+        "def tell(context):\n"
+        f"    pathlib.Path({str(told)!r}).write_text(json.dumps(context['refusal']))\n\n"
+        'dag = ScoringDag("churn.yaml", default_args={"on_failure_callback": GateRefusal(tell)})'
+    )
+    out = airflow(airflow_home, with_dag(project, code), '{"partition": "2024-03-02"}')
     assert '"validate": "failed"' in out
     assert '"publish": "upstream_failed"' in out
     assert "failed expectation in data/customers/date=2024-03-02" in out
     assert not (project / "scores" / "churn").exists()
+    refusal = json.loads(told.read_text())
+    assert refusal["task"] == "validate"
+    assert refusal["partition"] == "2024-03-02"
+    assert "1 failed expectation in data/customers/date=2024-03-02" in refusal["reason"]
+    assert "\n" not in refusal["reason"]
+    assert refusal["report"].endswith("/plugin/batchdeploy-report")
+
+
+def test_missing_rows_are_skipped_where_the_deployment_says_so(project: Path, airflow_home: Path) -> None:
+    dags = with_dag(project, 'dag = ScoringDag("churn.yaml", params={"on_missing": "skip"})')
+    out = airflow(airflow_home, dags, '{"partition": "2031-01-01"}')
+    assert '"publish": "skipped"' in out
+    assert "no rows yet for 2031-01-01 (on_missing: skip)" in out
+
+
+def test_a_callback_for_gates_is_not_called_for_other_failures(project: Path, airflow_home: Path) -> None:
+    code = (
+        "def tell(context):\n    print('TOLD')\n\n"
+        'dag = ScoringDag("churn.yaml", default_args={"on_failure_callback": GateRefusal(tell)})'
+    )
+    out = airflow(airflow_home, with_dag(project, code), '{"partition": "2031-01-01"}')
+    assert '"plan": "failed"' in out
+    assert "no such partition" in out
+    assert "TOLD" not in out
+
+
+def test_a_group_and_a_single_operator_in_somebodys_own_dag(project: Path, airflow_home: Path) -> None:
+    text = (project / "dags" / "churn.yaml").read_text()
+    other = text.replace("name: churn\n", "name: other\n").replace("scores/churn", "scores/other")
+    (project / "dags" / "other.yaml").write_text(other)
+    code = (
+        "from airflow.sdk import DAG, Param\n\n"
+        'with DAG("own", schedule=None, params={"partition": Param("2024-03-02")}) as dag:\n'
+        '    group = ScoringTaskGroup("churn.yaml")\n'
+        '    group >> RunOperator(task_id="other", deployment="other.yaml", trigger_rule="none_failed")'
+    )
+    out = airflow(airflow_home, with_dag(project, code), "{}")
+    assert '"churn.publish": "success"' in out
+    assert '"other": "success"' in out
+    assert len(pd.read_parquet(project / "scores" / "other")) == 200
+
+
+def test_airflow_needs_only_the_light_core_where_tasks_run_by_another_python(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    light = tmp_path_factory.mktemp("light")
+    core = ["filelock", "jinja2", "pydantic", "rich", "ruamel.yaml", "typer", "apache-airflow", "croniter"]
+    install = ["uv", "pip", "install", "--quiet", "--python", str(light / "venv")]
+    subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(light / "venv")], check=True)
+    subprocess.run([*install, "--constraint", str(REPOSITORY / "constraints.txt"), *core], check=True)
+    subprocess.run([*install, "--no-deps", str(REPOSITORY)], check=True)
+    python = str(light / "venv" / "bin" / "python")
+    heavy = "pyspark mlflow great_expectations dvc pandas pyarrow sklearn"
+    probe = f"import importlib.util as u; print([n for n in {heavy.split()!r} if u.find_spec(n)])"
+    found = subprocess.run([python, "-c", probe], check=True, capture_output=True, text=True, cwd=light)
+    assert found.stdout.strip() == "[]"
+    home = light / "home"
+    migrate = [python, "-m", "airflow", "db", "migrate"]
+    subprocess.run(migrate, env=environment(home), check=True, capture_output=True)
+    deployment = project / "dags" / "churn.yaml"
+    deployment.write_text(deployment.read_text() + f"airflow: {{python: {sys.executable}}}\n")
+    dags = with_dag(project)
+    out = airflow(home, dags, '{"partition": "2024-03-02"}', python=python)
+    assert '"publish": "success"' in out, out[-3000:]
+    assert len(pd.read_parquet(project / "scores" / "churn")) == 200
+    suite = project / "expectations" / "customers.json"
+    suite.write_text(suite.read_text().replace('"max_value": 120', '"max_value": 20'))
+    out = airflow(home, dags, '{"partition": "2024-03-03"}', python=python)
+    assert '"validate": "failed"' in out
+    assert "1 failed expectation in data/customers/date=2024-03-03" in out
 
 
 def test_a_run_without_a_partition_says_what_to_type(project: Path, airflow_home: Path) -> None:
@@ -110,6 +188,11 @@ SPEC = PartitionSpec(column="date", timezone="Europe/Zurich")
         ({"dag_run": SimpleNamespace(partition_key="2013-02-02")}, "2013-02-02"),
         ({"params": {"partition": "2013-02-03"}, "logical_date": None}, "2013-02-03"),
         ({"logical_date": datetime(2013, 2, 3, 23, 30, tzinfo=ZoneInfo("UTC"))}, "2013-02-04"),
+        (
+            {"triggering_asset_events": {"a": [SimpleNamespace(extra={"partition": "2013-02-05"})]}},
+            "2013-02-05",
+        ),
+        ({"params": {"partition": "latest"}}, "latest"),
     ],
 )
 def test_one_answer_to_which_partition(context: dict[str, object], expected: str) -> None:
@@ -123,3 +206,166 @@ def test_no_partition_is_an_error() -> None:
 
     with pytest.raises(PartitionError, match="says no partition of 'date'"):
         resolve_partition({"params": {"partition": None}}, SPEC)
+
+
+def test_a_partition_written_otherwise_is_an_error() -> None:
+    from batchdeploy.airflow import resolve_partition
+
+    with pytest.raises(PartitionError, match="is not written as '%Y-%m-%d', got 3 Feb"):
+        resolve_partition({"params": {"partition": "3 Feb"}}, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "policy", "why"),
+    [
+        ({"model": "3"}, "backfill", "3", "the param of this DAG run"),
+        ({"model": "challenger"}, "manual", "challenger", "the param of this DAG run"),
+        ({}, "backfill", "2", "backfill.model of the deployment"),
+        ({}, "scheduled", None, "the deployment says alias champion"),
+    ],
+)
+def test_which_model_a_run_takes_and_why(
+    params: dict[str, str], kind: str, policy: str | None, why: str
+) -> None:
+    from batchdeploy.airflow.operators import model_policy
+    from batchdeploy.core.deployment import BackfillSpec, DataRef, Deployment, ModelRef, OutputRef
+
+    spec = Deployment(
+        name="d",
+        model=ModelRef(name="m"),
+        data=DataRef(path="data", partition=SPEC, keys=("id",)),
+        output=OutputRef(path="scores", columns={"y": "double"}),
+        backfill=BackfillSpec(model=2),
+    )
+    context = {"params": params, "dag_run": SimpleNamespace(run_type=kind)}
+    found, reason = model_policy(context, spec)
+    assert found == policy
+    assert why in reason
+
+
+PROBE = """
+import sys, json, warnings
+warnings.simplefilter("ignore")
+from datetime import datetime, timezone
+from airflow.timetables.trigger import CronPartitionTimetable
+cron, zone, key_format, first, last = sys.argv[1:]
+table = CronPartitionTimetable(cron, timezone=zone, key_format=key_format)
+bounds = [datetime.fromisoformat(text).replace(tzinfo=timezone.utc) for text in (first, last)]
+infos = table.iter_partition_dagrun_infos(earliest=bounds[0], latest=bounds[1])
+print("KEYS", json.dumps([info.partition_key for info in infos]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("grain", "zone", "first", "last", "keys"),
+    [
+        ("hourly", "UTC", "2024-10-27", "2024-10-27 23:59", [f"2024-10-27T{h:02d}" for h in range(24)]),
+        (
+            "daily",
+            "Europe/Zurich",
+            "2024-03-30",
+            "2024-04-01 23:59",
+            ["2024-03-30", "2024-03-31", "2024-04-01"],
+        ),
+        (
+            "daily",
+            "Europe/Zurich",
+            "2024-10-26",
+            "2024-10-28 23:59",
+            ["2024-10-26", "2024-10-27", "2024-10-28"],
+        ),
+        (
+            "weekly",
+            "America/New_York",
+            "2013-03-04",
+            "2013-03-18 23:59",
+            ["2013-03-04", "2013-03-11", "2013-03-18"],
+        ),
+        ("monthly", "America/New_York", "2013-02-01", "2013-04-30", ["2013-02", "2013-03", "2013-04"]),
+    ],
+)
+def test_a_backfill_over_a_change_of_clocks_has_every_partition_once(
+    airflow_home: Path, grain: str, zone: str, first: str, last: str, keys: list[str]
+) -> None:
+    spec = PartitionSpec(column="date", grain=grain, timezone=zone)  # type: ignore[arg-type]
+    command = [sys.executable, "-c", PROBE, spec.cron, zone, spec.format, first, last]
+    done = subprocess.run(
+        command, env=environment(airflow_home), cwd=airflow_home, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.split("KEYS")[1]) == keys
+
+
+ARGUMENTS = """
+import sys, json, warnings
+warnings.simplefilter("ignore")
+import runpy
+dag = runpy.run_path(sys.argv[1])["dag"]
+params = {name: dag.params.get_param(name).schema for name in dag.params}
+print("DAG", json.dumps({
+    "start": str(dag.start_date), "end": str(dag.end_date), "tags": sorted(dag.tags), "doc": dag.doc_md,
+    "params": params, "offset": getattr(dag.timetable, "run_offset", None), "id": dag.dag_id,
+    "limits": {t.task_id: t.max_active_tis_per_dag for t in dag.tasks}, "owner": dag.tasks[0].owner,
+    "outlets": {t.task_id: [a.name for a in t.outlets] for t in dag.tasks},
+    "inlets": {t.task_id: [a.name for a in t.inlets] for t in dag.tasks},
+}))
+"""
+
+
+def test_what_the_deployment_says_becomes_the_dag() -> None:
+    file = str(REPOSITORY / "dags" / "hours.py")
+    done = subprocess.run(
+        [sys.executable, "-c", ARGUMENTS, file], capture_output=True, text=True, check=True, env=os.environ
+    )
+    dag = json.loads(done.stdout.split("DAG", 1)[1])
+    assert dag["id"] == "departure-delay"
+    assert dag["owner"] == "flights-oncall"
+    assert dag["offset"] == -1
+    assert dag["start"] == "2013-04-01 00:00:00-04:00"
+    # The last week's run comes a week after it; with the zone's winter time.
+    assert dag["end"] == "2014-01-06 23:59:59-05:00"
+    assert dag["tags"] == ["batchdeploy", "local"]
+    assert "run_offset: -1" in dag["doc"]
+    assert set(dag["params"]) == {"partition", "model", "on_missing", "repeat"}
+    assert dag["params"]["on_missing"]["enum"] == [None, "fail", "skip", "wait"]
+    assert dag["params"]["model"]["title"] == "Model (departure-delay)"
+    assert dag["limits"]["score"] == dag["limits"]["validate"] == 1
+    assert dag["outlets"]["publish"] == ["departure-delay/scores"]
+    assert dag["outlets"]["compare"] == ["departure-delay/drift"]
+    assert dag["inlets"]["plan"] == ["departure-delay/model"]
+
+
+ERRORS = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+print(DagBag(sys.argv[1]).import_errors)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("partition: {column: date}", 'partition: {column: date, schedule: "99 6 * * *"}'),
+            "not a cron expression",
+        ),
+        (("engine: {kind: local}", "engine: {kind: loco}"), "line 14, column 10"),
+        (("keys: [customer_id]", "keys: [customer_id"), "line 7"),
+    ],
+)
+def test_a_broken_deployment_is_its_dag_files_import_error(
+    project: Path, airflow_home: Path, change: tuple[str, str], said: str
+) -> None:
+    deployment = project / "dags" / "churn.yaml"
+    text = deployment.read_text()
+    assert change[0] in text
+    deployment.write_text(text.replace(*change))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ERRORS, str(with_dag(project))],
+        env=environment(airflow_home),
+        cwd=airflow_home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said in done.stdout
+    assert "churn.yaml" in done.stdout

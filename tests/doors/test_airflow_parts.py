@@ -1,0 +1,120 @@
+"""Airflow's door, piece by piece: the other interpreter, and which folders the report's page reads."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from batchdeploy.core.request import StepRequest
+from batchdeploy.errors import EngineError, MissingPackageError, PartitionError
+
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
+
+
+def python(folder: Path, body: str) -> Path:
+    """An interpreter that does something else."""
+    file = folder / "python"
+    file.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    file.chmod(0o755)
+    return file
+
+
+def test_errors_arrive_as_they_were_raised(deployment: Path) -> None:
+    from batchdeploy.airflow.interpreter import Interpreter
+
+    lines: list[str] = []
+    other = Interpreter(Path(sys.executable), deployment, lines.append)
+    with pytest.raises(PartitionError, match="not a partition's value") as caught:
+        other.take_step(StepRequest(step="plan", partition="a/b"))
+    assert caught.value.problems[0].path == "date"
+    assert any("not a partition's value" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "text"),
+    [
+        ("echo no JSON; echo why >&2; exit 4", EngineError, "ended with code 4: why"),
+        ("kill -9 $$", EngineError, "ended by signal 9"),
+        ("echo '/x: No module named batchdeploy' >&2; exit 1", MissingPackageError, "not installed there"),
+    ],
+)
+def test_an_interpreter_that_answers_nothing(
+    tmp_path: Path, deployment: Path, body: str, error: type[Exception], text: str
+) -> None:
+    from batchdeploy.airflow.interpreter import Interpreter
+
+    other = Interpreter(python(tmp_path, body), deployment, lambda _line: None)
+    with pytest.raises(error, match=text):
+        other.take_step(StepRequest(step="plan", partition="x"))
+
+
+def test_an_interpreter_that_is_not_there(tmp_path: Path, deployment: Path) -> None:
+    from batchdeploy.airflow.interpreter import Interpreter
+
+    with pytest.raises(MissingPackageError, match="no such interpreter"):
+        Interpreter(tmp_path / "none", deployment, print).take_step(StepRequest(step="plan"))
+
+
+def test_a_killed_task_ends_the_other_interpreter_and_its_children(tmp_path: Path, deployment: Path) -> None:
+    from batchdeploy.airflow.interpreter import Interpreter
+
+    mark = tmp_path / "child"
+    other = Interpreter(python(tmp_path, f"sleep 600 & echo $! > {mark}; wait"), deployment, print)
+    raised: list[EngineError] = []
+
+    def step() -> None:
+        try:
+            other.take_step(StepRequest(step="plan"))
+        except EngineError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    while not (mark.is_file() and mark.read_text().strip()):
+        time.sleep(0.05)
+    child = int(mark.read_text())
+    other.kill()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert raised
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_the_reports_page_reads_reports_of_runs_only(tmp_path: Path) -> None:
+    from batchdeploy.airflow.plugin import read_report
+
+    run = tmp_path / "scores" / "t.batchdeploy" / "runs" / "date=2024-01-01" / ("a" * 16)
+    run.mkdir(parents=True)
+    assert read_report(str(run)) is None
+    (run / "report.html").write_text("<p>whole", encoding="utf-8")
+    assert read_report(str(run)) == "<p>whole"
+    elsewhere = tmp_path / "secret"
+    elsewhere.mkdir()
+    (elsewhere / "report.html").write_text("secret", encoding="utf-8")
+    assert read_report(str(elsewhere)) is None
+    assert read_report(str(run / ".." / ".." / ".." / ".." / ".." / "secret")) is None
+    linked = run.with_name("b" * 16)
+    linked.symlink_to(elsewhere)
+    assert read_report(str(linked)) is None
+    sneaky = run.with_name("c" * 16)
+    sneaky.mkdir()
+    (sneaky / "report.html").symlink_to(elsewhere / "report.html")
+    assert read_report(str(sneaky)) is None
+
+
+def test_a_model_link_leads_to_a_registry_that_has_pages() -> None:
+    from types import SimpleNamespace
+
+    from batchdeploy.airflow.links import ModelLink
+
+    key = SimpleNamespace(dag_id="d", run_id="r")
+    operator = SimpleNamespace(registry_page="https://mlflow.example.org", pinned_model=("churn model", 7))
+    link = ModelLink().get_link(operator, ti_key=key)
+    assert link == "https://mlflow.example.org/#/models/churn%20model/versions/7"
+    without = SimpleNamespace(registry_page=None, pinned_model=("m", 1))
+    assert ModelLink().get_link(without, ti_key=key) == ""

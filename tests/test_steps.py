@@ -1,0 +1,145 @@
+"""Steps one at a time, as an orchestrator asks for them: in this process and by another interpreter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests_support import customers, move_alias, write_day
+
+from batchdeploy.core.request import StepRequest
+from batchdeploy.errors import PartitionError, RequestError, ValidationRefused
+from batchdeploy.runtime import open_toolbox
+from batchdeploy.steps import take_step
+
+DAY = "2024-03-02"
+FOLLOWING = ("validate", "score", "compare", "publish")
+
+
+def ask(file: Path, **request: object) -> dict[str, object]:
+    tools = open_toolbox(file)
+    try:
+        return take_step(tools, StepRequest(**request))  # type: ignore[arg-type]
+    finally:
+        tools.close()
+
+
+def rows(project: Path) -> int:
+    return len(pd.read_parquet(project / "scores" / "churn"))
+
+
+def test_five_steps_publish_and_a_sixth_finds_it_identical(project: Path, deployment: Path) -> None:
+    answer = ask(deployment, step="plan", partition=DAY, owner="a")
+    assert answer["outcome"] == "done"
+    assert answer["state"] == "new"
+    assert answer["rows"] == 200
+    for step in FOLLOWING:
+        answer = ask(deployment, step=step, folder=answer["folder"], owner="a") | {"folder": answer["folder"]}
+    assert answer["verdict"] == "quiet"
+    assert rows(project) == 200
+    assert ask(deployment, step="plan", partition=DAY, owner="b")["outcome"] == "identical"
+    assert ask(deployment, step="plan", partition="latest")["partition"] == "2024-03-04"
+    assert not any((project / "scores" / "churn.batchdeploy" / "claims").iterdir())
+
+
+def test_all_in_one_step(project: Path, deployment: Path) -> None:
+    assert ask(deployment, step="run", partition=DAY, owner="a")["rows"] == 200
+    assert rows(project) == 200
+    assert ask(deployment, step="run", partition=DAY, owner="a")["outcome"] == "identical"
+    assert ask(deployment, step="run", partition=DAY, owner="a", repeat=True)["outcome"] == "done"
+
+
+def test_one_run_at_a_time_works_on_a_partition(deployment: Path) -> None:
+    first = ask(deployment, step="plan", partition=DAY, owner="a")
+    busy = ask(deployment, step="plan", partition=DAY, owner="b")
+    assert busy == {"outcome": "busy", "holder": "a"}
+    assert ask(deployment, step="plan", partition="2024-03-03", owner="b")["outcome"] == "done"
+    assert ask(deployment, step="plan", partition=DAY, owner="b", instead_of="a")["outcome"] == "done"
+    assert ask(deployment, step="validate", folder=first["folder"], owner="a")["outcome"] == "busy"
+    # Somebody who saw an older holder must not push the new one out.
+    assert ask(deployment, step="plan", partition=DAY, owner="c", instead_of="a")["holder"] == "b"
+
+
+def test_a_partition_without_rows_is_missing_and_a_malformed_one_is_wrong(deployment: Path) -> None:
+    answer = ask(deployment, step="plan", partition="2031-01-01")
+    assert answer["outcome"] == "missing"
+    assert "no such partition" in str(answer["reason"])
+    with pytest.raises(PartitionError, match="not a partition's value"):
+        ask(deployment, step="plan", partition="../..")
+    with pytest.raises(RequestError, match="needs the run's folder"):
+        ask(deployment, step="score")
+
+
+def test_validating_again_takes_mended_rows_and_keeps_the_model(project: Path, deployment: Path) -> None:
+    bad = customers(DAY)
+    bad.loc[:3, "age"] = 200.0
+    write_day(project / "data" / "customers", DAY, bad)
+    planned = ask(deployment, step="plan", partition=DAY, owner="a")
+    with pytest.raises(ValidationRefused):
+        ask(deployment, step="validate", folder=planned["folder"], owner="a")
+    write_day(project / "data" / "customers", DAY, customers(DAY))
+    move_alias(project, "champion", 2)
+    answer = ask(deployment, step="validate", folder=planned["folder"], owner="a", again=True)
+    assert answer["folder"] != planned["folder"]
+    for step in FOLLOWING[1:]:
+        last = ask(deployment, step=step, folder=answer["folder"], owner="a")
+    assert last["model_version"] == 1
+
+
+def test_publishing_twice_is_publishing_once(project: Path, deployment: Path) -> None:
+    folder = ask(deployment, step="plan", partition=DAY)["folder"]
+    for step in FOLLOWING:
+        ask(deployment, step=step, folder=folder)
+    (Path(str(folder)) / "report.html").unlink()
+    assert ask(deployment, step="publish", folder=folder, again=True)["rows"] == 200
+    assert (Path(str(folder)) / "report.html").is_file()
+    audit = (project / "scores" / "churn.batchdeploy" / "audit.jsonl").read_text()
+    assert len(audit.splitlines()) == 1
+
+
+def test_a_challenger_is_compared_and_promoted_once(project: Path, deployment: Path) -> None:
+    compared = ask(deployment, step="contest", model="challenger", partition=DAY)
+    assert (compared["champion"], compared["challenger"], compared["rows"]) == (1, 2, 200)
+    assert "| churn_probability |" in str(compared["markdown"])
+    (output,) = compared["outputs"]  # type: ignore[misc]
+    assert 0 < output["mean_difference"] < output["max_difference"] <= 1
+    assert not (project / "scores" / "churn").exists()
+    assert not any((project / "scores" / "churn.batchdeploy" / "staging").iterdir())
+    assert ask(deployment, step="promote", folder=compared["comparison"])["challenger"] == 2
+    assert ask(deployment, step="plan", partition=DAY)["model_version"] == 2
+    with pytest.raises(RequestError, match="which champion is already"):
+        ask(deployment, step="contest", model="challenger", partition=DAY)
+
+
+def test_an_alias_that_moved_after_the_comparison_stays(project: Path, deployment: Path) -> None:
+    from tests_support import FEATURES, classifiers, register
+
+    compared = ask(deployment, step="contest", model="challenger", partition=DAY)
+    known = customers(DAY)
+    model = classifiers()[0].fit(known[FEATURES], known["age"] > 40)
+    register(project, model, known[FEATURES], alias="champion")
+    with pytest.raises(RequestError, match="was at version 1 when it was compared, got 3"):
+        ask(deployment, step="promote", folder=compared["comparison"])
+
+
+def test_a_pinned_version_has_no_alias_to_move(project: Path, deployment: Path) -> None:
+    text = deployment.read_text().replace("alias: champion", "version: 1")
+    deployment.write_text(text)
+    with pytest.raises(RequestError, match="no alias to move"):
+        ask(deployment, step="contest", model="challenger", partition=DAY)
+
+
+def test_the_shell_answers_the_same(deployment: Path) -> None:
+    def shell(request: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "batchdeploy", "step", str(deployment), "--request", request]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = shell(json.dumps({"step": "plan", "partition": DAY}))
+    assert json.loads(done.stdout)["rows"] == 200
+    wrong = shell('{"step": "explode", "colour": 1}')
+    assert wrong.returncode == 2
+    assert json.loads(wrong.stdout)["error"]["kind"] == "DataError"
