@@ -123,7 +123,8 @@ class LocalToolbox:
         need("pyspark", "spark")
         from batchdeploy.adapters.spark_engine import SparkEngine
 
-        return SparkEngine(self.deployment.engine.master, self.deployment.engine.conf)
+        spec = self.deployment.engine
+        return SparkEngine(spec.remote or spec.master, spec.conf)
 
     @cached_property
     def validator(self) -> Validator:

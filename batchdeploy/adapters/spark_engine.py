@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.work import Split, SplitResult
@@ -30,6 +32,7 @@ PINNED = {
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
 }
+CONNECT_SECONDS = 10.0
 EMBEDDED = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -43,7 +46,7 @@ class SparkEngine:
     """One Spark session, started at the first use.
 
     Args:
-        master: Spark's master URL.
+        master: Spark's master URL, or that of a Spark Connect server, ``sc://host:port``.
         conf: settings that go over the embedded ones; those in ``PINNED`` stay.
     """
 
@@ -110,21 +113,39 @@ class SparkEngine:
     def _spark(self) -> SparkSession:
         if self._session is not None:
             return self._session
-        _set_environment()
         from pyspark.errors import PySparkException
+
+        try:
+            self._session = self._connected() if self._master.startswith("sc://") else self._embedded()
+        except (PySparkException, OSError, RuntimeError) as error:
+            raise EngineError(
+                "Spark", (Problem(self._master, "did not start", str(error)),), hint="batchdeploy doctor"
+            ) from error
+        return self._session
+
+    def _embedded(self) -> SparkSession:
+        _set_environment()
         from pyspark.sql import SparkSession
 
         self._started_here = SparkSession.getActiveSession() is None
         builder = SparkSession.builder.appName("batchdeploy").master(self._master)
         for key, value in {**EMBEDDED, **self._conf, **PINNED}.items():
             builder = builder.config(key, value)
-        try:
-            self._session = builder.getOrCreate()
-        except (PySparkException, OSError, RuntimeError) as error:
-            raise EngineError(
-                "Spark", (Problem(self._master, "did not start", str(error)),), hint="batchdeploy doctor"
-            ) from error
-        return self._session
+        return builder.getOrCreate()
+
+    def _connected(self) -> SparkSession:
+        """A session of its own on a Connect server; of the pinned settings those that a session may have."""
+        from pyspark.sql import SparkSession
+
+        # NOTE: the client itself tries for ten minutes before it says that nobody answers.
+        address = urlsplit(self._master.partition("/;")[0])
+        socket.create_connection((address.hostname, address.port or 15002), CONNECT_SECONDS).close()
+        session = SparkSession.builder.remote(self._master).create()
+        for key, value in {**self._conf, **PINNED}.items():
+            if key.startswith("spark.sql.") and session.conf.isModifiable(key):
+                session.conf.set(key, value)
+        self._started_here = True
+        return session
 
 
 def _set_environment() -> None:

@@ -190,4 +190,6 @@ def _at_work(ti: Any, holder: str) -> bool:
 
 
 def _takes_the_machine(spec: Deployment) -> bool:
-    return spec.engine.kind == "local" or spec.engine.master.startswith("local")
+    if spec.engine.kind == "local":
+        return True
+    return spec.engine.remote is None and spec.engine.master.startswith("local")

@@ -148,12 +148,15 @@ class EngineSpec:
 
     Attributes:
         master: Spark's master URL.
+        remote: a Spark Connect server instead, ``sc://host:15002``; this machine then needs no Java. The
+            server's Python workers must have batchdeploy, and see the project's filesystem.
         conf: further Spark settings, passed through.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
     kind: Literal["spark", "local"] = "spark"
     master: str = "local[*]"
+    remote: str | None = None
     conf: dict[str, str] | None = None
 
 

@@ -34,6 +34,9 @@ def _name_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("model", "give alias or version, not both")
     if "://" in (model.registry or "") and "@" in (model.registry or ""):
         yield Problem("model.registry", "holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME")
+    remote = deployment.engine.remote
+    if remote is not None and not re.fullmatch(r"sc://[^/\s]+(/.*)?", remote):
+        yield Problem("engine.remote", "is not a Spark Connect address, sc://host:port", remote)
     yield from _path_problems(deployment)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.slow,
+    pytest.mark.timeout(1500),
     # NOTE: Airflow's own, at the import of its packages.
     pytest.mark.filterwarnings("ignore"),
 ]
@@ -124,7 +125,7 @@ def call(server: DevServer) -> Callable[..., Any]:
     return call
 
 
-def until(ready: Callable[[], Any], *, seconds: float = 300) -> Any:
+def until(ready: Callable[[], Any], *, seconds: float = 500) -> Any:
     """What `ready` gives once it gives something."""
     end = time.monotonic() + seconds
     while not (answer := ready()):
