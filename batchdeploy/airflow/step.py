@@ -54,7 +54,7 @@ class StepOperator(BaseOperator):
         arguments.setdefault("owner", spec.owner)
         arguments.setdefault("retries", 3)
         arguments.setdefault("retry_delay", timedelta(seconds=30))
-        arguments.setdefault("retry_exponential_backoff", True)
+        arguments.setdefault("retry_exponential_backoff", 2.0)
         arguments.setdefault("retry_policy", RETRY_POLICY)
         if self.heavy and _takes_the_machine(spec):
             # NOTE: this engine takes every core; a backfill starts ten runs at a time.

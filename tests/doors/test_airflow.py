@@ -258,6 +258,7 @@ params = {name: dag.params.get_param(name).schema for name in dag.params}
 print("DAG", json.dumps({
     "start": str(dag.start_date), "end": str(dag.end_date), "tags": sorted(dag.tags), "doc": dag.doc_md,
     "params": params, "offset": getattr(dag.timetable, "run_offset", None), "id": dag.dag_id,
+    "retries": [(t.retries, t.retry_delay.total_seconds(), t.retry_exponential_backoff) for t in dag.tasks],
     "limits": {t.task_id: t.max_active_tis_per_dag for t in dag.tasks}, "owner": dag.tasks[0].owner,
     "outlets": {t.task_id: [a.name for a in t.outlets] for t in dag.tasks},
     "inlets": {t.task_id: [a.name for a in t.inlets] for t in dag.tasks},
@@ -274,6 +275,7 @@ def test_what_the_deployment_says_becomes_the_dag() -> None:
     assert dag["id"] == "departure-delay"
     assert dag["owner"] == "flights-oncall"
     assert dag["offset"] == -1
+    assert dag["retries"] == [[3, 30.0, 2.0]] * 5
     assert dag["start"] == "2013-04-01 04:00:00+00:00"
     # In UTC: the zone's summer time, and a week after the last week in its winter time.
     assert dag["end"] == "2014-01-07 04:59:59+00:00"
