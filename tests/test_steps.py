@@ -16,6 +16,8 @@ from batchdeploy.errors import PartitionError, RequestError, ValidationRefused
 from batchdeploy.runtime import open_toolbox
 from batchdeploy.steps import take_step
 
+pytestmark = pytest.mark.slow
+
 DAY = "2024-03-02"
 FOLLOWING = ("validate", "score", "compare", "publish")
 
