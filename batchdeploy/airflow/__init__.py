@@ -8,7 +8,7 @@ dag = ScoringDag("flights.yaml")
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
-from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup
+from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup, scoring_params
 from batchdeploy.airflow.operators import (
     CompareOperator,
     PlanOperator,
@@ -38,6 +38,7 @@ __all__ = [
     "model_asset",
     "resolve_partition",
     "scores_asset",
+    "scoring_params",
 ]
 
 

@@ -85,9 +85,13 @@ def add_tasks(source: Source) -> None:
         before = kind(task_id=kind.step, deployment=source, run=before.output)
 
 
-def scoring_params(source: Source) -> dict[str, Param]:
-    """What a DAG run may be told; the form in Airflow's UI is made from it."""
-    spec = source.spec
+def scoring_params(deployment: str | Source) -> dict[str, Param]:
+    """What a DAG run may be told; the form in Airflow's UI is made from it.
+
+    Args:
+        deployment: the YAML file, relative to the DAG file that calls this.
+    """
+    spec = find_source(deployment).spec
     partition, data = spec.data.partition, spec.data
     return {
         "partition": Param(

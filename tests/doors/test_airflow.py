@@ -85,12 +85,12 @@ def test_a_group_and_a_single_operator_in_somebodys_own_dag(project: Path, airfl
     other = text.replace("name: churn\n", "name: other\n").replace("scores/churn", "scores/other")
     (project / "dags" / "other.yaml").write_text(other)
     code = (
-        "from airflow.sdk import DAG, Param\n\n"
-        'with DAG("own", schedule=None, params={"partition": Param("2024-03-02")}) as dag:\n'
+        "from airflow.sdk import DAG\n\n"
+        'with DAG("own", schedule=None, params=scoring_params("churn.yaml")) as dag:\n'
         '    group = ScoringTaskGroup("churn.yaml")\n'
         '    group >> RunOperator(task_id="other", deployment="other.yaml", trigger_rule="none_failed")'
     )
-    out = airflow(airflow_home, with_dag(project, code), "{}")
+    out = airflow(airflow_home, with_dag(project, code), '{"partition": "2024-03-02"}')
     assert '"churn.publish": "success"' in out
     assert '"other": "success"' in out
     assert len(pd.read_parquet(project / "scores" / "other")) == 200
