@@ -66,8 +66,14 @@ def find_runs(session: Any, dag_id: str, run_id: str) -> tuple[list[str], list[s
         rows = sorted(session.scalars(query), key=lambda row: row.timestamp)
         return [(row.task_id, str(XComModel.deserialize_value(row))) for row in rows]
 
-    groups = {task.rpartition(".")[0] if task.endswith(STEPS) else task: f for task, f in values(RUN_KEY)}
+    groups = {group_of(task): folder for task, folder in values(RUN_KEY)}
     return list(dict.fromkeys(groups.values())), [f"{task}: {text}" for task, text in values(PROBLEM_KEY)]
+
+
+def group_of(task: str) -> str:
+    """What a task's run is told apart by: its group for one of the five steps, else the task itself."""
+    group, _, name = task.rpartition(".")
+    return group if name in STEPS else task
 
 
 def read_report(folder: str) -> str | None:

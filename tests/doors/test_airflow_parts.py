@@ -118,3 +118,10 @@ def test_a_model_link_leads_to_a_registry_that_has_pages() -> None:
     assert link == "https://mlflow.example.org/#/models/churn%20model/versions/7"
     without = SimpleNamespace(registry_page=None, pinned_model=("m", 1))
     assert ModelLink().get_link(without, ti_key=key) == ""
+
+
+def test_a_dag_run_has_a_report_for_each_group_and_single_operator() -> None:
+    from batchdeploy.airflow.plugin import group_of
+
+    tasks = ["plan", "publish", "night.plan", "night.publish", "flights_score", "hours_score"]
+    assert list(map(group_of, tasks)) == ["", "", "night", "night", "flights_score", "hours_score"]
