@@ -124,7 +124,9 @@ def main() -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    # NOTE: both, because a shell that starts this in the background has SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     print("starting Airflow; this takes about a minute ...", flush=True)
     with suppress(KeyboardInterrupt):
         home, dags = asked.home.resolve(), asked.dags.resolve()
