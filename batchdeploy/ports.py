@@ -10,6 +10,7 @@ from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import (
+    Cleaned,
     DataPin,
     DriftReport,
     ExpectationResult,
@@ -97,8 +98,24 @@ class Sink(Protocol):
         """The run whose scores are visible in a partition's folder, or None."""
         ...
 
-    def recover(self, *, now: float) -> tuple[str, ...]:
-        """Finishes what killed runs had decided; gives their run ids."""
+    def recover(self, *, now: float) -> Cleaned:
+        """Finishes what killed runs had decided, and removes what they left."""
+        ...
+
+    def collect_garbage(self, *, now: float) -> Cleaned:
+        """All of `recover`, and everything beyond the retention."""
+        ...
+
+    def generations(self, folder: str) -> tuple[str, ...]:
+        """The run ids of a partition's earlier generations, the last published first."""
+        ...
+
+    def roll_back(self, folder: str, *, to: str | None, live: str | None, at: str) -> str:
+        """Makes an earlier generation the visible one again; gives its run id."""
+        ...
+
+    def hand_over(self, attempt: str) -> None:
+        """Lets another process go on with an attempt after this one has ended."""
         ...
 
     def stage(self, run_id: str) -> Path:

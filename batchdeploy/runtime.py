@@ -138,7 +138,7 @@ class LocalToolbox:
         need("pyarrow", "mlflow")
         from batchdeploy.adapters.parquet_sink import ParquetSink
 
-        return ParquetSink(self.layout)
+        return ParquetSink(self.layout, self.deployment.publish)
 
     @cached_property
     def painter(self) -> Painter:

@@ -105,6 +105,7 @@ def _validate(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
 
 def _score(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
     scored = flow.step_score(tools, folder)
+    tools.sink.hand_over(scored.attempt)
     return {"scored": scored.rows_scored, "set_aside": scored.rows_quarantined}
 
 

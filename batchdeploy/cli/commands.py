@@ -35,7 +35,8 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginni
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[runtime.LocalToolbox]:
+def opened(file: Path) -> Iterator[runtime.LocalToolbox]:
+    """The deployment's toolbox, closed at the end."""
     tools = runtime.open_toolbox(file)
     try:
         yield tools
@@ -65,7 +66,7 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
 
     Reads the deployment, the registry, the suite, the reference and the footers of the newest partition.
     """
-    with _opened(deployment) as tools:
+    with opened(deployment) as tools:
         problems = survey.check(tools)
         if problems:
             raise RequestError(str(deployment), problems)
@@ -81,7 +82,7 @@ def plan(
     json_: Json = False,
 ) -> None:
     """Show what would happen: pins, rows, minutes, which partitions are new, changed or identical."""
-    with _opened(deployment) as tools:
+    with opened(deployment) as tools:
         bounds = _bounds(partition, first, last)
         plans = flow.plan_range(tools, *bounds) if partition is None else [flow.plan(tools, partition)]
         screens.show_plans(plans, seconds=survey.usual_seconds(tools), json_=json_)
@@ -98,7 +99,7 @@ def run(
 
     Where the same pins are published already, it says so and does nothing.
     """
-    with _opened(deployment) as tools, screens.progress(1) as bar:
+    with opened(deployment) as tools, screens.progress(1) as bar:
         bar.begin(partition)
         outcome = flow.run(tools, partition, repeat=force, progress=bar.stage)
         bar.end()
@@ -120,7 +121,7 @@ def backfill(
     A partition that a gate refuses does not stop the others; the exit code is 1 then. Anything else that
     fails ends the backfill there; what was published stays, and the same command goes on from it.
     """
-    with _opened(deployment) as tools:
+    with opened(deployment) as tools:
         ref = None if model is None else flow.model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
         plans = flow.plan_range(tools, first, last, ref)
@@ -148,14 +149,14 @@ def step(
 ) -> None:
     """Do one step of a run, for an orchestrator; prints the answer as JSON."""
     asked = from_json(StepRequest, request, where="--request")
-    with _opened(deployment) as tools:
+    with opened(deployment) as tools:
         screens.print_json(steps.take_step(tools, asked))
 
 
 @app.command()
 def status(deployment: DeploymentFile, json_: Json = False) -> None:
     """Show each partition: state, run, model version, rows, drift verdict, when."""
-    with _opened(deployment) as tools:
+    with opened(deployment) as tools:
         screens.show_status(tools.deployment, survey.statuses(tools), json_=json_)
 
 

@@ -169,6 +169,30 @@ class QuarantineSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishSpec:
+    """How scores become visible.
+
+    Attributes:
+        mode: ``swap`` exchanges the partition's folder in one step (local filesystems that can);
+            ``pointer`` writes new files beside the old and replaces one ``current.json`` that names them
+            (object stores, network filesystems).
+        durability: ``power`` flushes to the disk, so that a published partition survives a power cut;
+            ``process`` survives the death of any process, and is quicker on slow disks.
+        keep_generations: how many earlier generations of a partition stay for ``rollback``.
+        reader_seconds: how long files that are no longer visible stay on disk, whatever else says that
+            they may go: a reader that had opened a folder before the swap would find it empty, in silence.
+        lock_seconds: how long to wait for another publisher of the same table.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    mode: Literal["swap", "pointer"] = "swap"
+    durability: Literal["power", "process"] = "power"
+    keep_generations: int = 3
+    reader_seconds: float = 600.0
+    lock_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillSpec:
     """Which model a backfill takes: an alias (``champion``) or a version; null takes the deployed one."""
 
@@ -203,6 +227,7 @@ class Deployment:
     drift: DriftSpec | None = None
     engine: EngineSpec = EngineSpec()
     quarantine: QuarantineSpec = QuarantineSpec()
+    publish: PublishSpec = PublishSpec()
     backfill: BackfillSpec = BackfillSpec()
     airflow: AirflowSpec = AirflowSpec()
 

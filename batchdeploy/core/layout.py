@@ -20,7 +20,13 @@ class Layout:
 
     @classmethod
     def of(cls, root: Path, ref: OutputRef) -> Layout:
-        """The layout of a deployment's output; a relative path starts at the project's root."""
+        """The layout of a deployment's output; a relative path starts at the project's root.
+
+        What belongs to a table in an object store but has to lie on a filesystem (staging, records) lies
+        in ``runs/`` of the project, named for the table.
+        """
+        if "://" in ref.path:
+            return cls(root / "runs" / "-".join(ref.path.partition("://")[2].strip("/").split("/")))
         return cls(root / ref.path)
 
     @property
@@ -35,6 +41,10 @@ class Layout:
     @property
     def intents(self) -> Path:
         return self.control / "intents"
+
+    @property
+    def trash(self) -> Path:
+        return self.control / "trash"
 
     def claim(self, folder: str) -> Path:
         """Which run is at work on a partition, where its steps are separate processes."""

@@ -99,6 +99,13 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     ):
         if not value > 0:
             yield Problem(f"data.{path}", "must be above 0", f"{value:g}")
+    if deployment.publish.keep_generations < 0:
+        yield Problem("publish.keep_generations", "must not be negative")
+    if not deployment.publish.reader_seconds >= 0:
+        yield Problem("publish.reader_seconds", "must not be negative")
+    if not 0 < deployment.publish.lock_seconds <= 3600:
+        got = f"{deployment.publish.lock_seconds:g}"
+        yield Problem("publish.lock_seconds", "must lie between 0 and 3600", got)
     for path, version in (
         ("model.version", deployment.model.version),
         ("backfill.model", deployment.backfill.model),

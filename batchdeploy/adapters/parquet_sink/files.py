@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,25 +47,62 @@ def can_exchange(folder: Path) -> bool:
         return (second / "mark").exists()
 
 
-def write_atomic(file: Path, text: str) -> None:
-    """Writes the whole text or nothing, under the file's name, and through to the disk."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with scratch.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(file)
-    sync_folder(file.parent)
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Writes that survive.
 
+    Attributes:
+        power: whether they survive a power cut, or only the end of the process (much quicker on disks
+            whose flush is slow).
+    """
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    power: bool = True
+
+    def write(self, file: Path, text: str) -> None:
+        """The whole text or nothing, under the file's name; for one writer at a time.
+
+        What a killed writer leaves has the same name each time, so that the next one writes over it.
+        """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f"{file.name}.tmp")
+        try:
+            with scratch.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                self._sync(stream.fileno())
+            scratch.replace(file)
+        except OSError:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
+        self.sync_folder(file.parent)
+
+    def append(self, file: Path, line: str) -> None:
+        """One more line at the end of a file."""
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+            stream.flush()
+            self._sync(stream.fileno())
+
+    def sync_folder(self, folder: Path) -> None:
+        """The names in a folder."""
+        if not self.power:
+            return
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def sync_files(self, folder: Path) -> None:
+        """The content of a folder's files."""
+        for name in os.listdir(folder) if self.power and folder.is_dir() else ():
+            with (folder / name).open("rb") as stream:
+                self._sync(stream.fileno())
+
+    def _sync(self, handle: int) -> None:
+        if self.power:
+            os.fsync(handle)
 
 
 def _renameat2(source: Path, target: Path, flags: int) -> None:

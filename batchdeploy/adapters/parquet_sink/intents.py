@@ -4,128 +4,167 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from batchdeploy.adapters.parquet_sink.files import exchange, move_new, sync_folder, write_atomic
+from batchdeploy.adapters.parquet_sink.files import Disk, exchange, move_new
+from batchdeploy.adapters.parquet_sink.points import reach
 from batchdeploy.core.layout import Layout
+
+AUDIT_TAIL = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """All that is needed to finish a publish.
+    """All that is needed to finish a publish or a rollback.
 
     Attributes:
-        inode: of the staged folder; after the swap the public folder has it, which is how a second
-            finisher knows that the swap was done.
-        manifest: the manifest's JSON, written to the run's folder after the swap.
+        action: what the audit calls it.
+        attempt: names the intent, and the staging folder of a publish.
+        source: the folder to make public, below the control folder: a staged or a retired one.
+        inode: of that folder; after the swap the public folder has it, which is how a second finisher
+            knows that the swap was done.
+        manifest: the manifest's JSON, written to the run's folder after the swap; a rollback has none.
     """
 
+    action: str = "publish"
     folder: str
     run_id: str
     attempt: str
+    source: str
     inode: int
     replaced: str | None
-    manifest: str
+    manifest: str | None
     published_at: str
 
 
-def write_intent(layout: Layout, intent: Intent) -> Path:
-    """Puts the intent on disk; from its rename on the run counts as decided."""
-    file = layout.intents / f"{intent.attempt}.json"
-    write_atomic(file, json.dumps(asdict(intent)))
-    return file
+class Journal:
+    """The intents of one table; all but reading needs the table's lock."""
 
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self._layout = layout
+        self._disk = disk
 
-def finish_all(layout: Layout) -> tuple[str, ...]:
-    """Finishes what dead runs left decided, drops what they left undecided; the lock must be held.
+    def write(self, intent: Intent) -> None:
+        """Puts the intent on disk; from its rename on the run counts as decided."""
+        self._disk.write(self._file(intent), json.dumps(asdict(intent)))
+        reach("intent written")
 
-    Returns:
-        The run ids that were rolled forward.
-    """
-    finished = []
-    for file in sorted(layout.intents.glob("*.tmp")):
-        file.unlink(missing_ok=True)
-    for file in sorted(layout.intents.glob("*.json")):
-        intent = Intent(**json.loads(file.read_text(encoding="utf-8")))
-        # NOTE: one intent that cannot be finished (a read-only folder, a full disk) stays for later, and
-        # must not keep the others, or other partitions, waiting.
-        with suppress(OSError):
-            finish(layout, intent, file)
-            finished.append(intent.run_id)
-    return tuple(finished)
+    def waiting(self) -> bool:
+        """Whether there is anything to finish or to drop."""
+        folder = self._layout.intents
+        return folder.is_dir() and any(name.endswith((".json", ".tmp")) for name in os.listdir(folder))
 
+    def pending(self, folder: str) -> str | None:
+        """The run that was decided for a partition but could not be finished yet, or None."""
+        return next((intent.run_id for intent in self._read() if intent.folder == folder), None)
 
-def pending(layout: Layout, folder: str) -> str | None:
-    """The run that was decided for a partition but could not be finished yet, or None."""
-    for file in sorted(layout.intents.glob("*.json")):
-        intent = Intent(**json.loads(file.read_text(encoding="utf-8")))
-        if intent.folder == folder:
-            return intent.run_id
-    return None
+    def finish_all(self) -> tuple[str, ...]:
+        """Finishes what dead runs left decided, drops what they left undecided.
 
+        Returns:
+            The run ids that were rolled forward.
+        """
+        finished = []
+        for file in sorted(self._layout.intents.glob("*.tmp")):
+            file.unlink(missing_ok=True)
+        for intent in self._read():
+            # NOTE: one intent that cannot be finished (a read-only folder, a full disk) stays for later,
+            # and must not keep the others, or other partitions, waiting.
+            with suppress(OSError):
+                self.finish(intent)
+                finished.append(intent.run_id)
+        reach("dead runs finished")
+        return tuple(finished)
 
-def withdraw(layout: Layout, intent: Intent, file: Path) -> bool:
-    """Takes an intent back whose swap has not happened; the lock must be held. Whether that was so."""
-    live = layout.live(intent.folder)
-    swapped = live.is_dir() and live.stat().st_ino == intent.inode
-    if not swapped and (layout.staging / intent.attempt / "scored").is_dir():
-        file.unlink(missing_ok=True)
-        sync_folder(layout.intents)
+    def withdraw(self, intent: Intent) -> bool:
+        """Takes an intent back whose swap has not happened. Whether that was so."""
+        live = self._layout.live(intent.folder)
+        try:
+            swapped = live.is_dir() and live.stat().st_ino == intent.inode
+            if swapped or not (self._layout.control / intent.source).is_dir():
+                return False
+            self._file(intent).unlink(missing_ok=True)
+            self._disk.sync_folder(self._layout.intents)
+        except OSError:
+            return not self._file(intent).exists()
         return True
-    return False
 
+    def finish(self, intent: Intent) -> None:
+        """Swap, retire, move the set-aside rows, write the manifest, forget the intent. Safe to repeat."""
+        layout = self._layout
+        live, source = layout.live(intent.folder), layout.control / intent.source
+        if not live.is_dir() or live.stat().st_ino != intent.inode:
+            if not source.is_dir():
+                # NOTE: neither staged nor public: somebody removed the scores by hand. Nothing is left to
+                # do but to say so and let the partition be scored again.
+                self._audit(intent, action="lost")
+                self._file(intent).rename(self._file(intent).with_suffix(".lost"))
+                return
+            self._swap(source, live)
+        reach("folders swapped")
+        self._retire(intent, source)
+        reach("old generation retired")
+        quarantined = layout.staging / intent.attempt / "quarantine"
+        if quarantined.is_dir():
+            self._move_over(quarantined, layout.quarantine(intent.folder, intent.run_id))
+        reach("quarantine kept")
+        if intent.manifest is not None:
+            self._disk.write(layout.run(intent.folder, intent.run_id) / "manifest.json", intent.manifest)
+        reach("manifest written")
+        self._audit(intent, action=intent.action)
+        reach("audit written")
+        self._file(intent).unlink(missing_ok=True)
+        self._disk.sync_folder(layout.intents)
+        reach("intent removed")
 
-def finish(layout: Layout, intent: Intent, file: Path) -> None:
-    """Swap, retire, move the set-aside rows, write the manifest, forget the intent. Safe to repeat."""
-    live = layout.live(intent.folder)
-    attempt = layout.staging / intent.attempt
-    staged = attempt / "scored"
-    if not live.is_dir() or live.stat().st_ino != intent.inode:
-        if not staged.is_dir():
-            # NOTE: neither staged nor public: somebody removed the scores by hand. Nothing is left to do
-            # but to say so and let the partition be scored again.
-            _audit(layout, intent, action="lost")
-            file.rename(file.with_suffix(".lost"))
-            return
-        layout.table.mkdir(parents=True, exist_ok=True)
+    def _swap(self, source: Path, live: Path) -> None:
+        live.parent.mkdir(parents=True, exist_ok=True)
         if live.is_dir():
-            exchange(staged, live)
+            exchange(source, live)
         else:
-            move_new(staged, live)
-        sync_folder(layout.table)
-    if intent.replaced is not None and staged.is_dir():
-        _move_over(staged, layout.retired(intent.folder, intent.replaced))
-    if (attempt / "quarantine").is_dir():
-        _move_over(attempt / "quarantine", layout.quarantine(intent.folder, intent.run_id))
-    run = layout.run(intent.folder, intent.run_id)
-    write_atomic(run / "manifest.json", intent.manifest)
-    _audit(layout, intent, action="publish")
-    file.unlink(missing_ok=True)
-    sync_folder(layout.intents)
-    shutil.rmtree(attempt, ignore_errors=True)
+            move_new(source, live)
+        self._disk.sync_folder(live.parent)
 
-
-def _move_over(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        shutil.rmtree(target)
-    os.rename(source, target)
-    sync_folder(target.parent)
-
-
-def _audit(layout: Layout, intent: Intent, *, action: str) -> None:
-    """One line for each publish; the line is there once even where the finish is repeated."""
-    entry = {"at": intent.published_at, "action": action, "partition": intent.folder}
-    entry |= {"run_id": intent.run_id, "attempt": intent.attempt, "replaced": intent.replaced or ""}
-    line = json.dumps(entry) + "\n"
-    with suppress(FileNotFoundError), layout.audit.open("rb") as stream:
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 64 * 1024))
-        if line.encode() in stream.read():
+    def _retire(self, intent: Intent, source: Path) -> None:
+        """Keeps what was public; an earlier try at the same pins is no generation of its own."""
+        if intent.replaced is None or not source.is_dir():
             return
-    with layout.audit.open("a", encoding="utf-8") as stream:
-        stream.write(line)
-        stream.flush()
-        os.fsync(stream.fileno())
+        # NOTE: its time says from when on no new reader can find it.
+        os.utime(source)
+        if intent.replaced == intent.run_id:
+            self._move_over(source, self._layout.trash / f"{intent.run_id}-{uuid.uuid4().hex[:12]}")
+        else:
+            self._move_over(source, self._layout.retired(intent.folder, intent.replaced))
+
+    def _move_over(self, source: Path, target: Path) -> None:
+        """Moves a folder to a name; what had that name goes to the trash."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            self._layout.trash.mkdir(parents=True, exist_ok=True)
+            os.rename(target, self._layout.trash / f"{target.name}-{uuid.uuid4().hex[:12]}")
+        os.rename(source, target)
+        self._disk.sync_folder(target.parent)
+
+    def _audit(self, intent: Intent, *, action: str) -> None:
+        """One line for each publish; the line is there once even where the finish is repeated."""
+        entry = {"at": intent.published_at, "action": action, "partition": intent.folder}
+        entry |= {"run_id": intent.run_id, "attempt": intent.attempt, "replaced": intent.replaced or ""}
+        line = json.dumps(entry) + "\n"
+        tail = b""
+        with suppress(FileNotFoundError), self._layout.audit.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - AUDIT_TAIL))
+            tail = stream.read()
+        if line.encode() not in tail:
+            # NOTE: a full disk may have cut a line short; the next one must not run into it.
+            cut = bool(tail) and not tail.endswith(b"\n")
+            self._disk.append(self._layout.audit, ("\n" if cut else "") + line)
+
+    def _file(self, intent: Intent) -> Path:
+        return self._layout.intents / f"{intent.attempt}.json"
+
+    def _read(self) -> list[Intent]:
+        files = sorted(self._layout.intents.glob("*.json"))
+        return [Intent(**json.loads(file.read_text(encoding="utf-8"))) for file in files]

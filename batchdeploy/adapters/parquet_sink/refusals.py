@@ -6,19 +6,30 @@ import json
 from pathlib import Path
 
 from batchdeploy.core.layout import Layout
-from batchdeploy.core.records import Plan
-from batchdeploy.errors import Problem, PublishError, StaleRunError
+from batchdeploy.errors import PartitionError, Problem, PublishError, StaleRunError
 
 
-def stale(plan: Plan, live: str | None) -> StaleRunError:
-    problem = Problem(plan.folder, f"when planned, its run was {plan.live or 'none'}", live or "none")
-    hint = "run it again: it plans against what is there now"
+def stale(folder: str, planned: str | None, live: str | None) -> StaleRunError:
+    problem = Problem(folder, f"when planned, its run was {planned or 'none'}", live or "none")
+    hint = "nothing was published; run it again: it plans against what is there now"
     return StaleRunError("the published table", (problem,), hint=hint)
 
 
-def unfinished(plan: Plan, waiting: str) -> PublishError:
-    problem = Problem(plan.folder, "a run decided earlier cannot be finished; see the disk", waiting)
-    return PublishError("the published table", (problem,))
+def unfinished(folder: str, waiting: str) -> PublishError:
+    problem = Problem(folder, "a run decided earlier cannot be finished; see the disk", waiting)
+    return PublishError("the published table", (problem,), hint="nothing of this run was published")
+
+
+def cannot_exchange(staging: Path) -> PublishError:
+    problem = Problem(str(staging), "this filesystem cannot exchange two folders in one step")
+    hint = "put output.path on ext4, xfs, btrfs or tmpfs, or set publish.mode to pointer"
+    return PublishError("the output", (problem,), hint=hint)
+
+
+def no_generation(plan_folder: str, wanted: str | None, kept: tuple[str, ...]) -> PartitionError:
+    problem = Problem(plan_folder, "no earlier run to go back to", wanted)
+    hint = f"kept are: {', '.join(kept)}" if kept else "publish.keep_generations says how many are kept"
+    return PartitionError("the published table", (problem,), hint=hint)
 
 
 def same_filesystem(layout: Layout, folder: str, staged: Path) -> None:
@@ -39,16 +50,17 @@ def holder(file: Path) -> str:
         return "unknown"
 
 
-def interrupted(error: OSError, where: Path, *, withdrawn: bool) -> PublishError:
-    hint = (
-        "nothing was published"
-        if withdrawn
-        else "the scores are visible already; the next run of any partition finishes their records"
-    )
+def interrupted(error: OSError, where: Path, *, withdrawn: bool, swapped: bool) -> PublishError:
+    hint = "the scores are visible already; the next run of any partition finishes their records"
+    if withdrawn:
+        hint = "nothing was published"
+    elif not swapped:
+        hint = "the publish is decided; the next run of any partition, or batchdeploy recover, finishes it"
     return PublishError(
         str(where), (Problem("disk", error.strerror or str(error), error.filename),), hint=hint
     )
 
 
-def translated(error: OSError, where: Path) -> PublishError:
-    return PublishError(str(where), (Problem("disk", error.strerror or str(error), error.filename),))
+def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> PublishError:
+    problem = Problem("disk", error.strerror or str(error), error.filename)
+    return PublishError(str(where), (problem,), hint=hint)

@@ -1,58 +1,43 @@
-"""The sink: staging, verification, the lock, the fence and the swap."""
+"""The sink of a local filesystem: the lock, the fence, the journal and the swap."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from batchdeploy.adapters.parquet_sink.drift_table import write_table
-from batchdeploy.adapters.parquet_sink.files import can_exchange, sync_folder, write_atomic
-from batchdeploy.adapters.parquet_sink.intents import (
-    Intent,
-    finish,
-    finish_all,
-    pending,
-    withdraw,
-    write_intent,
-)
+from batchdeploy.adapters.parquet_sink.attempts import verify
+from batchdeploy.adapters.parquet_sink.generations import Generations, remove
+from batchdeploy.adapters.parquet_sink.intents import Intent, Journal
 from batchdeploy.adapters.parquet_sink.locking import locked
+from batchdeploy.adapters.parquet_sink.points import reach
 from batchdeploy.adapters.parquet_sink.refusals import (
     interrupted,
+    no_generation,
     same_filesystem,
     stale,
     translated,
     unfinished,
 )
+from batchdeploy.adapters.parquet_sink.staging import DEFAULT, StagingSink
+from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
-from batchdeploy.core.work import SplitResult
+from batchdeploy.core.records import Cleaned, Plan, ScoredBatch
 from batchdeploy.errors import Problem, PublishError
 
 PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")
-LOCK_SECONDS = 60.0
-STAGING_DAYS = 7
 
 
-class ParquetSink:
-    """One table on a local filesystem.
+class ParquetSink(StagingSink):
+    """One table on a local filesystem, its partitions swapped."""
 
-    Args:
-        layout: the table's folders.
-        lock_seconds: how long to wait for another publisher.
-    """
-
-    def __init__(self, layout: Layout, *, lock_seconds: float = LOCK_SECONDS) -> None:
-        self._layout = layout
-        self._lock_seconds = lock_seconds
+    def __init__(self, layout: Layout, spec: PublishSpec = DEFAULT) -> None:
+        super().__init__(layout, spec)
+        self._journal = Journal(layout, self._disk)
+        self._generations = Generations(layout, spec.keep_generations, spec.reader_seconds)
 
     def live(self, folder: str) -> str | None:
         """The run whose scores are visible in a partition's folder, by its file names.
@@ -61,9 +46,12 @@ class ParquetSink:
             PublishError: the folder holds files of several runs, or files that no run wrote.
         """
         live = self._layout.live(folder)
-        if not live.is_dir():
+        try:
+            names = sorted(os.listdir(live))
+        except FileNotFoundError:
             return None
-        names = sorted(os.listdir(live))
+        except OSError as error:
+            raise translated(error, live) from error
         runs = {match[1] if (match := PUBLISHED_NAME.fullmatch(name)) else f"? {name}" for name in names}
         if len(runs) != 1 or any(run.startswith("?") for run in runs):
             got = ", ".join(sorted(runs)) or "nothing"
@@ -72,85 +60,26 @@ class ParquetSink:
             )
         return runs.pop()
 
-    def recover(self, *, now: float) -> tuple[str, ...]:
-        """Rolls decided runs of dead publishers forward, and clears staging folders older than a week.
+    def recover(self, *, now: float) -> Cleaned:
+        """Finishes what dead publishers had decided, and removes what they left in staging.
 
         Args:
             now: seconds since the epoch.
 
-        Returns:
-            The run ids that were rolled forward.
+        Raises:
+            PublishError: the table stayed locked, or the disk refused.
         """
-        layout = self._layout
-        if not layout.control.is_dir():
-            return ()
+        if not self._layout.control.is_dir():
+            return Cleaned()
         finished: tuple[str, ...] = ()
         try:
-            if any(layout.intents.glob("*.json")) or any(layout.intents.glob("*.tmp")):
-                with locked(self._layout, self._lock_seconds):
-                    finished = finish_all(layout)
-            for attempt in layout.staging.iterdir() if layout.staging.is_dir() else ():
-                # NOTE: other runs come and go here while we look.
-                with suppress(FileNotFoundError):
-                    if now - attempt.stat().st_mtime > STAGING_DAYS * 86_400:
-                        self.discard(attempt.name)
+            if self._journal.waiting():
+                with locked(self._layout, self._spec.lock_seconds):
+                    finished = self._journal.finish_all()
+            self._generations.empty_trash(now)
+            return Cleaned(finished=finished, attempts=self._attempts.sweep(now))
         except OSError as error:
-            raise translated(error, layout.control) from error
-        return finished
-
-    def stage(self, run_id: str) -> Path:
-        """A new private staging folder; never one that an earlier attempt left.
-
-        Raises:
-            PublishError: the filesystem cannot exchange folders, so nothing could be published later.
-        """
-        staging = self._layout.staging
-        try:
-            staging.mkdir(parents=True, exist_ok=True)
-            if not can_exchange(staging):
-                problem = Problem(str(staging), "this filesystem cannot exchange two folders in one step")
-                raise PublishError(
-                    "the output", (problem,), hint="put output.path on ext4, xfs, btrfs or tmpfs"
-                )
-            attempt = staging / f"{run_id}-{uuid.uuid4().hex[:12]}"
-            attempt.mkdir()
-            (attempt / "scored").mkdir()
-        except OSError as error:
-            raise translated(error, staging) from error
-        return attempt
-
-    def collect(
-        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
-    ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
-        """Gives the workers' files their final names, and drops every file that no result names.
-
-        Returns:
-            (scored files, quarantine files), in the order of the input.
-        """
-        kinds = {
-            "scored": [result.scored for result in results if result.scored],
-            "quarantine": [result.quarantine for result in results if result.quarantine],
-        }
-        collected = {}
-        for kind, files in kinds.items():
-            folder = attempt / kind
-            told = {file.path for file in files}
-            for name in os.listdir(folder) if folder.is_dir() else ():
-                if name not in told:
-                    (folder / name).unlink()
-            collected[kind] = tuple(
-                _renamed(folder, file, f"part-{number:05d}-{run_id}.parquet")
-                for number, file in enumerate(files)
-            )
-            if folder.is_dir():
-                sync_folder(folder)
-        return collected["scored"], collected["quarantine"]
-
-    def discard(self, attempt: str) -> None:
-        """Removes an attempt's staging folder, unless it is decided already that it will be published."""
-        if (self._layout.intents / f"{attempt}.json").exists():
-            return
-        shutil.rmtree(self._layout.staging / attempt, ignore_errors=True)
+            raise translated(error, self._layout.control) from error
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
         """Makes the staged scores the visible ones of their partition.
@@ -167,118 +96,146 @@ class ParquetSink:
             StaleRunError: a run with other pins has published the partition since.
             PublishError: the table stayed locked, or the disk refused.
         """
-        layout = self._layout
-        staged = layout.staging / scored.attempt / "scored"
-        run = layout.run(plan.folder, plan.run_id)
+        staged = self._layout.staging / scored.attempt / "scored"
+        run = self._layout.run(plan.folder, plan.run_id)
         try:
-            _verify(staged, scored)
-            with locked(self._layout, self._lock_seconds):
-                finish_all(layout)
-                if (waiting := pending(layout, plan.folder)) is not None:
-                    raise unfinished(plan, waiting)
-                live = self.live(plan.folder)
-                if live == plan.run_id != plan.live and (run / "manifest.json").is_file():
-                    self.discard(scored.attempt)
-                    return (run / "manifest.json").read_text(encoding="utf-8")
-                if live != plan.live:
-                    raise stale(plan, live)
-                text, published_at = manifest()
-                intent = Intent(
-                    folder=plan.folder,
-                    run_id=plan.run_id,
-                    attempt=scored.attempt,
-                    inode=staged.stat().st_ino,
-                    replaced=live,
-                    manifest=text,
-                    published_at=published_at,
-                )
-                same_filesystem(layout, plan.folder, staged)
-                file = write_intent(layout, intent)
-                try:
-                    finish(layout, intent, file)
-                except OSError as error:
-                    raise interrupted(error, staged, withdrawn=withdraw(layout, intent, file)) from error
+            verify(staged, plan, scored)
+            self._disk.sync_files(run)
+            with locked(self._layout, self._spec.lock_seconds):
+                live = self._fenced(plan)
+                if live is not None:
+                    text = live
+                else:
+                    text, published_at = manifest()
+                    same_filesystem(self._layout, plan.folder, staged)
+                    self._decide(
+                        Intent(
+                            folder=plan.folder,
+                            run_id=plan.run_id,
+                            attempt=scored.attempt,
+                            source=f"staging/{scored.attempt}/scored",
+                            inode=staged.stat().st_ino,
+                            replaced=plan.live,
+                            manifest=text,
+                            published_at=published_at,
+                        )
+                    )
         except OSError as error:
             raise translated(error, staged) from error
+        self._tidy(plan.folder, scored.attempt)
         return text
 
-    def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """The run's rows of the drift table: one for each column and statistic."""
-        file = self._layout.drift(plan.folder, plan.run_id)
-        try:
-            write_table(file, plan, report)
-        except OSError as error:
-            raise translated(error, file) from error
+    def generations(self, folder: str) -> tuple[str, ...]:
+        """The run ids of a partition's earlier generations, the last published first."""
+        return self._generations.of(folder)
 
-    def staged(self, scored: ScoredBatch) -> Any:
-        """The scores in staging as a pandas frame."""
-        folder = self._layout.staging / scored.attempt / "scored"
-        return pa.concat_tables(
-            pq.read_table(folder / file.path, partitioning=None) for file in scored.files
-        ).to_pandas()
-
-    def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Moves the rows that a refused run set aside to where they can be looked at."""
-        source = self._layout.staging / attempt / "quarantine"
-        target = self._layout.quarantine(plan.folder, plan.run_id)
-        if source.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
-            source.rename(target)
-
-    def claim(self, folder: str, owner: str, *, instead_of: str | None = None) -> str:
-        """Takes a partition for a run whose steps are separate processes; gives who holds it then.
+    def roll_back(self, folder: str, *, to: str | None, live: str | None, at: str) -> str:
+        """Makes an earlier generation the visible one again, in one atomic step.
 
         Args:
             folder: the partition's folder name.
-            owner: names the run, for whoever wants to know whether it is still at work.
-            instead_of: a holder that is known to have ended; only that one's claim is taken over.
+            to: the run to go back to; None for the one before.
+            live: the run that is visible, as the caller saw it: the fence.
+            at: the time, ISO 8601.
+
+        Returns:
+            The run that is visible now.
 
         Raises:
-            PublishError: the lock stayed taken, or the disk refused.
+            PartitionError: there is no such generation.
+            StaleRunError: another run has published the partition since.
         """
-        file = self._layout.claim(folder)
         try:
-            with locked(self._layout, self._lock_seconds):
-                holder = file.read_text(encoding="utf-8") if file.is_file() else None
-                if holder is not None and holder not in (owner, instead_of):
-                    return holder
-                if holder != owner:
-                    write_atomic(file, owner)
-                return owner
+            with locked(self._layout, self._spec.lock_seconds):
+                self._settle(folder)
+                if (found := self.live(folder)) != live:
+                    raise stale(folder, live, found)
+                kept = tuple(run for run in self._generations.of(folder) if run != live)
+                if not kept or (to is not None and to not in kept):
+                    raise no_generation(folder, to, kept)
+                run = to or kept[0]
+                source = self._layout.retired(folder, run)
+                self._decide(
+                    Intent(
+                        action="rollback",
+                        folder=folder,
+                        run_id=run,
+                        attempt=f"{run}-{uuid.uuid4().hex[:12]}",
+                        source=str(source.relative_to(self._layout.control)),
+                        inode=source.stat().st_ino,
+                        replaced=live,
+                        manifest=None,
+                        published_at=at,
+                    )
+                )
         except OSError as error:
-            raise translated(error, file) from error
+            raise translated(error, self._layout.live(folder)) from error
+        return run
 
-    def release(self, folder: str, owner: str) -> None:
-        """Gives a partition back that this owner had claimed."""
-        file = self._layout.claim(folder)
+    def collect_garbage(self, *, now: float) -> Cleaned:
+        """All of `recover`, and everything beyond the retention.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        cleaned = self.recover(now=now)
+        if not self._layout.control.is_dir():
+            return cleaned
         try:
-            with locked(self._layout, self._lock_seconds):
-                if file.is_file() and file.read_text(encoding="utf-8") == owner:
-                    file.unlink()
+            pruned: list[str] = []
+            for folder in self._generations.folders():
+                with locked(self._layout, self._spec.lock_seconds):
+                    self._settle(folder)
+                    gone = self._generations.prune(folder, self.live(folder), now)
+                    pruned += (f"{folder}/{run}" for run in gone)
+            self._generations.empty_trash(now)
+            litter = self._generations.litter(now)
+            for path in litter:
+                remove(path)
         except OSError as error:
-            raise translated(error, file) from error
-
-
-def _renamed(folder: Path, file: OutputFile, name: str) -> OutputFile:
-    os.rename(folder / file.path, folder / name)
-    return OutputFile(path=name, rows=file.rows, size=file.size, sha256=file.sha256)
-
-
-def _verify(staged: Path, scored: ScoredBatch) -> None:
-    """From listing and footers alone: the files are those that were scored, and hold those rows."""
-    expected = {file.path: (file.rows, file.size) for file in scored.files}
-    found = {}
-    for name in os.listdir(staged):
-        try:
-            with pq.ParquetFile(staged / name) as opened:
-                found[name] = (opened.metadata.num_rows, (staged / name).stat().st_size)
-        except pa.ArrowException as error:
-            raise PublishError("the staged files", (Problem(name, "cannot be read", str(error)),)) from error
-    if found != expected:
-        problems = tuple(
-            Problem(name, f"expected (rows, bytes) {expected.get(name)}", str(found.get(name)))
-            for name in sorted(set(found) | set(expected))
-            if found.get(name) != expected.get(name)
+            raise translated(error, self._layout.control, hint="what is published is whole") from error
+        names = tuple(str(path.relative_to(self._layout.control)) for path in litter)
+        return Cleaned(
+            finished=cleaned.finished, attempts=cleaned.attempts, generations=tuple(pruned), litter=names
         )
-        raise PublishError("the staged files", problems)
+
+    def _fenced(self, plan: Plan) -> str | None:
+        """The manifest where the same pins are published already; else None, and the way is free."""
+        self._settle(plan.folder)
+        live = self.live(plan.folder)
+        file = self._layout.run(plan.folder, plan.run_id) / "manifest.json"
+        if live == plan.run_id != plan.live and file.is_file():
+            return file.read_text(encoding="utf-8")
+        if live != plan.live:
+            raise stale(plan.folder, plan.live, live)
+        reach("fence passed")
+        return None
+
+    def _settle(self, folder: str) -> None:
+        self._journal.finish_all()
+        if (waiting := self._journal.pending(folder)) is not None:
+            raise unfinished(folder, waiting)
+
+    def _decide(self, intent: Intent) -> None:
+        """Intent and swap; an error says whether anything became visible."""
+        live = self._layout.live(intent.folder)
+        try:
+            self._journal.write(intent)
+            self._journal.finish(intent)
+        except OSError as error:
+            withdrawn = self._journal.withdraw(intent)
+            swapped = False
+            with suppress(OSError):
+                swapped = live.stat().st_ino == intent.inode
+            raise interrupted(error, live, withdrawn=withdrawn, swapped=swapped) from error
+
+    def _tidy(self, folder: str, attempt: str) -> None:
+        """After the lock: what no reader waits for. The scores are out, whatever happens here."""
+        self._attempts.discard(attempt)
+        reach("staging removed")
+        now = time.time()
+        with suppress(OSError, PublishError):
+            if self._generations.surplus(folder, None, now):
+                with locked(self._layout, self._spec.lock_seconds):
+                    self._generations.prune(folder, self.live(folder), now)
+            self._generations.empty_trash(now)

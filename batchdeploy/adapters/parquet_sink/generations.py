@@ -1,0 +1,105 @@
+"""Earlier generations of a partition: kept for a rollback, removed beyond the retention."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from batchdeploy.adapters.parquet_sink.points import reach
+from batchdeploy.core.layout import Layout
+
+LITTER_SECONDS = 3600.0
+MODEL_DAYS = 30
+
+
+class Generations:
+    """What one table keeps beyond what is visible.
+
+    Args:
+        layout: the table's folders.
+        keep: how many earlier generations of a partition stay.
+        grace: seconds for which a generation stays anyhow, for readers that had begun before it went.
+    """
+
+    def __init__(self, layout: Layout, keep: int, grace: float) -> None:
+        self._layout = layout
+        self._keep = keep
+        self._grace = grace
+        self._trash = layout.trash
+
+    def of(self, folder: str) -> tuple[str, ...]:
+        """The run ids of a partition's earlier generations, the last that was visible first."""
+        retired = self._layout.control / "retired" / folder
+        with suppress(FileNotFoundError):
+            with os.scandir(retired) as entries:
+                times = {entry.name: entry.stat().st_mtime_ns for entry in entries}
+            return tuple(sorted(times, key=lambda run: times[run], reverse=True))
+        return ()
+
+    def surplus(self, folder: str, live: str | None, now: float) -> tuple[str, ...]:
+        """The generations beyond the retention that no reader can still be reading.
+
+        Args:
+            folder: the partition's folder name.
+            live: the visible run; a generation of the same run is of no use.
+            now: seconds since the epoch.
+        """
+        runs = self.of(folder)
+        kept = [run for run in runs if run != live][: self._keep]
+        return tuple(
+            run for run in runs if run not in kept and self._old(self._layout.retired(folder, run), now)
+        )
+
+    def prune(self, folder: str, live: str | None, now: float) -> tuple[str, ...]:
+        """Takes the surplus out of reach; the table's lock must be held. `empty_trash` frees the space."""
+        gone = self.surplus(folder, live, now)
+        for run in gone:
+            self._trash.mkdir(parents=True, exist_ok=True)
+            os.rename(self._layout.retired(folder, run), self._trash / f"{run}-{uuid.uuid4().hex[:12]}")
+        reach("old generations pruned")
+        return gone
+
+    def empty_trash(self, now: float) -> None:
+        """Removes what was taken out of reach; where somebody else does so too, both come to an end."""
+        names = os.listdir(self._trash) if self._trash.is_dir() else []
+        for path in (self._trash / name for name in names):
+            with suppress(FileNotFoundError):
+                if self._old(path, now):
+                    shutil.rmtree(path, ignore_errors=True)
+        if names:
+            with suppress(OSError):
+                self._trash.rmdir()
+
+    def _old(self, path: Path, now: float) -> bool:
+        """Whether it went out of sight long enough ago; its own time was set then."""
+        return self._grace == 0 or now - path.stat().st_mtime >= self._grace
+
+    def folders(self) -> tuple[str, ...]:
+        """The partitions that have earlier generations."""
+        retired = self._layout.control / "retired"
+        return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()
+
+    def litter(self, now: float) -> tuple[Path, ...]:
+        """Half-written records and given-up intents older than an hour, and models unused for a month."""
+        control = self._layout.control
+        scratch = [*control.glob("runs/*/*/*.tmp"), *control.glob("*/*.tmp"), *control.glob("intents/*.lost")]
+        aged = [(path, LITTER_SECONDS) for path in scratch]
+        models = self._layout.models
+        aged += [(path, MODEL_DAYS * 86_400.0) for path in (models.iterdir() if models.is_dir() else ())]
+        found = []
+        for path, seconds in aged:
+            with suppress(FileNotFoundError):
+                if now - path.stat().st_mtime > seconds:
+                    found.append(path)
+        return tuple(found)
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, where it is still there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

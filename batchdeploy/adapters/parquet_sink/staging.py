@@ -1,0 +1,129 @@
+"""What every way of publishing shares: attempts, claims, and what lies beside the published table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.adapters.parquet_sink.attempts import Attempts
+from batchdeploy.adapters.parquet_sink.drift_table import write_table
+from batchdeploy.adapters.parquet_sink.files import Disk
+from batchdeploy.adapters.parquet_sink.locking import locked
+from batchdeploy.adapters.parquet_sink.refusals import translated
+from batchdeploy.core.deployment import PublishSpec
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
+from batchdeploy.core.work import SplitResult
+
+DEFAULT = PublishSpec()
+
+
+class StagingSink:
+    """The control folder of one table.
+
+    Args:
+        layout: the table's folders.
+        spec: how to publish.
+    """
+
+    exchanging = True
+
+    def __init__(self, layout: Layout, spec: PublishSpec = DEFAULT) -> None:
+        self._layout = layout
+        self._spec = spec
+        self._disk = Disk(spec.durability == "power")
+        self._attempts = Attempts(layout, self._disk, exchanging=self.exchanging)
+
+    def stage(self, run_id: str) -> Path:
+        """A new private staging folder; never one that an earlier attempt left.
+
+        Raises:
+            PublishError: the filesystem cannot exchange folders, so nothing could be published later.
+        """
+        try:
+            return self._attempts.begin(run_id)
+        except OSError as error:
+            raise translated(error, self._layout.staging) from error
+
+    def hand_over(self, attempt: str) -> None:
+        """Lets another process go on with an attempt after this one has ended."""
+        self._attempts.hand_over(attempt)
+
+    def collect(
+        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+    ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
+        """Gives the workers' files their final names, and drops every file that no result names.
+
+        Returns:
+            (scored files, quarantine files), in the order of the input.
+        """
+        try:
+            return self._attempts.collect(attempt, run_id, results)
+        except OSError as error:
+            raise translated(error, attempt) from error
+
+    def discard(self, attempt: str) -> None:
+        """Removes an attempt's staging folder, unless it is decided already that it will be published."""
+        self._attempts.discard(attempt)
+
+    def write_drift(self, plan: Plan, report: DriftReport) -> None:
+        """The run's rows of the drift table: one for each column and statistic."""
+        file = self._layout.drift(plan.folder, plan.run_id)
+        try:
+            write_table(file, plan, report)
+        except OSError as error:
+            raise translated(error, file) from error
+
+    def staged(self, scored: ScoredBatch) -> Any:
+        """The scores in staging as a pandas frame."""
+        folder = self._layout.staging / scored.attempt / "scored"
+        return pa.concat_tables(
+            pq.read_table(folder / file.path, partitioning=None) for file in scored.files
+        ).to_pandas()
+
+    def keep_quarantine(self, plan: Plan, attempt: str) -> None:
+        """Moves the rows that a refused run set aside to where they can be looked at."""
+        source = self._layout.staging / attempt / "quarantine"
+        target = self._layout.quarantine(plan.folder, plan.run_id)
+        if source.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            source.rename(target)
+
+    def claim(self, folder: str, owner: str, *, instead_of: str | None = None) -> str:
+        """Takes a partition for a run whose steps are separate processes; gives who holds it then.
+
+        Args:
+            folder: the partition's folder name.
+            owner: names the run, for whoever wants to know whether it is still at work.
+            instead_of: a holder that is known to have ended; only that one's claim is taken over.
+
+        Raises:
+            PublishError: the lock stayed taken, or the disk refused.
+        """
+        file = self._layout.claim(folder)
+        try:
+            with locked(self._layout, self._spec.lock_seconds):
+                holder = file.read_text(encoding="utf-8") if file.is_file() else None
+                if holder is not None and holder not in (owner, instead_of):
+                    return holder
+                if holder != owner:
+                    self._disk.write(file, owner)
+                return owner
+        except OSError as error:
+            raise translated(error, file) from error
+
+    def release(self, folder: str, owner: str) -> None:
+        """Gives a partition back that this owner had claimed."""
+        file = self._layout.claim(folder)
+        try:
+            with locked(self._layout, self._spec.lock_seconds):
+                if file.is_file() and file.read_text(encoding="utf-8") == owner:
+                    file.unlink()
+        except OSError as error:
+            raise translated(error, file) from error

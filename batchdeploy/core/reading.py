@@ -1,0 +1,47 @@
+"""How plain readers get at the published scores: the lines to type, for each of them."""
+
+from __future__ import annotations
+
+from batchdeploy.core.deployment import Deployment
+
+
+def reading_lines(deployment: Deployment, table: str) -> dict[str, str]:
+    """The lines for DuckDB, pandas, Polars and Spark.
+
+    Args:
+        deployment: whose scores.
+        table: where they are published: a folder, or for the mode ``pointer`` also a URI.
+    """
+    if deployment.publish.mode == "pointer":
+        return _by_pointer(deployment.output.path if "://" in deployment.output.path else table)
+    column = deployment.data.partition.column
+    return {
+        "DuckDB": f"SELECT * FROM read_parquet('{_sql(table)}/*/*.parquet', hive_partitioning = true);",  # noqa: S608
+        "pandas": f"import pandas as pd\nscores = pd.read_parquet({table!r})  # {column} is a category",
+        "Polars": f"import polars as pl\nscores = pl.scan_parquet({f'{table}/*/*.parquet'!r}, "
+        "hive_partitioning=True)",
+        "Spark": f"scores = spark.read.parquet({table!r})",
+    }
+
+
+def _by_pointer(table: str) -> dict[str, str]:
+    """Readers take the file list from current.json: what it names is whole and never changes."""
+    current = f"{table}/current.json"
+    files = (
+        f"import json, fsspec\ncurrent = json.load(fsspec.open({current!r}).open())\n"
+        f"files = [{table!r} + '/' + f['path'] for p in current['partitions'].values() for f in p['files']]"
+    )
+    return {
+        "DuckDB": "SET VARIABLE files = (SELECT list(concat("  # noqa: S608
+        f"'{_sql(table)}/', f.path)) FROM (SELECT unnest(files) AS f FROM read_json('{_sql(current)}', "
+        "columns = {files: 'STRUCT(path VARCHAR)[]'})));\n"
+        "SELECT * FROM read_parquet(getvariable('files'), hive_partitioning = true);",
+        "pandas": f"{files}\nimport pandas as pd\n"
+        "scores = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True)",
+        "Polars": f"{files}\nimport polars as pl\nscores = pl.scan_parquet(files, hive_partitioning=True)",
+        "Spark": f"{files}\nscores = spark.read.option('basePath', {table!r}).parquet(*files)",
+    }
+
+
+def _sql(text: str) -> str:
+    return text.replace("'", "''")

@@ -1,0 +1,74 @@
+"""Publishers that are known to be bad. An oracle that does not convict them is no oracle."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from batchdeploy.adapters.parquet_sink import ParquetSink
+from batchdeploy.adapters.parquet_sink import sink as sink_module
+from batchdeploy.core.records import Plan
+from faults.publishing import rows_of, sink
+
+FIXED = "0" * 16
+
+
+def publish_fixed_names(root: Path, folder: str, run: str) -> None:
+    """Each file replaced atomically under a fixed name; the partition as a whole is not."""
+    scratch = root.with_name("scratch")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    rows = rows_of(folder, run)
+    for number in range(2):
+        part = rows.slice(number * 4, 4 if number == 0 else None)
+        pq.write_table(part, scratch / f"part-{number:05d}-{FIXED}.parquet")
+    for file in sorted(scratch.iterdir()):
+        os.replace(file, root / folder / file.name)
+
+
+def without_lock(root: Path) -> ParquetSink:
+    """The real publisher, but nobody waits for anybody. Only to be made in a child process."""
+
+    @contextmanager
+    def open_door(*_arguments: object) -> Iterator[None]:
+        yield
+
+    sink_module.locked = open_door  # type: ignore[assignment]
+    return sink(root)
+
+
+class _Unfenced(ParquetSink):
+    def _fenced(self, plan: Plan) -> None:
+        self._settle(plan.folder)
+
+
+def without_fence(root: Path) -> ParquetSink:
+    """The real publisher, but a run that was overtaken publishes all the same."""
+    plain = sink(root)
+    return _Unfenced(plain._layout, plain._spec)
+
+
+SPARK_OVERWRITE = """
+import sys
+from pyspark.sql import SparkSession
+target, run, partitions = sys.argv[1], sys.argv[2], int(sys.argv[3])
+spark = (SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    .config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    .config("spark.sql.sources.partitionOverwriteMode", "dynamic").getOrCreate())
+day = f"concat('d', id % {partitions}) AS date"
+rows = spark.range(partitions * 4).selectExpr("id", f"'{run}' AS _run_id", day)
+print("writing", flush=True)
+rows.repartition(2).write.partitionBy("date").mode("overwrite").parquet(target)
+print("written", flush=True)
+"""
+
+
+def some_delay(seed: int) -> float:
+    return random.Random(seed).random() * 0.05

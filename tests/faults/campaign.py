@@ -1,0 +1,201 @@
+"""The long trials, by number: each gives what it did and what was violated. Tests call them with small ones.
+
+`make faults` runs them all and writes tests/faults/results.json; docs/reliability.md shows the figures.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.parquet_sink import points
+from batchdeploy.errors import PublishError, StaleRunError
+from faults.killing import finished, in_child, killed_after
+from faults.oracle import Content, live_run, violations
+from faults.publishing import expected, publish, run_name, sink
+
+FOLDERS = tuple(f"date=2024-01-{day:02d}" for day in range(1, 4))
+FRESH_TABLE_EVERY = 50
+LONGEST_OPERATION = 0.03
+
+
+class Known(dict[tuple[str, str], Content]):
+    """What every run's rows are; worked out when it is first asked."""
+
+    def __missing__(self, key: tuple[str, str]) -> Content:
+        self[key] = expected(*key)
+        return self[key]
+
+    def get(self, key: tuple[str, str], default: Any = None) -> Any:  # type: ignore[override]
+        return self[key]
+
+
+def random_kills(root: Path, *, trials: int, seed: int) -> dict[str, Any]:
+    """Processes that publish, roll back and collect garbage, killed at random moments; then recovery.
+
+    What a process said it had published must be there; what it had not begun must not. One recovery in
+    four is killed as well.
+    """
+    random_ = random.Random(seed)
+    known, found, counts = Known(), [], Counter[str]()
+    last: dict[str, str | None] = {}
+    for trial in range(trials):
+        if trial % FRESH_TABLE_EVERY == 0:
+            shutil.rmtree(root, ignore_errors=True)
+            shutil.rmtree(root.with_name(root.name + ".batchdeploy"), ignore_errors=True)
+            last = dict.fromkeys(FOLDERS)
+        durability = "power" if random_.random() < 0.2 else "process"
+        work = _operations(root, random.Random(random_.random()), durability, trial)
+        killed, lines = killed_after(random_.random() * LONGEST_OPERATION * 3, work)
+        counts["killed"] += killed
+        if random_.random() < 0.25:
+            cut, _ = killed_after(random_.random() * LONGEST_OPERATION / 3, _recovering(root))
+            counts["recoveries killed"] += cut
+        before = [v for v in violations(root, known, settled=False) if v != "the lock is held"]
+        sink(root, keep=1).recover(now=time.time())
+        wrong = before + violations(root, known) + _promises(root, lines, last, counts)
+        found += [f"trial {trial}: {violation}" for violation in wrong]
+        last = {folder: live_run(root, folder) for folder in FOLDERS}
+    return {"trials": trials, "seed": seed, **counts, "violations": found}
+
+
+def _operations(
+    root: Path, random_: random.Random, durability: str, trial: int
+) -> Callable[[Callable[[str], None]], None]:
+    def work(tell: Callable[[str], None]) -> None:
+        table = sink(root, durability=durability, keep=1)
+        tell("ready")
+        for step in range(40):
+            folder = random_.choice(FOLDERS)
+            live = live_run(root, folder)
+            choice = random_.random()
+            if choice < 0.75 or live is None:
+                again = live is not None and choice < 0.1
+                run = live if again and live else run_name(trial * 1000 + step)
+                tell(f"begin {folder} {run}")
+                publish(table, folder, run, live)
+                tell(f"done {folder} {run}")
+            elif choice < 0.9 and (kept := table.generations(folder)) and kept[0] != live:
+                tell(f"begin {folder} {kept[0]}")
+                table.roll_back(folder, to=kept[0], live=live, at=f"{trial}.{step}")
+                tell(f"done {folder} {kept[0]}")
+            else:
+                table.collect_garbage(now=time.time())
+
+    return work
+
+
+def _recovering(root: Path) -> Callable[[Callable[[str], None]], None]:
+    def work(tell: Callable[[str], None]) -> None:
+        tell("ready")
+        sink(root, keep=1).recover(now=time.time())
+
+    return work
+
+
+def _promises(root: Path, lines: list[str], last: dict[str, str | None], counts: Counter[str]) -> list[str]:
+    """What the process told against what is there: done is done, and only what was begun may be there."""
+    may = {folder: {run} for folder, run in last.items()}
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if word == "done":
+            folder, run = rest.split()
+            may[folder] = {run}
+            counts["published"] += 1
+        elif word == "begin":
+            folder, run = rest.split()
+            may[folder].add(run)
+    return [
+        f"{folder} shows {live_run(root, folder)}, not one of {sorted(map(str, runs))}"
+        for folder, runs in may.items()
+        if live_run(root, folder) not in runs
+    ]
+
+
+def racing_publishers(
+    root: Path, *, publishers: int, publishes: int, seed: int, table: Callable[[Path], Any] = sink
+) -> dict[str, Any]:
+    """Many processes publish one partition; a run that was overtaken must hear so.
+
+    Every publish names the run it replaces; two that replaced the same one have lost an update.
+    """
+    folder, known = FOLDERS[0], Known()
+    children = []
+    for number in range(publishers):
+        children.append(in_child(_racer(root, folder, (number, publishes, seed), table)))
+    replaced, counts, found = Counter[str](), Counter[str](), []
+    for pid, reader in children:
+        code, lines = finished(pid, reader)
+        if code != 0:
+            found.append(f"a publisher ended with {code}")
+        for line in lines:
+            word, *rest = line.split()
+            counts[word] += 1
+            if word == "published":
+                replaced[rest[1]] += 1
+    found += [f"{n} publishers replaced the run {run}" for run, n in replaced.items() if n > 1]
+    found += violations(root, known)
+    return {"publishers": publishers, "attempts": publishers * publishes, "seed": seed, **counts} | {
+        "violations": found
+    }
+
+
+def _racer(
+    root: Path, folder: str, who: tuple[int, int, int], make: Callable[[Path], Any]
+) -> Callable[[Callable[[str], None]], None]:
+    number, publishes, seed = who
+
+    def work(tell: Callable[[str], None]) -> None:
+        random_ = random.Random(f"{seed} {number}")
+        table = make(root)
+        for step in range(publishes):
+            live = live_run(root, folder)
+            run = run_name(number * 1000 + step)
+            time.sleep(random_.random() * 0.002)
+            try:
+                publish(table, folder, run, live)
+                tell(f"published {run} {live}")
+            except StaleRunError:
+                tell("stale")
+            except PublishError as error:
+                tell(f"refused {error.problems[0].problem}")
+
+    return work
+
+
+def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
+    """How long each of many publishes holds the lock, and how long recovery takes, in milliseconds."""
+    table = sink(root, durability="power")
+    held: list[float] = []
+    began = 0.0
+
+    def listen(point: str) -> None:
+        nonlocal began
+        if point == "table locked":
+            began = time.perf_counter()
+        elif point == "table unlocked":
+            held.append((time.perf_counter() - began) * 1000)
+
+    points.listener = listen
+    try:
+        for number in range(partitions):
+            publish(table, f"date={number}", run_name(1), None)
+    finally:
+        points.listener = None
+    start = time.perf_counter()
+    sink(root).recover(now=time.time())
+    idle = (time.perf_counter() - start) * 1000
+    ordered = sorted(held)
+    return {
+        "partitions": partitions,
+        "lock_ms_median": round(statistics.median(ordered), 2),
+        "lock_ms_p99": round(ordered[int(0.99 * len(ordered))], 2),
+        "lock_ms_most": round(ordered[-1], 2),
+        "recovery_ms_with_nothing_to_do": round(idle, 2),
+    }

@@ -1,0 +1,122 @@
+"""What the trials publish: small runs whose rows follow from their run id, so that any can be checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tests_support import plan as made_up_plan
+
+from batchdeploy.adapters.parquet_sink import ParquetSink
+from batchdeploy.core.deployment import PublishSpec
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
+from faults.oracle import Content, content_of
+
+FILES = 2
+ROWS = 8
+
+
+def run_name(number: int) -> str:
+    """The run id of a number; ids do not sort as numbers do."""
+    return hashlib.sha256(str(number).encode()).hexdigest()[:16]
+
+
+def rows_of(folder: str, run: str) -> pa.Table:
+    """The rows of a run, which its id decides."""
+    seed = int(run[:8], 16) ^ hash_of(folder)
+    count = ROWS + seed % 5
+    return pa.table(
+        {
+            "id": pa.array(range(count), pa.int64()),
+            "y": pa.array([((seed + 31 * i) % 1000) / 1000 for i in range(count)], pa.float64()),
+            "_model_version": pa.array([1] * count, pa.int64()),
+            "_run_id": pa.array([run] * count, pa.string()),
+            "_scored_at": pa.array([0] * count, pa.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def hash_of(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+
+
+def expected(folder: str, run: str) -> Content:
+    return content_of(rows_of(folder, run))
+
+
+def sink(
+    root: Path, *, durability: str = "process", keep: int = 2, seconds: float = 20, grace: float = 0
+) -> ParquetSink:
+    """The publisher under trial."""
+    spec = PublishSpec(
+        durability=durability,  # type: ignore[arg-type]
+        keep_generations=keep,
+        lock_seconds=seconds,
+        reader_seconds=grace,
+    )
+    return ParquetSink(Layout(root), spec)
+
+
+def plan(folder: str, run: str, live: str | None) -> Plan:
+    return replace(made_up_plan("a", None), run_id=run, partition=folder.partition("=")[2], live=live)
+
+
+def stage(table: ParquetSink, folder: str, run: str) -> ScoredBatch:
+    """A run's files in staging, as workers and `collect` leave them."""
+    attempt = table.stage(run)
+    try:
+        files = _write(attempt, folder, run)
+    except BaseException:
+        table.discard(attempt.name)
+        raise
+    rows = sum(file.rows for file in files)
+    return ScoredBatch(
+        run_id=run,
+        attempt=attempt.name,
+        files=files,
+        quarantine=(),
+        rows_in=rows,
+        rows_scored=rows,
+        rows_quarantined=0,
+        keys_in="0",
+        keys_out="0",
+        set_aside=(),
+        profile=(),
+        model_loads=1,
+    )
+
+
+def _write(attempt: Path, folder: str, run: str) -> tuple[OutputFile, ...]:
+    rows = rows_of(folder, run)
+    half = len(rows) // FILES
+    files = []
+    for number in range(FILES):
+        name = f"part-{number:05d}-{run}.parquet"
+        path = attempt / "scored" / name
+        part = rows.slice(number * half, half if number < FILES - 1 else None)
+        pq.write_table(part, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        files.append(OutputFile(path=name, rows=len(part), size=path.stat().st_size, sha256=digest))
+    return tuple(files)
+
+
+def manifest(run: str, scored: ScoredBatch, stamp: str) -> tuple[str, str]:
+    files = [{"path": f.path, "sha256": f.sha256} for f in scored.files]
+    return json.dumps({"run_id": run, "published_at": stamp, "files": files}), stamp
+
+
+def publish(table: ParquetSink, folder: str, run: str, live: str | None, *, stamp: str = "") -> None:
+    """Stages and publishes one run of one partition."""
+    scored = stage(table, folder, run)
+    stamp = stamp or f"{time.time_ns():020d}"
+    try:
+        table.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, stamp))
+    except BaseException:
+        table.discard(scored.attempt)
+        raise
