@@ -10,7 +10,6 @@ from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import (
-    Cleaned,
     DataPin,
     DriftReport,
     ExpectationResult,
@@ -20,6 +19,7 @@ from batchdeploy.core.records import (
     Plan,
     ScoredBatch,
 )
+from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import Problem
 

@@ -11,7 +11,7 @@ from batchdeploy.cli.commands import DeploymentFile, Json, app, opened
 from batchdeploy.cli.screens import out, print_json
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.reading import reading_lines
-from batchdeploy.core.records import Cleaned
+from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.documents import to_plain
 
 

@@ -281,21 +281,3 @@ class Manifest:
     published_at: str
     seconds: float
     versions: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
-    """What recovery and garbage collection did.
-
-    Attributes:
-        finished: runs that were decided before their process died, and are published now.
-        attempts: staging folders of dead processes.
-        generations: earlier generations beyond the retention, as ``partition/run``.
-        litter: other leftovers, relative to the control folder.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    finished: tuple[str, ...] = ()
-    attempts: tuple[str, ...] = ()
-    generations: tuple[str, ...] = ()
-    litter: tuple[str, ...] = ()

@@ -25,7 +25,8 @@ from batchdeploy.adapters.parquet_sink.refusals import (
 from batchdeploy.adapters.parquet_sink.staging import DEFAULT, StagingSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.core.records import Cleaned, Plan, ScoredBatch
+from batchdeploy.core.records import Plan, ScoredBatch
+from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.errors import Problem, PublishError
 
 PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")

@@ -1,0 +1,102 @@
+"""A whole project for the long trials: real data, a registered model, the command line, and what it must give."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from conftest import DEPLOYMENT, SUITE, write
+from tests_support import SCHEMA, build_project, customers
+
+DAYS = ("2024-03-01", "2024-03-02", "2024-03-03")
+
+
+def make_project(root: Path, *, engine: str, extra: str = "", rows: int = 200, files: int = 1) -> Path:
+    """A project with three days; gives the deployment's file."""
+    build_project(root, DAYS)
+    write(root / "expectations" / "customers.json", json.dumps(SUITE))
+    write(root / "dvc.yaml", "stages: {}\n")
+    text = DEPLOYMENT.replace("engine: {kind: local}", f"engine: {engine}") + extra
+    if files > 1:
+        for day in DAYS:
+            frame = customers(day, rows)
+            table = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
+            folder = root / "data" / "customers" / f"date={day}"
+            size = -(-len(table) // files)
+            for number in range(files):
+                pq.write_table(table.slice(number * size, size), folder / f"part-{number}.parquet")
+        text = text.replace("drift: {reference: data/reference/churn.json}\n", "")
+    return write(root / "dags" / "churn.yaml", text)
+
+
+def start(deployment: Path, day: str, *options: str) -> subprocess.Popen[str]:
+    """`batchdeploy run` in a session of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "batchdeploy", "run", str(deployment), "--partition", day, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def session_of(pid: int) -> list[int]:
+    """The living processes of a session; its leader may be gone."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == pid and fields[0] not in "ZX":
+                found.append(int(entry))
+    return found
+
+
+def seconds_until_gone(session: int, *, most: float) -> float | None:
+    """How long until no process of a session lives; None (and all are killed) where that takes too long."""
+    began = time.monotonic()
+    while session_of(session):
+        if time.monotonic() - began > most:
+            for pid in session_of(session):
+                os.kill(pid, signal.SIGKILL)
+            return None
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def scores_in(folder: Path) -> dict[str, float]:
+    """What a partition shows: key to score; loud where a key is there twice or the runs are mixed."""
+    tables = [pq.read_table(file, partitioning=None) for file in sorted(folder.glob("*.parquet"))]
+    table = pa.concat_tables(tables)
+    assert len(set(table["_run_id"].to_pylist())) == 1, "mixed runs"
+    keys = table["customer_id"].to_pylist()
+    assert len(set(keys)) == len(keys), "a key is there twice"
+    return dict(zip(keys, table["churn_probability"].to_pylist(), strict=True))
+
+
+def same_scores(first: dict[str, float], second: dict[str, float]) -> bool:
+    """The same keys with the same scores."""
+    return first.keys() == second.keys() and bool(
+        np.allclose([first[k] for k in first], [second[k] for k in first], rtol=0, atol=1e-12)
+    )
+
+
+def litter(control: Path) -> list[str]:
+    """What no run at work explains: staging, intents, trash, half-written records."""
+    found = [
+        f"{place}/{name}"
+        for place in ("staging", "intents", "trash")
+        if (control / place).is_dir()
+        for name in os.listdir(control / place)
+    ]
+    return found + [str(path.relative_to(control)) for path in control.rglob("*.tmp")]
