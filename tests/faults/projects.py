@@ -1,4 +1,4 @@
-"""A whole project for the long trials: real data, a registered model, the command line, and what it must give."""
+"""A whole project for the long trials: data, a registered model, the command line, and what it must give."""
 
 from __future__ import annotations
 

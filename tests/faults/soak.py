@@ -19,6 +19,8 @@ from faults.killing import descriptors, finished, in_child
 from faults.projects import DAYS, litter, make_project, same_scores, scores_in, seconds_until_gone, start
 
 KILL_SHARE = 0.2
+# NOTE: an hour of it should leave the machine something for others.
+PAUSE = 1.5
 
 
 def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
         if kill:
             time.sleep(random_.random() * 4)
             process.send_signal(signal.SIGKILL)
-        out, err = process.communicate()
+        _, err = process.communicate()
         counts["runs"] += 1
         counts["killed"] += process.returncode == -signal.SIGKILL
         if process.returncode not in (0, -signal.SIGKILL):
@@ -54,6 +56,7 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
             found.append("an orphan process")
         if not same_scores(scores_in(root / f"date={day}"), expected[day]):
             found.append(f"{day} shows other scores")
+        time.sleep(PAUSE)
         sizes.append(sum(1 for _ in root.with_name("churn.batchdeploy").rglob("*")))
     code, lines = finished(*steady)
     figures = [tuple(map(int, line.split())) for line in lines]
@@ -86,6 +89,7 @@ def _steadily(deployment: Path, end: float) -> Callable[[Callable[[str], None]],
         tools = open_toolbox(deployment)
         while time.time() < end:
             flow.run(tools, DAYS[0], repeat=True)
+            time.sleep(PAUSE)
             tell(f"{me.memory_info().rss // 1024} {descriptors()} {threading.active_count()}")
         sys.stdout.flush()
 

@@ -1,0 +1,183 @@
+"""Kills of real Spark runs: the driver at any moment, and executors and Python workers of a real cluster."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyspark
+from faults.projects import DAYS, litter, make_project, same_scores, scores_in, seconds_until_gone, start
+
+SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
+LONGEST_RUN = 20.0
+
+
+def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
+    """SIGKILLs `batchdeploy run` on Spark at random moments until so many were hit; looks after each.
+
+    Only Python is killed; the JVM and its workers have to notice and go by themselves.
+    """
+    deployment = make_project(home, engine='{kind: spark, master: "local[2]"}', extra=KEEP_NOTHING)
+    root = home / "scores" / "churn"
+    expected, seconds = {}, 0.0
+    for day in DAYS[:2]:
+        began = time.monotonic()
+        process = start(deployment, day)
+        assert process.wait() == 0, process.communicate()
+        seconds = time.monotonic() - began
+        expected[day] = scores_in(root / f"date={day}")
+    random_ = random.Random(seed)
+    counts, found, gone = Counter[str](), [], []
+    while counts["killed"] < kills:
+        day = random_.choice(DAYS[:2])
+        process = start(deployment, day, "--force")
+        # NOTE: mostly in the second half, where the JVM runs and files are written.
+        wait = seconds * random_.triangular(0.1, 1.0, 0.75)
+        try:
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        counts["runs"] += 1
+        counts["killed"] += process.returncode == -signal.SIGKILL
+        left = seconds_until_gone(process.pid, most=10)
+        gone.append(left if left is not None else 10.0)
+        if left is None:
+            found.append("an orphan process")
+        if not same_scores(scores_in(root / f"date={day}"), expected[day]):
+            found.append(f"run {counts['runs']}: {day} shows other scores")
+    process = start(deployment, DAYS[2])
+    if process.wait() != 0:
+        found.append(f"a plain run afterwards: {process.communicate()}")
+    if left_over := litter(root.with_name("churn.batchdeploy")):
+        found.append(f"litter: {left_over}")
+    return {"kills": counts["killed"], "runs": counts["runs"], "seed": seed} | {
+        "seconds until the last process was gone, at most": round(max(gone), 1),
+        "violations": found,
+    }
+
+
+KEEP_NOTHING = "publish: {reader_seconds: 0}\n"
+
+
+def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
+    """Kills executors and Python workers of a standalone cluster in mid-job; the job must come through."""
+    random_ = random.Random(seed)
+    counts, found = Counter[str](), []
+    with cluster(home / "cluster") as master:
+        engine = f'{{kind: spark, master: "{master}", conf: {{spark.executor.memory: 1g}}}}'
+        deployment = make_project(home / "project", engine=engine, extra=KEEP_NOTHING, rows=400_000, files=40)
+        text = deployment.read_text().replace("expectations: expectations/customers.json\n", "")
+        deployment.write_text(text)
+        root = home / "project" / "scores" / "churn"
+        process = start(deployment, DAYS[0])
+        assert process.wait() == 0, process.communicate()
+        expected = scores_in(root / f"date={DAYS[0]}")
+        assert len(expected) == 400_000
+        while counts["executors killed"] + counts["Python workers killed"] < kills:
+            process = start(deployment, DAYS[0], "--force")
+            counts[_kill_one(process, root.with_name("churn.batchdeploy") / "staging", random_)] += 1
+            _, err = process.communicate()
+            counts["jobs"] += 1
+            if process.returncode != 0:
+                found.append(f"job {counts['jobs']} ended with {process.returncode}: {err[-300:]}")
+            if not same_scores(scores_in(root / f"date={DAYS[0]}"), expected):
+                found.append(f"job {counts['jobs']}: other scores")
+        if left_over := litter(root.with_name("churn.batchdeploy")):
+            found.append(f"litter: {left_over}")
+    return {**counts, "seed": seed, "rows": len(expected), "violations": found}
+
+
+def _kill_one(process: subprocess.Popen[str], staging: Path, random_: random.Random) -> str:
+    """Waits until tasks write, then kills an executor or a Python worker."""
+    while process.poll() is None and not any(staging.glob("*/scored/*.parquet")):
+        time.sleep(0.01)
+    time.sleep(random_.random() * 0.5)
+    executors = _named("CoarseGrainedExecutorBackend")
+    workers = [child for executor in executors for child in executor.children(recursive=True)]
+    for what, victims in random_.sample(
+        [("executors killed", executors), ("Python workers killed", workers)], 2
+    ):
+        if victims:
+            random_.choice(victims).send_signal(signal.SIGKILL)
+            return what
+    return "nobody to kill"
+
+
+def _named(word: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if word in " ".join(process.info["cmdline"] or ()) and process.info["cmdline"][0].endswith("java"):
+            found.append(process)
+    return found
+
+
+@contextmanager
+def cluster(home: Path, *, workers: int = 2) -> Iterator[str]:
+    """A standalone master and its workers on loopback, from the pip package's own scripts; gives its URL."""
+    home.mkdir(parents=True)
+    port = _free_port()
+    environment = os.environ | {
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_WORKER_DIR": str(home),
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_NO_DAEMONIZE": "1",
+    }
+    url = f"spark://127.0.0.1:{port}"
+    common = ["--host", "127.0.0.1", "--webui-port", "0"]
+    commands = [["org.apache.spark.deploy.master.Master", *common, "--port", str(port)]]
+    commands += [
+        ["org.apache.spark.deploy.worker.Worker", *common, "--cores", "1", "--memory", "1500m", url]
+    ] * workers
+    started = []
+    try:
+        for number, command in enumerate(commands):
+            log = (home / f"{number}.log").open("w")
+            started.append(
+                subprocess.Popen(
+                    [str(SPARK_CLASS), *command],
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
+        _wait_for(home / "0.log", "Registering worker", times=workers)
+        yield url
+    finally:
+        for process in started:
+            for signal_ in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(process.pid, signal_)
+                    process.wait(10)
+                    break
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    continue
+        for process in started:
+            seconds_until_gone(process.pid, most=10)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_for(log: Path, words: str, *, times: int) -> None:
+    end = time.monotonic() + 60
+    while log.read_text().count(words) < times:
+        assert time.monotonic() < end, log.read_text()[-2000:]
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
