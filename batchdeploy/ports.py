@@ -205,6 +205,12 @@ class Toolbox(Protocol):
         """The partition cut into pieces of work."""
         ...
 
+    def find_duplicates(
+        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
+    ) -> tuple[Split, ...]:
+        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        ...
+
     def worker(self, job: ScoreJob) -> Work:
         """The picklable function that scores one split."""
         ...

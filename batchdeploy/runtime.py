@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -162,7 +162,7 @@ class LocalToolbox:
         need("pyarrow", "mlflow")
         from batchdeploy.adapters.parquet_splits import inspect
 
-        return inspect(pin)
+        return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
 
     def frame(self, plan: Plan) -> Any:
         """The partition as a pandas frame where that is quicker, else as one of the engine's."""
@@ -178,6 +178,14 @@ class LocalToolbox:
         from batchdeploy.adapters.parquet_splits import make_splits
 
         return make_splits(pin)
+
+    def find_duplicates(
+        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
+    ) -> tuple[Split, ...]:
+        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        from batchdeploy.adapters.parquet_splits import find_duplicates
+
+        return find_duplicates(Path(job.staging), splits, results, job.keys)
 
     def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
         """The picklable function that scores one split."""

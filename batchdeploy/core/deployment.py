@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
+from batchdeploy.core.policy import LimitsSpec, PolicySpec
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 OnMissing = Literal["fail", "skip", "wait"]
@@ -226,7 +227,9 @@ class Deployment:
     expectations: str | None = None
     drift: DriftSpec | None = None
     engine: EngineSpec = EngineSpec()
+    policy: PolicySpec = PolicySpec()
     quarantine: QuarantineSpec = QuarantineSpec()
+    limits: LimitsSpec = LimitsSpec()
     publish: PublishSpec = PublishSpec()
     backfill: BackfillSpec = BackfillSpec()
     airflow: AirflowSpec = AirflowSpec()

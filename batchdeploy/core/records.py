@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchdeploy.core.deployment import FORBID_UNKNOWN, Deployment
+from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Role
 
 State = Literal["new", "changed", "identical"]
@@ -200,6 +201,7 @@ class ScoredBatch:
         keys_in, keys_out: order-free checksums of the keys read and of the keys found again in the
             written files (published and quarantined together), as 16 hex digits.
         model_loads: how often a worker had to load the model.
+        findings: the rows that broke a rule of the policy, those that pass included.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -215,6 +217,7 @@ class ScoredBatch:
     set_aside: tuple[SetAside, ...]
     profile: tuple[ColumnProfile, ...]
     model_loads: int
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

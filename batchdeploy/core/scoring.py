@@ -7,42 +7,36 @@ condemns every row alike.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchdeploy.core.frames import Verdicts, model_frame
 from batchdeploy.core.outputs import convert_output, pick_outputs
-from batchdeploy.core.records import Column
+from batchdeploy.core.policing import police
+from batchdeploy.core.policy import Rule
 from batchdeploy.core.work import ScoreJob
-from batchdeploy.errors import Problem, ScoringRefused, shorten
+from batchdeploy.errors import Problem, ScoringRefused
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-Stage = Literal["input", "predict", "output"]
 ASIDE_COLUMNS = ("_stage", "_reason", "_error", "_source_file", "_source_row", "_run_id")
-NUMPY_TYPES = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
+ASKED_TWICE = 32
 
 
-@dataclass(slots=True)
-class Verdicts:
-    """Which rows of a batch are still alive, and why the others are not."""
+class ScoredRows(NamedTuple):
+    """What became of a batch.
 
-    alive: np.ndarray[Any, Any]
-    reasons: dict[int, tuple[Stage, str, str]] = field(default_factory=dict)
+    Attributes:
+        broken: how many rows broke which rule of the policy in which column.
+    """
 
-    def set_aside(self, rows: Sequence[int] | np.ndarray[Any, Any], stage: Stage, reason: str) -> None:
-        for row in rows:
-            if self.alive[row]:
-                self.alive[row] = False
-                self.reasons[int(row)] = (stage, reason, "")
-
-    def failed(self, row: int, error: BaseException) -> None:
-        self.alive[row] = False
-        text = f"{type(error).__name__}: {shorten(error)}"
-        self.reasons[row] = ("predict", "the model failed on this row", text)
+    scored: pa.RecordBatch
+    aside: pa.RecordBatch
+    broken: Counter[tuple[Rule, str]]
 
 
 def columns_needed(job: ScoreJob, available: Sequence[str]) -> list[str]:
@@ -52,8 +46,13 @@ def columns_needed(job: ScoreJob, available: Sequence[str]) -> list[str]:
 
 
 def score_batch(
-    batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any], *, source: tuple[str, int]
-) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    batch: pa.RecordBatch,
+    job: ScoreJob,
+    predict: Callable[[Any], Any],
+    *,
+    source: tuple[str, int],
+    duplicates: Sequence[int] = (),
+) -> ScoredRows:
     """Scores one batch.
 
     Args:
@@ -61,9 +60,10 @@ def score_batch(
         job: what to do.
         predict: a frame of the model's inputs to its answer, one row each.
         source: the input file and the position in it of the batch's first row, for set-aside rows.
+        duplicates: rows of the batch whose keys another row of the partition has as well.
 
     Returns:
-        (scored, set aside); together they have as many rows as ``batch``.
+        The scored rows and those set aside, together as many as ``batch`` has.
 
     Raises:
         ScoringRefused: the answer has the wrong shape, or the model fails on too many rows.
@@ -71,86 +71,51 @@ def score_batch(
     import numpy as np
 
     verdicts = Verdicts(np.ones(batch.num_rows, dtype=bool))
-    for key in job.keys:
-        verdicts.set_aside(np.flatnonzero(batch.column(key).is_null()), "input", f"null key {key}")
+    broken = police(batch, job.policy, (job.keys, job.inputs), verdicts)
+    if len(duplicates):
+        broken["duplicate_key", ", ".join(job.keys)] = len(duplicates)
+        if job.policy.duplicate_key != "pass":
+            verdicts.set_aside(duplicates, "input", f"duplicate key {', '.join(job.keys)}")
     frame = model_frame(batch, job.inputs, verdicts)
     rows = np.flatnonzero(verdicts.alive)
     answers = _predict(predict, frame.iloc[rows].reset_index(drop=True), rows, job, verdicts)
     outputs = _outputs(answers, job, verdicts)
-    return _scored(batch, job, verdicts, outputs), _set_aside(batch, job, verdicts, source)
+    return ScoredRows(
+        _scored(batch, job, verdicts, outputs), _set_aside(batch, job, verdicts, source), broken
+    )
 
 
-def model_frame(batch: pa.RecordBatch, inputs: Sequence[Column], verdicts: Verdicts) -> pd.DataFrame:
-    """The model's inputs as its signature types them; rows that cannot be so are set aside.
+def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any]) -> None:
+    """Asks a model about the same few rows twice.
 
-    A null in a floating point column becomes NaN, in a string or boolean one None. An integer column of
-    a NumPy frame has no way to say null, so such a row is set aside rather than given a made-up number.
+    Raises:
+        ScoringRefused: it answers differently; what was published could never be explained.
     """
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            column.name: _model_column(batch, column, verdicts)
-            for column in inputs
-            if column.name in batch.schema.names
-        },
-        index=pd.RangeIndex(batch.num_rows),
-    )
-
-
-def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> Any:
     import numpy as np
-    import pyarrow as pa
 
-    values = batch.column(column.name)
-    if isinstance(values.type, pa.DictionaryType):
-        values = values.dictionary_decode()
-    null = values.is_null().to_numpy(zero_copy_only=False)
-    if column.type in ("string", "binary"):
-        return values.to_numpy(zero_copy_only=False)
-    if column.type == "datetime":
-        return _datetime_column(values, column, verdicts)
-    if column.type == "boolean":
-        if not column.required:
-            return values.to_numpy(zero_copy_only=False)
-        verdicts.set_aside(np.flatnonzero(null), "input", f"null in the required feature {column.name}")
-        return values.fill_null(False).to_numpy(zero_copy_only=False)
-    if column.type in ("integer", "long"):
-        reason = f"null in the integer feature {column.name}"
-        verdicts.set_aside(np.flatnonzero(null), "input", reason)
-        return values.fill_null(0).cast(NUMPY_TYPES[column.type]).to_numpy(zero_copy_only=False)
-    return _float_column(values, column, verdicts)
-
-
-def _datetime_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:
-    """Nanoseconds since the epoch in UTC, which reach from 1677 to 2262 only."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    years = pc.year(values)
-    outside = pc.fill_null(pc.or_(pc.less(years, 1678), pc.greater(years, 2261)), False)
-    rows = np.flatnonzero(outside.to_numpy(zero_copy_only=False))
-    verdicts.set_aside(rows, "input", f"too far away for nanoseconds: {column.name}")
-    kept = pc.if_else(outside, pa.scalar(None, values.type), values)
-    stamps: np.ndarray[Any, Any] = kept.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
-    return stamps
-
-
-def _float_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    floats: np.ndarray[Any, Any] = values.cast(NUMPY_TYPES[column.type], safe=False).to_numpy(
-        zero_copy_only=False
-    )
-    if pa.types.is_integer(values.type):
-        # NOTE: 2**53 and beyond: a double no longer holds every integer, so the cast is checked back.
-        back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
-        changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
-        verdicts.set_aside(np.flatnonzero(changed), "input", f"too large for {column.type}: {column.name}")
-    return floats
+    rows = batch.slice(0, ASKED_TWICE)
+    answers = []
+    for _ in range(2):
+        verdicts = Verdicts(np.ones(rows.num_rows, dtype=bool))
+        frame = model_frame(rows, job.inputs, verdicts)
+        alive = np.flatnonzero(verdicts.alive)
+        found = _predict(predict, frame.iloc[alive].reset_index(drop=True), alive, job, verdicts)
+        answers.append(_outputs(found, job, verdicts))
+    for name in answers[0]:
+        first, second = (answer[name].to_pandas() for answer in answers)
+        equal = (
+            np.isclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True)
+            if first.dtype.kind == "f" and len(first) == len(second)
+            else np.array([first.equals(second)])
+        )
+        if not equal.all():
+            place = int(np.flatnonzero(~equal)[0])
+            got = f"{first.iloc[place]} and then {second.iloc[place]}" if len(first) else "other rows"
+            raise ScoringRefused(
+                f"model version {job.model_version}",
+                (Problem(f"output {name}", "differs when the same rows are asked twice", got),),
+                hint="fix the model's seed, or set policy.nondeterministic to pass",
+            )
 
 
 def _predict(

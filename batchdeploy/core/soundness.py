@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from batchdeploy.core.calendar import calendar_problems, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
+from batchdeploy.core.policy import policy_problems
 from batchdeploy.errors import Problem
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -21,6 +22,7 @@ def soundness(deployment: Deployment) -> tuple[Problem, ...]:
         *_calendar_problems(deployment.data.partition),
         *_column_problems(deployment),
         *_number_problems(deployment),
+        *policy_problems(deployment.policy, deployment.limits),
     )
 
 

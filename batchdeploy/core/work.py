@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.policy import Finding, PolicySpec
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Column, OutputFile, SetAside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """A piece of work: some row groups of one input file. ``first_row`` counts from the file's start."""
+    """A piece of work: some row groups of one input file.
+
+    Attributes:
+        first_row: counts from the file's start.
+        duplicates: rows whose keys another row of the partition has as well, counted from the split's start.
+    """
 
     index: int
     path: str
@@ -19,6 +25,7 @@ class Split:
     row_groups: tuple[int, ...]
     first_row: int
     rows: int
+    duplicates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,8 @@ class ScoreJob:
     Attributes:
         bins: the reference's columns with their counts at zero; what the kernel counts into.
         max_failures: rows of one batch whose prediction may fail before the run is refused.
+        policy: what becomes of rows that are not as they should be.
+        durable: whether files are flushed to the disk.
         threads: native threads a worker may use, or None for as many as there are.
     """
 
@@ -43,13 +52,19 @@ class ScoreJob:
     staging: str
     bins: tuple[ColumnProfile, ...]
     max_failures: int
+    policy: PolicySpec = PolicySpec()
+    durable: bool = True
     threads: int | None = None
     batch_rows: int = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitResult:
-    """What became of one split; a file is null where it would hold no row."""
+    """What became of one split; a file is null where it would hold no row.
+
+    Attributes:
+        keys: the file in staging that holds the hash of each row's keys, in the order of the rows.
+    """
 
     index: int
     scored: OutputFile | None
@@ -60,3 +75,5 @@ class SplitResult:
     set_aside: tuple[SetAside, ...]
     profile: tuple[ColumnProfile, ...]
     loaded: bool
+    keys: str = ""
+    findings: tuple[Finding, ...] = ()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from math import ceil
 
+from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.profiling import empty, merge
 from batchdeploy.core.records import Plan, ScoredBatch, SetAside
@@ -36,11 +38,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
     attempt = tools.sink.stage(plan.run_id)
     try:
         job = _job(tools, plan, (str(model_folder), str(attempt)), now)
-        results = []
-        for result in tools.engine.map_splits(tools.worker(job), tools.make_splits(plan.data)):
-            results.append(result)
-            done(result.rows_in)
-        results.sort(key=lambda result: result.index)
+        results = _results(tools, plan, job, done)
         files, quarantine = tools.sink.collect(attempt, plan.run_id, results)
         scored = ScoredBatch(
             run_id=plan.run_id,
@@ -55,6 +53,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             set_aside=_reasons(results),
             profile=_profile(job.bins, results),
             model_loads=sum(result.loaded for result in results),
+            findings=_findings(results),
         )
         _reconcile(plan, scored)
         if tools.store.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
@@ -65,12 +64,27 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
     return scored
 
 
+def _results(tools: Toolbox, plan: Plan, job: ScoreJob, done: Callable[[int], None]) -> list[SplitResult]:
+    """What became of each split, in order; those with duplicate keys are done again, now that one knows."""
+    splits = tools.make_splits(plan.data)
+    worker = tools.worker(job)
+    found: dict[int, SplitResult] = {}
+    for result in tools.engine.map_splits(worker, splits):
+        found[result.index] = result
+        done(result.rows_in)
+    again = tools.find_duplicates(job, splits, tuple(found.values()))
+    if again:
+        found |= {result.index: result for result in tools.engine.map_splits(worker, again)}
+    return [found[index] for index in sorted(found)]
+
+
 def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
-    """Lets a batch pass of which no more rows were set aside than the deployment allows.
+    """Lets a batch pass that breaks no rule that fails, and of which not too many rows were set aside.
 
     Raises:
         ScoringRefused: with the reasons and how many rows each took.
     """
+    _gate_policy(plan, scored)
     allowed = plan.deployment.quarantine.max_share
     if scored.rows_quarantined > allowed * scored.rows_in:
         share = scored.rows_quarantined / scored.rows_in
@@ -80,6 +94,20 @@ def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
             tuple(Problem(f"{r.stage}: {r.reason}", f"{r.rows} rows") for r in scored.set_aside),
             hint="mend the rows, or raise quarantine.max_share",
         )
+
+
+def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
+    broken = [
+        Problem(f"{finding.column}", f"{finding.rule}: {finding.rows} of {scored.rows_in} rows")
+        for finding in scored.findings
+        if finding.action == "fail"
+    ]
+    if plan.deployment.policy.output == "fail":
+        answers = [aside for aside in scored.set_aside if aside.stage == "output"]
+        broken += [Problem("output", f"{a.reason}: {a.rows} of {scored.rows_in} rows") for a in answers]
+    if broken:
+        hint = f"policy says fail; the rows are in quarantine: batchdeploy show {plan.run_id}"
+        raise ScoringRefused(f"{plan.data.path}/{plan.folder}", tuple(broken), hint=hint)
 
 
 def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) -> ScoreJob:
@@ -99,6 +127,8 @@ def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) ->
         staging=staging,
         bins=_bins(tools, plan),
         max_failures=max(LEAST_FAILURES, ceil(share * plan.schema.rows)),
+        policy=deployment.policy,
+        durable=deployment.publish.durability == "power",
         threads=tools.engine.threads,
     )
 
@@ -123,6 +153,15 @@ def _reasons(results: Sequence[SplitResult]) -> tuple[SetAside, ...]:
         SetAside(stage=stage, reason=reason, rows=rows)  # type: ignore[arg-type]
         for (stage, reason), rows in sorted(counts.items(), key=str)
     )
+
+
+def _findings(results: Sequence[SplitResult]) -> tuple[Finding, ...]:
+    counts: dict[tuple[str, str], Finding] = {}
+    for finding in (finding for result in results for finding in result.findings):
+        before = counts.get((finding.rule, finding.column))
+        rows = finding.rows + (before.rows if before else 0)
+        counts[finding.rule, finding.column] = replace(finding, rows=rows)
+    return tuple(counts[key] for key in sorted(counts))
 
 
 def _profile(bins: Sequence[ColumnProfile], results: Sequence[SplitResult]) -> tuple[ColumnProfile, ...]:

@@ -72,9 +72,9 @@ def test_footers_of_all_files_are_read(tmp_path: Path) -> None:
         inspect(FolderStore(tmp_path).pin(REF, "2024-01-01"))
     text = str(caught.value)
     assert "part-1.parquet: lacks the column visits" in text
-    assert "part-1.parquet: holds age as another type than the first file, got int64, not double" in text
+    assert "holds age as another type than date=2024-01-01/part-0.parquet: expected double, got int64" in text
     assert "part-2.parquet: cannot be read as Parquet, got 0 bytes" in text
-    assert "part-3.parquet: cannot be read as Parquet" in text
+    assert "part-3.parquet: is not Parquet; it looks like an HTML or XML page" in text
 
 
 @pytest.fixture

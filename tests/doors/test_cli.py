@@ -134,7 +134,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no Parquet": (
         lambda root: input_file(root).write_text("id,age") and None,
-        f"date={DAY}/part-0.parquet: cannot be read as Parquet",
+        f"date={DAY}/part-0.parquet: is not Parquet; it looks like text, such as CSV",
     ),
     "a missing column": (partition(lambda frame: frame.drop(columns="age")), "age: the model needs it"),
     "a retyped column": (

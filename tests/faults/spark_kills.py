@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pyspark
+
 from faults.projects import DAYS, litter, make_project, same_scores, scores_in, seconds_until_gone, start
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"

@@ -8,47 +8,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.core.records import Column, DataPin, InputSchema
+from batchdeploy.core.records import DataPin
 from batchdeploy.core.scoring import columns_needed
 from batchdeploy.core.work import ScoreJob, Split
-from batchdeploy.errors import DataError, PartitionError, Problem
+from batchdeploy.errors import DataError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLIT_ROWS = 500_000
-
-
-def inspect(pin: DataPin) -> InputSchema:
-    """Columns and rows from the footers of all files.
-
-    Raises:
-        DataError: a file that is no Parquet, or files that do not have the same columns and types.
-        PartitionError: not one row in all of them.
-    """
-    first: pa.Schema | None = None
-    rows: list[int] = []
-    problems: list[Problem] = []
-    for file in pin.files:
-        try:
-            with pq.ParquetFile(file.location) as opened:
-                schema, count = opened.schema_arrow.remove_metadata(), opened.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            got = "0 bytes" if file.size == 0 else str(error)
-            problems.append(Problem(file.path, "cannot be read as Parquet", got))
-            continue
-        rows.append(count)
-        first = schema if first is None else first
-        problems += _differences(file.path, first, schema)
-    if problems:
-        raise DataError(f"{pin.path}", tuple(problems))
-    assert first is not None
-    if not sum(rows):
-        raise PartitionError(f"{pin.path}/{_folder(pin)}", "the partition holds no rows")
-    columns = tuple(
-        Column(name=field.name, type=str(field.type), required=not field.nullable) for field in first
-    )
-    return InputSchema(columns=columns, file_rows=tuple(rows))
 
 
 def make_splits(pin: DataPin) -> tuple[Split, ...]:
@@ -129,7 +97,7 @@ def _unreadable(path: str, error: Exception) -> DataError:
     )
 
 
-def _logical(kind: pa.DataType) -> pa.DataType:
+def logical(kind: pa.DataType) -> pa.DataType:
     """The type of the values, however they are encoded: writers mix these freely."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
@@ -137,7 +105,7 @@ def _logical(kind: pa.DataType) -> pa.DataType:
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(field.name, _logical(field.type)) for field in schema])
+    return pa.schema([pa.field(field.name, logical(field.type)) for field in schema])
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -159,19 +127,3 @@ def _grouped(sizes: list[int]) -> Iterator[tuple[tuple[int, ...], int, int]]:
         if rows >= SPLIT_ROWS or index == len(sizes) - 1:
             yield tuple(groups), first, rows
             groups, first, rows = [], first + rows, 0
-
-
-def _differences(path: str, first: pa.Schema, other: pa.Schema) -> Iterator[Problem]:
-    for name in first.names:
-        if name not in other.names:
-            yield Problem(path, f"lacks the column {name} that other files have")
-        elif _logical(other.field(name).type) != _logical(first.field(name).type):
-            kinds = f"{other.field(name).type}, not {first.field(name).type}"
-            yield Problem(path, f"holds {name} as another type than the first file", kinds)
-    for name in other.names:
-        if name not in first.names:
-            yield Problem(path, f"has a column {name} that other files lack")
-
-
-def _folder(pin: DataPin) -> str:
-    return pin.files[0].path.split("/", 1)[0]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +22,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.keys import MASK, hash_keys, total, write_hashes
 from batchdeploy.adapters.parquet_splits.reading import read_batches
+from batchdeploy.core.policing import findings
+from batchdeploy.core.policy import Rule
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.profiling import count_batch, empty, merge
 from batchdeploy.core.records import OutputFile, SetAside
-from batchdeploy.core.scoring import score_batch
+from batchdeploy.core.scoring import ScoredRows, same_twice, score_batch
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 
 if TYPE_CHECKING:
-    pass
+    import numpy as np
 
-MASK = 2**64 - 1
+SMALLER = 8
 
 
 def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> SplitResult:
     """Scores one split into staging: the whole work of a task.
+
+    Where memory runs out, it begins again with smaller batches, down to single rows.
 
     Args:
         split: which row groups of which file.
@@ -47,26 +54,47 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
     misses = _model.cache_info().misses
     predict = _model(job.model_folder, job.model_digest, load)
     loaded = _model.cache_info().misses > misses
-    name = f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.parquet"
-    totals = _Totals(job.bins)
     with ExitStack() as stack:
         if job.threads is not None:
             from threadpoolctl import threadpool_limits
 
             stack.enter_context(threadpool_limits(job.threads))
-        writers = {kind: _Writer(Path(job.staging) / kind / name) for kind in ("scored", "quarantine")}
+        size = job.batch_rows
+        while True:
+            try:
+                return _score(split, replace(job, batch_rows=size), predict, loaded=loaded)
+            except MemoryError:
+                if size == 1:
+                    raise
+                size = max(1, size // SMALLER)
+
+
+def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded: bool) -> SplitResult:
+    name = f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.parquet"
+    staging = Path(job.staging)
+    totals = _Totals(job.bins)
+    with ExitStack() as stack:
+        writers = {kind: _Writer(staging / kind / name) for kind in ("scored", "quarantine")}
         for writer in writers.values():
             stack.callback(writer.close)
         for batch, first_row in read_batches(split, job):
-            scored, aside = score_batch(batch, job, predict, source=(split.path, first_row))
-            totals.add(batch, scored, aside, job)
+            if first_row == split.first_row and job.policy.nondeterministic == "fail":
+                same_twice(batch, job, predict)
+            rows = score_batch(
+                batch,
+                job,
+                predict,
+                source=(split.path, first_row),
+                duplicates=_duplicates(split, first_row, batch.num_rows),
+            )
+            totals.add(batch, rows, job)
             # NOTE: also without a row: a partition whose rows were all set aside still has a file that
             # names its run.
-            writers["scored"].write(scored)
-            if aside.num_rows:
-                writers["quarantine"].write(aside)
-    files = {kind: writer.finish() for kind, writer in writers.items()}
-    keys_out = sum(_file_keys(Path(job.staging) / kind / name, job) for kind, file in files.items() if file)
+            writers["scored"].write(rows.scored)
+            if rows.aside.num_rows:
+                writers["quarantine"].write(rows.aside)
+    files = {kind: writer.finish(durable=job.durable) for kind, writer in writers.items()}
+    keys_out = sum(_file_keys(staging / kind / name, job) for kind, file in files.items() if file)
     return SplitResult(
         index=split.index,
         scored=files["scored"],
@@ -77,20 +105,16 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         set_aside=totals.set_aside(),
         profile=tuple(totals.profile.values()),
         loaded=loaded,
+        keys=write_hashes(staging, name, totals.hashes),
+        findings=findings(totals.broken, job.policy),
     )
 
 
-def checksum(keys: pa.RecordBatch | pa.Table) -> int:
-    """An order-free checksum of rows of keys: the sum of 64-bit row hashes, modulo 2**64.
-
-    Unlike XOR, a row that is there twice does not cancel out.
-    """
-    import pandas as pd
-
-    # NOTE: as text, because an integer column with a null would become floats and hash otherwise.
-    text = {name: keys.column(name).cast(pa.string()).to_pandas() for name in keys.schema.names}
-    hashes = pd.util.hash_pandas_object(pd.DataFrame(text), index=False)
-    return int(hashes.to_numpy().sum(dtype="uint64")) & MASK
+def _duplicates(split: Split, first_row: int, rows: int) -> list[int]:
+    """The split's duplicates that lie in a batch, counted from the batch's start."""
+    start = first_row - split.first_row
+    low, high = bisect_left(split.duplicates, start), bisect_left(split.duplicates, start + rows)
+    return [row - start for row in split.duplicates[low:high]]
 
 
 class _Totals:
@@ -99,14 +123,18 @@ class _Totals:
     def __init__(self, bins: tuple[ColumnProfile, ...]) -> None:
         self.rows = 0
         self.keys = 0
+        self.hashes: list[np.ndarray[Any, Any]] = []
+        self.broken: Counter[tuple[Rule, str]] = Counter()
         self.profile = {(bin_.role, bin_.name): empty(bin_) for bin_ in bins}
         self._reasons: Counter[tuple[Any, str]] = Counter()
 
-    def add(
-        self, batch: pa.RecordBatch, scored: pa.RecordBatch, aside: pa.RecordBatch, job: ScoreJob
-    ) -> None:
+    def add(self, batch: pa.RecordBatch, rows: ScoredRows, job: ScoreJob) -> None:
+        scored, aside, broken = rows
+        hashes = hash_keys(batch.select(list(job.keys)))
         self.rows += batch.num_rows
-        self.keys = (self.keys + checksum(batch.select(list(job.keys)))) & MASK
+        self.keys = (self.keys + total(hashes)) & MASK
+        self.hashes.append(hashes)
+        self.broken.update(broken)
         features = {name: batch.column(name) for name in batch.schema.names}
         outputs = {name: scored.column(name) for name, _ in job.outputs}
         counted = count_batch(job.bins, "feature", features) | count_batch(job.bins, "output", outputs)
@@ -142,12 +170,13 @@ class _Writer:
         if self._writer is not None:
             self._writer.close()
 
-    def finish(self) -> OutputFile | None:
+    def finish(self, *, durable: bool) -> OutputFile | None:
         if self._writer is None:
             return None
         with self._path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         size = self._path.stat().st_size
         return OutputFile(path=self._path.name, rows=self._rows, size=size, sha256=digest)
 
@@ -164,4 +193,4 @@ def _model(
 
 def _file_keys(path: Path, job: ScoreJob) -> int:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return sum(checksum(batch) for batch in file.iter_batches(columns=list(job.keys)))
+        return sum(total(hash_keys(batch)) for batch in file.iter_batches(columns=list(job.keys)))

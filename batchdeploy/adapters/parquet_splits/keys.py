@@ -1,0 +1,100 @@
+"""Keys as 64-bit hashes: an order-free checksum of what went in and out, and keys that are not unique."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.core.work import Split, SplitResult
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MASK = 2**64 - 1
+
+
+def hash_keys(keys: pa.RecordBatch | pa.Table) -> np.ndarray[Any, Any]:
+    """A 64-bit hash for each row of keys; the same for the same keys in any file and type of integer."""
+    import pandas as pd
+
+    # NOTE: as text, because an integer column with a null would become floats and hash otherwise.
+    text = {name: keys.column(name).cast(pa.string()).to_pandas() for name in keys.schema.names}
+    hashes: np.ndarray[Any, Any] = pd.util.hash_pandas_object(pd.DataFrame(text), index=False).to_numpy()
+    return hashes
+
+
+def total(hashes: np.ndarray[Any, Any]) -> int:
+    """The sum of the hashes, modulo 2**64. Unlike XOR, a row that is there twice does not cancel out."""
+    return int(hashes.sum(dtype="uint64")) & MASK
+
+
+def checksum(keys: pa.RecordBatch | pa.Table) -> int:
+    """An order-free checksum of rows of keys."""
+    return total(hash_keys(keys))
+
+
+def write_hashes(staging: Path, name: str, hashes: Sequence[np.ndarray[Any, Any]]) -> str:
+    """Leaves a split's hashes in staging for `find_duplicates`; gives the file's name."""
+    import numpy as np
+
+    file = staging / "keys" / f"{name}.npy"
+    file.parent.mkdir(exist_ok=True)
+    np.save(file, np.concatenate(hashes) if hashes else np.empty(0, "uint64"))
+    return file.name
+
+
+def find_duplicates(
+    staging: Path, splits: Sequence[Split], results: Sequence[SplitResult], keys: Sequence[str]
+) -> tuple[Split, ...]:
+    """The splits with rows whose keys are not unique in the partition, with those rows named.
+
+    Takes 16 bytes of memory for each row. Rows whose hashes meet are compared by their keys.
+
+    Args:
+        staging: the attempt's folder.
+        splits: all of the partition's.
+        results: what became of them; in any order.
+        keys: the key columns.
+    """
+    import numpy as np
+
+    ordered = sorted(results, key=lambda result: result.index)
+    parts = [np.load(staging / "keys" / result.keys) for result in ordered]
+    hashes = np.concatenate([np.empty(0, "uint64"), *parts])
+    ranked = np.sort(hashes)
+    twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
+    if not len(twice):
+        return ()
+    by_index = {split.index: split for split in splits}
+    suspects: list[tuple[Split, np.ndarray[Any, Any], list[tuple[Any, ...]]]] = []
+    for result, part in zip(ordered, parts, strict=True):
+        rows = np.flatnonzero(np.isin(part, twice))
+        if len(rows):
+            split = by_index[result.index]
+            suspects.append((split, rows, _keys_of(split, rows, keys)))
+    counts: dict[tuple[Any, ...], int] = {}
+    for _, _, found in suspects:
+        for key in found:
+            counts[key] = counts.get(key, 0) + 1
+    marked = [
+        (split, tuple(int(row) for row, key in zip(rows, found, strict=True) if _same(key, counts)))
+        for split, rows, found in suspects
+    ]
+    return tuple(replace(split, duplicates=rows) for split, rows in marked if rows)
+
+
+def _same(key: tuple[Any, ...], counts: dict[tuple[Any, ...], int]) -> bool:
+    """Rows without a key are no duplicates of each other: they have a rule of their own."""
+    return counts[key] > 1 and None not in key
+
+
+def _keys_of(split: Split, rows: np.ndarray[Any, Any], keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    with pq.ParquetFile(split.location) as file:
+        table = file.read_row_groups(list(split.row_groups), columns=list(keys)).select(list(keys))
+    columns = [column.cast(pa.string()).to_pylist() for column in table.take(rows).columns]
+    return list(zip(*columns, strict=True))

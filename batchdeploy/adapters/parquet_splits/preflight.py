@@ -1,0 +1,230 @@
+"""Before any task: the footers of all files of a partition, and everything that is wrong in one message."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.adapters.parquet_splits.reading import logical
+from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.core.records import Column, DataPin, FilePin, InputSchema
+from batchdeploy.errors import DataError, PartitionError, Problem
+
+MAGIC = b"PAR1"
+GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20
+SPARK_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
+# NOTE: a page of one repeated value packs a million to one, but no honest file of many gigabytes does.
+BOMB_RATIO, BOMB_BYTES = 10_000, 10 * GIBIBYTE
+
+
+def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local") -> InputSchema:
+    """Columns and rows, from the footers of all files.
+
+    Args:
+        pin: the files.
+        limits: how much is taken on.
+        engine: ``spark`` also refuses what Spark cannot read.
+
+    Raises:
+        DataError: files that cannot be read, do not have the same columns and types, hold what the engine
+            cannot read, or are more than the limits; all problems at once.
+        PartitionError: not one row in all of them.
+    """
+    if too_many := (*_too_many(pin, limits),):
+        raise DataError(pin.path, too_many)
+    problems, found = _footers(pin, limits)
+    problems += _same_files(pin)
+    if found:
+        problems += [*_schema_problems(found), *_too_large(pin, found, limits)]
+        problems += _engine_problems(found) if engine == "spark" else _codec_problems(found)
+    if problems:
+        raise DataError(pin.path, tuple(problems))
+    rows = tuple(metadata.num_rows for _, metadata, _ in found)
+    if not sum(rows):
+        raise PartitionError(f"{pin.path}/{_folder(pin)}", "the partition holds no rows")
+    columns = tuple(
+        Column(name=field.name, type=str(field.type), required=not field.nullable) for field in found[0][2]
+    )
+    return InputSchema(columns=columns, file_rows=rows)
+
+
+Footer = tuple[FilePin, Any, pa.Schema]
+
+
+def _same_files(pin: DataPin) -> Iterator[Problem]:
+    by_md5 = defaultdict(list)
+    for file in pin.files:
+        by_md5[file.md5].append(file.path)
+    for first, *others in by_md5.values():
+        for other in others:
+            yield Problem(
+                other, "is the same file as another of the partition; its rows are there twice", first
+            )
+
+
+def _too_many(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
+    if len(pin.files) > limits.files:
+        text = f"more than limits.files = {limits.files:,} files; compact them, or raise the limit"
+        yield Problem(_folder(pin), text, f"{len(pin.files):,}")
+
+
+def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Footer]]:
+    found: list[Footer] = []
+    problems = []
+    for file in pin.files:
+        if (problem := _unlike_parquet(file, limits)) is not None:
+            problems.append(problem)
+            continue
+        try:
+            with pq.ParquetFile(file.location) as opened:
+                found.append((file, opened.metadata, opened.schema_arrow.remove_metadata()))
+        except (pa.ArrowException, OSError, MemoryError) as error:
+            problems.append(Problem(file.path, "cannot be read as Parquet", str(error)))
+    return problems, found
+
+
+def _unlike_parquet(file: FilePin, limits: LimitsSpec) -> Problem | None:
+    """What the first and last bytes tell, before anything is parsed."""
+    try:
+        with Path(file.location).open("rb") as stream:
+            head = stream.read(64)
+            stream.seek(max(0, file.size - 8))
+            tail = stream.read(8)
+    except OSError as error:
+        return Problem(file.path, "cannot be read", error.strerror)
+    if not head:
+        return Problem(file.path, "cannot be read as Parquet", "0 bytes")
+    if head[:4] != MAGIC:
+        return Problem(file.path, f"is not Parquet; it looks like {_guess(head)}", repr(head[:24])[1:])
+    if tail[4:] != MAGIC:
+        return Problem(file.path, "is cut short: a Parquet file ends with PAR1; get the file again")
+    footer = int.from_bytes(tail[:4], "little")
+    if footer > limits.footer_mib * MEBIBYTE:
+        text = f"its footer is larger than limits.footer_mib = {limits.footer_mib:g}"
+        return Problem(file.path, text, f"{footer / MEBIBYTE:.1f} MiB")
+    return None
+
+
+def _guess(head: bytes) -> str:
+    start = head.lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
+        return "an HTML or XML page, as a failed download leaves"
+    kinds = {b"{": "JSON", b"PK": "a zip archive", b"\x1f\x8b": "gzip", b"ORC": "ORC", b"Obj": "Avro"}
+    for magic, name in kinds.items():
+        if head.startswith(magic):
+            return name
+    return "text, such as CSV" if all(9 <= byte < 127 for byte in head) else "something else"
+
+
+def _schema_problems(found: list[Footer]) -> Iterator[Problem]:
+    first_file, _, first = found[0]
+    for file, _, schema in found:
+        yield from _doubled(file.path, schema)
+        if schema is not first:
+            yield from _differences(file.path, (first_file.path, first), schema)
+
+
+def _doubled(path: str, schema: pa.Schema) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        other = seen.setdefault(name.lower(), name)
+        if other is not name and other == name:
+            yield Problem(path, "has a column twice", name)
+        elif other != name:
+            yield Problem(path, "has columns that differ in case only", f"{other}, {name}")
+
+
+def _differences(path: str, first: tuple[str, pa.Schema], other: pa.Schema) -> Iterator[Problem]:
+    first_path, wanted = first
+    if wanted.names == other.names and wanted.types == other.types:
+        return
+    for name in wanted.names:
+        if name not in other.names:
+            like = next((found for found in other.names if found.lower() == name.lower()), None)
+            yield Problem(path, f"lacks the column {name} that other files have", like)
+        elif other.names.count(name) == wanted.names.count(name) == 1:
+            kind, expected = other.field(name).type, wanted.field(name).type
+            if logical(kind) != logical(expected):
+                text = f"holds {name} as another type than {first_path}: expected {expected}"
+                yield Problem(path, text, str(kind))
+    for name in other.names:
+        if name not in wanted.names:
+            yield Problem(path, f"has a column {name} that other files lack")
+
+
+def _too_large(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Iterator[Problem]:
+    rows = sum(metadata.num_rows for _, metadata, _ in found)
+    sizes = {file.path: _uncompressed(metadata) for file, metadata, _ in found}
+    facts: tuple[tuple[str, float, float], ...] = (
+        ("rows", rows, limits.rows),
+        ("cells", rows * len(found[0][2]), limits.cells),
+        ("uncompressed_gib", sum(sizes.values()) / GIBIBYTE, limits.uncompressed_gib),
+    )
+    for name, fact, most in facts:
+        if fact > most:
+            text = f"more {name.replace('_gib', ' GiB')} than limits.{name} = {most:,g}"
+            yield Problem(_folder(pin), text, f"{fact:,.0f}")
+    for file, _, _ in found:
+        if sizes[file.path] > BOMB_BYTES and sizes[file.path] > BOMB_RATIO * file.size:
+            got = f"{file.size:,} bytes for {sizes[file.path] / GIBIBYTE:,.0f} GiB"
+            yield Problem(file.path, "unpacks to far more than any honest file of its size", got)
+
+
+def _uncompressed(metadata: Any) -> int:
+    """Bytes after decoding: what the pages say, and at least a bit for each cell."""
+    pages = sum(int(metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups))
+    return max(pages, int(metadata.num_rows) * int(metadata.num_columns) // 8)
+
+
+def _codecs(metadata: Any) -> set[str]:
+    if not metadata.num_row_groups:
+        return set()
+    group = metadata.row_group(0)
+    return {group.column(i).compression for i in range(metadata.num_columns)}
+
+
+def _codec_problems(found: list[Footer]) -> Iterator[Problem]:
+    for file, metadata, _ in found:
+        for codec in sorted(_codecs(metadata)):
+            name = {"UNCOMPRESSED": None, "LZ4_RAW": "lz4_raw"}.get(codec, codec.lower())
+            if name is not None and not _available(name):
+                yield Problem(file.path, "is packed with a codec that this pyarrow lacks", codec)
+
+
+def _available(name: str) -> bool:
+    try:
+        return bool(pa.Codec.is_available(name))
+    except ValueError:
+        return False
+
+
+def _engine_problems(found: list[Footer]) -> Iterator[Problem]:
+    for file, metadata, schema in found:
+        for codec in sorted(_codecs(metadata) - SPARK_CODECS):
+            text = "is packed with a codec that Spark lacks; write it with zstd, or use engine.kind: local"
+            yield Problem(file.path, text, codec)
+        for field in schema:
+            if _unreadable_by_spark(field.type):
+                text = f"column {field.name}: Spark cannot read the type; cast it, or use engine.kind: local"
+                yield Problem(file.path, text, str(field.type))
+
+
+def _unreadable_by_spark(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_float16(kind)
+        or types.is_time(kind)
+        or types.is_duration(kind)
+        or types.is_decimal256(kind)
+        or (types.is_timestamp(kind) and kind.unit == "ns")
+    )
+
+
+def _folder(pin: DataPin) -> str:
+    return pin.files[0].path.split("/", 1)[0] if pin.files else os.path.basename(pin.path)

@@ -1,0 +1,110 @@
+"""A batch as the frame a model is given, and which of its rows are still alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from batchdeploy.core.records import Column
+from batchdeploy.errors import shorten
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+Stage = Literal["input", "predict", "output"]
+NUMPY_TYPES = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """Which rows of a batch are still alive, and why the others are not."""
+
+    alive: np.ndarray[Any, Any]
+    reasons: dict[int, tuple[Stage, str, str]] = field(default_factory=dict)
+
+    def set_aside(self, rows: Sequence[int] | np.ndarray[Any, Any], stage: Stage, reason: str) -> None:
+        for row in rows:
+            if self.alive[row]:
+                self.alive[row] = False
+                self.reasons[int(row)] = (stage, reason, "")
+
+    def failed(self, row: int, error: BaseException) -> None:
+        self.alive[row] = False
+        text = f"{type(error).__name__}: {shorten(error)}"
+        self.reasons[row] = ("predict", "the model failed on this row", text)
+
+
+def model_frame(batch: pa.RecordBatch, inputs: Sequence[Column], verdicts: Verdicts) -> pd.DataFrame:
+    """The model's inputs as its signature types them; rows that cannot be so are set aside.
+
+    A null in a floating point column becomes NaN, in a string or boolean one None. An integer column of
+    a NumPy frame has no way to say null, so such a row is set aside rather than given a made-up number.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            column.name: _model_column(batch, column, verdicts)
+            for column in inputs
+            if column.name in batch.schema.names
+        },
+        index=pd.RangeIndex(batch.num_rows),
+    )
+
+
+def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    values = batch.column(column.name)
+    if isinstance(values.type, pa.DictionaryType):
+        values = values.dictionary_decode()
+    null = values.is_null().to_numpy(zero_copy_only=False)
+    if column.type in ("string", "binary"):
+        return values.to_numpy(zero_copy_only=False)
+    if column.type == "datetime":
+        return _datetime_column(values, column, verdicts)
+    if column.type == "boolean":
+        if not column.required:
+            return values.to_numpy(zero_copy_only=False)
+        verdicts.set_aside(np.flatnonzero(null), "input", f"null in the required feature {column.name}")
+        return values.fill_null(False).to_numpy(zero_copy_only=False)
+    if column.type in ("integer", "long"):
+        reason = f"null in the integer feature {column.name}"
+        verdicts.set_aside(np.flatnonzero(null), "input", reason)
+        return values.fill_null(0).cast(NUMPY_TYPES[column.type]).to_numpy(zero_copy_only=False)
+    return _float_column(values, column, verdicts)
+
+
+def _datetime_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:
+    """Nanoseconds since the epoch in UTC, which reach from 1677 to 2262 only."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    years = pc.year(values)
+    outside = pc.fill_null(pc.or_(pc.less(years, 1678), pc.greater(years, 2261)), False)
+    rows = np.flatnonzero(outside.to_numpy(zero_copy_only=False))
+    verdicts.set_aside(rows, "input", f"too far away for nanoseconds: {column.name}")
+    kept = pc.if_else(outside, pa.scalar(None, values.type), values)
+    stamps: np.ndarray[Any, Any] = kept.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
+    return stamps
+
+
+def _float_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    floats: np.ndarray[Any, Any] = values.cast(NUMPY_TYPES[column.type], safe=False).to_numpy(
+        zero_copy_only=False
+    )
+    if pa.types.is_integer(values.type):
+        # NOTE: 2**53 and beyond: a double no longer holds every integer, so the cast is checked back.
+        back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
+        changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
+        verdicts.set_aside(np.flatnonzero(changed), "input", f"too large for {column.type}: {column.name}")
+    return floats

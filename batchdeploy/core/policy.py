@@ -1,0 +1,119 @@
+"""What a deployment does with rows that are not as they should be, and how much it takes on at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from batchdeploy.errors import Problem
+
+FORBID_UNKNOWN = {"extra": "forbid"}
+Action = Literal["fail", "quarantine", "pass"]
+Rule = Literal[
+    "null_key", "duplicate_key", "null", "nan", "infinity", "out_of_range", "unseen_category", "large_cell"
+]
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySpec:
+    """What becomes of a row, by what is wrong with it; every such row is counted, by column.
+
+    ``quarantine`` sets the row aside, with its reason, file and row; ``fail`` does so too and refuses to
+    publish the partition; ``pass`` scores it all the same.
+
+    Attributes:
+        null_key: a key column is null.
+        duplicate_key: another row of the partition has the same keys; all of them are meant, because
+            nobody can say which is right.
+        null: a feature that the model's signature requires is null. A model that takes missing values
+            wants ``pass``; integer features have no way to pass a null and set it aside.
+        nan, infinity: a feature is NaN, or infinite.
+        out_of_range: a feature lies outside its ``ranges``.
+        unseen_category: a feature is none of its ``categories``.
+        large_cell: a text or binary value takes more than ``max_cell_bytes``.
+        output: the model's answer for the row does not fit the declared type (NaN, 1.7 for an integer, an
+            overflow).
+        nondeterministic: the model answers the same rows differently when asked twice (a few rows of each
+            piece of work are).
+        ranges: column to [lowest, highest]; null for no bound; both included.
+        categories: column to the values that are known.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    null_key: Action = "quarantine"
+    duplicate_key: Action = "quarantine"
+    null: Action = "pass"
+    nan: Action = "pass"
+    infinity: Action = "quarantine"
+    out_of_range: Action = "quarantine"
+    unseen_category: Action = "quarantine"
+    large_cell: Action = "quarantine"
+    output: Literal["fail", "quarantine"] = "quarantine"
+    nondeterministic: Literal["fail", "pass"] = "fail"
+    ranges: dict[str, tuple[float | None, float | None]] | None = None
+    categories: dict[str, tuple[str, ...]] | None = None
+    max_cell_bytes: int = 16 * MEBIBYTE
+
+    def action(self, rule: Rule) -> Action:
+        """What becomes of a row that breaks a rule."""
+        found: Action = getattr(self, rule)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSpec:
+    """How much one run takes on; more is refused before any row is read, or stopped.
+
+    Attributes:
+        files, rows, cells: of one partition; cells are rows times columns.
+        uncompressed_gib: of one partition, as its footers say.
+        footer_mib: of one file.
+        minutes: wall-clock time of one run; null for no limit.
+        worker_memory_mib: what a Python worker of Spark may take (``spark.executor.pyspark.memory``); a
+            batch that does not fit is split, down to a row. Null for no limit.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    files: int = 10_000
+    rows: int = 1_000_000_000
+    cells: int = 100_000_000_000
+    uncompressed_gib: float = 1024
+    footer_mib: float = 64
+    minutes: float | None = None
+    worker_memory_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """How many rows broke a rule in a column, and what became of them."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    rule: Rule
+    column: str
+    action: Action
+    rows: int
+
+
+def policy_problems(policy: PolicySpec, limits: LimitsSpec) -> Iterator[Problem]:
+    """What is wrong with them beyond the types of their values."""
+    for column, (low, high) in (policy.ranges or {}).items():
+        if low is not None and high is not None and not low <= high:
+            yield Problem(f"policy.ranges.{column}", "the lowest is above the highest", f"{low:g}, {high:g}")
+    for column, values in (policy.categories or {}).items():
+        if not values:
+            yield Problem(f"policy.categories.{column}", "names no category")
+    numbers = {
+        "policy.max_cell_bytes": policy.max_cell_bytes,
+        "limits.files": limits.files,
+        "limits.rows": limits.rows,
+        "limits.cells": limits.cells,
+        "limits.uncompressed_gib": limits.uncompressed_gib,
+        "limits.footer_mib": limits.footer_mib,
+        "limits.minutes": limits.minutes,
+        "limits.worker_memory_mib": limits.worker_memory_mib,
+    }
+    for path, number in numbers.items():
+        if number is not None and not number > 0:
+            yield Problem(path, "must be above 0", f"{number:g}")
