@@ -15,6 +15,7 @@
     │   └── MissingPackageError     an optional part that is not installed
     └── OutsideError       exit 3   something outside failed; a retry may help
         ├── RegistryError, StoreError, EngineError
+        ├── RunStopped              SIGTERM, Ctrl-C, or the time of ``limits.minutes``
         └── PublishError            the table could not be locked or swapped
             └── StaleRunError       another run published this partition in the meantime
 
@@ -159,6 +160,10 @@ class OutsideError(BatchdeployError):
     """Something outside failed; the same request may succeed later."""
 
     exit_code = 3
+
+
+class RunStopped(OutsideError):
+    """The run was told to stop, or took too long; the hint says whether anything was published."""
 
 
 class RegistryError(OutsideError):

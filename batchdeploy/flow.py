@@ -25,6 +25,7 @@ from batchdeploy.stages.report import render_html
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
+from batchdeploy.stopping import stoppable
 
 T = TypeVar("T")
 LOG = logging.getLogger("batchdeploy")
@@ -106,6 +107,18 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
         return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
     begin(tools, planned)
+    with stoppable(tools, planned, tools.deployment.limits.minutes):
+        manifest = _steps(tools, folder, progress)
+    progress("report", 0)
+    try:
+        step_report(tools, folder)
+    except Exception:
+        # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
+        LOG.exception("the report of run %s could not be drawn", planned.run_id)
+    return Outcome(status="published", folder=folder, manifest=manifest)
+
+
+def _steps(tools: Toolbox, folder: Path, progress: Progress) -> Manifest:
     progress("validate", 0)
     check = step_validate(tools, folder)
     progress("score", 0)
@@ -114,17 +127,10 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
         progress("compare", 0)
         step_compare(tools, folder, scored)
         progress("publish", 0)
-        manifest = step_publish(tools, folder, check, scored)
+        return step_publish(tools, folder, check, scored)
     except BaseException:
         tools.sink.discard(scored.attempt)
         raise
-    progress("report", 0)
-    try:
-        step_report(tools, folder)
-    except Exception:
-        # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
-        LOG.exception("the report of run %s could not be drawn", planned.run_id)
-    return Outcome(status="published", folder=folder, manifest=manifest)
 
 
 def step_validate(tools: Toolbox, folder: Path) -> CheckReport:

@@ -98,6 +98,10 @@ class Sink(Protocol):
         """The run whose scores are visible in a partition's folder, or None."""
         ...
 
+    def attempt_of(self, folder: str) -> str | None:
+        """What tells a partition's visible files from those of any other try at the same run."""
+        ...
+
     def recover(self, *, now: float) -> Cleaned:
         """Finishes what killed runs had decided, and removes what they left."""
         ...

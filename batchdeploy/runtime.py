@@ -124,7 +124,9 @@ class LocalToolbox:
         from batchdeploy.adapters.spark_engine import SparkEngine
 
         spec = self.deployment.engine
-        return SparkEngine(spec.remote or spec.master, spec.conf)
+        memory = self.deployment.limits.worker_memory_mib
+        limit = {} if memory is None else {"spark.executor.pyspark.memory": f"{memory}m"}
+        return SparkEngine(spec.remote or spec.master, {**limit, **(spec.conf or {})})
 
     @cached_property
     def validator(self) -> Validator:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,24 @@ def plan(run: str, live: str | None) -> Plan:
         changes=(),
         planned_at="2024-01-01T00:00:00+00:00",
     )
+
+
+class Result:
+    """What a command did."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def tree(root: Path, *, without: Sequence[Path] = ()) -> dict[str, str]:
+    """Every file and folder; SQLite's own side files come and go with any reader."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if not name.startswith("mlflow.db-") and path not in without:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return found

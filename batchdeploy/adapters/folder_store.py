@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.pins import digest_files
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.errors import DataError, PartitionError, Problem
 
+# NOTE: what writers leave beside their files and every reader skips, because no row is in it.
+MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
+MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
 Recorded = Callable[[Path], dict[str, str] | None]
 Tracked = Literal["dvc", "modified", "plain"]
 
@@ -58,18 +62,28 @@ class FolderStore:
             DataError: something in it that is not a Parquet file.
         """
         name = f"{ref.partition.column}={partition}"
-        folder = self._folder(ref) / name
+        data = self._folder(ref)
+        folder = data / name
         if not folder.is_dir():
             raise _unknown(ref, partition, self.partitions(ref))
-        files = tuple(self._pin_file(file, name) for file in _parquet_files(folder, ref, name))
+        problems = [*table_format_problems(data), *_ambiguous(data, ref.partition.column, partition)]
+        found, wrong = _parquet_files(folder, name)
+        problems += wrong
+        files = []
+        for file in found:
+            pinned = self._pin_file(file, name)
+            problems += self._strays(pinned, data)
+            files.append(pinned)
+        if problems:
+            raise DataError(ref.path, tuple(problems))
         if not files:
             raise PartitionError(f"{ref.path}/{name}", "the partition holds no Parquet file")
         return DataPin(
             path=ref.path,
             rev=None,
-            tracked=self._tracked(self._folder(ref), name, files),
+            tracked=self._tracked(data, name, tuple(files)),
             digest=digest_files((file.path, file.md5) for file in files),
-            files=files,
+            files=tuple(files),
         )
 
     def _folder(self, ref: DataRef) -> Path:
@@ -88,6 +102,14 @@ class FolderStore:
             path=f"{name}/{file.name}", md5=md5, size=file.stat().st_size, location=str(file.resolve())
         )
 
+    def _strays(self, pinned: FilePin, data: Path) -> Iterator[Problem]:
+        """A link may lead to other data of the project, or to content named by its hash, as DVC's do."""
+        target = Path(pinned.location)
+        inside = target.is_relative_to(self._root.resolve()) or target.is_relative_to(data.resolve())
+        by_content = (target.parent.name + target.name) == pinned.md5
+        if not inside and not by_content:
+            yield Problem(pinned.path, "is a link that leads out of the project", str(target))
+
     def _tracked(self, folder: Path, name: str, files: tuple[FilePin, ...]) -> Tracked:
         recorded = self._recorded(folder) if self._recorded else None
         if recorded is None:
@@ -97,19 +119,55 @@ class FolderStore:
         return "dvc" if expected == {file.path: file.md5 for file in files} else "modified"
 
 
-def _parquet_files(folder: Path, ref: DataRef, name: str) -> list[Path]:
-    """The files in name order. Names that begin with `_` or `.` are markers that every reader skips."""
+def table_format_problems(data: Path) -> Iterator[Problem]:
+    """Tables of other formats: their folders hold files that are no longer, or not yet, part of the table."""
+    marks = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
+    for name, kind in marks.items():
+        folder = data / name
+        if folder.is_dir() and (kind != "Iceberg" or any(folder.glob("*.metadata.json"))):
+            text = (
+                f"this is a {kind} table; read as plain Parquet it shows rows that were deleted or replaced"
+            )
+            yield Problem(name, f"{text}. Export the rows to plain Parquet")
+
+
+def _ambiguous(data: Path, column: str, partition: str) -> Iterator[Problem]:
+    """Folders that other readers take for the same value: 1 and 001, a and A, a%20b and a b."""
+    prefix = f"{column}="
+    mine = _as_read(partition)
+    with os.scandir(data) as entries:
+        names = [entry.name.removeprefix(prefix) for entry in entries if entry.name.startswith(prefix)]
+    for other in sorted(names):
+        if other != partition and _as_read(other) == mine:
+            text = f"{prefix}{other} lies beside it, and other readers take both for one value; rename one"
+            yield Problem(f"{prefix}{partition}", text)
+
+
+def _as_read(value: str) -> str:
+    text = unquote(value).strip().lower()
+    return str(int(text)) if text.isascii() and text.isdigit() else text
+
+
+def _parquet_files(folder: Path, name: str) -> tuple[list[Path], list[Problem]]:
+    """The files in name order, and what else lies there."""
     files, problems = [], []
     for file in sorted(folder.iterdir()):
-        if file.name.startswith(("_", ".")):
+        if file.name in MARKERS or file.name.startswith(MARKER_PREFIXES) or file.suffix == ".crc":
             continue
-        if file.suffix == ".parquet" and stat.S_ISREG(file.stat().st_mode):
-            files.append(file)
+        path = f"{name}/{file.name}"
+        try:
+            regular = stat.S_ISREG(file.stat().st_mode)
+        except OSError as error:
+            problems.append(Problem(path, "cannot be read", error.strerror))
+            continue
+        if not regular or file.suffix != ".parquet":
+            problems.append(Problem(path, "not a Parquet file"))
+        elif file.name.startswith(("_", ".")):
+            text = "has a name that Spark and others skip: its rows would be missing; rename or remove it"
+            problems.append(Problem(path, text))
         else:
-            problems.append(Problem(f"{name}/{file.name}", "not a Parquet file"))
-    if problems:
-        raise DataError(ref.path, tuple(problems))
-    return files
+            files.append(file)
+    return files, problems
 
 
 def _unknown(ref: DataRef, partition: str, known: tuple[str, ...]) -> PartitionError:

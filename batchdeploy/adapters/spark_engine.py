@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,7 @@ PINNED = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
 }
 CONNECT_SECONDS = 10.0
+STOP_SECONDS = 5.0
 EMBEDDED = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -105,9 +108,13 @@ class SparkEngine:
             yield result
 
     def close(self) -> None:
-        """Stops the session where this engine started it."""
+        """Stops the session where this engine started it, at once even where its tasks would go on."""
         if self._session is not None and self._started_here:
-            self._session.stop()
+            stopping = threading.Thread(target=self._session.stop, daemon=True)
+            stopping.start()
+            stopping.join(STOP_SECONDS)
+            if stopping.is_alive():
+                _end_jvm()
         self._session = None
 
     def _spark(self) -> SparkSession:
@@ -146,6 +153,17 @@ class SparkEngine:
                 session.conf.set(key, value)
         self._started_here = True
         return session
+
+
+def _end_jvm() -> None:
+    """Ends the JVM that PySpark started for this process; its Python workers go with it."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    process = getattr(gateway, "proc", None)
+    if process is not None and process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 def _set_environment() -> None:

@@ -19,7 +19,9 @@ def main() -> None:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     from batchdeploy.cli import upkeep  # noqa: F401
     from batchdeploy.cli.commands import app
+    from batchdeploy.stopping import stop_on_sigterm
 
+    stop_on_sigterm()
     try:
         app()
     except BatchdeployError as error:

@@ -13,7 +13,7 @@ from batchdeploy import flow, runtime, steps, survey
 from batchdeploy.cli import screens
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
-from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError
+from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
 
 app = typer.Typer(
     name="batchdeploy",
@@ -40,6 +40,11 @@ def opened(file: Path) -> Iterator[runtime.LocalToolbox]:
     tools = runtime.open_toolbox(file)
     try:
         yield tools
+    except KeyboardInterrupt as stop:
+        why = f"was stopped by {str(stop) or 'Ctrl-C'}"
+        raise RunStopped(
+            "the command", (Problem(str(file), why),), hint=f"batchdeploy status {file}"
+        ) from stop
     finally:
         tools.close()
 

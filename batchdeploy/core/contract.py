@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.profiles import ColumnProfile, Reference
@@ -36,6 +36,7 @@ def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tu
         *_key_problems(deployment, columns, {column.name for column in model.inputs}),
         *_input_problems(model, columns),
         *_output_problems(deployment, model),
+        *_policy_problems(deployment, columns),
     )
 
 
@@ -103,6 +104,20 @@ def _key_problems(deployment: Deployment, columns: dict[str, Column], inputs: se
         for name in names:
             if name not in columns:
                 yield Problem(name, f"named in {path}, but not in the data")
+
+
+def _policy_problems(deployment: Deployment, columns: dict[str, Column]) -> Iterator[Problem]:
+    policy = deployment.policy
+    wanted: dict[str, tuple[Iterable[str], set[str]]] = {
+        "ranges": (policy.ranges or {}, {*INTEGERS, *FLOATS}),
+        "categories": (policy.categories or {}, {*STRINGS, *INTEGERS, "bool"}),
+    }
+    for kind, (named, families) in wanted.items():
+        for name in named:
+            if name not in columns:
+                yield Problem(f"policy.{kind}.{name}", "no such column in the data")
+            elif arrow_family(columns[name].type) not in families:
+                yield Problem(f"policy.{kind}.{name}", "does not fit the column", columns[name].type)
 
 
 def _input_problems(model: ModelPin, columns: dict[str, Column]) -> Iterator[Problem]:

@@ -97,6 +97,7 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
     answers = []
     for _ in range(2):
         verdicts = Verdicts(np.ones(rows.num_rows, dtype=bool))
+        police(rows, job.policy, (job.keys, job.inputs), verdicts)
         frame = model_frame(rows, job.inputs, verdicts)
         alive = np.flatnonzero(verdicts.alive)
         found = _predict(predict, frame.iloc[alive].reset_index(drop=True), alive, job, verdicts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -13,50 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests_support import SCHEMA, customers, move_alias, register, write_day
-
-from batchdeploy.cli import main
+from tests_support import SCHEMA, Result, customers, move_alias, register, tree, write_day
 
 DAY = "2024-03-02"
-
-
-class Result:
-    """What a command did."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """The entry point in this process, with its exit code."""
-
-    def call(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["batchdeploy", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return call
-
-
-def tree(root: Path) -> dict[str, str]:
-    """Every file and folder; SQLite's own side files come and go with any reader."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        name = str(path.relative_to(root))
-        if not name.startswith("mlflow.db-"):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return found
 
 
 def edit(before: str, after: str) -> Callable[[Path], None]:

@@ -61,6 +61,13 @@ class ParquetSink(StagingSink):
             )
         return runs.pop()
 
+    def attempt_of(self, folder: str) -> str | None:
+        """The visible folder's inode: a swap puts another one there, even for the same run."""
+        try:
+            return str(self._layout.live(folder).stat().st_ino)
+        except OSError:
+            return None
+
     def recover(self, *, now: float) -> Cleaned:
         """Finishes what dead publishers had decided, and removes what they left in staging.
 

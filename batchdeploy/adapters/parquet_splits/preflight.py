@@ -63,9 +63,7 @@ def _same_files(pin: DataPin) -> Iterator[Problem]:
         by_md5[file.md5].append(file.path)
     for first, *others in by_md5.values():
         for other in others:
-            yield Problem(
-                other, "is the same file as another of the partition; its rows are there twice", first
-            )
+            yield Problem(other, "is the same file as another one; its rows would be scored twice", first)
 
 
 def _too_many(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
@@ -168,7 +166,7 @@ def _too_large(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Iterato
     )
     for name, fact, most in facts:
         if fact > most:
-            text = f"more {name.replace('_gib', ' GiB')} than limits.{name} = {most:,g}"
+            text = f"more {name.replace('_gib', ' GiB')} than limits.{name} = {most:,}"
             yield Problem(_folder(pin), text, f"{fact:,.0f}")
     for file, _, _ in found:
         if sizes[file.path] > BOMB_BYTES and sizes[file.path] > BOMB_RATIO * file.size:
