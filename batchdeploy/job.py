@@ -93,12 +93,12 @@ class Job:
 
     def _run(self, outcome: flow.Outcome) -> Run:
         column = self._tools.deployment.data.partition.column
-        table = self._tools.layout.live(f"{column}={outcome.manifest.partition}")
+        files = self._tools.sink.files(f"{column}={outcome.manifest.partition}")
         return Run(
             status=outcome.status,
             manifest=outcome.manifest,
             folder=outcome.folder,
-            files=tuple(table / file.path for file in outcome.manifest.files),
+            files=tuple(file if "://" in file else Path(file) for file in files),
         )
 
 
@@ -109,13 +109,13 @@ class Run:
     Attributes:
         status: ``published`` by this call, or ``identical``: visible already with the same pins.
         folder: the run's records and its report.
-        files: the published Parquet files.
+        files: the published Parquet files; URIs where they are in an object store.
     """
 
     status: Literal["published", "identical"]
     manifest: Manifest
     folder: Path
-    files: tuple[Path, ...]
+    files: tuple[Path | str, ...]
 
     @property
     def scores(self) -> pd.DataFrame:

@@ -98,6 +98,14 @@ class Sink(Protocol):
         """The run whose scores are visible in a partition's folder, or None."""
         ...
 
+    def published(self) -> tuple[str, ...]:
+        """The folder names of all partitions that are visible."""
+        ...
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Where a partition's visible files are: paths or URIs."""
+        ...
+
     def attempt_of(self, folder: str) -> str | None:
         """What tells a partition's visible files from those of any other try at the same run."""
         ...

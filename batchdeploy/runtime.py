@@ -138,6 +138,13 @@ class LocalToolbox:
     @cached_property
     def sink(self) -> Sink:
         need("pyarrow", "mlflow")
+        if self.deployment.publish.mode == "pointer":
+            need("obstore", "objects")
+            from batchdeploy.adapters.parquet_sink.pointer import PointerSink
+
+            path = self.deployment.output.path
+            target = path.rstrip("/") if "://" in path else str(self.layout.table)
+            return PointerSink(self.layout, target, self.deployment.publish)
         from batchdeploy.adapters.parquet_sink import ParquetSink
 
         return ParquetSink(self.layout, self.deployment.publish)

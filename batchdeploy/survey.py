@@ -33,8 +33,7 @@ class Status:
 def statuses(tools: Toolbox) -> Sequence[Status]:
     """Every partition that there are rows or scores for, in order."""
     prefix = f"{tools.deployment.data.partition.column}="
-    table = tools.layout.table
-    published = {f.name.removeprefix(prefix) for f in table.glob(f"{prefix}*")} if table.is_dir() else set()
+    published = {name.removeprefix(prefix) for name in tools.sink.published() if name.startswith(prefix)}
     return [_status(tools, p) for p in sorted(published | set(tools.store.partitions(tools.deployment.data)))]
 
 

@@ -28,13 +28,12 @@ def _by_pointer(table: str) -> dict[str, str]:
     """Readers take the file list from current.json: what it names is whole and never changes."""
     current = f"{table}/current.json"
     files = (
-        f"import json, fsspec\ncurrent = json.load(fsspec.open({current!r}).open())\n"
-        f"files = [{table!r} + '/' + f['path'] for p in current['partitions'].values() for f in p['files']]"
+        f"import json, fsspec\nwith fsspec.open({current!r}) as stream:\n"
+        f"    files = [{table + '/'!r} + path for path in json.load(stream)['files']]"
     )
     return {
-        "DuckDB": "SET VARIABLE files = (SELECT list(concat("  # noqa: S608
-        f"'{_sql(table)}/', f.path)) FROM (SELECT unnest(files) AS f FROM read_json('{_sql(current)}', "
-        "columns = {files: 'STRUCT(path VARCHAR)[]'})));\n"
+        "DuckDB": f"SET VARIABLE files = (SELECT list_transform(files, lambda f: '{_sql(table)}/' || f) "  # noqa: S608
+        f"FROM read_json('{_sql(current)}', columns = {{files: 'VARCHAR[]'}}));\n"
         "SELECT * FROM read_parquet(getvariable('files'), hive_partitioning = true);",
         "pandas": f"{files}\nimport pandas as pd\n"
         "scores = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True)",

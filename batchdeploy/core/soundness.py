@@ -11,6 +11,7 @@ from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
 from batchdeploy.core.policy import policy_problems
 from batchdeploy.errors import Problem
 
+STORES = {"s3", "gs", "az", "abfs", "abfss"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
 
@@ -56,8 +57,17 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
     for path, text in {"data.path": data, "output.path": output, **files}.items():
         if text is not None and (not text.strip() or "\0" in text):
             yield Problem(path, "must be a path", repr(text))
-        elif text is not None and "://" in text and path != "data.path":
+        elif text is not None and "://" in text and path not in ("data.path", "output.path"):
             yield Problem(path, "only local paths are taken so far, not URIs", text)
+    if "://" in output and deployment.publish.mode != "pointer":
+        yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
+    if "://" in output and output.partition("://")[0] not in STORES:
+        yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
+    if "@" in output.partition("://")[2].split("/")[0] and output.partition("://")[0] not in (
+        "abfs",
+        "abfss",
+    ):
+        yield Problem("output.path", "holds credentials; they belong in the environment")
     source, target = PurePosixPath(data), PurePosixPath(output)
     if not target.name:
         yield Problem("output.path", "must be a folder with a name of its own", output)

@@ -64,3 +64,10 @@ def interrupted(error: OSError, where: Path, *, withdrawn: bool, swapped: bool) 
 def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> PublishError:
     problem = Problem("disk", error.strerror or str(error), error.filename)
     return PublishError(str(where), (problem,), hint=hint)
+
+
+def outside(target: str, what: str, found: object) -> PublishError:
+    got = str(found).strip().splitlines()
+    return PublishError(
+        "the published table", (Problem(target, what, got[0] if got else None),), hint="a retry may help"
+    )

@@ -68,6 +68,16 @@ class ParquetSink(StagingSink):
         except OSError:
             return None
 
+    def published(self) -> tuple[str, ...]:
+        """The folder names of all partitions that are visible."""
+        table = self._layout.table
+        return tuple(sorted(path.name for path in table.glob("*=*"))) if table.is_dir() else ()
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Where a partition's visible files are."""
+        live = self._layout.live(folder)
+        return tuple(str(file) for file in sorted(live.iterdir())) if live.is_dir() else ()
+
     def recover(self, *, now: float) -> Cleaned:
         """Finishes what dead publishers had decided, and removes what they left in staging.
 

@@ -1,0 +1,137 @@
+"""Objects, and the one pointer that is replaced by compare-and-swap; in S3, GCS, Azure, or a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import LocalStore, from_url
+
+from batchdeploy.adapters.parquet_sink.locking import locked
+from batchdeploy.adapters.parquet_sink.refusals import outside
+from batchdeploy.core.layout import Layout
+
+POINTER = "current.json"
+FORMAT = "batchdeploy.pointer/1"
+# NOTE: the client's own tries of one request; what it cannot know the outcome of is looked up by `Pointer`.
+TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+FAILURES = (BaseError, OSError, NotImplementedError)
+
+
+class Seen(NamedTuple):
+    """The pointer as it was read, and what tells this state from any other (None: no pointer)."""
+
+    document: dict[str, Any]
+    token: str | None
+
+
+class Objects:
+    """The objects of one table.
+
+    Args:
+        target: a URI whose credentials come from the environment, or a local folder.
+        layout: the table's control folder, whose lock stands in for compare-and-swap on a filesystem.
+        seconds: how long to wait for that lock.
+    """
+
+    def __init__(self, target: str, layout: Layout, seconds: float) -> None:
+        self.target = target
+        self._local = "://" not in target
+        self._layout = layout
+        self._seconds = seconds
+        if self._local:
+            self._store: Any = LocalStore(target, mkdir=True)
+        else:
+            self._store = from_url(target, retry_config=TRIES)
+
+    def read(self) -> Seen:
+        """The pointer; an empty one where nothing was ever published.
+
+        Raises:
+            PublishError: the store does not answer, or holds something else under the pointer's name.
+        """
+        try:
+            answer = obstore.get(self._store, POINTER)
+            document = json.loads(bytes(answer.bytes()))
+        except FileNotFoundError:
+            return Seen({"format": FORMAT, "version": 0, "partitions": {}, "files": []}, None)
+        except (*FAILURES, ValueError) as error:
+            raise outside(self.target, f"{POINTER} cannot be read", error) from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise outside(self.target, f"{POINTER} is not one of batchdeploy's", document)
+        return Seen(document, answer.meta["e_tag"])
+
+    def replace(self, seen: Seen, document: dict[str, Any]) -> bool:
+        """Puts another pointer in place of the one that was seen. False where it is another one by now.
+
+        Raises:
+            OSError, BaseError: the outcome is unknown: the answer may have been lost on its way.
+        """
+        mode: Any = "create" if seen.token is None else {"e_tag": seen.token}
+        data = json.dumps(document, separators=(",", ":")).encode()
+        try:
+            if not self._local:
+                obstore.put(self._store, POINTER, data, mode=mode, use_multipart=False)
+                return True
+            with locked(self._layout, self._seconds):
+                if self.read().token != seen.token:
+                    return False
+                obstore.put(self._store, POINTER, data, use_multipart=False)
+                return True
+        except (PreconditionError, AlreadyExistsError):
+            return False
+
+    def upload(self, file: Path, path: str) -> None:
+        """Stores a file under a path that no other attempt uses; the same again does no harm.
+
+        Raises:
+            PublishError: it is not there whole afterwards.
+        """
+        try:
+            obstore.put(self._store, path, file)
+            stored = obstore.head(self._store, path)["size"]
+        except FAILURES as error:
+            raise outside(self.target, f"{path} cannot be stored", error) from error
+        if stored != (size := file.stat().st_size):
+            raise outside(self.target, f"{path} is there with another size than {size}", stored)
+
+    def write(self, path: str, text: str) -> None:
+        """Stores a text under a path that no other attempt uses."""
+        try:
+            obstore.put(self._store, path, text.encode(), use_multipart=False)
+        except FAILURES as error:
+            raise outside(self.target, f"{path} cannot be stored", error) from error
+
+    def text(self, path: str) -> str | None:
+        """A stored text, or None."""
+        try:
+            return bytes(obstore.get(self._store, path).bytes()).decode()
+        except FileNotFoundError:
+            return None
+        except FAILURES as error:
+            raise outside(self.target, f"{path} cannot be read", error) from error
+
+    def listed(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """Each object below a prefix, with the time it was stored, in seconds since the epoch."""
+        try:
+            for chunk in obstore.list(self._store, prefix):
+                for entry in chunk:
+                    yield entry["path"], entry["last_modified"].timestamp()
+        except FAILURES as error:
+            raise outside(self.target, f"{prefix} cannot be listed", error) from error
+
+    def delete(self, path: str) -> None:
+        """Removes an object, where it is still there."""
+        with suppress(FileNotFoundError):
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                raise
+            except FAILURES as error:
+                raise outside(self.target, f"{path} cannot be removed", error) from error

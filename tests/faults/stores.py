@@ -1,0 +1,235 @@
+"""A local S3 with conditional writes, and a proxy before it that loses, delays and refuses answers."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from batchdeploy.adapters.parquet_sink.pointer import PointerSink
+from batchdeploy.core.deployment import PublishSpec
+from batchdeploy.core.layout import Layout
+from batchdeploy.errors import PublishError, StaleRunError
+
+sys.path[:0] = [str(Path(__file__).parents[1])]
+
+from faults.campaign import Known  # noqa: E402
+from faults.oracle import content_of  # noqa: E402
+from faults.publishing import manifest, plan, run_name, stage  # noqa: E402
+
+BUCKET = "scores"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+    "AWS_ALLOW_HTTP": "true",
+}
+FOLDERS = ("date=2024-01-01", "date=2024-01-02")
+FAULTS = ("answer lost", "409", "412", "503", "cut short")
+
+
+@contextmanager
+def s3() -> Iterator[int]:
+    """An S3 server on loopback with one bucket; gives its port."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        port = int(server.get_host_and_port()[1])
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            region_name="us-east-1",
+        )
+        # NOTE: it keeps its buckets in this process, also from one server to the next.
+        urlopen(Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
+        client.create_bucket(Bucket=BUCKET)
+        yield port
+    finally:
+        server.stop()
+
+
+@contextmanager
+def faulty(port: int, *, share: float, seed: int) -> Iterator[tuple[int, Counter[str]]]:
+    """A proxy before a server; this share of its answers is spoilt. Gives its port and what it did."""
+    fired: Counter[str] = Counter()
+    random_ = random.Random(seed)
+    # NOTE: the stand-in for S3 compares and swaps in two steps; S3 does it in one.
+    one_at_a_time = threading.Lock()
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            fault = random_.choice(FAULTS) if random_.random() < share else ""
+            conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
+            if fault in ("409", "412") and not (conditional and self.command == "PUT"):
+                fault = "503"
+            if fault in ("409", "412", "503"):
+                fired[fault] += 1
+                self._answer(int(fault), [], b"")
+                return
+            with one_at_a_time:
+                upstream = HTTPConnection("127.0.0.1", port, timeout=30)
+                upstream.request(self.command, self.path, body or None, dict(self.headers))
+                answer = upstream.getresponse()
+                content = answer.read()
+                upstream.close()
+            if fault == "answer lost":
+                fired[f"{fault} ({self.command})"] += 1
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            if fault == "cut short" and self.command == "GET" and len(content) > 1:
+                fired[fault] += 1
+                self._answer(answer.status, answer.getheaders(), content, most=len(content) // 2)
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self._answer(answer.status, answer.getheaders(), content)
+
+        def _answer(
+            self, status: int, headers: list[tuple[str, str]], content: bytes, most: int | None = None
+        ) -> None:
+            self.send_response_only(status)
+            for name, value in headers:
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            length = next((v for n, v in headers if n.lower() == "content-length"), str(len(content)))
+            self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content[:most])
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_one
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *arguments: Any) -> None:
+            pass
+
+    server = Server(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1], fired
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> dict[str, Any]:
+    """Several processes publish two partitions through the faulty proxy until so many commits were told.
+
+    Every commit raises the pointer's version by one and names the run it replaces: were one lost, doubled or
+    mixed, the version, the chain of replaced runs, or the rows would not agree with what was told.
+    """
+    told: Counter[str] = Counter()
+    replaced: Counter[str] = Counter()
+    found: list[str] = []
+    with s3() as port, faulty(port, share=0.15, seed=seed) as (front, fired):
+        share = -(-commits // publishers)
+        # NOTE: fresh processes, because the store's client has threads that a fork would not have.
+        children = [
+            subprocess.Popen(
+                [sys.executable, __file__, str(home / str(number)), *map(str, (front, number, share, seed))],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(publishers)
+        ]
+        for child in children:
+            lines = child.communicate()[0].splitlines()
+            found += [f"a publisher ended with {child.returncode}"] if child.returncode else []
+            for line in lines:
+                word, *rest = line.split()
+                told[word] += 1
+                if word == "published":
+                    replaced[" ".join(rest[1:])] += 1
+        sink = pointer_sink(home / "reader", port)
+        document = sink._objects.read().document
+        if document["version"] != told["published"]:
+            found.append(f"version {document['version']} after {told['published']} publishes were told")
+        found += [f"{n} runs replaced {what}" for what, n in replaced.items() if n > 1]
+        for folder in FOLDERS:
+            rows = read_back(sink, folder)
+            if content_of(rows) != Known()[folder, document["partitions"][folder]["run_id"]]:
+                found.append(f"{folder}: not the rows of its run")
+    return {"seed": seed, "publishers": publishers, **told, "faults": dict(fired), "violations": found}
+
+
+def read_back(sink: PointerSink, folder: str) -> Any:
+    """The rows of the files that the pointer names."""
+    import io
+
+    import obstore
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    prefix = f"{sink._objects.target}/"
+    store = sink._objects._store
+    paths = [file.removeprefix(prefix) for file in sink.files(folder)]
+    return pa.concat_tables(
+        pq.read_table(io.BytesIO(bytes(obstore.get(store, path).bytes()))) for path in paths
+    )
+
+
+def pointer_sink(control: Path, port: int) -> PointerSink:
+    """A sink on the S3 server at a port; each publisher may be another machine with its own folder."""
+    import os
+
+    os.environ.update(ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
+    spec = PublishSpec(mode="pointer", durability="process", keep_generations=1)
+    return PointerSink(Layout(control), f"s3://{BUCKET}/churn", spec)
+
+
+def publish_pointer(sink: PointerSink, folder: str, run: str, live: str | None) -> None:
+    """Stages and publishes one run of one partition."""
+    scored = stage(sink, folder, run)  # type: ignore[arg-type]
+    try:
+        sink.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, "2024"))
+    finally:
+        sink.discard(scored.attempt)
+
+
+def commit(control: Path, port: int, number: int, share: int, seed: int) -> None:
+    """Publishes until so many publishes went through, and tells each on stdout."""
+    random_ = random.Random(f"{seed} {number}")
+    sink = pointer_sink(control, port)
+    done = step = 0
+    while done < share:
+        step += 1
+        folder = random_.choice(FOLDERS)
+        run = run_name(number * 100_000 + step)
+        try:
+            live = sink.live(folder)
+            publish_pointer(sink, folder, run, live)
+            print(f"published {run} {folder} {live}", flush=True)
+            done += 1
+        except StaleRunError:
+            print("stale", flush=True)
+        except PublishError as error:
+            print(f"refused {error.problems[0].problem}", flush=True)
+
+
+if __name__ == "__main__":
+    commit(Path(sys.argv[1]), *map(int, sys.argv[2:6]))
