@@ -199,3 +199,33 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
         "lock_ms_most": round(ordered[-1], 2),
         "recovery_ms_with_nothing_to_do": round(idle, 2),
     }
+
+
+def preflight_times(home: Path, *, files: int) -> dict[str, Any]:
+    """What it costs to look at every footer of a partition before any task, in microseconds a file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from batchdeploy.adapters.folder_store import FolderStore
+    from batchdeploy.adapters.parquet_splits import inspect
+    from batchdeploy.core.deployment import DataRef, PartitionSpec
+
+    folder = home / "data" / "date=2024-01-01"
+    folder.mkdir(parents=True)
+    columns = {f"x{number}": [0.5] * 100 for number in range(20)}
+    for number in range(files):
+        table = pa.table({"id": range(number * 100, number * 100 + 100), **columns})
+        pq.write_table(table, folder / f"part-{number:05d}.parquet")
+    data = DataRef(path="data", keys=("id",), partition=PartitionSpec(column="date"))
+    start = time.perf_counter()
+    pin = FolderStore(home).pin(data, "2024-01-01")
+    pinned = time.perf_counter()
+    found = inspect(pin)
+    seconds = time.perf_counter() - pinned
+    assert sum(found.file_rows) == files * 100
+    return {
+        "files": files,
+        "columns": 21,
+        "footers_us_a_file": round(seconds / files * 1e6),
+        "hashes_us_a_file": round((pinned - start) / files * 1e6),
+    }

@@ -49,8 +49,8 @@ def by_polars(root: Path) -> Any:
 def by_spark(root: Path) -> Any:
     from pyspark.sql import SparkSession
 
-    spark = SparkSession.getActiveSession()
-    assert spark is not None
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    spark = builder.config("spark.driver.bindAddress", "127.0.0.1").getOrCreate()
     return spark.read.parquet(str(root)).select("id", "y", "_run_id", "date").toArrow()
 
 

@@ -70,26 +70,37 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
+CLUSTER_ROWS = 120_000
+KILLS_A_JOB = 3
 KEEP_NOTHING = "publish: {reader_seconds: 0}\n"
 
 
 def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
-    """Kills executors and Python workers of a standalone cluster in mid-job; the job must come through."""
+    """Kills executors and Python workers of a standalone cluster; every job must come through.
+
+    Up to three kills a job, a few seconds apart: a task that is lost four times would rightly end the job.
+    """
     random_ = random.Random(seed)
     counts, found = Counter[str](), []
     with cluster(home / "cluster") as master:
         engine = f'{{kind: spark, master: "{master}", conf: {{spark.executor.memory: 1g}}}}'
-        deployment = make_project(home / "project", engine=engine, extra=KEEP_NOTHING, rows=400_000, files=40)
+        deployment = make_project(
+            home / "project", engine=engine, extra=KEEP_NOTHING, rows=CLUSTER_ROWS, files=24
+        )
         text = deployment.read_text().replace("expectations: expectations/customers.json\n", "")
         deployment.write_text(text)
         root = home / "project" / "scores" / "churn"
         process = start(deployment, DAYS[0])
         assert process.wait() == 0, process.communicate()
         expected = scores_in(root / f"date={DAYS[0]}")
-        assert len(expected) == 400_000
+        assert len(expected) == CLUSTER_ROWS
         while counts["executors killed"] + counts["Python workers killed"] < kills:
             process = start(deployment, DAYS[0], "--force")
-            counts[_kill_one(process, root.with_name("churn.batchdeploy") / "staging", random_)] += 1
+            _wait_for_writing(process, root.with_name("churn.batchdeploy") / "staging")
+            for _ in range(KILLS_A_JOB):
+                time.sleep(random_.random() * 2)
+                if process.poll() is None and (what := _kill_one(random_)):
+                    counts[what] += 1
             _, err = process.communicate()
             counts["jobs"] += 1
             if process.returncode != 0:
@@ -101,11 +112,13 @@ def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     return {**counts, "seed": seed, "rows": len(expected), "violations": found}
 
 
-def _kill_one(process: subprocess.Popen[str], staging: Path, random_: random.Random) -> str:
-    """Waits until tasks write, then kills an executor or a Python worker."""
+def _wait_for_writing(process: subprocess.Popen[str], staging: Path) -> None:
     while process.poll() is None and not any(staging.glob("*/scored/*.parquet")):
         time.sleep(0.01)
-    time.sleep(random_.random() * 0.5)
+
+
+def _kill_one(random_: random.Random) -> str | None:
+    """Kills an executor, or one of the Python workers below one."""
     executors = _named("CoarseGrainedExecutorBackend")
     workers = [child for executor in executors for child in executor.children(recursive=True)]
     for what, victims in random_.sample(
@@ -114,7 +127,7 @@ def _kill_one(process: subprocess.Popen[str], staging: Path, random_: random.Ran
         if victims:
             random_.choice(victims).send_signal(signal.SIGKILL)
             return what
-    return "nobody to kill"
+    return None
 
 
 def _named(word: str) -> list[psutil.Process]:
