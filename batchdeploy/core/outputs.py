@@ -44,7 +44,7 @@ def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows:
     columns = _columns(answer)
     lengths = {len(values) for _, values in columns}
     if lengths != {rows}:
-        _refuse("rows", f"{rows} rows in", f"{sorted(lengths)} rows out")
+        _refuse("rows", f"{rows} rows in", f"{', '.join(map(str, sorted(lengths)))} rows out")
     names = [name for name, _ in columns]
     if any(column.select is not None for _, column in outputs):
         return [_select(columns, name, column) for name, column in outputs]
@@ -52,7 +52,7 @@ def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows:
     if len(names) != len(declared) or any(
         found is not None and found != name for found, name in zip(names, declared, strict=False)
     ):
-        _refuse("columns", f"declared are {', '.join(declared)}", f"{names}")
+        _refuse("columns", f"declared are {', '.join(declared)}", ", ".join(str(name) for name in names))
     return [values for _, values in columns]
 
 

@@ -156,11 +156,16 @@ def _outputs(
     order: list[Any] = []
     for rows, answer in answers:
         order.append(rows)
-        for (name, column), values in zip(
-            job.outputs, pick_outputs(answer, job.outputs, len(rows)), strict=True
-        ):
-            converted, bad = convert_output(name, column.type, values)
-            chunks[name].append(converted)
+        try:
+            picked = pick_outputs(answer, job.outputs, len(rows))
+            converted = [
+                (name, convert_output(name, column.type, values))
+                for (name, column), values in zip(job.outputs, picked, strict=True)
+            ]
+        except ScoringRefused as error:
+            raise ScoringRefused(f"the answer of model version {job.model_version}", error.problems) from None
+        for name, (values, bad) in converted:
+            chunks[name].append(values)
             for reason, positions in bad:
                 verdicts.set_aside(rows[positions], "output", reason)
     if not order:

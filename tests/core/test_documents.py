@@ -60,7 +60,7 @@ WRONG = {
     ),
     "an output on a URI": (
         SOUND.replace("path: scores", "path: s3://bucket/x"),
-        "output.path: only local paths",
+        "output.path: an object store needs publish: {mode: pointer}",
     ),
     "an output inside the data": (
         SOUND.replace("path: scores", "path: data/x"),

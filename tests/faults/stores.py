@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import socket
 import subprocess
@@ -42,6 +43,8 @@ FAULTS = ("answer lost", "409", "412", "503", "cut short")
 def s3() -> Iterator[int]:
     """An S3 server on loopback with one bucket; gives its port."""
     import boto3
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
