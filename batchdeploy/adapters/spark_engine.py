@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -98,7 +99,7 @@ class SparkEngine:
         rows = [(pickle.dumps(split),) for split in splits]
         try:
             frame = spark.createDataFrame(rows, "split binary").repartition(len(rows))
-            answers = frame.mapInPandas(_udf(work), "answer binary").collect()
+            answers = _awaited(frame.mapInPandas(_udf(work), "answer binary").collect, spark)
         except PySparkException as error:
             raise EngineError("Spark", (Problem(self._master, _last_line(str(error))),)) from error
         for answer in answers:
@@ -110,7 +111,7 @@ class SparkEngine:
     def close(self) -> None:
         """Stops the session where this engine started it, at once even where its tasks would go on."""
         if self._session is not None and self._started_here:
-            stopping = threading.Thread(target=self._session.stop, daemon=True)
+            stopping = threading.Thread(target=_stop, args=(self._session,), daemon=True)
             stopping.start()
             stopping.join(STOP_SECONDS)
             if stopping.is_alive():
@@ -138,7 +139,12 @@ class SparkEngine:
         builder = SparkSession.builder.appName("batchdeploy").master(self._master)
         for key, value in {**EMBEDDED, **self._conf, **PINNED}.items():
             builder = builder.config(key, value)
-        return builder.getOrCreate()
+        before = signal.getsignal(signal.SIGINT)
+        session = builder.getOrCreate()
+        if self._started_here and threading.current_thread() is threading.main_thread():
+            # NOTE: PySpark's own answer to Ctrl-C talks to the JVM in the middle of another talk with it.
+            signal.signal(signal.SIGINT, before)
+        return session
 
     def _connected(self) -> SparkSession:
         """A session of its own on a Connect server; of the pinned settings those that a session may have."""
@@ -153,6 +159,37 @@ class SparkEngine:
                 session.conf.set(key, value)
         self._started_here = True
         return session
+
+
+def _awaited(action: Callable[[], Any], session: SparkSession) -> Any:
+    """Does a Spark action in a thread of its own.
+
+    A signal then finds the main one waiting, and not in the middle of a conversation with the JVM that nobody
+    could take up again.
+    """
+    from pyspark import InheritableThread
+
+    ended: dict[str, Any] = {}
+
+    def act() -> None:
+        try:
+            ended["answer"] = action()
+        except Exception as error:  # noqa: BLE001
+            ended["error"] = error
+
+    thread = InheritableThread(target=act, session=session, daemon=True)
+    thread.start()
+    thread.join()
+    if "error" in ended:
+        raise ended["error"]
+    return ended["answer"]
+
+
+def _stop(session: SparkSession) -> None:
+    """Stops a session; tasks that are cut off by it have nothing to say that is worth a line."""
+    with suppress(Exception):
+        session.sparkContext.setLogLevel("OFF")
+    session.stop()
 
 
 def _end_jvm() -> None:

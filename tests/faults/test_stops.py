@@ -1,0 +1,104 @@
+"""A run that is told to end: it ends at once, leaves no process, and says whether it published."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests_support import Result
+
+from faults.projects import litter, seconds_until_gone, session_of, start
+from faults.test_bad_models import declare, register_answer
+
+DAY = "2024-03-02"
+Cli = Callable[..., Result]
+ENGINES = ["local", pytest.param("spark", marks=pytest.mark.jvm)]
+SIGNALS = {"SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
+
+pytestmark = pytest.mark.slow
+
+
+def slow_model(project: Path, mark: Path) -> None:
+    """The champion says that it was asked, and takes a minute; as long as the mark's folder is there."""
+    place = str(mark)
+
+    def answer(frame: pd.DataFrame) -> Any:
+        import os
+        import time
+
+        if os.path.isdir(os.path.dirname(place)):
+            with open(place, "w") as stream:
+                stream.write("asked")
+            time.sleep(60)
+        return pd.DataFrame({"y": np.ones(len(frame))})
+
+    mark.parent.mkdir()
+    register_answer(project, answer, [("y", "double")])
+
+
+def stopped(process: subprocess.Popen[str], mark: Path, end: Callable[[], None]) -> tuple[int, str]:
+    """Waits until the model is asked, ends the run, and gives its exit code and what it said."""
+    while not mark.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    # NOTE: a fault that never came about would prove nothing.
+    assert len(session_of(process.pid)) >= 1
+    end()
+    _, err = process.communicate(timeout=60)
+    assert seconds_until_gone(process.pid, most=10) is not None, "an orphan process"
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_signal_ends_a_run_and_all_its_processes(
+    project: Path, cli: Cli, tmp_path: Path, engine: str, how: str
+) -> None:
+    mark = tmp_path / "marks" / "asked"
+    slow_model(project, mark)
+    deployment = declare(project, "y: {type: double}")
+    deployment.write_text(deployment.read_text().replace("kind: local", f"kind: {engine}"))
+    process = start(deployment, DAY)
+    code, err = stopped(process, mark, lambda: process.send_signal(SIGNALS[how]))
+    assert code == 3, err
+    assert f"was stopped by {how}" in err
+    assert "nothing was published; run it again" in err
+    assert "Traceback" not in err
+    assert not (project / "scores" / "churn").exists()
+    assert litter(project / "scores" / "churn.batchdeploy") == []
+    mark.unlink()
+    mark.parent.rmdir()
+    again = cli("run", deployment, "--partition", DAY, "--json")
+    assert again.code == 0, again.err
+    assert again.json["manifest"]["rows_scored"] == 200
+
+
+def test_a_whole_terminal_that_is_interrupted_gives_one_message(project: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches every process of a terminal, the workers too."""
+    mark = tmp_path / "marks" / "asked"
+    slow_model(project, mark)
+    process = start(declare(project, "y: {type: double}"), DAY)
+    code, err = stopped(process, mark, lambda: os.killpg(process.pid, signal.SIGINT))
+    assert code == 3, err
+    assert err.count("was stopped by Ctrl-C") == 1
+    assert "Traceback" not in err
+
+
+def test_a_run_ends_when_its_time_is_up(project: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "marks" / "asked"
+    slow_model(project, mark)
+    deployment = declare(project, "y: {type: double}", "limits: {minutes: 0.15}\n")
+    process = start(deployment, DAY)
+    code, err = stopped(process, mark, lambda: None)
+    assert code == 3, err
+    assert "was stopped by limits.minutes = 0.15" in err
+    assert "nothing was published" in err
+    assert not (project / "scores" / "churn").exists()
