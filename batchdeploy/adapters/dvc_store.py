@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ class DvcStore:
 
         Raises:
             PartitionError: no such partition at the revision.
-            StoreError: the cache lacks a file.
+            StoreError: the cache lacks a file, or holds other content under its name.
         """
         prefix = f"{ref.partition.column}={partition}/"
         with _recorded_at(self._root, ref) as (commit, recorded, locate):
@@ -54,12 +55,27 @@ class DvcStore:
         if missing:
             problems = tuple(Problem(path, "not in the DVC cache") for path in missing)
             raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=f"dvc pull {ref.path}")
+        # NOTE: DVC itself trusts what it once wrote to its cache.
+        spoilt = [path for path, location in located.items() if _md5(location) != wanted[path]]
+        if spoilt:
+            problems = tuple(
+                Problem(path, "the DVC cache holds other content than was recorded", located[path])
+                for path in spoilt
+            )
+            raise StoreError(
+                f"{ref.path} at {ref.rev}", problems, hint=f"remove them there, then dvc pull {ref.path}"
+            )
         files = tuple(
             FilePin(path=path, md5=wanted[path], size=os.stat(location).st_size, location=location)
             for path, location in located.items()
         )
         digest = digest_files(wanted.items())
         return DataPin(path=ref.path, rev=commit, tracked="dvc", digest=digest, files=files)
+
+
+def _md5(location: str) -> str:
+    with open(location, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:

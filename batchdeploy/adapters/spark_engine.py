@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +57,9 @@ class SparkEngine:
     name = "spark"
     threads = 1
 
-    def __init__(self, master: str, conf: dict[str, str] | None = None) -> None:
+    def __init__(self, master: str, conf: Mapping[str, str | bool | float] | None = None) -> None:
         self._master = master
-        self._conf = conf or {}
+        self._conf = {key: _as_spark_writes(value) for key, value in (conf or {}).items()}
         self._session: SparkSession | None = None
         self._started_here = False
 
@@ -228,6 +228,10 @@ def _udf(work: Callable[[Split], SplitResult]) -> Callable[[Iterator[pd.DataFram
             yield pd.DataFrame({"answer": answers})
 
     return over_splits
+
+
+def _as_spark_writes(value: str | bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _last_line(text: str) -> str:

@@ -151,14 +151,14 @@ class EngineSpec:
         master: Spark's master URL.
         remote: a Spark Connect server instead, ``sc://host:15002``; this machine then needs no Java. The
             server's Python workers must have batchdeploy, and see the project's filesystem.
-        conf: further Spark settings, passed through.
+        conf: further Spark settings, passed through; true and false may be written as such.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
     kind: Literal["spark", "local"] = "spark"
     master: str = "local[*]"
     remote: str | None = None
-    conf: dict[str, str] | None = None
+    conf: dict[str, str | bool | int | float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
