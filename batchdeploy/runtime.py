@@ -97,7 +97,8 @@ class LocalToolbox:
                 (Problem(self.registry_uri, "there is no such database"),),
                 hint="register a model first, or set MLFLOW_TRACKING_URI",
             )
-        return MlflowRegistry(self.registry_uri)
+        model = self.deployment.model
+        return MlflowRegistry(self.registry_uri, code=model.code, trusted_types=model.trusted_types)
 
     @cached_property
     def store(self) -> Store:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.pins import digest_model
 from batchdeploy.core.records import Column, ModelPin
-from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError
+from batchdeploy.core.trust import code_in_model, unknown_types
+from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
 # NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
@@ -27,10 +28,14 @@ class MlflowRegistry:
 
     Args:
         uri: the tracking URI; also the registry's.
+        code: whether models may bring code along, ``allow`` or ``refuse``.
+        trusted_types: further types that a skops file may hold where they may not.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, code: str = "allow", trusted_types: Sequence[str] = ()) -> None:
         self._uri = uri
+        self._data_only = code == "refuse"
+        self._trusted = tuple(trusted_types)
 
     @property
     def load(self) -> Callable[[str], Callable[[Any], Any]]:
@@ -54,9 +59,11 @@ class MlflowRegistry:
             else:
                 found = client.get_model_version(ref.name, str(ref.version))
             location = _location(client, found)
-            inputs, outputs, returns = _signature(
-                self._read_signature(location), f"{ref.name} version {found.version}"
-            )
+            where = f"{ref.name} version {found.version}"
+            described = self._description(location)
+            if self._data_only and (problems := (*code_in_model(described.flavors),)):
+                raise _brings_code(where, problems)
+            inputs, outputs, returns = _signature(described.signature, where)
             return ModelPin(
                 name=ref.name,
                 version=int(found.version),
@@ -74,6 +81,25 @@ class MlflowRegistry:
         Raises:
             RegistryError: the download fails, or the files are not those that were pinned.
         """
+        folder = self._fetched(pin, models)
+        if self._data_only:
+            self._check_types(pin, folder)
+        return folder
+
+    def _check_types(self, pin: ModelPin, folder: Path) -> None:
+        """The description again, now that the digest vouches for it, and what the skops files hold."""
+        from mlflow.models import Model
+        from skops.io import get_untrusted_types
+
+        problems = [*code_in_model(Model.load(str(folder)).flavors)]
+        for file in folder.rglob("*.skops"):
+            problems += unknown_types(get_untrusted_types(file=file), self._trusted)
+        if problems:
+            raise ScoringRefused(
+                f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
+            )
+
+    def _fetched(self, pin: ModelPin, models: Path) -> Path:
         folder = models / pin.digest
         if folder.is_dir() and digest_folder(folder) == pin.digest:
             return folder
@@ -123,12 +149,12 @@ class MlflowRegistry:
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             return digest_folder(self._download(location, Path(scratch)))
 
-    def _read_signature(self, location: str) -> Any:
-        """The signature from the model's own description; nothing of the model is loaded for it."""
+    def _description(self, location: str) -> Any:
+        """The model's own description; nothing of the model is loaded for it."""
         from mlflow.models import Model
 
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            return Model.load(str(self._download(f"{location}/MLmodel", Path(scratch)))).signature
+            return Model.load(str(self._download(f"{location}/MLmodel", Path(scratch))))
 
     def _download(self, location: str, scratch: Path) -> Path:
         import mlflow.artifacts
@@ -211,6 +237,10 @@ def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Co
         Column(name=str(spec.name if named else i), type=_type_name(spec)) for i, spec in enumerate(specs)
     )
     return inputs, outputs, "frame" if named else "array"
+
+
+def _brings_code(where: str, problems: tuple[Problem, ...]) -> RequestError:
+    return RequestError(f"model {where}", problems, hint="model.code: allow loads it all the same")
 
 
 def _type_name(spec: Any) -> str:

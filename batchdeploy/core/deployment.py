@@ -25,6 +25,11 @@ class ModelRef:
         version: an exact version instead of an alias.
         registry: the MLflow tracking URI; null takes ``MLFLOW_TRACKING_URI``, else the project's
             ``mlflow.db``.
+        code: ``allow`` loads whatever MLflow can load, which runs code of whoever registered the model where
+            it is a pickle or a Python model. ``refuse`` takes only formats that hold data: scikit-learn by
+            skops, XGBoost and LightGBM boosters, CatBoost, ONNX.
+        trusted_types: types in skops files that are harmless besides those batchdeploy knows; only ``code:
+            refuse`` asks.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -32,6 +37,8 @@ class ModelRef:
     alias: str | None = None
     version: int | None = None
     registry: str | None = None
+    code: Literal["allow", "refuse"] = "allow"
+    trusted_types: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> str:

@@ -199,3 +199,61 @@ def _with(place: int, value: float) -> Any:
     ages = customers(DAY)["age"].to_numpy().copy()
     ages[place] = value
     return ages
+
+
+def refusing(root: Path) -> Path:
+    file = root / "dags" / "churn.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        text.replace("alias: champion}", f"alias: champion, code: refuse{extra}}}"), encoding="utf-8"
+    )
+    return file
+
+
+def test_a_model_of_data_only_is_taken_where_code_is_refused(project: Path, cli: Cli) -> None:
+    result = cli("run", refusing(project), "--partition", DAY)
+    assert result.code == 0, result.err
+
+
+def test_a_model_of_code_is_refused_before_it_is_loaded(project: Path, cli: Cli, tmp_path: Path) -> None:
+    mark = str(tmp_path / "loaded")
+
+    class Loud:
+        """Leaves a mark when its pickle is loaded."""
+
+        def __reduce__(self) -> Any:
+            return open, (mark, "w")
+
+    loud = Loud()
+    register_answer(project, lambda frame: (loud, frame)[1], DOUBLE)
+    deployment = declare(project, "y: {type: double}")
+    before = tree(project)
+    result = cli("run", refusing(project), "--partition", DAY)
+    assert result.code == 2, result.err
+    assert "model churn version 3" in result.err
+    assert "loader_module: runs Python code that came with the model" in result.err
+    assert not Path(mark).exists()
+    deployment.write_text(deployment.read_text().replace(", code: refuse", ""))
+    assert tree(project, without=[deployment]) == {k: v for k, v in before.items() if "churn.yaml" not in k}
+    cli("run", deployment, "--partition", DAY)
+    assert Path(mark).exists(), "the fault could not have fired"
+
+
+def test_a_type_that_nobody_vouched_for_is_refused_whatever_the_model_says(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's own list of trusted types counts for nothing."""
+    from batchdeploy.core import trust
+
+    monkeypatch.setattr(trust, "SKOPS_TYPES", set())
+    result = cli("run", refusing(project), "--partition", DAY)
+    assert result.code == 1, result.err
+    assert "model.trusted_types: the model holds a type" in result.err
+    assert "numpy.dtype" in result.err
+    assert not (project / "scores" / "churn").exists()
+    named = [line.rpartition("got ")[2] for line in result.err.splitlines() if "got " in line]
+    file = project / "dags" / "churn.yaml"
+    file.write_text(
+        file.read_text().replace("code: refuse", f"code: refuse, trusted_types: [{', '.join(named)}]")
+    )
+    assert cli("run", file, "--partition", DAY).code == 0
