@@ -204,9 +204,7 @@ def _with(place: int, value: float) -> Any:
 def refusing(root: Path) -> Path:
     file = root / "dags" / "churn.yaml"
     text = file.read_text(encoding="utf-8")
-    file.write_text(
-        text.replace("alias: champion}", f"alias: champion, code: refuse{extra}}}"), encoding="utf-8"
-    )
+    file.write_text(text.replace("alias: champion}", "alias: champion, code: refuse}"), encoding="utf-8")
     return file
 
 
