@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 
-.PHONY: help install java demo airflow test quick bench lint lock clean
+.PHONY: help install java demo airflow test quick faults bench lint lock clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
@@ -42,6 +42,9 @@ test: install java  ## lint, types, import contracts, all tests
 
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
 	pytest -m "not jvm and not airflow and not slow"
+
+faults: install java  ## every fault, thousands of trials (hours); writes tests/faults/results.json
+	@source .ci/java-env; cd tests && python -m faults $(FAULTS)
 
 bench: install  ## how long DAG files take to parse; writes benchmarks/results/
 	python benchmarks/parse.py

@@ -177,11 +177,12 @@ class LocalToolbox:
     def frame(self, plan: Plan) -> Any:
         """The partition as a pandas frame where that is quicker, else as one of the engine's."""
         partition = (self.deployment.data.partition.column, plan.partition)
+        where = plan.deployment.data.where
         if self.deployment.engine.kind == "spark" and plan.schema.rows > self.one_machine_rows:
-            return self._spark.frame(plan.data, partition)
+            return self._spark.frame(plan.data, partition, where)
         from batchdeploy.adapters.parquet_splits import read_frame
 
-        return read_frame(plan.data, partition)
+        return read_frame(plan.data, partition, where)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
         """The partition cut into pieces of work."""
@@ -195,7 +196,7 @@ class LocalToolbox:
         """The splits with rows whose keys are not unique in the partition, with those rows named."""
         from batchdeploy.adapters.parquet_splits import find_duplicates
 
-        return find_duplicates(Path(job.staging), splits, results, job.keys)
+        return find_duplicates(job, splits, results)
 
     def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
         """The picklable function that scores one split."""

@@ -402,3 +402,38 @@ def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> 
     suite.write_text(suite.read_text().replace("120", "130"))
     with pytest.raises(bd.RequestError, match="changed since it was planned"):
         flow.execute(tools, planned)
+
+
+def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolbox) -> None:
+    """Of five files; a duplicate among the rows that are not meant is none, one among the others is named."""
+    spread(tools, customers(DAY, 1000), files=5)
+    frame = customers(DAY, 1000)
+    frame.loc[3, "customer_id"] = frame.loc[900, "customer_id"]
+    frame.loc[[3, 900], "age"] = 50.0
+    frame.loc[5, "customer_id"] = frame.loc[901, "customer_id"]
+    frame.loc[[5, 901], "age"] = [50.0, 20.0]
+    frame.loc[7, "age"] = 500.0
+    frame.loc[7, "city"] = "Bern"
+    spread(tools, frame, files=5)
+    where = "  where: [{column: age, op: ge, value: 40}, {column: city, op: not_in, value: [Bern]}]\n"
+    file = tools.root / "dags" / "churn.yaml"
+    text = file.read_text(encoding="utf-8").replace("  keys:", where + "  keys:")
+    text += "quarantine: {max_share: 0.1}\n"
+    file.write_text(text, encoding="utf-8")
+    suite = tools.root / "expectations" / "customers.json"
+    entries = json.loads(suite.read_text(encoding="utf-8"))
+    entries["expectations"] = [e for e in entries["expectations"] if e["kwargs"]["column"] == "age"]
+    suite.write_text(json.dumps(entries), encoding="utf-8")
+    box = open_toolbox(file)
+    for name in {"_spark", "one_machine_rows"} & tools.__dict__.keys():
+        setattr(box, name, tools.__dict__[name])
+    manifest = flow.run(box, DAY).manifest
+    meant = frame[(frame["age"] >= 40) & (frame["city"] != "Bern")]
+    twice = meant[meant.duplicated("customer_id", keep=False)]
+    assert (manifest.rows_in, manifest.rows_left_out) == (len(meant), 1000 - len(meant))
+    assert manifest.rows_quarantined == len(twice)
+    assert sorted(scores(box)["customer_id"]) == sorted(meant.drop(twice.index)["customer_id"])
+    assert sorted(twice.index) == [3, 900]
+    aside = pd.read_parquet(box.layout.control / "quarantine")
+    at = [(int(f[-9]), r) for f, r in zip(aside["_source_file"], aside["_source_row"], strict=True)]
+    assert sorted(number * 200 + row for number, row in at) == [3, 900]

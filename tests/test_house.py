@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -121,3 +122,60 @@ def test_no_module_has_grown_over_300_lines() -> None:
 def test_nothing_is_called_utils() -> None:
     banned = {"utils.py", "helpers.py", "common.py", "base.py", "manager.py", "misc.py"}
     assert not banned & {file.name for file in (REPOSITORY / "batchdeploy").rglob("*.py")}
+
+
+# NOTE: what takes text and executes it. pandas and Spark both have such doors besides Python's own.
+EXECUTES = {
+    "sql",
+    "selectExpr",
+    "expr",
+    "eval",
+    "exec",
+    "query",
+    "createOrReplaceTempView",
+    "system",
+    "popen",
+}
+TAKES_SQL = {"filter", "where", "having"}
+
+
+def text_that_is_executed(file: Path) -> list[str]:
+    """Calls in a file that could execute text: SQL, expressions, Python, a shell."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        text = [
+            a for a in node.args if isinstance(a, ast.JoinedStr) or isinstance(getattr(a, "value", 0), str)
+        ]
+        shell = any(k.arg == "shell" for k in node.keywords)
+        if name in EXECUTES or shell or (name in TAKES_SQL and text):
+            found.append(f"{file.name}:{node.lineno} {name}")
+    return found
+
+
+def test_nothing_executes_text() -> None:
+    files = [*(REPOSITORY / "batchdeploy").rglob("*.py"), *(REPOSITORY / "dags").rglob("*.py")]
+    assert len(files) > 60
+    assert [found for file in files for found in text_that_is_executed(file)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "spark.sql('select 1')",
+        "frame.filter(f'age > {limit}')",
+        "frame.where('age > 3')",
+        "frame.selectExpr('1')",
+        "functions.expr(text)",
+        "frame.query(text)",
+        "eval(text)",
+        "subprocess.run(text, shell=True)",
+    ],
+)
+def test_planted_text_that_is_executed_is_seen(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "planted.py"
+    file.write_text(f"def f(spark, frame, text, limit):\n    return {line}\n", encoding="utf-8")
+    assert len(text_that_is_executed(file)) == 1

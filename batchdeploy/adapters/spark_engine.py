@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import pickle
 import re
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.work import Split, SplitResult
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import SparkSession
+    from pyspark.sql import Column, SparkSession
 
 # NOTE: what Spark would otherwise let through in silence; see docs/architecture.md.
 PINNED = {
@@ -63,7 +65,7 @@ class SparkEngine:
         self._session: SparkSession | None = None
         self._started_here = False
 
-    def frame(self, pin: DataPin, partition: tuple[str, str]) -> Any:
+    def frame(self, pin: DataPin, partition: tuple[str, str], where: Sequence[Predicate] = ()) -> Any:
         """The partition as a Spark DataFrame over exactly the pinned files.
 
         NaN becomes null, as it is in pandas: to Spark it is a number above all others, which passes a
@@ -80,7 +82,11 @@ class SparkEngine:
             if isinstance(field.dataType, floating):
                 column = functions.when(~functions.isnan(column), column).alias(field.name)
             columns.append(column)
-        return frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
+        frame = frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
+        for predicate in where:
+            column = functions.col("`" + predicate.column.replace("`", "``") + "`")
+            frame = frame.filter(_condition(column, predicate))
+        return frame
 
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
@@ -159,6 +165,17 @@ class SparkEngine:
                 session.conf.set(key, value)
         self._started_here = True
         return session
+
+
+def _condition(column: Column, predicate: Predicate) -> Column:
+    """A predicate as an expression that was built, and not parsed."""
+    if predicate.op in ("is_null", "not_null"):
+        return column.isNull() if predicate.op == "is_null" else column.isNotNull()
+    if predicate.op in ("in", "not_in"):
+        inside = column.isin(list(predicate.values))
+        return inside if predicate.op == "in" else ~inside
+    found: Column = getattr(operator, predicate.op)(column, predicate.value)
+    return found
 
 
 def _awaited(action: Callable[[], Any], session: SparkSession) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.predicates import column_problems
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
 from batchdeploy.errors import Problem
@@ -37,6 +38,7 @@ def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tu
         *_input_problems(model, columns),
         *_output_problems(deployment, model),
         *_policy_problems(deployment, columns),
+        *column_problems(deployment.data.where, {n: arrow_family(c.type) for n, c in columns.items()}),
     )
 
 

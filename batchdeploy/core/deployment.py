@@ -7,6 +7,7 @@ from typing import Literal
 
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
+from batchdeploy.core.predicates import Predicate
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 OnMissing = Literal["fail", "skip", "wait"]
@@ -90,6 +91,7 @@ class DataRef:
     Attributes:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain.
         keys: the columns that name a row; never given to the model.
+        where: which rows are meant; the others are counted, and neither scored nor validated.
         rev: a DVC (git) revision; null reads the workspace.
         on_missing: what an Airflow run does where its partition has no rows yet: ``fail``, ``skip``, or
             ``wait``, which holds no worker.
@@ -101,6 +103,7 @@ class DataRef:
     path: str
     partition: PartitionSpec
     keys: tuple[str, ...]
+    where: tuple[Predicate, ...] = ()
     rev: str | None = None
     on_missing: OnMissing = "fail"
     wait_hours: float = 24

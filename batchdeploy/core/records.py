@@ -200,6 +200,7 @@ class ScoredBatch:
         attempt: the private staging folder's name; a new one for every attempt.
         keys_in, keys_out: order-free checksums of the keys read and of the keys found again in the
             written files (published and quarantined together), as 16 hex digits.
+        rows_in: rows that are meant; ``rows_left_out`` are those that ``data.where`` does not mean.
         model_loads: how often a worker had to load the model.
         findings: the rows that broke a rule of the policy, those that pass included.
     """
@@ -218,6 +219,7 @@ class ScoredBatch:
     profile: tuple[ColumnProfile, ...]
     model_loads: int
     findings: tuple[Finding, ...] = ()
+    rows_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,3 +286,4 @@ class Manifest:
     published_at: str
     seconds: float
     versions: dict[str, str]
+    rows_left_out: int = 0

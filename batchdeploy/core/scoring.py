@@ -27,6 +27,9 @@ ASIDE_COLUMNS = ("_stage", "_reason", "_error", "_source_file", "_source_row", "
 ASKED_TWICE = 32
 
 
+Source = tuple[str, "Sequence[int] | np.ndarray[Any, Any]"]
+
+
 class ScoredRows(NamedTuple):
     """What became of a batch.
 
@@ -50,7 +53,7 @@ def score_batch(
     job: ScoreJob,
     predict: Callable[[Any], Any],
     *,
-    source: tuple[str, int],
+    source: Source,
     duplicates: Sequence[int] = (),
 ) -> ScoredRows:
     """Scores one batch.
@@ -59,7 +62,7 @@ def score_batch(
         batch: the columns of `columns_needed`; any number of rows.
         job: what to do.
         predict: a frame of the model's inputs to its answer, one row each.
-        source: the input file and the position in it of the batch's first row, for set-aside rows.
+        source: the input file and the position in it of each row, for those set aside.
         duplicates: rows of the batch whose keys another row of the partition has as well.
 
     Returns:
@@ -216,7 +219,10 @@ def scored_schema(source: pa.Schema, job: ScoreJob) -> pa.Schema:
 
 
 def _set_aside(
-    batch: pa.RecordBatch, job: ScoreJob, verdicts: Verdicts, source: tuple[str, int]
+    batch: pa.RecordBatch,
+    job: ScoreJob,
+    verdicts: Verdicts,
+    source: Source,
 ) -> pa.RecordBatch:
     import pyarrow as pa
 
@@ -227,7 +233,7 @@ def _set_aside(
         "_reason": pa.array([reason for _, reason, _ in found], pa.string()),
         "_error": pa.array([error for _, _, error in found], pa.string()),
         "_source_file": pa.array([source[0]] * len(rows), pa.string()),
-        "_source_row": pa.array([source[1] + row for row in rows], pa.int64()),
+        "_source_row": pa.array([int(source[1][row]) for row in rows], pa.int64()),
         "_run_id": pa.array([job.run_id] * len(rows), pa.string()),
     }
     taken = batch.take(pa.array(rows, pa.int64()))

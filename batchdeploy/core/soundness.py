@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from batchdeploy.core.calendar import calendar_problems, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
 from batchdeploy.core.policy import policy_problems
+from batchdeploy.core.predicates import predicate_problems
 from batchdeploy.errors import Problem
 
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
@@ -24,6 +25,7 @@ def soundness(deployment: Deployment) -> tuple[Problem, ...]:
         *_column_problems(deployment),
         *_number_problems(deployment),
         *policy_problems(deployment.policy, deployment.limits),
+        *predicate_problems(deployment.data.where),
     )
 
 

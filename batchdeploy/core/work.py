@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.policy import Finding, PolicySpec
+from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Column, OutputFile, SetAside
 
@@ -16,7 +17,8 @@ class Split:
 
     Attributes:
         first_row: counts from the file's start.
-        duplicates: rows whose keys another row of the partition has as well, counted from the split's start.
+        duplicates: rows whose keys another row of the partition has as well, counted from the split's start
+            among those that are meant.
     """
 
     index: int
@@ -35,6 +37,7 @@ class ScoreJob:
     Attributes:
         bins: the reference's columns with their counts at zero; what the kernel counts into.
         max_failures: rows of one batch whose prediction may fail before the run is refused.
+        where: which rows are meant.
         policy: what becomes of rows that are not as they should be.
         durable: whether files are flushed to the disk.
         threads: native threads a worker may use, or None for as many as there are.
@@ -52,6 +55,7 @@ class ScoreJob:
     staging: str
     bins: tuple[ColumnProfile, ...]
     max_failures: int
+    where: tuple[Predicate, ...] = ()
     policy: PolicySpec = PolicySpec()
     durable: bool = True
     threads: int | None = None
@@ -63,6 +67,7 @@ class SplitResult:
     """What became of one split; a file is null where it would hold no row.
 
     Attributes:
+        rows_in: rows that are meant; ``rows_left_out`` are not.
         keys: the file in staging that holds the hash of each row's keys, in the order of the rows.
     """
 
@@ -76,4 +81,5 @@ class SplitResult:
     profile: tuple[ColumnProfile, ...]
     loaded: bool
     keys: str = ""
+    rows_left_out: int = 0
     findings: tuple[Finding, ...] = ()

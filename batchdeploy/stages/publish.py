@@ -55,6 +55,7 @@ def _manifest(
         rows_in=scored.rows_in,
         rows_scored=scored.rows_scored,
         rows_quarantined=scored.rows_quarantined,
+        rows_left_out=scored.rows_left_out,
         keys=scored.keys_out,
         files=scored.files,
         quarantine=scored.quarantine,

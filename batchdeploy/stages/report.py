@@ -49,6 +49,7 @@ def render_html(
 def render_text(manifest: Manifest) -> str:
     """What happened, in one paragraph of plain lines."""
     aside = f", {manifest.rows_quarantined:,} set aside" if manifest.rows_quarantined else ""
+    aside += f", {manifest.rows_left_out:,} left out by data.where" if manifest.rows_left_out else ""
     lines = [
         f"{manifest.deployment} {manifest.partition}: {manifest.rows_scored:,} rows scored{aside} by "
         f"{manifest.model} version {manifest.model_version} in {manifest.seconds:.1f} s "

@@ -54,6 +54,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             profile=_profile(job.bins, results),
             model_loads=sum(result.loaded for result in results),
             findings=_findings(results),
+            rows_left_out=sum(result.rows_left_out for result in results),
         )
         _reconcile(plan, scored)
         if tools.store.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
@@ -84,6 +85,9 @@ def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
     Raises:
         ScoringRefused: with the reasons and how many rows each took.
     """
+    if not scored.rows_in:
+        what = Problem("data.where", f"none of the {scored.rows_left_out} rows of the partition matches")
+        raise ScoringRefused(f"{plan.data.path}/{plan.folder}", (what,))
     _gate_policy(plan, scored)
     allowed = plan.deployment.quarantine.max_share
     if scored.rows_quarantined > allowed * scored.rows_in:
@@ -127,6 +131,7 @@ def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) ->
         staging=staging,
         bins=_bins(tools, plan),
         max_failures=max(LEAST_FAILURES, ceil(share * plan.schema.rows)),
+        where=deployment.data.where,
         policy=deployment.policy,
         durable=deployment.publish.durability == "power",
         threads=tools.engine.threads,
@@ -173,8 +178,9 @@ def _reconcile(plan: Plan, scored: ScoredBatch) -> None:
     """Rows promised by the footers, rows read, and rows written must be the same rows."""
     problems = []
     out = scored.rows_scored + scored.rows_quarantined
-    if scored.rows_in != plan.schema.rows:
-        problems.append(Problem("rows read", f"the footers promise {plan.schema.rows}", str(scored.rows_in)))
+    read = scored.rows_in + scored.rows_left_out
+    if read != plan.schema.rows:
+        problems.append(Problem("rows read", f"the footers promise {plan.schema.rows}", str(read)))
     if out != scored.rows_in:
         problems.append(Problem("rows written", f"{scored.rows_in} were read", str(out)))
     if scored.keys_in != scored.keys_out:

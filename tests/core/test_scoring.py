@@ -50,7 +50,9 @@ def batch(rows: int = 8, **columns: Any) -> pa.RecordBatch:
 def score(
     predict: Callable[[pd.DataFrame], Any], given: pa.RecordBatch, job: ScoreJob = JOB
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    scored, aside, _ = score_batch(given, job, predict, source=("date=1/part-0.parquet", 100))
+    scored, aside, _ = score_batch(
+        given, job, predict, source=("date=1/part-0.parquet", range(100, 100 + given.num_rows))
+    )
     assert scored.num_rows + aside.num_rows == given.num_rows
     keys = sorted(map(str, scored["id"].to_pylist() + aside["id"].to_pylist()))
     assert keys == sorted(map(str, given["id"].to_pylist()))

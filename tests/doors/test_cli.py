@@ -106,6 +106,18 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a suite with an unknown expectation": (
         suite('{"name": "s", "expectations": [{"type": "expect_magic", "kwargs": {}}]}'), "does not know",
     ),
+    "a condition on a column that is none": (
+        edit("  keys:", "  where: [{column: agee, op: gt, value: 3}]\n  keys:"), "where[0]: no such column",
+    ),
+    "a condition that does not fit": (
+        edit("  keys:", "  where: [{column: city, op: gt, value: 3}]\n  keys:"), "city is string, and cannot",
+    ),
+    "a condition that is a string of SQL": (
+        edit("  keys:", "  where: \"1=1; reflect('java.lang.System','exit',0)\"\n  keys:"), "data.where",
+    ),
+    "a condition with an operator of its own": (
+        edit("  keys:", "  where: [{column: age, op: like, value: x}]\n  keys:"), "data.where[0].op",
+    ),
     "a missing suite": (
         lambda root: (root / "expectations" / "customers.json").unlink(), "expectations: no such file",
     ),

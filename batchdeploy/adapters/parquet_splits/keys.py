@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.core.predicates import matching
+from batchdeploy.core.work import ScoreJob, Split, SplitResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,22 +50,21 @@ def write_hashes(staging: Path, name: str, hashes: Sequence[np.ndarray[Any, Any]
 
 
 def find_duplicates(
-    staging: Path, splits: Sequence[Split], results: Sequence[SplitResult], keys: Sequence[str]
+    job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
 ) -> tuple[Split, ...]:
     """The splits with rows whose keys are not unique in the partition, with those rows named.
 
     Takes 16 bytes of memory for each row. Rows whose hashes meet are compared by their keys.
 
     Args:
-        staging: the attempt's folder.
+        job: what was done.
         splits: all of the partition's.
         results: what became of them; in any order.
-        keys: the key columns.
     """
     import numpy as np
 
     ordered = sorted(results, key=lambda result: result.index)
-    parts = [np.load(staging / "keys" / result.keys) for result in ordered]
+    parts = [np.load(Path(job.staging) / "keys" / result.keys) for result in ordered]
     hashes = np.concatenate([np.empty(0, "uint64"), *parts])
     ranked = np.sort(hashes)
     twice = np.unique(ranked[1:][ranked[1:] == ranked[:-1]])
@@ -76,7 +76,7 @@ def find_duplicates(
         rows = np.flatnonzero(np.isin(part, twice))
         if len(rows):
             split = by_index[result.index]
-            suspects.append((split, rows, _keys_of(split, rows, keys)))
+            suspects.append((split, rows, _keys_of(split, rows, job)))
     counts: dict[tuple[Any, ...], int] = {}
     for _, _, found in suspects:
         for key in found:
@@ -93,8 +93,12 @@ def _same(key: tuple[Any, ...], counts: dict[tuple[Any, ...], int]) -> bool:
     return counts[key] > 1 and None not in key
 
 
-def _keys_of(split: Split, rows: np.ndarray[Any, Any], keys: Sequence[str]) -> list[tuple[Any, ...]]:
+def _keys_of(split: Split, rows: np.ndarray[Any, Any], job: ScoreJob) -> list[tuple[Any, ...]]:
+    asked = [*dict.fromkeys([*job.keys, *(predicate.column for predicate in job.where)])]
     with pq.ParquetFile(split.location) as file:
-        table = file.read_row_groups(list(split.row_groups), columns=list(keys)).select(list(keys))
+        table = file.read_row_groups(list(split.row_groups), columns=asked)
+    if job.where:
+        table = table.filter(matching(table, job.where))
+    table = table.select(list(job.keys))
     columns = [column.cast(pa.string()).to_pylist() for column in table.take(rows).columns]
     return list(zip(*columns, strict=True))

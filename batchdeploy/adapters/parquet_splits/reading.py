@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.core.predicates import Predicate, matching
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.scoring import columns_needed
 from batchdeploy.core.work import ScoreJob, Split
 from batchdeploy.errors import DataError, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 SPLIT_ROWS = 500_000
@@ -39,12 +41,13 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     return tuple(splits)
 
 
-def read_frame(pin: DataPin, partition: tuple[str, str]) -> pd.DataFrame:
+def read_frame(pin: DataPin, partition: tuple[str, str], where: Sequence[Predicate] = ()) -> pd.DataFrame:
     """The partition as a pandas frame: nullable integers and booleans stay such, NaN counts as null.
 
     Args:
         pin: the files to read.
         partition: name and value of the partition column, which the files do not hold.
+        where: which rows are meant.
     """
     import pandas as pd
 
@@ -58,22 +61,40 @@ def read_frame(pin: DataPin, partition: tuple[str, str]) -> pd.DataFrame:
     parts = [_read(file.location, file.path) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
+    if where:
+        table = table.filter(matching(table, where))
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     frame[partition[0]] = partition[1]
     return frame
 
 
-def read_batches(split: Split, job: ScoreJob) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The split's rows, the needed columns of them, and where in the file each batch begins."""
+class Meant(NamedTuple):
+    """The rows of a batch that are meant, where in the file each of them is, and how many are not."""
+
+    batch: pa.RecordBatch
+    places: np.ndarray[Any, Any]
+    left_out: int
+
+
+def read_batches(split: Split, job: ScoreJob) -> Iterator[Meant]:
+    """The split's rows, the needed columns of them."""
+    import numpy as np
+
     row = split.first_row
     with pq.ParquetFile(split.location, page_checksum_verification=True) as file:
         columns = columns_needed(job, file.schema_arrow.names)
+        asked = [*dict.fromkeys([*columns, *(predicate.column for predicate in job.where)])]
         batches = file.iter_batches(
-            batch_size=job.batch_rows, row_groups=list(split.row_groups), columns=columns
+            batch_size=job.batch_rows, row_groups=list(split.row_groups), columns=asked
         )
         while (batch := _next(batches, split.path)) is not None:
-            yield _plain(batch.select(columns)), row
-            row += batch.num_rows
+            places = np.arange(row, row + batch.num_rows)
+            read = batch.num_rows
+            row += read
+            if job.where:
+                meant = matching(_plain(batch), job.where)
+                batch, places = batch.filter(meant), places[meant.to_numpy(zero_copy_only=False)]
+            yield Meant(_plain(batch.select(columns)), places, read - batch.num_rows)
 
 
 def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None:

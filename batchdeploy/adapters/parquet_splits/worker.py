@@ -77,16 +77,17 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
         writers = {kind: _Writer(staging / kind / name) for kind in ("scored", "quarantine")}
         for writer in writers.values():
             stack.callback(writer.close)
-        for batch, first_row in read_batches(split, job):
-            if first_row == split.first_row and job.policy.nondeterministic == "fail":
+        for batch, places, left_out in read_batches(split, job):
+            if not totals.rows and batch.num_rows and job.policy.nondeterministic == "fail":
                 same_twice(batch, job, predict)
             rows = score_batch(
                 batch,
                 job,
                 predict,
-                source=(split.path, first_row),
-                duplicates=_duplicates(split, first_row, batch.num_rows),
+                source=(split.path, places),
+                duplicates=_duplicates(split, totals.rows, batch.num_rows),
             )
+            totals.left_out += left_out
             totals.add(batch, rows, job)
             # NOTE: also without a row: a partition whose rows were all set aside still has a file that
             # names its run.
@@ -107,12 +108,12 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
         loaded=loaded,
         keys=write_hashes(staging, name, totals.hashes),
         findings=findings(totals.broken, job.policy),
+        rows_left_out=totals.left_out,
     )
 
 
-def _duplicates(split: Split, first_row: int, rows: int) -> list[int]:
+def _duplicates(split: Split, start: int, rows: int) -> list[int]:
     """The split's duplicates that lie in a batch, counted from the batch's start."""
-    start = first_row - split.first_row
     low, high = bisect_left(split.duplicates, start), bisect_left(split.duplicates, start + rows)
     return [row - start for row in split.duplicates[low:high]]
 
@@ -122,6 +123,7 @@ class _Totals:
 
     def __init__(self, bins: tuple[ColumnProfile, ...]) -> None:
         self.rows = 0
+        self.left_out = 0
         self.keys = 0
         self.hashes: list[np.ndarray[Any, Any]] = []
         self.broken: Counter[tuple[Rule, str]] = Counter()
