@@ -27,7 +27,7 @@ def browser() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    pytest.skip("no Chromium on this machine. Hint: bash .ci/browser, or apt-get install chromium")
+    pytest.skip("no Chromium on this machine. Hint: bash .ci/extras, or apt-get install chromium")
 
 
 def log_in(page: Page, url: str, user: str | None, password: str = "") -> None:

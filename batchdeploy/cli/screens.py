@@ -203,6 +203,9 @@ def show_run(folder: Path, records: dict[str, Any]) -> None:
             console.print(
                 f"           set aside: {aside.rows:,} rows, {aside.stage}: {aside.reason}", markup=False
             )
+        for finding in scored.findings:
+            what = f"{finding.column}: {finding.rule} in {finding.rows:,} rows, {finding.action}"
+            console.print(f"           policy: {what}", markup=False)
     if drift := records.get("DriftReport"):
         console.print(
             f"drift      {drift.verdict}" + (f" in {', '.join(drift.alarms)}" if drift.alarms else "")

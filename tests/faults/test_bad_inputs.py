@@ -342,6 +342,8 @@ def test_a_bad_value_goes_to_quarantine_with_file_and_row(project: Path, cli: Cl
     assert len(published) + len(aside) == 200
     assert set(aside["_source_row"]) == places
     scored = json.loads((Path(result.json["folder"]) / "scored.json").read_text())
+    assert f"policy: {column}: {rule} in {count} rows, quarantine" in cli("show", result.json["folder"]).out
+    assert f"<td>{rule}</td>" in (Path(result.json["folder"]) / "report.html").read_text(encoding="utf-8")
     found = {(f["rule"], f["column"], f["action"]): f["rows"] for f in scored["findings"]}
     assert found[rule, column, "quarantine"] == count
 
