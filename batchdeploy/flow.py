@@ -109,12 +109,12 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     begin(tools, planned)
     with stoppable(tools, planned, tools.deployment.limits.minutes):
         manifest = _steps(tools, folder, progress)
-    progress("report", 0)
-    try:
-        step_report(tools, folder)
-    except Exception:
-        # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
-        LOG.exception("the report of run %s could not be drawn", planned.run_id)
+        progress("report", 0)
+        try:
+            step_report(tools, folder)
+        except Exception:
+            # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
+            LOG.exception("the report of run %s could not be drawn", planned.run_id)
     return Outcome(status="published", folder=folder, manifest=manifest)
 
 

@@ -145,9 +145,13 @@ class LocalToolbox:
 
             path = self.deployment.output.path
             target = path.rstrip("/") if "://" in path else str(self.layout.table)
+            if "://" not in path and any(self.layout.table.glob("*=*/*.parquet")):
+                raise self._other_mode("swap")
             return PointerSink(self.layout, target, self.deployment.publish)
         from batchdeploy.adapters.parquet_sink import ParquetSink
 
+        if (self.layout.table / "current.json").is_file():
+            raise self._other_mode("pointer")
         return ParquetSink(self.layout, self.deployment.publish)
 
     @cached_property
@@ -209,6 +213,12 @@ class LocalToolbox:
         for name in ("engine", "_spark"):
             if name in self.__dict__:
                 self.__dict__[name].close()
+
+    def _other_mode(self, mode: str) -> RequestError:
+        """One table has one mode: readers of the one would miss, or double, what the other did."""
+        problem = Problem("publish.mode", f"this table was published by {mode}", self.deployment.publish.mode)
+        hint = "give the new mode an output.path of its own, and fill it by a backfill"
+        return RequestError(str(self.layout.table), (problem,), hint=hint)
 
     def _recorded(self) -> Callable[[Path], dict[str, str] | None] | None:
         if not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:

@@ -17,6 +17,7 @@ from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.ports import Toolbox
 from batchdeploy.promotion import compare_models, promote, render_markdown
+from batchdeploy.stopping import stoppable
 
 
 def take_step(tools: Toolbox, request: StepRequest) -> Answer:
@@ -54,7 +55,9 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         "run_id": planned.run_id,
         "partition": planned.partition,
     }
-    return shared | DO[request.step](tools, folder, request)
+    # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
+    with stoppable(tools, planned, tools.deployment.limits.minutes):
+        return shared | DO[request.step](tools, folder, request)
 
 
 def _plan(tools: Toolbox, request: StepRequest) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -92,8 +93,11 @@ class MlflowRegistry:
         from skops.io import get_untrusted_types
 
         problems = [*code_in_model(Model.load(str(folder)).flavors)]
-        for file in folder.rglob("*.skops"):
-            problems += unknown_types(get_untrusted_types(file=file), self._trusted)
+        for file in folder.rglob("*"):
+            if file.is_symlink() or (file.name == "MLmodel" and file.parent != folder):
+                problems.append(Problem(file.name, "could stand in for what is described"))
+            elif file.suffix == ".skops":
+                problems += unknown_types(get_untrusted_types(file=file), self._trusted)
         if problems:
             raise ScoringRefused(
                 f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
@@ -102,6 +106,8 @@ class MlflowRegistry:
     def _fetched(self, pin: ModelPin, models: Path) -> Path:
         folder = models / pin.digest
         if folder.is_dir() and digest_folder(folder) == pin.digest:
+            # NOTE: what nobody has used for a month is removed.
+            os.utime(folder)
             return folder
         models.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=models, prefix="fetching-") as scratch:
@@ -184,10 +190,20 @@ def load_predictor(folder: str) -> Callable[[Any], Any]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.pyfunc
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_bytecode():
         warnings.simplefilter("ignore")
         predict: Callable[[Any], Any] = mlflow.pyfunc.load_model(folder).predict
     return predict
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """A model's own code would leave its bytecode in the folder, which then is not what was pinned."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def digest_folder(folder: Path) -> str:

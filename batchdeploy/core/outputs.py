@@ -131,7 +131,10 @@ def _columns(answer: Any) -> list[tuple[str | None, Any]]:
     if isinstance(answer, pd.Series):
         return [(None, answer)]
     if isinstance(answer, (list, tuple)):
-        answer = np.asarray(answer)
+        try:
+            answer = np.asarray(answer)
+        except ValueError as error:
+            _refuse("answer", "wanted rows of one length", str(error))
     if isinstance(answer, np.ndarray) and answer.ndim == 1:
         return [(None, answer)]
     if isinstance(answer, np.ndarray) and answer.ndim == 2:
@@ -159,15 +162,14 @@ def _arrow(values: Any) -> pa.Array:
     import pandas as pd
     import pyarrow as pa
 
-    if isinstance(values, pd.Series):
-        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub":
-            values = values.to_numpy()
-        else:
-            array = pa.Array.from_pandas(values)
-            if isinstance(array, pa.ChunkedArray):
-                array = array.combine_chunks()
-            return array.dictionary_decode() if isinstance(array.type, pa.DictionaryType) else array
     try:
+        if isinstance(values, pd.Series):
+            if not (isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub"):
+                array = pa.Array.from_pandas(values)
+                if isinstance(array, pa.ChunkedArray):
+                    array = array.combine_chunks()
+                return array.dictionary_decode() if isinstance(array.type, pa.DictionaryType) else array
+            values = values.to_numpy()
         return pa.array(np.ascontiguousarray(values), from_pandas=values.dtype.kind not in "fiub")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise ScoringRefused(

@@ -143,4 +143,7 @@ def _cells(name: str, values: pa.Array, most: int) -> Iterator[Broken]:
 def _decoded(values: Any) -> pa.Array:
     import pyarrow as pa
 
-    return values.dictionary_decode() if isinstance(values.type, pa.DictionaryType) else values
+    if isinstance(values.type, pa.DictionaryType):
+        return values.dictionary_decode()
+    # NOTE: Arrow has no arithmetic for half floats.
+    return values.cast(pa.float32()) if values.type == pa.float16() else values

@@ -59,7 +59,7 @@ def predicate_problems(where: Sequence[Predicate]) -> Iterator[Problem]:
         path, given = f"data.where[{number}]", predicate.value
         if predicate.op in NO_VALUE and given is not None:
             yield Problem(path, f"{predicate.op} takes no value", repr(given))
-        elif predicate.op in LISTS and not isinstance(given, tuple):
+        elif predicate.op in LISTS and not (isinstance(given, tuple) and given):
             yield Problem(path, f"{predicate.op} takes a list of values", repr(given))
         elif predicate.op not in (*LISTS, *NO_VALUE) and (given is None or isinstance(given, tuple)):
             yield Problem(path, f"{predicate.op} takes one value", repr(given))
@@ -124,11 +124,11 @@ def matching(rows: pa.RecordBatch | pa.Table, where: Sequence[Predicate]) -> pa.
         values = pa.array(predicate.values)
         if pa.types.is_temporal(column.type):
             times = [_utc(str(value)) for value in predicate.values]
-            column = column.cast(pa.timestamp("us"))
+            column = column.cast(pa.timestamp("us"), safe=False)
             values = pa.array(times, pa.timestamp("us"))
         elif pa.types.is_integer(column.type) and pa.types.is_integer(values.type):
-            column = column if column.type == pa.uint64() else column.cast(pa.int64())
-            values = values.cast(column.type, safe=False)
+            wide = pa.decimal128(20, 0) if column.type == pa.uint64() else pa.int64()
+            column, values = column.cast(wide), values.cast(wide)
         elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
             column, values = column.cast(pa.float64(), safe=False), values.cast(pa.float64(), safe=False)
         if predicate.op in LISTS:

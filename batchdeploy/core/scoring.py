@@ -43,8 +43,9 @@ class ScoredRows(NamedTuple):
 
 
 def columns_needed(job: ScoreJob, available: Sequence[str]) -> list[str]:
-    """The input columns to read: keys, the model's inputs and the kept ones, each once."""
+    """The input columns to read: keys, the model's inputs, the kept ones and the policy's, each once."""
     wanted = [*job.keys, *(column.name for column in job.inputs), *job.keep]
+    wanted += [*(job.policy.ranges or ()), *(job.policy.categories or ())]
     return [name for name in dict.fromkeys(wanted) if name in available]
 
 

@@ -32,32 +32,50 @@ SKOPS_TYPES = {
 
 
 def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
-    """What in a model's description would run code of its author's.
+    """What in a model's description would run code of its author's, or leads away from what is described.
 
     Args:
         flavors: the part of that name of the file ``MLmodel``.
     """
     function = flavors.get("python_function") or {}
     loader = str(function.get("loader_module"))
+    name = loader.rpartition(".")[2]
+    own = flavors.get(name)
     if loader not in DATA_LOADERS:
         yield Problem("loader_module", "runs Python code that came with the model", loader)
-    for name, flavor in flavors.items():
+        return
+    if not isinstance(own, dict):
+        yield Problem(name, "is not described, and would be taken for a pickle")
+        return
+    for flavor in (function, *flavors.values()):
         if isinstance(flavor, dict) and flavor.get("code"):
-            yield Problem(f"{name}.code", "brings Python code along", str(flavor["code"]))
-    sklearn = flavors.get("sklearn") if loader == "mlflow.sklearn" else None
-    if sklearn is not None and sklearn.get("serialization_format") != "skops":
-        yield Problem(
-            "sklearn.serialization_format",
-            "is a pickle, which runs code when it is loaded; log it again with serialization_format='skops'",
-            str(sklearn.get("serialization_format")),
+            yield Problem("code", "brings Python code along", str(flavor["code"]))
+    if name == "sklearn":
+        yield from _sklearn(function, own)
+        return
+    if not _plain(function.get("data")) or function.get("data") != own.get("data"):
+        yield Problem(f"{name}.data", "is not one file beside the description", str(function.get("data")))
+    if name in BOOSTERS and not str(own.get("model_class", BOOSTERS[name][0])).startswith(BOOSTERS[name]):
+        text = "is loaded by a pickle, or is no class of that library"
+        yield Problem(f"{name}.model_class", text, str(own["model_class"]))
+
+
+def _sklearn(function: dict[str, Any], own: dict[str, Any]) -> Iterator[Problem]:
+    kind, file = own.get("serialization_format"), own.get("pickled_model")
+    if kind != "skops":
+        text = (
+            "is a pickle, which runs code when it is loaded; log it again with serialization_format='skops'"
         )
-    for name, classes in BOOSTERS.items():
-        if loader == f"mlflow.{name}":
-            found = str((flavors.get(name) or {}).get("model_class", classes[0]))
-            if not found.startswith(classes):
-                yield Problem(
-                    f"{name}.model_class", "is loaded by a pickle, or is no class of that library", found
-                )
+        yield Problem("sklearn.serialization_format", text, str(kind))
+    elif not (_plain(file) and str(file).endswith(".skops") and file == function.get("model_path")):
+        yield Problem("sklearn.pickled_model", "is not one .skops file beside the description", str(file))
+    if "data" in function:
+        yield Problem("python_function.data", "leads away from what is described", str(function["data"]))
+
+
+def _plain(name: object) -> bool:
+    """Whether it is the name of a file in the same folder, and nothing else."""
+    return isinstance(name, str) and name not in ("", ".", "..", "MLmodel") and not {"/", "\\"} & {*name}
 
 
 def unknown_types(found: Iterable[str], trusted: Iterable[str]) -> Iterator[Problem]:

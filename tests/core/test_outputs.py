@@ -50,6 +50,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "numbers for text": ("string", np.array([1.0])),
     "a number for a boolean": ("boolean", np.array([1])),
     "a boolean for a number": ("long", np.array([True])),
+    "mixed in a series": ("double", pd.Series([1.0, "a"], dtype=object)),
     "mixed": ("double", np.array([1.0, "a"], dtype=object)),
     "dates for numbers": ("double", np.array(["2024-01-01"], dtype="datetime64[ns]")),
 }
@@ -95,6 +96,7 @@ MISFITS: dict[str, tuple[Any, list[tuple[str, OutputColumn]]]] = {
     "no such name": (frame(a=[1, 2]), [("y", OutputColumn(type="double", select="z"))]),
     "a cube": (np.ones((2, 2, 2)), [("y", D)]),
     "a dictionary": ({"y": [1, 2]}, [("y", D)]),
+    "rows of different lengths": ([[1.0], [1.0, 2.0]], [("y", D)]),
     "nothing": (None, [("y", D)]),
 }
 

@@ -52,6 +52,23 @@ def test_which_rows_a_predicate_holds_for(asked: tuple[str, Any, Any], expected:
     assert [row for row, holds in enumerate(found.to_pylist()) if holds] == expected
 
 
+def test_large_and_fine_values_are_compared_as_they_are() -> None:
+    rows = pa.table(
+        {
+            "u": pa.array([0, 2**63 + 1, 2**63 + 2], pa.uint64()),
+            "ns": pa.array([1, 1_704_067_200_000_000_001, None], pa.timestamp("ns")),
+        }
+    )
+
+    def holds(column: str, op: Any, value: Any) -> list[bool]:
+        return list(matching(rows, [Predicate(column=column, op=op, value=value)]).to_pylist())
+
+    assert holds("u", "gt", -1) == [True, True, True]
+    assert holds("u", "gt", 2**63 - 1) == [False, True, True]
+    assert holds("u", "in", (0, 7)) == [True, False, False]
+    assert holds("ns", "ge", "2024-01-01") == [False, True, False]
+
+
 def test_all_are_to_hold() -> None:
     where = [Predicate(column="n", op="ge", value=2), Predicate(column="b", op="not_null")]
     assert matching(ROWS, where).to_pylist() == [False, True, False, False]
@@ -70,6 +87,7 @@ def test_compares_as_python_does(values: list[int | None], op: Any, bound: int) 
 
 WRONG: dict[str, tuple[tuple[str, str, Any], str]] = {
     "a value where none belongs": (("n", "is_null", 1), "is_null takes no value"),
+    "an empty list": (("n", "in", ()), "in takes a list of values"),
     "one value for a list": (("n", "in", 1), "in takes a list of values"),
     "a list for one value": (("n", "eq", (1, 2)), "eq takes one value"),
     "nothing for one value": (("n", "eq", None), "eq takes one value"),

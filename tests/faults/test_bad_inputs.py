@@ -372,6 +372,24 @@ def test_a_bad_value_can_pass_and_is_counted(project: Path, cli: Cli, name: str)
     assert [f for f in scored["findings"] if f["rule"] == rule and f["rows"] == len(places)]
 
 
+def test_a_policy_holds_for_columns_that_nobody_else_reads(project: Path, cli: Cli) -> None:
+    table = rows().append_column("premium", pa.array([-5.0] + [5.0] * 199))
+    pq.write_table(table, folder(project) / "part-0.parquet")
+    edit("engine:", "policy: {ranges: {premium: [0, 100]}}\nquarantine: {max_share: 0.1}\nengine:")(project)
+    result = cli("run", project / "dags" / "churn.yaml", "--partition", DAY, "--json")
+    assert result.code == 0, result.err
+    assert quarantined(project)["_source_row"].to_list() == [0]
+
+
+def test_half_floats_are_scored(project: Path, cli: Cli) -> None:
+    table = retyped("age", pa.float16())(rows())
+    pq.write_table(table, folder(project) / "part-0.parquet")
+    edit("engine:", "policy: {ranges: {age: [0, 120]}}\nengine:")(project)
+    result = cli("run", project / "dags" / "churn.yaml", "--partition", DAY, "--json")
+    assert result.code == 0, result.err
+    assert result.json["manifest"]["rows_scored"] == 200
+
+
 def test_nan_is_told_from_null(project: Path, cli: Cli) -> None:
     table = pa.Table.from_pandas(customers(DAY), schema=SCHEMA, preserve_index=False)
     ages = table["age"].to_pylist()

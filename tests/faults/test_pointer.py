@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from tests_support import Result, tree
 
-from batchdeploy.adapters.parquet_sink.pointer import ORPHAN_SECONDS, PointerSink
+from batchdeploy.adapters.parquet_sink.locking import locked
+from batchdeploy.adapters.parquet_sink.pointed import ORPHAN_SECONDS
+from batchdeploy.adapters.parquet_sink.pointer import PointerSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.errors import PartitionError, StaleRunError
+from batchdeploy.errors import PartitionError, PublishError, StaleRunError
 from faults.campaign import Known
 from faults.killing import seed_of
 from faults.oracle import content_of
-from faults.publishing import run_name
+from faults.publishing import manifest, plan, run_name, stage
 from faults.stores import object_commits, pointer_sink, publish_pointer, read_back, s3
 
 pytestmark = pytest.mark.slow
@@ -75,6 +79,90 @@ def test_records_of_a_run_that_died_after_its_publish_are_written_later(sink: Po
     file.unlink()
     assert sink.recover(now=0).finished == (A,)
     assert json.loads(file.read_text())["run_id"] == A
+
+
+def test_the_records_are_no_reason_to_fail_a_run_that_is_out(tmp_path: Path) -> None:
+    with s3() as port:
+        sink = pointer_sink(tmp_path / "scores", port)
+        sink._spec = replace(sink._spec, lock_seconds=0.05)
+        with locked(sink._layout, 5):
+            publish_pointer(sink, FOLDER, A, None)
+        assert sink.live(FOLDER) == A
+
+
+def test_the_same_pins_by_another_run_are_published_once(sink: PointerSink) -> None:
+    """Both planned against an empty partition; the second hears what the first one did."""
+    first, second = (stage(sink, FOLDER, A) for _ in range(2))  # type: ignore[arg-type]
+    texts = [
+        sink.publish(plan(FOLDER, A, None), scored, lambda scored=scored: manifest(A, scored, "1"))  # type: ignore[misc]
+        for scored in (first, second)
+    ]
+    assert texts[0] == texts[1]
+    assert sink._objects.read().document["version"] == 1
+    assert sink.attempt_of(FOLDER) == first.attempt
+
+
+def test_files_that_just_fell_out_of_sight_stay_for_who_reads_them(sink: PointerSink) -> None:
+    publish_pointer(sink, FOLDER, A, None)
+    before = set(sink.files(FOLDER))
+    month = 30 * 86_400
+    with pytest.MonkeyPatch.context() as patch:
+        now = time.time()
+        patch.setattr(time, "time", lambda: now + month)
+        publish_pointer(sink, FOLDER, A, A)
+        assert set(sink.files(FOLDER)).isdisjoint(before)
+        assert sink.collect_garbage(now=now + month + 60).litter == ()
+        gone = sink.collect_garbage(now=now + month + 3600).litter
+    assert len(gone) == len(before) + 1
+
+
+def test_a_publisher_that_slept_for_a_day_does_not_name_files_that_gc_removed(sink: PointerSink) -> None:
+    scored = stage(sink, FOLDER, A)  # type: ignore[arg-type]
+    now = time.time()
+
+    def waking_up_late() -> tuple[str, str]:
+        patch.setattr(time, "time", lambda: now + 2 * ORPHAN_SECONDS)
+        assert sink.collect_garbage(now=time.time()).litter
+        return manifest(A, scored, "1")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PublishError, match="nothing was published"):
+        sink.publish(plan(FOLDER, A, None), scored, waking_up_late)
+    assert sink.live(FOLDER) is None
+
+
+def test_a_generation_whose_files_are_gone_is_not_gone_back_to(sink: PointerSink) -> None:
+    publish_pointer(sink, FOLDER, A, None)
+    first = sink.files(FOLDER)[0].removeprefix(f"{sink._objects.target}/")
+    publish_pointer(sink, FOLDER, B, A)
+    sink._objects.delete(first)
+    with pytest.raises(PartitionError, match="no longer stored"):
+        sink.roll_back(FOLDER, to=A, live=B, at="t1")
+    assert sink.live(FOLDER) == B
+
+
+def test_what_a_store_tells_states_apart_by_is_given_back_to_it(sink: PointerSink) -> None:
+    """The tag, and on GCS the version, without which it refuses."""
+    publish_pointer(sink, FOLDER, A, None)
+    token = sink._objects.read().token
+    assert token is not None
+    assert token["e_tag"]
+    assert set(token) <= {"e_tag", "version"}
+
+
+def test_a_table_has_one_mode(project: Path, cli: Cli) -> None:
+    deployment = project / "dags" / "churn.yaml"
+    text = deployment.read_text()
+    for first, second in (("swap", "pointer"), ("pointer", "swap")):
+        here = text.replace("path: scores/churn", f"path: scores/{first}")
+        deployment.write_text(here + f"publish: {{mode: {first}}}\n")
+        assert cli("run", deployment, "--partition", DAY).code == 0
+        before = tree(project / "scores")
+        deployment.write_text(here + f"publish: {{mode: {second}}}\n")
+        for command in (("run", "--partition", DAY), ("status",), ("gc",)):
+            result = cli(command[0], deployment, *command[1:])
+            assert result.code == 2, result.err
+            assert f"this table was published by {first}" in result.err
+        assert tree(project / "scores") == before
 
 
 def test_commits_through_a_store_that_loses_answers(tmp_path: Path) -> None:

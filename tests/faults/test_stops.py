@@ -15,6 +15,10 @@ import pandas as pd
 import pytest
 from tests_support import Result
 
+from batchdeploy import flow
+from batchdeploy.errors import RunStopped
+from batchdeploy.runtime import open_toolbox
+from batchdeploy.stopping import Stop
 from faults.projects import litter, seconds_until_gone, session_of, start
 from faults.test_bad_models import declare, register_answer
 
@@ -102,3 +106,17 @@ def test_a_run_ends_when_its_time_is_up(project: Path, tmp_path: Path) -> None:
     assert "was stopped by limits.minutes = 0.15" in err
     assert "nothing was published" in err
     assert not (project / "scores" / "churn").exists()
+
+
+def test_a_stop_while_the_report_is_drawn_says_that_the_scores_are_out(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = open_toolbox(deployment)
+
+    def stopped_here(*_: object) -> None:
+        raise Stop("SIGTERM")
+
+    monkeypatch.setattr(flow, "step_report", stopped_here)
+    with pytest.raises(RunStopped, match="the scores were published already"):
+        flow.run(tools, DAY)
+    assert tools.sink.live(f"date={DAY}") is not None

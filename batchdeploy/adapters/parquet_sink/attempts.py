@@ -49,10 +49,12 @@ class Attempts:
             PublishError: the filesystem cannot exchange folders, so nothing could be published later.
         """
         self._staging.mkdir(parents=True, exist_ok=True)
-        name = f"{run_id}-{uuid.uuid4().hex[:12]}"
+        # NOTE: whoever sweeps just then may look at a new sign of life before its owner has it.
+        name, life = "", None
+        while life is None:
+            name = f"{run_id}-{uuid.uuid4().hex[:12]}"
+            life = take_life(self._life(name))
         attempt = self._staging / name
-        life = take_life(self._life(name))
-        assert life is not None, "a name that no other process can know"
         self._held[name] = life
         try:
             attempt.mkdir()
@@ -68,6 +70,8 @@ class Attempts:
     def hand_over(self, name: str) -> None:
         """Lets another process go on with an attempt after this one has ended."""
         if (life := self._held.pop(name, None)) is not None:
+            # NOTE: who sweeps may have seen the sign of life, and come to it when it is gone.
+            self._handed(name).touch()
             self._life(name).unlink(missing_ok=True)
             give_back(life)
 
@@ -79,6 +83,7 @@ class Attempts:
         # NOTE: a folder that would not go keeps its sign of life, without a life: the next sweep takes both.
         if not (self._staging / name).exists():
             with suppress(OSError):
+                self._handed(name).unlink(missing_ok=True)
                 self._life(name).unlink(missing_ok=True)
         if (life := self._held.pop(name, None)) is not None:
             give_back(life)
@@ -93,10 +98,13 @@ class Attempts:
         names = sorted(os.listdir(self._staging)) if self._staging.is_dir() else []
         for file in (self._staging / name for name in names if name.endswith(".alive")):
             if (life := take_life(file)) is not None:
-                self.discard(file.stem)
+                if self._handed(file.stem).exists():
+                    file.unlink(missing_ok=True)
+                else:
+                    self.discard(file.stem)
+                    swept.append(file.stem)
                 give_back(life)
-                swept.append(file.stem)
-        for attempt in (self._staging / name for name in names if not name.endswith(".alive")):
+        for attempt in (self._staging / name for name in names if not name.endswith((".alive", ".handed"))):
             # NOTE: other runs come and go here while we look.
             with suppress(FileNotFoundError):
                 old = now - attempt.stat().st_mtime > ORPHAN_DAYS * 86_400
@@ -107,6 +115,9 @@ class Attempts:
 
     def _life(self, name: str) -> Path:
         return self._staging / f"{name}.alive"
+
+    def _handed(self, name: str) -> Path:
+        return self._staging / f"{name}.handed"
 
     def collect(
         self, attempt: Path, run_id: str, results: Sequence[SplitResult]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ class Disk:
                 scratch.unlink(missing_ok=True)
             raise
         self.sync_folder(file.parent)
+
+    def copy(self, source: Path, target: Path) -> None:
+        """A whole copy or none, under the target's name; for one writer at a time."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f"{target.name}.tmp")
+        shutil.copyfile(source, scratch)
+        with scratch.open("rb") as stream:
+            self._sync(stream.fileno())
+        scratch.replace(target)
+        self.sync_folder(target.parent)
 
     def append(self, file: Path, line: str) -> None:
         """One more line at the end of a file."""

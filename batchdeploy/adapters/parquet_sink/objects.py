@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, from_url
 
+from batchdeploy.adapters.parquet_sink.files import Disk
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.refusals import outside
 from batchdeploy.core.layout import Layout
@@ -21,6 +22,7 @@ POINTER = "current.json"
 FORMAT = "batchdeploy.pointer/1"
 # NOTE: the client's own tries of one request; what it cannot know the outcome of is looked up by `Pointer`.
 TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+SETTINGS = "its account and region come from the environment, as obstore reads it"
 FAILURES = (BaseError, OSError, NotImplementedError)
 
 
@@ -28,7 +30,7 @@ class Seen(NamedTuple):
     """The pointer as it was read, and what tells this state from any other (None: no pointer)."""
 
     document: dict[str, Any]
-    token: str | None
+    token: dict[str, str] | None
 
 
 class Objects:
@@ -37,18 +39,23 @@ class Objects:
     Args:
         target: a URI whose credentials come from the environment, or a local folder.
         layout: the table's control folder, whose lock stands in for compare-and-swap on a filesystem.
+        disk: how to write where the table is a folder.
         seconds: how long to wait for that lock.
     """
 
-    def __init__(self, target: str, layout: Layout, seconds: float) -> None:
+    def __init__(self, target: str, layout: Layout, disk: Disk, seconds: float) -> None:
         self.target = target
         self._local = "://" not in target
         self._layout = layout
+        self._disk = disk
         self._seconds = seconds
-        if self._local:
-            self._store: Any = LocalStore(target, mkdir=True)
-        else:
-            self._store = from_url(target, retry_config=TRIES)
+        try:
+            if self._local:
+                self._store: Any = LocalStore(target, mkdir=True)
+            else:
+                self._store = from_url(target, retry_config=TRIES)
+        except (*FAILURES, ValueError, TypeError) as error:
+            raise outside(target, "cannot be opened", error, hint=SETTINGS) from error
 
     def read(self) -> Seen:
         """The pointer; an empty one where nothing was ever published.
@@ -65,7 +72,9 @@ class Objects:
             raise outside(self.target, f"{POINTER} cannot be read", error) from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise outside(self.target, f"{POINTER} is not one of batchdeploy's", document)
-        return Seen(document, answer.meta["e_tag"])
+        # NOTE: S3 and Azure compare the tag, GCS the version; either may be missing elsewhere.
+        token = {name: answer.meta.get(name) for name in ("e_tag", "version")}
+        return Seen(document, {name: value for name, value in token.items() if value is not None})
 
     def replace(self, seen: Seen, document: dict[str, Any]) -> bool:
         """Puts another pointer in place of the one that was seen. False where it is another one by now.
@@ -73,16 +82,16 @@ class Objects:
         Raises:
             OSError, BaseError: the outcome is unknown: the answer may have been lost on its way.
         """
-        mode: Any = "create" if seen.token is None else {"e_tag": seen.token}
-        data = json.dumps(document, separators=(",", ":")).encode()
+        mode: Any = "create" if seen.token is None else seen.token
+        text = json.dumps(document, separators=(",", ":"))
         try:
             if not self._local:
-                obstore.put(self._store, POINTER, data, mode=mode, use_multipart=False)
+                obstore.put(self._store, POINTER, text.encode(), mode=mode, use_multipart=False)
                 return True
             with locked(self._layout, self._seconds):
                 if self.read().token != seen.token:
                     return False
-                obstore.put(self._store, POINTER, data, use_multipart=False)
+                self._disk.write(Path(self.target, POINTER), text)
                 return True
         except (PreconditionError, AlreadyExistsError):
             return False
@@ -94,7 +103,10 @@ class Objects:
             PublishError: it is not there whole afterwards.
         """
         try:
-            obstore.put(self._store, path, file)
+            if self._local:
+                self._disk.copy(file, Path(self.target, path))
+            else:
+                obstore.put(self._store, path, file)
             stored = obstore.head(self._store, path)["size"]
         except FAILURES as error:
             raise outside(self.target, f"{path} cannot be stored", error) from error
@@ -104,9 +116,24 @@ class Objects:
     def write(self, path: str, text: str) -> None:
         """Stores a text under a path that no other attempt uses."""
         try:
-            obstore.put(self._store, path, text.encode(), use_multipart=False)
+            if self._local:
+                self._disk.write(Path(self.target, path), text)
+            else:
+                obstore.put(self._store, path, text.encode(), use_multipart=False)
         except FAILURES as error:
             raise outside(self.target, f"{path} cannot be stored", error) from error
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Those of the paths that nothing is stored under."""
+        found = []
+        for path in paths:
+            try:
+                obstore.head(self._store, path)
+            except FileNotFoundError:
+                found.append(path)
+            except FAILURES as error:
+                raise outside(self.target, f"{path} cannot be looked up", error) from error
+        return found
 
     def text(self, path: str) -> str | None:
         """A stored text, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ import tenacity
 from batchdeploy.adapters.parquet_sink.attempts import verify
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.objects import FAILURES, Objects
-from batchdeploy.adapters.parquet_sink.refusals import no_generation, outside, stale, translated
+from batchdeploy.adapters.parquet_sink.pointed import ORPHAN_SECONDS, paths_of, with_entry
+from batchdeploy.adapters.parquet_sink.refusals import gone, no_generation, outside, stale, translated
 from batchdeploy.adapters.parquet_sink.staging import DEFAULT, StagingSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
@@ -22,11 +24,14 @@ from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.errors import PublishError
 
-# NOTE: files of an attempt lie there before the pointer names them; younger ones may still be on their way.
-ORPHAN_SECONDS = 86_400.0
 REMEMBERED = 20
 LOST_RACES = 30
+UNKNOWN = "whether it was published is not known; the same run again finds out, and publishes it once"
 Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class _SameRun(Exception):
+    """Another run with the same pins was first."""
 
 
 class _Again(Exception):
@@ -46,7 +51,7 @@ class PointerSink(StagingSink):
 
     def __init__(self, layout: Layout, target: str, spec: PublishSpec = DEFAULT) -> None:
         super().__init__(layout, spec)
-        self._objects = Objects(target, layout, spec.lock_seconds)
+        self._objects = Objects(target, layout, self._disk, spec.lock_seconds)
 
     def live(self, folder: str) -> str | None:
         """The run that the pointer names for a partition, or None."""
@@ -94,13 +99,13 @@ class PointerSink(StagingSink):
             PublishError: the store refused, or nobody could say what became of the pointer.
         """
         staged = self._layout.staging / scored.attempt / "scored"
+        if (told := self._told(plan, scored.attempt)) is not None:
+            return told
         try:
             verify(staged, plan, scored)
         except OSError as error:
             raise translated(error, staged) from error
-        if (text := self._published_already(plan)) is not None:
-            self._attempts.discard(scored.attempt)
-            return text
+        began = time.time()
         prefix = f"data/{plan.folder}/run={scored.attempt}"
         for file in scored.files:
             self._objects.upload(staged / file.path, f"{prefix}/{file.path}")
@@ -116,15 +121,22 @@ class PointerSink(StagingSink):
             ],
         }
         self._objects.write(str(entry["manifest"]), text)
-        self._commit(scored.attempt, plan.folder, lambda document: self._named(document, plan, entry))
+        # NOTE: before the step, since nobody knows whose turn it is afterwards.
+        self._keep_aside(plan.folder, plan.run_id, scored.attempt)
+        try:
+            self._commit(scored.attempt, plan.folder, lambda old: self._named(old, plan, entry, began))
+        except _SameRun:
+            told = self._told(plan, scored.attempt)
+            if told is None:
+                raise stale(plan.folder, plan.live, self.live(plan.folder)) from None
+            return told
         self._record(plan.folder, entry, text)
         self._attempts.discard(scored.attempt)
         return text
 
     def generations(self, folder: str) -> tuple[str, ...]:
         """The run ids of a partition's earlier generations, the last that was visible first."""
-        entry = self._entry(folder) or {"earlier": []}
-        return tuple(earlier["run_id"] for earlier in entry["earlier"])
+        return tuple(earlier["run_id"] for earlier in (self._entry(folder) or {"earlier": []})["earlier"])
 
     def roll_back(self, folder: str, *, to: str | None, live: str | None, at: str) -> str:
         """Makes the pointer name an earlier generation's files again.
@@ -150,12 +162,15 @@ class PointerSink(StagingSink):
             if not kept or (to is not None and to not in kept):
                 raise no_generation(folder, to, kept)
             chosen = next(entry for entry in earlier if entry["run_id"] == (to or kept[0]))
-            return self._with(document, folder, {**chosen, "rolled_back_at": at})
+            if missing := self._objects.missing(file["path"] for file in chosen["files"]):
+                raise gone(folder, chosen["run_id"], missing)
+            return with_entry(document, folder, {**chosen, "rolled_back_at": at}, self._spec)
 
-        kept = self.generations(folder)
         token = f"rollback {folder} {at}"
         self._commit(token, folder, change)
-        return to or kept[0]
+        run = to or self.live(folder) or ""
+        self._audit({"at": at, "action": "rollback", "partition": folder, "run_id": run, "replaced": live})
+        return run
 
     def collect_garbage(self, *, now: float) -> Cleaned:
         """All of `recover`, and the files that no generation names any more.
@@ -164,45 +179,55 @@ class PointerSink(StagingSink):
             now: seconds since the epoch.
         """
         cleaned = self.recover(now=now)
-        partitions = self._objects.read().document["partitions"].values()
-        entries = [entry for p in partitions for entry in (p, *p["earlier"])]
-        named = {file["path"] for entry in entries for file in entry["files"]}
-        named |= {entry["manifest"] for entry in entries}
-        gone = []
+        document = self._objects.read().document
+        partitions = document["partitions"].values()
+        named = {path for p in partitions for entry in (p, *p["earlier"]) for path in paths_of(entry)}
+        dropped = {path: one["since"] for one in document.get("dropped", ()) for path in one["paths"]}
+        removed = []
         for prefix in ("data", "manifests"):
             for path, stored in self._objects.listed(prefix):
-                if path not in named and now - stored > max(ORPHAN_SECONDS, self._spec.reader_seconds):
+                since, grace = stored, max(ORPHAN_SECONDS, self._spec.reader_seconds)
+                if path in dropped:
+                    since, grace = dropped[path], self._spec.reader_seconds
+                if path not in named and now - since > grace:
                     self._objects.delete(path)
-                    gone.append(path)
-        return Cleaned(finished=cleaned.finished, attempts=cleaned.attempts, litter=tuple(gone))
+                    removed.append(path)
+        return Cleaned(finished=cleaned.finished, attempts=cleaned.attempts, litter=tuple(removed))
 
     def _entry(self, folder: str) -> dict[str, Any] | None:
-        entry: dict[str, Any] | None = self._objects.read().document["partitions"].get(folder)
-        return entry
+        found: dict[str, Any] = self._objects.read().document["partitions"]
+        return found.get(folder)
 
-    def _published_already(self, plan: Plan) -> str | None:
+    def _told(self, plan: Plan, attempt: str) -> str | None:
+        """The manifest where this attempt, or another one at the same pins, is visible."""
         entry = self._entry(plan.folder)
-        if entry is not None and entry["run_id"] == plan.run_id != plan.live:
-            return self._objects.text(entry["manifest"])
-        return None
+        if entry is None or entry["run_id"] != plan.run_id:
+            return None
+        mine = entry["attempt"] == attempt
+        if not mine and plan.run_id == plan.live:
+            return None
+        text = self._objects.text(entry["manifest"])
+        if text is not None and mine:
+            self._record(plan.folder, entry, text)
+        self._attempts.discard(attempt)
+        return text
 
-    def _named(self, document: dict[str, Any], plan: Plan, entry: dict[str, Any]) -> dict[str, Any]:
+    def _named(
+        self, document: dict[str, Any], plan: Plan, entry: dict[str, Any], began: float
+    ) -> dict[str, Any]:
         """The document with the run's files in it, where the fence lets them."""
         before = document["partitions"].get(plan.folder)
         live = None if before is None else before["run_id"]
+        if live == plan.run_id != plan.live:
+            raise _SameRun
         if live != plan.live:
             raise stale(plan.folder, plan.live, live)
-        return self._with(document, plan.folder, entry)
-
-    def _with(self, document: dict[str, Any], folder: str, entry: dict[str, Any]) -> dict[str, Any]:
-        before = document["partitions"].get(folder)
-        recent = [] if before is None else before["recent"]
-        earlier = [] if before is None else [_bare(before), *before["earlier"]]
-        kept = [old for old in earlier if old["run_id"] != entry["run_id"]][: self._spec.keep_generations]
-        full = _bare(entry) | {"recent": recent, "earlier": kept}
-        partitions = {**document["partitions"], folder: full}
-        files = [file["path"] for _, one in sorted(partitions.items()) for file in one["files"]]
-        return document | {"version": document["version"] + 1, "partitions": partitions, "files": files}
+        if time.time() - began > ORPHAN_SECONDS / 2:
+            hint = "nothing was published; run it again"
+            raise outside(
+                plan.folder, "its files were stored so long ago that they may be gone", None, hint=hint
+            )
+        return with_entry(document, plan.folder, entry, self._spec)
 
     def _commit(self, token: str, folder: str, change: Change) -> None:
         """Compare-and-swap until it is known what became of it; a lost answer is looked up, never repeated.
@@ -221,7 +246,9 @@ class PointerSink(StagingSink):
                     self._try(token, folder, change)
         except tenacity.RetryError as error:
             cause = error.last_attempt.exception()
-            raise outside(self._objects.target, "the pointer could not be replaced", cause) from error
+            raise outside(
+                self._objects.target, "the pointer could not be replaced", cause, hint=UNKNOWN
+            ) from error
 
     def _try(self, token: str, folder: str, change: Change) -> None:
         try:
@@ -240,24 +267,30 @@ class PointerSink(StagingSink):
         if not replaced:
             raise _Again("another publisher was first")
 
+    def _keep_aside(self, folder: str, run_id: str, attempt: str) -> None:
+        """Moves the rows that were set aside to where they can be looked at."""
+        source = self._layout.staging / attempt / "quarantine"
+        target = self._layout.quarantine(folder, run_id)
+        try:
+            if source.is_dir():
+                with locked(self._layout, self._spec.lock_seconds):
+                    shutil.rmtree(target, ignore_errors=True)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    source.rename(target)
+        except OSError as error:
+            raise translated(error, target) from error
+
     def _record(self, folder: str, entry: dict[str, Any], manifest: str) -> None:
         """What the control folder keeps of a published run. The scores are out, whatever happens here."""
-        run = self._layout.run(folder, entry["run_id"])
-        quarantine = self._layout.staging / entry["attempt"] / "quarantine"
         line = {"at": entry["published_at"], "action": "publish", "partition": folder}
         line |= {"run_id": entry["run_id"], "attempt": entry["attempt"]}
-        with suppress(OSError), locked(self._layout, self._spec.lock_seconds):
-            if quarantine.is_dir():
-                target = self._layout.quarantine(folder, entry["run_id"])
-                shutil.rmtree(target, ignore_errors=True)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                quarantine.rename(target)
-            self._disk.write(run / "manifest.json", manifest)
+        with suppress(OSError):
+            self._disk.write(self._layout.run(folder, entry["run_id"]) / "manifest.json", manifest)
+        self._audit(line)
+
+    def _audit(self, line: dict[str, Any]) -> None:
+        with suppress(OSError, PublishError), locked(self._layout, self._spec.lock_seconds):
             self._disk.append(self._layout.audit, json.dumps(line) + "\n")
-
-
-def _bare(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in ("recent", "earlier")}
 
 
 def _tells_of(manifest: Path, attempt: str) -> bool:

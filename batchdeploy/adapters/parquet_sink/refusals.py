@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from batchdeploy.core.layout import Layout
@@ -66,8 +67,13 @@ def translated(error: OSError, where: Path, *, hint: str = "nothing was publishe
     return PublishError(str(where), (problem,), hint=hint)
 
 
-def outside(target: str, what: str, found: object) -> PublishError:
+def outside(target: str, what: str, found: object, *, hint: str = "a retry may help") -> PublishError:
     got = str(found).strip().splitlines()
-    return PublishError(
-        "the published table", (Problem(target, what, got[0] if got else None),), hint="a retry may help"
-    )
+    problem = Problem(target, what, got[0] if got else None)
+    return PublishError("the published table", (problem,), hint=hint)
+
+
+def gone(folder: str, run: str, missing: Sequence[str]) -> PartitionError:
+    """A generation whose files somebody has removed."""
+    problems = tuple(Problem(path, f"a file of run {run} is no longer stored") for path in missing)
+    return PartitionError(folder, problems, hint="score the partition again with the model of that run")

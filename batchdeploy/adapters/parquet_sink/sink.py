@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.attempts import verify
 from batchdeploy.adapters.parquet_sink.generations import Generations, remove
@@ -117,6 +119,9 @@ class ParquetSink(StagingSink):
         staged = self._layout.staging / scored.attempt / "scored"
         run = self._layout.run(plan.folder, plan.run_id)
         try:
+            if (text := self._decided_before(run, scored.attempt)) is not None:
+                self._tidy(plan.folder, scored.attempt)
+                return text
             verify(staged, plan, scored)
             self._disk.sync_files(run)
             with locked(self._layout, self._spec.lock_seconds):
@@ -216,6 +221,15 @@ class ParquetSink(StagingSink):
         return Cleaned(
             finished=cleaned.finished, attempts=cleaned.attempts, generations=tuple(pruned), litter=names
         )
+
+    def _decided_before(self, run: Path, attempt: str) -> str | None:
+        """The manifest where a publisher of this very attempt had decided, and then died or was cut off."""
+        if self._journal.waiting():
+            with locked(self._layout, self._spec.lock_seconds):
+                self._journal.finish_all()
+        file = run / "manifest.json"
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        return text if text is not None and json.loads(text).get("attempt") == attempt else None
 
     def _fenced(self, plan: Plan) -> str | None:
         """The manifest where the same pins are published already; else None, and the way is free."""

@@ -1,0 +1,48 @@
+"""What ``current.json`` says: which files are visible, which were, and which fell out of sight when."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from batchdeploy.core.deployment import PublishSpec
+
+# NOTE: files of an attempt lie there before the pointer names them; younger ones may still be on their way.
+ORPHAN_SECONDS = 86_400.0
+
+
+def with_entry(
+    document: dict[str, Any], folder: str, entry: dict[str, Any], spec: PublishSpec
+) -> dict[str, Any]:
+    """The document with another run visible in a partition; the one before becomes an earlier generation.
+
+    Args:
+        document: as it was read.
+        folder: the partition's folder name.
+        entry: the run, its attempt, its files and its manifest.
+        spec: how many generations stay, and how long a reader may take.
+    """
+    before = document["partitions"].get(folder)
+    recent = [] if before is None else before["recent"]
+    earlier = [] if before is None else [_bare(before), *before["earlier"]]
+    kept = [old for old in earlier if old["run_id"] != entry["run_id"]][: spec.keep_generations]
+    full = _bare(entry) | {"recent": recent, "earlier": kept}
+    partitions = {**document["partitions"], folder: full}
+    files = [file["path"] for _, one in sorted(partitions.items()) for file in one["files"]]
+    now, stays = time.time(), {path for one in (full, *kept) for path in paths_of(one)}
+    out = sorted({path for one in earlier for path in paths_of(one)} - stays)
+    # NOTE: what is older than this falls to the rule for files that nobody names.
+    grace = max(ORPHAN_SECONDS, spec.reader_seconds)
+    dropped = [one for one in document.get("dropped", ()) if now - one["since"] < grace]
+    dropped += [{"since": now, "paths": out}] if out else []
+    changed = {"version": document["version"] + 1, "partitions": partitions, "files": files}
+    return document | changed | {"dropped": dropped}
+
+
+def paths_of(entry: dict[str, Any]) -> list[str]:
+    """All that is stored of a run."""
+    return [*(file["path"] for file in entry["files"]), entry["manifest"]]
+
+
+def _bare(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in ("recent", "earlier")}

@@ -1,0 +1,77 @@
+"""Descriptions of models that bring code along, openly or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchdeploy.core.trust import code_in_model, unknown_types
+
+SKOPS = {"serialization_format": "skops", "pickled_model": "model.skops", "code": None}
+SKLEARN = {"loader_module": "mlflow.sklearn", "model_path": "model.skops"}
+XGBOOST = {"loader_module": "mlflow.xgboost", "data": "model.xgb"}
+BOOSTER = {"data": "model.xgb", "model_class": "xgboost.sklearn.XGBClassifier"}
+ONNX = {"loader_module": "mlflow.onnx", "data": "model.onnx"}
+
+
+@pytest.mark.parametrize(
+    "flavors",
+    [
+        {"python_function": SKLEARN, "sklearn": SKOPS},
+        {"python_function": XGBOOST, "xgboost": BOOSTER},
+        {"python_function": ONNX, "onnx": {"data": "model.onnx"}},
+        {
+            "python_function": {"loader_module": "mlflow.lightgbm", "data": "model.lgb"},
+            "lightgbm": {"data": "model.lgb", "model_class": "lightgbm.basic.Booster"},
+        },
+    ],
+)
+def test_models_that_are_data_pass(flavors: dict[str, Any]) -> None:
+    assert list(code_in_model(flavors)) == []
+
+
+FOREIGN = {"loader_module": "evil", "code": "code"}
+PICKLE = SKOPS | {"serialization_format": "cloudpickle"}
+ABOVE = {
+    "python_function": SKLEARN | {"model_path": "../m.skops"},
+    "sklearn": SKOPS | {"pickled_model": "../m.skops"},
+}
+SYSTEM = {"python_function": XGBOOST, "xgboost": BOOSTER | {"model_class": "os.system"}}
+CODE: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing at all": ({}, "loader_module"),
+    "code of its own": ({"python_function": {"loader_module": "mlflow.pyfunc.model"}}, "runs Python code"),
+    "a loader of its own": ({"python_function": FOREIGN}, "runs Python code"),
+    "a pickle": ({"python_function": SKLEARN, "sklearn": PICKLE}, "is a pickle"),
+    "no flavor of the loader's": ({"python_function": SKLEARN}, "would be taken for a pickle"),
+    "a data path that leads away": (
+        {"python_function": SKLEARN | {"data": "sub/weights.bin"}, "sklearn": SKOPS}, "leads away",
+    ),
+    "a file that is not called skops": (
+        {"python_function": SKLEARN | {"model_path": "m.bin"}, "sklearn": SKOPS | {"pickled_model": "m.bin"}},
+        "is not one .skops file",
+    ),
+    "a file elsewhere": (ABOVE, "is not one .skops file"),
+    "two files": (
+        {"python_function": SKLEARN | {"model_path": "other.skops"}, "sklearn": SKOPS}, "is not one .skops",
+    ),
+    "code beside a flavor": ({"python_function": SKLEARN, "sklearn": SKOPS | {"code": "c"}}, "brings Python"),
+    "code beside another flavor": (
+        {"python_function": SKLEARN, "sklearn": SKOPS, "other": {"code": "code"}}, "brings Python",
+    ),
+    "a booster's folder": (
+        {"python_function": XGBOOST | {"data": "sub"}, "xgboost": BOOSTER}, "is not one file beside",
+    ),
+    "a booster of another class": (SYSTEM, "is no class of that"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flavors", "expected"), CODE.values(), ids=CODE.keys())
+def test_models_that_bring_code_do_not(flavors: dict[str, Any], expected: str) -> None:
+    problems = list(code_in_model(flavors))
+    assert any(expected in str(problem) for problem in problems), problems
+
+
+def test_types_are_known_or_trusted_by_the_deployment() -> None:
+    found = ["numpy.dtype", "posix.system", "my.Thing"]
+    assert [problem.got for problem in unknown_types(found, ["my.Thing"])] == ["posix.system"]
