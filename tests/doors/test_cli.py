@@ -116,7 +116,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         edit("  keys:", "  where: \"1=1; reflect('java.lang.System','exit',0)\"\n  keys:"), "data.where",
     ),
     "a condition with an operator of its own": (
-        edit("  keys:", "  where: [{column: age, op: like, value: x}]\n  keys:"), "data.where[0].op",
+        edit("  keys:", "  where: [{column: age, op: like, value: x}]\n  keys:"), "op: Input should be",
     ),
     "a missing suite": (
         lambda root: (root / "expectations" / "customers.json").unlink(), "expectations: no such file",

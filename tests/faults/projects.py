@@ -38,9 +38,13 @@ def make_project(root: Path, *, engine: str, extra: str = "", rows: int = 200, f
 
 
 def start(deployment: Path, day: str, *options: str) -> subprocess.Popen[str]:
-    """`batchdeploy run` in a session of its own."""
+    """`batchdeploy run` in a session of its own, and with Ctrl-C as in a terminal.
+
+    A shell that starts something in the background has it ignore Ctrl-C, and so all that it starts.
+    """
+    asked = [str(deployment), "--partition", day, *options]
     return subprocess.Popen(
-        [sys.executable, "-m", "batchdeploy", "run", str(deployment), "--partition", day, *options],
+        ["env", "--default-signal=INT", sys.executable, "-m", "batchdeploy", "run", *asked],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
