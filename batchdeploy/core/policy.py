@@ -70,7 +70,7 @@ class LimitsSpec:
         files, rows, cells: of one partition; cells are rows times columns.
         uncompressed_gib: of one partition, as its footers say.
         footer_mib: of one file.
-        minutes: wall-clock time of one run; null for no limit.
+        minutes: wall-clock time of one run, in Airflow of one task; null for no limit.
         worker_memory_mib: what a Python worker of Spark may take (``spark.executor.pyspark.memory``); a
             batch that does not fit is split, down to a row. Null for no limit.
     """

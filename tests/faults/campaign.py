@@ -16,9 +16,9 @@ from typing import Any
 
 from batchdeploy.adapters.parquet_sink import points
 from batchdeploy.errors import PublishError, StaleRunError
-from faults.killing import finished, in_child, killed_after
+from faults.killing import finished, in_child, killed_after, killed_at
 from faults.oracle import Content, live_run, violations
-from faults.publishing import expected, publish, run_name, sink
+from faults.publishing import expected, manifest, plan, publish, run_name, sink, stage
 
 FOLDERS = tuple(f"date=2024-01-{day:02d}" for day in range(1, 4))
 FRESH_TABLE_EVERY = 50
@@ -188,9 +188,24 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
             publish(table, f"date={number}", run_name(1), None)
     finally:
         points.listener = None
-    start = time.perf_counter()
-    sink(root).recover(now=time.time())
-    idle = (time.perf_counter() - start) * 1000
+    idle = _recovery(root)
+    dead = [f"date={number}" for number in range(min(20, partitions))]
+    for folder in dead:
+        scored = stage(table, folder, run_name(2))
+        table.hand_over(scored.attempt)
+        assert killed_at(
+            "intent written",
+            lambda folder=folder, scored=scored: sink(root).publish(  # type: ignore[misc]
+                plan(folder, run_name(2), run_name(1)), scored, lambda: manifest(run_name(2), scored, "1")
+            ),
+        )
+        # NOTE: the next one would finish what this one left; each has to be left.
+        kept = next((root.with_name(root.name + ".batchdeploy") / "intents").glob("*.json"))
+        kept.rename(root.parent / kept.name)
+    for file in root.parent.glob("*.json"):
+        file.rename(root.with_name(root.name + ".batchdeploy") / "intents" / file.name)
+    after_kills = _recovery(root)
+    assert all(live_run(root, folder) == run_name(2) for folder in dead)
     ordered = sorted(held)
     return {
         "partitions": partitions,
@@ -198,7 +213,14 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
         "lock_ms_p99": round(ordered[int(0.99 * len(ordered))], 2),
         "lock_ms_most": round(ordered[-1], 2),
         "recovery_ms_with_nothing_to_do": round(idle, 2),
+        "recovery_ms_of_20_killed_runs": round(after_kills, 2),
     }
+
+
+def _recovery(root: Path) -> float:
+    start = time.perf_counter()
+    sink(root).recover(now=time.time())
+    return (time.perf_counter() - start) * 1000
 
 
 def preflight_times(home: Path, *, files: int) -> dict[str, Any]:
