@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ DAYS = ("2024-03-01", "2024-03-02", "2024-03-03")
 
 def make_project(root: Path, *, engine: str, extra: str = "", rows: int = 200, files: int = 1) -> Path:
     """A project with three days; gives the deployment's file."""
-    build_project(root, DAYS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        build_project(root, DAYS)
     write(root / "expectations" / "customers.json", json.dumps(SUITE))
     write(root / "dvc.yaml", "stages: {}\n")
     text = DEPLOYMENT.replace("engine: {kind: local}", f"engine: {engine}") + extra
@@ -50,6 +53,12 @@ def start(deployment: Path, day: str, *options: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def must(process: subprocess.Popen[str]) -> None:
+    """Waits for a run that has to succeed."""
+    said = process.communicate()
+    assert process.returncode == 0, said
 
 
 def session_of(pid: int) -> list[int]:

@@ -16,7 +16,16 @@ from typing import Any
 import psutil
 
 from faults.killing import descriptors, finished, in_child
-from faults.projects import DAYS, litter, make_project, same_scores, scores_in, seconds_until_gone, start
+from faults.projects import (
+    DAYS,
+    litter,
+    make_project,
+    must,
+    same_scores,
+    scores_in,
+    seconds_until_gone,
+    start,
+)
 
 KILL_SHARE = 0.2
 # NOTE: an hour of it should leave the machine something for others.
@@ -33,8 +42,7 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
     root = home / "scores" / "churn"
     expected = {}
     for day in DAYS:
-        process = start(deployment, day)
-        assert process.wait() == 0, process.communicate()
+        must(start(deployment, day))
         expected[day] = scores_in(root / f"date={day}")
     end = time.time() + minutes * 60
     steady = in_child(_steadily(deployment, end))

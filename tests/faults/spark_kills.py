@@ -19,7 +19,16 @@ from typing import Any
 import psutil
 import pyspark
 
-from faults.projects import DAYS, litter, make_project, same_scores, scores_in, seconds_until_gone, start
+from faults.projects import (
+    DAYS,
+    litter,
+    make_project,
+    must,
+    same_scores,
+    scores_in,
+    seconds_until_gone,
+    start,
+)
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 LONGEST_RUN = 20.0
@@ -35,8 +44,7 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     expected, seconds = {}, 0.0
     for day in DAYS[:2]:
         began = time.monotonic()
-        process = start(deployment, day)
-        assert process.wait() == 0, process.communicate()
+        must(start(deployment, day))
         seconds = time.monotonic() - began
         expected[day] = scores_in(root / f"date={day}")
     random_ = random.Random(seed)
@@ -60,8 +68,9 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
         if not same_scores(scores_in(root / f"date={day}"), expected[day]):
             found.append(f"run {counts['runs']}: {day} shows other scores")
     process = start(deployment, DAYS[2])
-    if process.wait() != 0:
-        found.append(f"a plain run afterwards: {process.communicate()}")
+    said = process.communicate()
+    if process.returncode != 0:
+        found.append(f"a plain run afterwards: {said}")
     if left_over := litter(root.with_name("churn.batchdeploy")):
         found.append(f"litter: {left_over}")
     return {"kills": counts["killed"], "runs": counts["runs"], "seed": seed} | {
@@ -91,8 +100,7 @@ def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
         text = deployment.read_text().replace("expectations: expectations/customers.json\n", "")
         deployment.write_text(text)
         root = home / "project" / "scores" / "churn"
-        process = start(deployment, DAYS[0])
-        assert process.wait() == 0, process.communicate()
+        must(start(deployment, DAYS[0]))
         expected = scores_in(root / f"date={DAYS[0]}")
         assert len(expected) == CLUSTER_ROWS
         while counts["executors killed"] + counts["Python workers killed"] < kills:
@@ -159,16 +167,16 @@ def cluster(home: Path, *, workers: int = 2) -> Iterator[str]:
     started = []
     try:
         for number, command in enumerate(commands):
-            log = (home / f"{number}.log").open("w")
-            started.append(
-                subprocess.Popen(
-                    [str(SPARK_CLASS), *command],
-                    env=environment,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
+            with (home / f"{number}.log").open("w") as log:
+                started.append(
+                    subprocess.Popen(
+                        [str(SPARK_CLASS), *command],
+                        env=environment,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
                 )
-            )
         _wait_for(home / "0.log", "Registering worker", times=workers)
         yield url
     finally:
