@@ -69,7 +69,9 @@ def plain_readers(home: Path, _seed: int, scale: float) -> dict[str, Any]:
     # NOTE: Spark last: the others fork a publisher, which a process with a JVM should not do.
     readers = {**READERS, "Spark": by_spark}
     results = {
-        name: racing_reads(home / name / "scores", read, reads=_some(2000, scale))
+        name: racing_reads(
+            home / name / "scores", read, reads=_some(2000, scale), pause=0.2 if name == "Spark" else 0.01
+        )
         for name, read in readers.items()
     }
     return {**results, "violations": [v for result in results.values() for v in result["violations"]]}

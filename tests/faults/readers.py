@@ -57,12 +57,19 @@ def by_spark(root: Path) -> Any:
 READERS: dict[str, Read] = {"DuckDB": by_duckdb, "pandas": by_pandas, "Polars": by_polars}
 
 
-def racing_reads(root: Path, read: Read, *, reads: int) -> dict[str, Any]:
-    """Reads a table again and again while another process publishes its partitions in turn."""
+def racing_reads(root: Path, read: Read, *, reads: int, pause: float = PAUSE) -> dict[str, Any]:
+    """Reads a table again and again while another process publishes its partitions in turn.
+
+    Args:
+        root: the table.
+        read: a plain reader.
+        reads: how many whole ones; a reader that takes long hears more often that a file is gone.
+        pause: seconds between two publishes.
+    """
     table = sink(root, keep=1, grace=5)
     for folder in FOLDERS:
         publish(table, folder, run_name(0), None)
-    pid, reader = in_child(_publishing(root))
+    pid, reader = in_child(_publishing(root, pause))
     known, found, counts = Known(), [], Counter[str]()
     seen: set[str] = set()
     try:
@@ -82,14 +89,14 @@ def racing_reads(root: Path, read: Read, *, reads: int) -> dict[str, Any]:
     return {**counts, "runs seen": len(seen), "violations": found}
 
 
-def _publishing(root: Path) -> Callable[[Callable[[str], None]], None]:
+def _publishing(root: Path, pause: float) -> Callable[[Callable[[str], None]], None]:
     def work(_tell: Callable[[str], None]) -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         table = sink(root, keep=1, grace=5)
         for number in range(1, 10**9):
             folder = FOLDERS[number % len(FOLDERS)]
             publish(table, folder, run_name(number), live_run(root, folder))
-            time.sleep(PAUSE)
+            time.sleep(pause)
 
     return work
 

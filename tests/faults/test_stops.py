@@ -101,8 +101,10 @@ def test_a_run_ends_when_its_time_is_up(project: Path, tmp_path: Path) -> None:
     slow_model(project, mark)
     deployment = declare(project, "y: {type: double}", "limits: {minutes: 0.15}\n")
     process = start(deployment, DAY)
-    code, err = stopped(process, mark, lambda: None)
-    assert code == 3, err
+    # NOTE: on a busy machine the time is up before the model is asked.
+    _, err = process.communicate()
+    assert seconds_until_gone(process.pid, most=10) is not None, "an orphan process"
+    assert process.returncode == 3, err
     assert "was stopped by limits.minutes = 0.15" in err
     assert "nothing was published" in err
     assert not (project / "scores" / "churn").exists()
