@@ -107,7 +107,7 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
         return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
     begin(tools, planned)
-    with stoppable(tools, planned, tools.deployment.limits.minutes):
+    with stoppable(tools, planned):
         manifest = _steps(tools, folder, progress)
         progress("report", 0)
         try:

@@ -56,7 +56,7 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         "partition": planned.partition,
     }
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
-    with stoppable(tools, planned, tools.deployment.limits.minutes):
+    with stoppable(tools, planned):
         return shared | DO[request.step](tools, folder, request)
 
 

@@ -24,17 +24,18 @@ def stop_on_sigterm() -> None:
 
 
 @contextmanager
-def stoppable(tools: Toolbox, plan: Plan, minutes: float | None) -> Iterator[None]:
+def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
     """Turns a stop into an error that says whether the partition was published.
+
+    The deployment's ``limits.minutes`` stop it too, in a process's main thread: no other can be stopped by a
+    clock, and elsewhere this is the orchestrator's business.
 
     Args:
         tools: what answers for the deployment.
         plan: what is being executed.
-        minutes: how long it may take. Only a process's main thread can be stopped by a clock; elsewhere
-            this is the orchestrator's business.
     """
     before = tools.sink.attempt_of(plan.folder)
-    with _clock(minutes):
+    with _clock(tools.deployment.limits.minutes):
         try:
             yield
         except KeyboardInterrupt as stop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,18 @@ SCHEMA = pa.schema(
         pa.field("city", pa.string()),
     ]
 )
+
+
+def edit(before: str, after: str) -> Callable[[Path], None]:
+    """A change of the small project's deployment file, for a case of a test."""
+
+    def change(root: Path) -> None:
+        file = root / "dags" / "churn.yaml"
+        text = file.read_text(encoding="utf-8")
+        assert before in text
+        file.write_text(text.replace(before, after), encoding="utf-8")
+
+    return change
 
 
 def customers(day: str, rows: int = ROWS) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchdeploy.core.deployment import FORBID_UNKNOWN
+from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.records import Verdict
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
 from batchdeploy.core.predicates import Predicate
@@ -12,7 +13,6 @@ from batchdeploy.core.predicates import Predicate
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 OnMissing = Literal["fail", "skip", "wait"]
 
-FORBID_UNKNOWN = {"extra": "forbid"}
 RESERVED = ("_model_version", "_run_id", "_scored_at")
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.errors import Problem
 
-FORBID_UNKNOWN = {"extra": "forbid"}
 Action = Literal["fail", "quarantine", "pass"]
 Rule = Literal[
     "null_key", "duplicate_key", "null", "nan", "infinity", "out_of_range", "unseen_category", "large_cell"
@@ -96,24 +96,11 @@ class Finding:
     rows: int
 
 
-def policy_problems(policy: PolicySpec, limits: LimitsSpec) -> Iterator[Problem]:
-    """What is wrong with them beyond the types of their values."""
+def policy_problems(policy: PolicySpec) -> Iterator[Problem]:
+    """What is wrong with it beyond the types of its values."""
     for column, (low, high) in (policy.ranges or {}).items():
         if low is not None and high is not None and not low <= high:
             yield Problem(f"policy.ranges.{column}", "the lowest is above the highest", f"{low:g}, {high:g}")
     for column, values in (policy.categories or {}).items():
         if not values:
             yield Problem(f"policy.categories.{column}", "names no category")
-    numbers = {
-        "policy.max_cell_bytes": policy.max_cell_bytes,
-        "limits.files": limits.files,
-        "limits.rows": limits.rows,
-        "limits.cells": limits.cells,
-        "limits.uncompressed_gib": limits.uncompressed_gib,
-        "limits.footer_mib": limits.footer_mib,
-        "limits.minutes": limits.minutes,
-        "limits.worker_memory_mib": limits.worker_memory_mib,
-    }
-    for path, number in numbers.items():
-        if number is not None and not number > 0:
-            yield Problem(path, "must be above 0", f"{number:g}")

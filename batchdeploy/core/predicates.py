@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.errors import Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORBID_UNKNOWN = {"extra": "forbid"}
 Value = str | bool | int | float
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "is_null", "not_null"]
 ORDERED = ("lt", "le", "gt", "ge")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from batchdeploy.core.deployment import FORBID_UNKNOWN
+from batchdeploy.core import FORBID_UNKNOWN
 
 Role = Literal["feature", "output"]
 

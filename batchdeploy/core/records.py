@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from batchdeploy.core.deployment import FORBID_UNKNOWN, Deployment
+from batchdeploy.core import FORBID_UNKNOWN
+from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Role
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from batchdeploy.core.deployment import FORBID_UNKNOWN
+from batchdeploy.core import FORBID_UNKNOWN
 
 Step = Literal["plan", "validate", "score", "compare", "publish", "run", "contest", "promote"]
 Answer = dict[str, Any]

@@ -80,10 +80,7 @@ def score_batch(
         broken["duplicate_key", ", ".join(job.keys)] = len(duplicates)
         if job.policy.duplicate_key != "pass":
             verdicts.set_aside(duplicates, "input", f"duplicate key {', '.join(job.keys)}")
-    frame = model_frame(batch, job.inputs, verdicts)
-    rows = np.flatnonzero(verdicts.alive)
-    answers = _predict(predict, frame.iloc[rows].reset_index(drop=True), rows, job, verdicts)
-    outputs = _outputs(answers, job, verdicts)
+    outputs = _answers(batch, job, predict, verdicts)
     return ScoredRows(
         _scored(batch, job, verdicts, outputs), _set_aside(batch, job, verdicts, source), broken
     )
@@ -102,10 +99,7 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
     for _ in range(2):
         verdicts = Verdicts(np.ones(rows.num_rows, dtype=bool))
         police(rows, job.policy, (job.keys, job.inputs), verdicts)
-        frame = model_frame(rows, job.inputs, verdicts)
-        alive = np.flatnonzero(verdicts.alive)
-        found = _predict(predict, frame.iloc[alive].reset_index(drop=True), alive, job, verdicts)
-        answers.append(_outputs(found, job, verdicts))
+        answers.append(_answers(rows, job, predict, verdicts))
     for name in answers[0]:
         first, second = (answer[name].to_pandas() for answer in answers)
         equal = (
@@ -121,6 +115,18 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
                 (Problem(f"output {name}", "differs when the same rows are asked twice", got),),
                 hint="fix the model's seed, or set policy.nondeterministic to pass",
             )
+
+
+def _answers(
+    batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any], verdicts: Verdicts
+) -> dict[str, pa.ChunkedArray]:
+    """The declared outputs of the rows that are alive, before and after."""
+    import numpy as np
+
+    frame = model_frame(batch, job.inputs, verdicts)
+    rows = np.flatnonzero(verdicts.alive)
+    answers = _predict(predict, frame.iloc[rows].reset_index(drop=True), rows, job, verdicts)
+    return _outputs(answers, job, verdicts)
 
 
 def _predict(

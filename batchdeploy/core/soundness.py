@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import PurePosixPath
 
 from batchdeploy.core.calendar import calendar_problems, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
-from batchdeploy.core.policy import policy_problems
+from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
 from batchdeploy.errors import Problem
 
@@ -24,7 +25,7 @@ def soundness(deployment: Deployment) -> tuple[Problem, ...]:
         *_calendar_problems(deployment.data.partition),
         *_column_problems(deployment),
         *_number_problems(deployment),
-        *policy_problems(deployment.policy, deployment.limits),
+        *policy_problems(deployment.policy),
         *predicate_problems(deployment.data.where),
     )
 
@@ -107,12 +108,16 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     if not 0 <= deployment.quarantine.max_share <= 1:
         share = deployment.quarantine.max_share
         yield Problem("quarantine.max_share", "must lie between 0 and 1", f"{share:g}")
-    for path, value in (
-        ("wait_hours", deployment.data.wait_hours),
-        ("poll_seconds", deployment.data.poll_seconds),
-    ):
-        if not value > 0:
-            yield Problem(f"data.{path}", "must be above 0", f"{value:g}")
+    limits = {f"limits.{field.name}": getattr(deployment.limits, field.name) for field in fields(LimitsSpec)}
+    above_zero: dict[str, float | None] = {
+        "data.wait_hours": deployment.data.wait_hours,
+        "data.poll_seconds": deployment.data.poll_seconds,
+        "policy.max_cell_bytes": deployment.policy.max_cell_bytes,
+        **limits,
+    }
+    for path, value in above_zero.items():
+        if value is not None and not value > 0:
+            yield Problem(path, "must be above 0", f"{value:g}")
     if deployment.publish.keep_generations < 0:
         yield Problem("publish.keep_generations", "must not be negative")
     if not deployment.publish.reader_seconds >= 0:

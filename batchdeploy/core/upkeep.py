@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchdeploy.core.deployment import FORBID_UNKNOWN
+from batchdeploy.core import FORBID_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

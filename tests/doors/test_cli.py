@@ -12,19 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests_support import SCHEMA, Result, customers, move_alias, register, tree, write_day
+from tests_support import SCHEMA, Result, customers, edit, move_alias, register, tree, write_day
 
 DAY = "2024-03-02"
-
-
-def edit(before: str, after: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        file = root / "dags" / "churn.yaml"
-        text = file.read_text(encoding="utf-8")
-        assert before in text
-        file.write_text(text.replace(before, after), encoding="utf-8")
-
-    return change
 
 
 def suite(text: str) -> Callable[[Path], None]:

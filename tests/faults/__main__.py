@@ -45,8 +45,9 @@ def bad_inputs(home: Path, _seed: int, _scale: float) -> dict[str, Any]:
 def system_calls(home: Path, _seed: int, scale: float) -> dict[str, Any]:
     from faults.syscalls import SITUATIONS, syscall_faults
 
-    results = {s: syscall_faults(home / s.replace(" ", "-"), s, every=round(1 / scale)) for s in SITUATIONS}
-    return {**results, "violations": [v for result in results.values() for v in result["violations"]]}
+    return _together(
+        {s: syscall_faults(home / s.replace(" ", "-"), s, every=round(1 / scale)) for s in SITUATIONS}
+    )
 
 
 def racing_publishers(home: Path, seed: int, scale: float) -> dict[str, Any]:
@@ -68,13 +69,14 @@ def plain_readers(home: Path, _seed: int, scale: float) -> dict[str, Any]:
 
     # NOTE: Spark last: the others fork a publisher, which a process with a JVM should not do.
     readers = {**READERS, "Spark": by_spark}
-    results = {
-        name: racing_reads(
-            home / name / "scores", read, reads=_some(2000, scale), pause=0.2 if name == "Spark" else 0.01
-        )
-        for name, read in readers.items()
-    }
-    return {**results, "violations": [v for result in results.values() for v in result["violations"]]}
+    return _together(
+        {
+            name: racing_reads(
+                home / name / "scores", read, reads=_some(2000, scale), pause=0.2 if name == "Spark" else 0.01
+            )
+            for name, read in readers.items()
+        }
+    )
 
 
 def lock(home: Path, _seed: int, scale: float) -> dict[str, Any]:
@@ -153,6 +155,11 @@ def main(names: tuple[str, ...], seed: int, scale: float, results: Path) -> None
 
 def _some(number: int, scale: float) -> int:
     return max(2, round(number * scale))
+
+
+def _together(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Several results, and the violations of all of them."""
+    return {**results, "violations": [v for result in results.values() for v in result["violations"]]}
 
 
 def _tests(name: str, home: Path) -> dict[str, Any]:

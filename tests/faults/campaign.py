@@ -209,6 +209,7 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
     ordered = sorted(held)
     return {
         "partitions": partitions,
+        "locks": len(held),
         "lock_ms_median": round(statistics.median(ordered), 2),
         "lock_ms_p99": round(ordered[int(0.99 * len(ordered))], 2),
         "lock_ms_most": round(ordered[-1], 2),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,16 @@ def seconds_until_gone(session: int, *, most: float) -> float | None:
             return None
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def first_scores(deployment: Path, days: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What runs that nothing disturbs publish, by day: what all later ones have to show too."""
+    expected = {}
+    for day in days:
+        must(start(deployment, day))
+        root = deployment.parents[1] / "scores" / "churn"
+        expected[day] = scores_in(root / f"date={day}")
+    return expected
 
 
 def scores_in(folder: Path) -> dict[str, float]:

@@ -18,9 +18,9 @@ import psutil
 from faults.killing import descriptors, finished, in_child
 from faults.projects import (
     DAYS,
+    first_scores,
     litter,
     make_project,
-    must,
     same_scores,
     scores_in,
     seconds_until_gone,
@@ -40,10 +40,7 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
     """
     deployment = make_project(home, engine="{kind: local}", extra="publish: {reader_seconds: 0}\n")
     root = home / "scores" / "churn"
-    expected = {}
-    for day in DAYS:
-        must(start(deployment, day))
-        expected[day] = scores_in(root / f"date={day}")
+    expected = first_scores(deployment, DAYS)
     end = time.time() + minutes * 60
     steady = in_child(_steadily(deployment, end))
     counts, found, sizes = Counter[str](), [], []

@@ -21,9 +21,9 @@ import pyspark
 
 from faults.projects import (
     DAYS,
+    first_scores,
     litter,
     make_project,
-    must,
     same_scores,
     scores_in,
     seconds_until_gone,
@@ -41,12 +41,9 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     """
     deployment = make_project(home, engine='{kind: spark, master: "local[2]"}', extra=KEEP_NOTHING)
     root = home / "scores" / "churn"
-    expected, seconds = {}, 0.0
-    for day in DAYS[:2]:
-        began = time.monotonic()
-        must(start(deployment, day))
-        seconds = time.monotonic() - began
-        expected[day] = scores_in(root / f"date={day}")
+    began = time.monotonic()
+    expected = first_scores(deployment, DAYS[:2])
+    seconds = (time.monotonic() - began) / 2
     random_ = random.Random(seed)
     counts, found, gone = Counter[str](), [], []
     while counts["killed"] < kills:
@@ -100,8 +97,7 @@ def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
         text = deployment.read_text().replace("expectations: expectations/customers.json\n", "")
         deployment.write_text(text)
         root = home / "project" / "scores" / "churn"
-        must(start(deployment, DAYS[0]))
-        expected = scores_in(root / f"date={DAYS[0]}")
+        expected = first_scores(deployment, DAYS[:1])[DAYS[0]]
         assert len(expected) == CLUSTER_ROWS
         while counts["executors killed"] + counts["Python workers killed"] < kills:
             process = start(deployment, DAYS[0], "--force")

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests_support import SCHEMA, Result, customers, tree, write_day
+from tests_support import SCHEMA, Result, customers, edit, tree, write_day
 
 pytestmark = pytest.mark.slow
 
@@ -105,16 +105,6 @@ def bomb(root: Path) -> None:
         for _ in range(20):
             writer.write_table(table)
     edit("engine: {kind: local}", "engine: {kind: local}\nlimits: {rows: 10000000}")(root)
-
-
-def edit(old: str, new: str) -> Callable[[Path], None]:
-    def spoil(root: Path) -> None:
-        file = root / "dags" / "churn.yaml"
-        text = file.read_text(encoding="utf-8")
-        assert old in text
-        file.write_text(text.replace(old, new), encoding="utf-8")
-
-    return spoil
 
 
 def many_files(root: Path) -> None:

@@ -29,4 +29,4 @@ def test_many_publishers_of_one_partition(tmp_path: Path) -> None:
 
 
 def test_every_publish_holds_the_lock_once(tmp_path: Path) -> None:
-    assert lock_times(tmp_path / "scores", partitions=20)["partitions"] == 20
+    assert lock_times(tmp_path / "scores", partitions=20)["locks"] == 20

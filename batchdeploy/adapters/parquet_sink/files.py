@@ -7,7 +7,8 @@ import errno
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,29 +65,13 @@ class Disk:
 
         What a killed writer leaves has the same name each time, so that the next one writes over it.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_name(f"{file.name}.tmp")
-        try:
-            with scratch.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                self._sync(stream.fileno())
-            scratch.replace(file)
-        except OSError:
-            with suppress(OSError):
-                scratch.unlink(missing_ok=True)
-            raise
-        self.sync_folder(file.parent)
+        with self._whole(file) as scratch:
+            scratch.write_text(text, encoding="utf-8")
 
     def copy(self, source: Path, target: Path) -> None:
         """A whole copy or none, under the target's name; for one writer at a time."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f"{target.name}.tmp")
-        shutil.copyfile(source, scratch)
-        with scratch.open("rb") as stream:
-            self._sync(stream.fileno())
-        scratch.replace(target)
-        self.sync_folder(target.parent)
+        with self._whole(target) as scratch:
+            shutil.copyfile(source, scratch)
 
     def append(self, file: Path, line: str) -> None:
         """One more line at the end of a file."""
@@ -110,6 +95,22 @@ class Disk:
         for name in os.listdir(folder) if self.power and folder.is_dir() else ():
             with (folder / name).open("rb") as stream:
                 self._sync(stream.fileno())
+
+    @contextmanager
+    def _whole(self, file: Path) -> Iterator[Path]:
+        """A name to write under; what is there in the end gets the file's own, and lasts."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_name(f"{file.name}.tmp")
+        try:
+            yield scratch
+            with scratch.open("rb") as stream:
+                self._sync(stream.fileno())
+            scratch.replace(file)
+        except OSError:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
+        self.sync_folder(file.parent)
 
     def _sync(self, handle: int) -> None:
         if self.power:

@@ -5,14 +5,34 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.points import reach
+from batchdeploy.adapters.parquet_sink.refusals import no_generation
 from batchdeploy.core.layout import Layout
 
 LITTER_SECONDS = 3600.0
 MODEL_DAYS = 30
+
+
+def choose_generation(folder: str, earlier: Sequence[str], *, live: str | None, to: str | None) -> str:
+    """The run that a rollback goes back to.
+
+    Args:
+        folder: the partition's folder name.
+        earlier: what is kept, the last that was visible first.
+        live: the run that is visible.
+        to: the run that was asked for; None for the one before.
+
+    Raises:
+        PartitionError: there is no such generation.
+    """
+    kept = tuple(run for run in earlier if run != live)
+    if not kept or (to is not None and to not in kept):
+        raise no_generation(folder, to, kept)
+    return to or kept[0]
 
 
 class Generations:

@@ -20,7 +20,7 @@ from batchdeploy.core.layout import Layout
 
 POINTER = "current.json"
 FORMAT = "batchdeploy.pointer/1"
-# NOTE: the client's own tries of one request; what it cannot know the outcome of is looked up by `Pointer`.
+# NOTE: the client's own tries of one request; `PointerSink` looks up what it cannot know the outcome of.
 TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 SETTINGS = "its account and region come from the environment, as obstore reads it"
 FAILURES = (BaseError, OSError, NotImplementedError)

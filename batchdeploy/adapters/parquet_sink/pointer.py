@@ -13,10 +13,11 @@ from typing import Any
 import tenacity
 
 from batchdeploy.adapters.parquet_sink.attempts import verify
+from batchdeploy.adapters.parquet_sink.generations import choose_generation
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.objects import FAILURES, Objects
 from batchdeploy.adapters.parquet_sink.pointed import ORPHAN_SECONDS, paths_of, with_entry
-from batchdeploy.adapters.parquet_sink.refusals import gone, no_generation, outside, stale, translated
+from batchdeploy.adapters.parquet_sink.refusals import gone, outside, stale, translated
 from batchdeploy.adapters.parquet_sink.staging import DEFAULT, StagingSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
@@ -151,6 +152,7 @@ class PointerSink(StagingSink):
             PartitionError: there is no such generation.
             StaleRunError: another run has published the partition since.
         """
+        chosen: dict[str, Any] = {}
 
         def change(document: dict[str, Any]) -> dict[str, Any]:
             before = document["partitions"].get(folder)
@@ -158,17 +160,15 @@ class PointerSink(StagingSink):
             if found != live:
                 raise stale(folder, live, found)
             earlier = () if before is None else before["earlier"]
-            kept = tuple(entry["run_id"] for entry in earlier if entry["run_id"] != live)
-            if not kept or (to is not None and to not in kept):
-                raise no_generation(folder, to, kept)
-            chosen = next(entry for entry in earlier if entry["run_id"] == (to or kept[0]))
+            runs = tuple(entry["run_id"] for entry in earlier)
+            run = choose_generation(folder, runs, live=live, to=to)
+            chosen.update(next(entry for entry in earlier if entry["run_id"] == run))
             if missing := self._objects.missing(file["path"] for file in chosen["files"]):
-                raise gone(folder, chosen["run_id"], missing)
+                raise gone(folder, run, missing)
             return with_entry(document, folder, {**chosen, "rolled_back_at": at}, self._spec)
 
-        token = f"rollback {folder} {at}"
-        self._commit(token, folder, change)
-        run = to or self.live(folder) or ""
+        self._commit(f"rollback {folder} {at}", folder, change)
+        run = str(chosen["run_id"])
         self._audit({"at": at, "action": "rollback", "partition": folder, "run_id": run, "replaced": live})
         return run
 

@@ -12,13 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.attempts import verify
-from batchdeploy.adapters.parquet_sink.generations import Generations, remove
+from batchdeploy.adapters.parquet_sink.generations import Generations, choose_generation, remove
 from batchdeploy.adapters.parquet_sink.intents import Intent, Journal
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.points import reach
 from batchdeploy.adapters.parquet_sink.refusals import (
     interrupted,
-    no_generation,
     same_filesystem,
     stale,
     translated,
@@ -91,11 +90,8 @@ class ParquetSink(StagingSink):
         """
         if not self._layout.control.is_dir():
             return Cleaned()
-        finished: tuple[str, ...] = ()
         try:
-            if self._journal.waiting():
-                with locked(self._layout, self._spec.lock_seconds):
-                    finished = self._journal.finish_all()
+            finished = self._finish_waiting()
             self._generations.empty_trash(now)
             return Cleaned(finished=finished, attempts=self._attempts.sweep(now))
         except OSError as error:
@@ -173,10 +169,7 @@ class ParquetSink(StagingSink):
                 self._settle(folder)
                 if (found := self.live(folder)) != live:
                     raise stale(folder, live, found)
-                kept = tuple(run for run in self._generations.of(folder) if run != live)
-                if not kept or (to is not None and to not in kept):
-                    raise no_generation(folder, to, kept)
-                run = to or kept[0]
+                run = choose_generation(folder, self._generations.of(folder), live=live, to=to)
                 source = self._layout.retired(folder, run)
                 self._decide(
                     Intent(
@@ -222,11 +215,16 @@ class ParquetSink(StagingSink):
             finished=cleaned.finished, attempts=cleaned.attempts, generations=tuple(pruned), litter=names
         )
 
+    def _finish_waiting(self) -> tuple[str, ...]:
+        """Finishes what dead publishers had decided; no lock is taken where there is nothing."""
+        if not self._journal.waiting():
+            return ()
+        with locked(self._layout, self._spec.lock_seconds):
+            return self._journal.finish_all()
+
     def _decided_before(self, run: Path, attempt: str) -> str | None:
         """The manifest where a publisher of this very attempt had decided, and then died or was cut off."""
-        if self._journal.waiting():
-            with locked(self._layout, self._spec.lock_seconds):
-                self._journal.finish_all()
+        self._finish_waiting()
         file = run / "manifest.json"
         text = file.read_text(encoding="utf-8") if file.is_file() else None
         return text if text is not None and json.loads(text).get("attempt") == attempt else None

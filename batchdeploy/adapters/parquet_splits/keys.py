@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from batchdeploy.core.predicates import matching
+from batchdeploy.adapters.parquet_splits.reading import read_batches
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 
 if TYPE_CHECKING:
@@ -94,11 +93,6 @@ def _same(key: tuple[Any, ...], counts: dict[tuple[Any, ...], int]) -> bool:
 
 
 def _keys_of(split: Split, rows: np.ndarray[Any, Any], job: ScoreJob) -> list[tuple[Any, ...]]:
-    asked = [*dict.fromkeys([*job.keys, *(predicate.column for predicate in job.where)])]
-    with pq.ParquetFile(split.location) as file:
-        table = file.read_row_groups(list(split.row_groups), columns=asked)
-    if job.where:
-        table = table.filter(matching(table, job.where))
-    table = table.select(list(job.keys))
+    table = pa.Table.from_batches([meant.batch for meant in read_batches(split, job, job.keys)])
     columns = [column.cast(pa.string()).to_pylist() for column in table.take(rows).columns]
     return list(zip(*columns, strict=True))

@@ -76,13 +76,19 @@ class Meant(NamedTuple):
     left_out: int
 
 
-def read_batches(split: Split, job: ScoreJob) -> Iterator[Meant]:
-    """The split's rows, the needed columns of them."""
+def read_batches(split: Split, job: ScoreJob, columns: Sequence[str] | None = None) -> Iterator[Meant]:
+    """The split's rows that are meant.
+
+    Args:
+        split: which row groups of which file.
+        job: which rows are meant, and how many of them make a batch.
+        columns: what is read of them; null for all that the job needs.
+    """
     import numpy as np
 
     row = split.first_row
     with pq.ParquetFile(split.location, page_checksum_verification=True) as file:
-        columns = columns_needed(job, file.schema_arrow.names)
+        columns = columns or columns_needed(job, file.schema_arrow.names)
         asked = [*dict.fromkeys([*columns, *(predicate.column for predicate in job.where)])]
         batches = file.iter_batches(
             batch_size=job.batch_rows, row_groups=list(split.row_groups), columns=asked
