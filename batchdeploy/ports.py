@@ -44,6 +44,10 @@ class Registry(Protocol):
         """A private copy of the model's files below ``models``, whose digest is the pin's."""
         ...
 
+    def made_with(self, folder: Path) -> dict[str, str]:
+        """Package (and ``python``) to the version that a fetched model was made with."""
+        ...
+
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
         """Points an alias at a version; RequestError where it is no longer where it was seen."""
         ...
@@ -72,6 +76,19 @@ class Engine(Protocol):
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterable[SplitResult]:
         """Does the work on every split, in any order; what the work refuses is raised as it was."""
+        ...
+
+    @property
+    def locate(self) -> Callable[[str], str]:
+        """A picklable function: what `ship` gave to where it is on a worker."""
+        ...
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+        """Versions of these packages (and of ``python``) on each worker, by its name."""
+        ...
+
+    def ship(self, folder: Path) -> str:
+        """Brings a folder to the workers; gives the name they find it by."""
         ...
 
     def close(self) -> None:
@@ -221,6 +238,10 @@ class Toolbox(Protocol):
         self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
     ) -> tuple[Split, ...]:
         """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        ...
+
+    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
+        """The job with what the deployment's ``model.runtime`` needs, made and proved."""
         ...
 
     def worker(self, job: ScoreJob) -> Work:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -14,14 +16,22 @@ from typing import TYPE_CHECKING, Any
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
-from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
-from batchdeploy.errors import DeploymentError, MissingPackageError, Problem, RequestError
+from batchdeploy.errors import (
+    DeploymentError,
+    EngineError,
+    MissingPackageError,
+    Problem,
+    RequestError,
+    ScoringRefused,
+)
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 
 if TYPE_CHECKING:
     from batchdeploy.adapters.spark_engine import SparkEngine
 
+LOG = logging.getLogger("batchdeploy")
 ROOT_MARKS = (".dvc", "dvc.yaml", ".git")
 RECORDED = (
     "batchdeploy",
@@ -206,7 +216,39 @@ class LocalToolbox:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        return partial(score_split, job=job, load=self.registry.load)
+        locate, load = self.engine.locate, self.registry.load
+        if job.runtime_folder is None:
+            return partial(score_split, job=job, load=Located(locate, load))
+        from batchdeploy.adapters.compiled import CompiledLoader
+        from batchdeploy.adapters.mlflow_registry import load_estimator
+
+        loader = CompiledLoader(job.runtime_folder, load, load_estimator, locate, job.threads)
+        return partial(score_split, job=job, load=loader)
+
+    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
+        """The job with what ``model.runtime`` needs, made and proved.
+
+        Raises:
+            RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
+        """
+        if self.deployment.model.runtime == "native":
+            return job
+        need("treelite", "compiled")
+        need("tl2cgen", "compiled")
+        from batchdeploy.adapters import compiled
+        from batchdeploy.adapters.mlflow_registry import load_estimator
+        from batchdeploy.adapters.parquet_splits import sample_frames
+
+        into = self.layout.models / compiled.folder_name(job.model_digest)
+        loads = (self.registry.load, load_estimator)
+        try:
+            compiled.build(model, into, partial(sample_frames, splits, job), loads)
+        except (RequestError, EngineError, ScoringRefused) as error:
+            if self.deployment.model.fallback == "refuse":
+                raise
+            LOG.warning("model.runtime: compiled falls back to native: %s", error)
+            return job
+        return replace(job, runtime_folder=self.engine.ship(into))
 
     def close(self) -> None:
         """Stops the engine where one was started."""

@@ -136,7 +136,11 @@ def register(
             signature=signature if signed else False,
             pyfunc_predict_fn="predict_proba",
             pip_requirements=["scikit-learn"],
-            skops_trusted_types=["numpy.dtype", "sklearn.tree._tree.Tree"],
+            skops_trusted_types=[
+                "numpy.dtype",
+                "sklearn.tree._tree.Tree",
+                "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+            ],
         )
     version = int(logged.registered_model_version)
     client.set_registered_model_alias(name, alias, str(version))

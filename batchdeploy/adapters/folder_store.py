@@ -6,6 +6,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -70,8 +72,10 @@ class FolderStore:
         found, wrong = _parquet_files(folder, name)
         problems += wrong
         files = []
-        for file in found:
-            pinned = self._pin_file(file, name)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # NOTE: hashing leaves the interpreter to others; it is most of what pinning costs.
+            pins = list(pool.map(self._pin_file, found, repeat(name)))
+        for pinned in pins:
             problems += self._strays(pinned, data)
             files.append(pinned)
         if problems:

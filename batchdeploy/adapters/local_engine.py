@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from batchdeploy.core.environment import versions_here
 from batchdeploy.core.work import Split, SplitResult
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 
@@ -13,6 +15,7 @@ class LocalEngine:
 
     name = "local"
     threads = None
+    locate = str
 
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
@@ -31,6 +34,14 @@ class LocalEngine:
             except Exception as error:
                 text = f"{type(error).__name__}: {error}"
                 raise EngineError("this process", (Problem(split.path, "scoring failed", text),)) from error
+
+    def ship(self, folder: Path) -> str:
+        """The folder itself."""
+        return str(folder)
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+        """Versions of these packages in this process."""
+        return (("this Python", versions_here(names)),)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -31,6 +31,11 @@ class ModelRef:
             skops, XGBoost and LightGBM boosters, CatBoost, ONNX.
         trusted_types: types in skops files that are harmless besides those batchdeploy knows; only ``code:
             refuse`` asks.
+        runtime: ``native`` scores with the model as MLflow loads it. ``compiled`` turns the tree ensemble at
+            its end (scikit-learn, LightGBM, XGBoost) into machine code, once for a model and a platform, and
+            takes it where it answers rows of the partition as the model does, to 1e-9.
+        fallback: where a model cannot be compiled, or then answers otherwise: ``refuse``, or ``native``,
+            which says so and goes on with the model as it is.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -40,6 +45,8 @@ class ModelRef:
     registry: str | None = None
     code: Literal["allow", "refuse"] = "allow"
     trusted_types: tuple[str, ...] = ()
+    runtime: Literal["native", "compiled"] = "native"
+    fallback: Literal["refuse", "native"] = "refuse"
 
     @property
     def wanted(self) -> str:
@@ -159,9 +166,14 @@ class EngineSpec:
 
     Attributes:
         master: Spark's master URL.
-        remote: a Spark Connect server instead, ``sc://host:15002``; this machine then needs no Java. The
-            server's Python workers must have batchdeploy, and see the project's filesystem.
+        remote: a Spark Connect server instead, ``sc://host:15002``; this machine then needs no Java.
         conf: further Spark settings, passed through; true and false may be written as such.
+        versions: where a worker's Python or a package has another version (in its first two numbers) than the
+            model was made with: ``refuse``, or ``warn``.
+
+    Workers on other machines are sent this batchdeploy and the model by Spark itself. They need Python with
+    pyarrow, pandas and what the model needs, and have to see the project's filesystem: they read their piece
+    of the data there, and write the scores to staging.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -169,6 +181,7 @@ class EngineSpec:
     master: str = "local[*]"
     remote: str | None = None
     conf: dict[str, str | bool | int | float] | None = None
+    versions: Literal["refuse", "warn"] = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import inf, isfinite, nextafter
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +90,12 @@ def _count_numeric(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:
     import numpy as np
 
     numbers = _numbers(values)
-    known = ~np.isnan(numbers)
-    places = np.searchsorted(np.asarray(bins.edges), numbers[known], side="left")
-    counts = np.bincount(places, minlength=len(bins.edges) + 1)
-    return replace(bins, counts=tuple(int(n) for n in counts), nulls=int((~known).sum()), unseen=0)
+    nulls = int(np.count_nonzero(np.isnan(numbers)))
+    # NOTE: a comparison for each edge takes a fraction of a binary search for each number; NaN is above none.
+    above = [int(np.count_nonzero(numbers > edge)) for edge in bins.edges]
+    reached = [len(numbers) - nulls, *above, 0]
+    counts = tuple(more - less for more, less in pairwise(reached))
+    return replace(bins, counts=counts, nulls=nulls, unseen=0)
 
 
 def _count_categorical(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:

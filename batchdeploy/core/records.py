@@ -202,7 +202,9 @@ class ScoredBatch:
         keys_in, keys_out: order-free checksums of the keys read and of the keys found again in the
             written files (published and quarantined together), as 16 hex digits.
         rows_in: rows that are meant; ``rows_left_out`` are those that ``data.where`` does not mean.
-        model_loads: how often a worker had to load the model.
+        workers: host and process id of all that were at work.
+        model_loads: how often one of them had to load the model.
+        runtime: what the model ran as; ``native`` where a fallback was taken.
         findings: the rows that broke a rule of the policy, those that pass included.
     """
 
@@ -221,6 +223,8 @@ class ScoredBatch:
     model_loads: int
     findings: tuple[Finding, ...] = ()
     rows_left_out: int = 0
+    workers: tuple[str, ...] = ()
+    runtime: str = "native"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

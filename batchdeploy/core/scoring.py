@@ -86,8 +86,18 @@ def score_batch(
     )
 
 
+def alive_frame(batch: pa.RecordBatch, job: ScoreJob) -> pd.DataFrame:
+    """The model's inputs of those rows that nothing is wrong with."""
+    import numpy as np
+
+    verdicts = Verdicts(np.ones(batch.num_rows, dtype=bool))
+    police(batch, job.policy, (job.keys, job.inputs), verdicts)
+    frame = model_frame(batch, job.inputs, verdicts)
+    return frame[verdicts.alive].reset_index(drop=True)
+
+
 def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any]) -> None:
-    """Asks a model about the same few rows twice.
+    """Asks a model about the same few rows twice; one that is not native is asked as it was the second time.
 
     Raises:
         ScoringRefused: it answers differently; what was published could never be explained.
@@ -96,10 +106,10 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
 
     rows = batch.slice(0, ASKED_TWICE)
     answers = []
-    for _ in range(2):
+    for ask in (predict, getattr(predict, "native", predict)):
         verdicts = Verdicts(np.ones(rows.num_rows, dtype=bool))
         police(rows, job.policy, (job.keys, job.inputs), verdicts)
-        answers.append(_answers(rows, job, predict, verdicts))
+        answers.append(_answers(rows, job, ask, verdicts))
     for name in answers[0]:
         first, second = (answer[name].to_pandas() for answer in answers)
         equal = (
@@ -125,7 +135,9 @@ def _answers(
 
     frame = model_frame(batch, job.inputs, verdicts)
     rows = np.flatnonzero(verdicts.alive)
-    answers = _predict(predict, frame.iloc[rows].reset_index(drop=True), rows, job, verdicts)
+    if len(rows) < batch.num_rows:
+        frame = frame.iloc[rows].reset_index(drop=True)
+    answers = _predict(predict, frame, rows, job, verdicts)
     return _outputs(answers, job, verdicts)
 
 

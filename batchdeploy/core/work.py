@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.policy import Finding, PolicySpec
@@ -41,6 +43,7 @@ class ScoreJob:
         policy: what becomes of rows that are not as they should be.
         durable: whether files are flushed to the disk.
         threads: native threads a worker may use, or None for as many as there are.
+        runtime_folder: what a model that is not native needs besides its folder, as workers find it.
     """
 
     model_folder: str
@@ -59,7 +62,20 @@ class ScoreJob:
     policy: PolicySpec = PolicySpec()
     durable: bool = True
     threads: int | None = None
+    runtime_folder: str | None = None
     batch_rows: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Loads models from where they are on this machine; equal where both functions are the same."""
+
+    locate: Callable[[str], str]
+    load: Callable[[str], Callable[[Any], Any]]
+
+    def __call__(self, folder: str) -> Callable[[Any], Any]:
+        """The model in what workers know as ``folder``."""
+        return self.load(self.locate(folder))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +84,8 @@ class SplitResult:
 
     Attributes:
         rows_in: rows that are meant; ``rows_left_out`` are not.
+        loaded: whether the model had to be loaded for it.
+        worker: the host and process that did it.
         keys: the file in staging that holds the hash of each row's keys, in the order of the rows.
     """
 
@@ -80,6 +98,7 @@ class SplitResult:
     set_aside: tuple[SetAside, ...]
     profile: tuple[ColumnProfile, ...]
     loaded: bool
+    worker: str = ""
     keys: str = ""
     rows_left_out: int = 0
     findings: tuple[Finding, ...] = ()

@@ -114,6 +114,8 @@ def _pins(
         del written[key]
     for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]
+    # NOTE: another runtime gives the same scores to 1e-9, not to the last bit.
+    runtime = [] if deployment.model.runtime == "native" else [deployment.model.runtime]
     # NOTE: of the partition block only the column; the rest says when, which must not make another run.
     written["data"]["partition"] = {"column": deployment.data.partition.column}
     return canonical(
@@ -121,7 +123,7 @@ def _pins(
             "format": RUN_FORMAT,
             "deployment": written,
             "partition": partition,
-            "model": [model.name, model.version, model.digest],
+            "model": [model.name, model.version, model.digest, *runtime],
             "data": data.digest,
             "suite": suite and suite.sha256,
             "reference": reference and reference.sha256,

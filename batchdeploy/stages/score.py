@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from math import ceil
+from pathlib import Path
 
+from batchdeploy.core.environment import unlike
 from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.profiling import empty, merge
 from batchdeploy.core.records import Plan, ScoredBatch, SetAside
-from batchdeploy.core.work import ScoreJob, SplitResult
+from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.documents import from_json
 from batchdeploy.errors import DataError, EngineError, Problem, ScoringRefused
 from batchdeploy.ports import Toolbox
 
+LOG = logging.getLogger("batchdeploy")
 LEAST_FAILURES = 10
 
 
@@ -35,10 +39,13 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
         EngineError: the engine failed, or rows went missing on the way.
     """
     model_folder = tools.registry.fetch(plan.model, tools.layout.models)
+    check_versions(tools, model_folder)
     attempt = tools.sink.stage(plan.run_id)
     try:
-        job = _job(tools, plan, (str(model_folder), str(attempt)), now)
-        results = _results(tools, plan, job, done)
+        splits = tools.make_splits(plan.data)
+        job = _job(tools, plan, (tools.engine.ship(model_folder), str(attempt)), now)
+        job = tools.prepare(job, model_folder, splits)
+        results = _results(tools, job, splits, done)
         files, quarantine = tools.sink.collect(attempt, plan.run_id, results)
         scored = ScoredBatch(
             run_id=plan.run_id,
@@ -52,7 +59,9 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             keys_out=_checksum(result.keys_out for result in results),
             set_aside=_reasons(results),
             profile=_profile(job.bins, results),
+            runtime="native" if job.runtime_folder is None else plan.deployment.model.runtime,
             model_loads=sum(result.loaded for result in results),
+            workers=tuple(sorted({result.worker for result in results})),
             findings=_findings(results),
             rows_left_out=sum(result.rows_left_out for result in results),
         )
@@ -65,9 +74,27 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
     return scored
 
 
-def _results(tools: Toolbox, plan: Plan, job: ScoreJob, done: Callable[[int], None]) -> list[SplitResult]:
+def check_versions(tools: Toolbox, model: Path) -> None:
+    """Looks whether the workers have what the model was made with, as far as both say.
+
+    Raises:
+        EngineError: some differ, and ``engine.versions`` says refuse; all of them in one message.
+    """
+    wanted = tools.registry.made_with(model)
+    problems = tuple(unlike(wanted, tools.engine.versions(tuple(wanted))))
+    if not problems:
+        return
+    hint = "install what the model was made with, or set engine.versions to warn"
+    error = EngineError("the workers", problems, hint=hint)
+    if tools.deployment.engine.versions == "refuse":
+        raise error
+    LOG.warning("%s", error)
+
+
+def _results(
+    tools: Toolbox, job: ScoreJob, splits: Sequence[Split], done: Callable[[int], None]
+) -> list[SplitResult]:
     """What became of each split, in order; those with duplicate keys are done again, now that one knows."""
-    splits = tools.make_splits(plan.data)
     worker = tools.worker(job)
     found: dict[int, SplitResult] = {}
     for result in tools.engine.map_splits(worker, splits):

@@ -89,7 +89,7 @@ def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     random_ = random.Random(seed)
     counts, found = Counter[str](), []
     with cluster(home / "cluster") as master:
-        conf = '{spark.executor.memory: 1g, spark.speculation: "true"}'
+        conf = '{spark.executor.memory: 1g, spark.speculation: "true", spark.driver.host: 127.0.0.1}'
         engine = f'{{kind: spark, master: "{master}", conf: {conf}}}'
         deployment = make_project(
             home / "project", engine=engine, extra=KEEP_NOTHING, rows=CLUSTER_ROWS, files=24

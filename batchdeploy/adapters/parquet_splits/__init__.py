@@ -2,7 +2,15 @@
 
 from batchdeploy.adapters.parquet_splits.keys import checksum, find_duplicates
 from batchdeploy.adapters.parquet_splits.preflight import inspect
-from batchdeploy.adapters.parquet_splits.reading import make_splits, read_frame
+from batchdeploy.adapters.parquet_splits.reading import make_splits, read_frame, sample_frames
 from batchdeploy.adapters.parquet_splits.worker import score_split
 
-__all__ = ["checksum", "find_duplicates", "inspect", "make_splits", "read_frame", "score_split"]
+__all__ = [
+    "checksum",
+    "find_duplicates",
+    "inspect",
+    "make_splits",
+    "read_frame",
+    "sample_frames",
+    "score_split",
+]

@@ -16,16 +16,40 @@ if TYPE_CHECKING:
     import numpy as np
 
 MASK = 2**64 - 1
+NULL = 0x9E3779B97F4A7C15
 
 
 def hash_keys(keys: pa.RecordBatch | pa.Table) -> np.ndarray[Any, Any]:
-    """A 64-bit hash for each row of keys; the same for the same keys in any file and type of integer."""
+    """A 64-bit hash for each row of keys; the same for the same keys in any file and width of integer.
+
+    Without a null it is pandas' own, ``pd.util.hash_pandas_object(keys, index=False)``.
+    """
+    import numpy as np
     import pandas as pd
 
-    # NOTE: as text, because an integer column with a null would become floats and hash otherwise.
-    text = {name: keys.column(name).cast(pa.string()).to_pandas() for name in keys.schema.names}
-    hashes: np.ndarray[Any, Any] = pd.util.hash_pandas_object(pd.DataFrame(text), index=False).to_numpy()
+    columns = {name: _plain(keys.column(name)) for name in keys.schema.names}
+    # NOTE: keys hardly ever repeat; looking for the distinct ones first would be work for nothing.
+    found = pd.util.hash_pandas_object(pd.DataFrame(columns, copy=False), index=False, categorize=False)
+    hashes: np.ndarray[Any, Any] = found.to_numpy()
+    for place, name in enumerate(keys.schema.names):
+        values = keys.column(name)
+        if values.null_count and pa.types.is_integer(values.type):
+            null = values.is_null().to_numpy(zero_copy_only=False)
+            hashes = np.where(null, hashes ^ np.uint64(NULL + place), hashes)
     return hashes
+
+
+def _plain(values: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Integers as such, a null as 0, for as floats they would hash otherwise; all else as text."""
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if not pa.types.is_integer(array.type):
+        array = array.cast(pa.string())
+    elif pa.types.is_unsigned_integer(array.type):
+        array = array.cast(pa.uint64()).fill_null(0)
+    else:
+        array = array.cast(pa.int64()).fill_null(0)
+    plain: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
+    return plain
 
 
 def total(hashes: np.ndarray[Any, Any]) -> int:

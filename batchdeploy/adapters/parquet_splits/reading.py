@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 
 from batchdeploy.core.predicates import Predicate, matching
 from batchdeploy.core.records import DataPin
-from batchdeploy.core.scoring import columns_needed
+from batchdeploy.core.scoring import alive_frame, columns_needed
 from batchdeploy.core.work import ScoreJob, Split
 from batchdeploy.errors import DataError, Problem
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLIT_ROWS = 500_000
+SAMPLED_SPLITS, SAMPLED_ROWS = 8, 1024
 
 
 def make_splits(pin: DataPin) -> tuple[Split, ...]:
@@ -101,6 +103,14 @@ def read_batches(split: Split, job: ScoreJob, columns: Sequence[str] | None = No
                 meant = matching(_plain(batch), job.where)
                 batch, places = batch.filter(meant), places[meant.to_numpy(zero_copy_only=False)]
             yield Meant(_plain(batch.select(columns)), places, read - batch.num_rows)
+
+
+def sample_frames(splits: Sequence[Split], job: ScoreJob) -> Iterator[pd.DataFrame]:
+    """Frames of the model's inputs from all over the partition, as the kernel gives them to the model."""
+    step = max(1, len(splits) // SAMPLED_SPLITS)
+    for split in splits[::step][:SAMPLED_SPLITS]:
+        batches = read_batches(split, replace(job, batch_rows=SAMPLED_ROWS))
+        yield alive_frame(next(batches).batch, job)
 
 
 def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import uuid
 from bisect import bisect_left
 from collections import Counter
@@ -106,6 +107,7 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
         set_aside=totals.set_aside(),
         profile=tuple(totals.profile.values()),
         loaded=loaded,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
         keys=write_hashes(staging, name, totals.hashes),
         findings=findings(totals.broken, job.policy),
         rows_left_out=totals.left_out,

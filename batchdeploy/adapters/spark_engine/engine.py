@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import operator
+import gc
 import os
 import pickle
 import re
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from batchdeploy.adapters.spark_engine.cluster import (
+    Shipments,
+    is_elsewhere,
+    report,
+    shipped,
+)
+from batchdeploy.adapters.spark_engine.conditions import condition
+from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, set_environment
+from batchdeploy.core.environment import versions_here
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.work import Split, SplitResult
@@ -23,29 +32,10 @@ from batchdeploy.errors import BatchdeployError, EngineError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import Column, SparkSession
+    from pyspark.sql import SparkSession
 
-# NOTE: what Spark would otherwise let through in silence; see docs/architecture.md.
-PINNED = {
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.files.ignoreMissingFiles": "false",
-    "spark.sql.parquet.mergeSchema": "false",
-    "spark.sql.runSQLOnFiles": "false",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
-    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
-}
 CONNECT_SECONDS = 10.0
 STOP_SECONDS = 5.0
-EMBEDDED = {
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.sql.shuffle.partitions": "4",
-}
 
 
 class SparkEngine:
@@ -61,9 +51,17 @@ class SparkEngine:
 
     def __init__(self, master: str, conf: Mapping[str, str | bool | float] | None = None) -> None:
         self._master = master
-        self._conf = {key: _as_spark_writes(value) for key, value in (conf or {}).items()}
+        self._conf = {key: as_spark_writes(value) for key, value in (conf or {}).items()}
+        self._remote = master.startswith("sc://")
         self._session: SparkSession | None = None
         self._started_here = False
+        self._shipments: Shipments | None = None
+        self._versions: dict[tuple[str, ...], tuple[tuple[str, dict[str, str]], ...]] = {}
+
+    @property
+    def locate(self) -> Callable[[str], str]:
+        """Gives where a worker has what `ship` sent to it."""
+        return shipped if is_elsewhere(self._master) else str
 
     def frame(self, pin: DataPin, partition: tuple[str, str], where: Sequence[Predicate] = ()) -> Any:
         """The partition as a Spark DataFrame over exactly the pinned files.
@@ -85,7 +83,7 @@ class SparkEngine:
         frame = frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
         for predicate in where:
             column = functions.col("`" + predicate.column.replace("`", "``") + "`")
-            frame = frame.filter(_condition(column, predicate))
+            frame = frame.filter(condition(column, predicate))
         return frame
 
     def map_splits(
@@ -102,10 +100,12 @@ class SparkEngine:
         from pyspark.errors import PySparkException
 
         spark = self._spark()
-        rows = [(pickle.dumps(split),) for split in splits]
         try:
-            frame = spark.createDataFrame(rows, "split binary").repartition(len(rows))
-            answers = _awaited(frame.mapInPandas(_udf(work), "answer binary").collect, spark)
+            # NOTE: the splits travel with the function; rows of a frame would be shuffled to be one a task.
+            frame = spark.range(0, len(splits), 1, len(splits)).mapInPandas(
+                _udf(work, splits), "answer binary"
+            )
+            answers = _awaited(frame.collect, spark)
         except PySparkException as error:
             raise EngineError("Spark", (Problem(self._master, _last_line(str(error))),)) from error
         for answer in answers:
@@ -113,6 +113,29 @@ class SparkEngine:
             if isinstance(result, BatchdeployError):
                 raise result
             yield result
+
+    def ship(self, folder: Path) -> str:
+        """Sends a folder to workers on other machines, with the session's own means; gives its name there."""
+        self._spark()
+        return str(folder) if self._shipments is None else self._shipments.folder(folder)
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+        """Versions of these packages on each host that works for the session; asked once.
+
+        Raises:
+            EngineError: no worker could answer.
+        """
+        if not is_elsewhere(self._master):
+            return (("this Python", versions_here(names)),)
+        from pyspark.errors import PySparkException
+
+        key, spark = tuple(names), self._spark()
+        if key not in self._versions:
+            try:
+                self._versions[key] = _awaited(lambda: report(spark, key), spark)
+            except PySparkException as error:
+                raise EngineError("Spark", (Problem(self._master, _last_line(str(error))),)) from error
+        return self._versions[key]
 
     def close(self) -> None:
         """Stops the session where this engine started it, at once even where its tasks would go on."""
@@ -122,7 +145,12 @@ class SparkEngine:
             stopping.join(STOP_SECONDS)
             if stopping.is_alive():
                 _end_jvm()
-        self._session = None
+        if self._shipments is not None:
+            self._shipments.close()
+        if self._session is not None and self._started_here and self._remote:
+            # NOTE: PySpark leaves this behind, and would then start no other kind of session in this process.
+            os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
+        self._session = self._shipments = None
 
     def _spark(self) -> SparkSession:
         if self._session is not None:
@@ -130,20 +158,23 @@ class SparkEngine:
         from pyspark.errors import PySparkException
 
         try:
-            self._session = self._connected() if self._master.startswith("sc://") else self._embedded()
+            self._session = self._connected() if self._remote else self._embedded()
         except (PySparkException, OSError, RuntimeError) as error:
             raise EngineError(
                 "Spark", (Problem(self._master, "did not start", str(error)),), hint="batchdeploy doctor"
             ) from error
+        if is_elsewhere(self._master):
+            self._shipments = Shipments(self._session)
+            self._shipments.library()
         return self._session
 
     def _embedded(self) -> SparkSession:
-        _set_environment()
+        set_environment(self._master, self._conf)
         from pyspark.sql import SparkSession
 
         self._started_here = SparkSession.getActiveSession() is None
         builder = SparkSession.builder.appName("batchdeploy").master(self._master)
-        for key, value in {**EMBEDDED, **self._conf, **PINNED}.items():
+        for key, value in {**embedded(self._master), **self._conf, **PINNED}.items():
             builder = builder.config(key, value)
         before = signal.getsignal(signal.SIGINT)
         session = builder.getOrCreate()
@@ -165,17 +196,6 @@ class SparkEngine:
                 session.conf.set(key, value)
         self._started_here = True
         return session
-
-
-def _condition(column: Column, predicate: Predicate) -> Column:
-    """A predicate as an expression that was built, and not parsed."""
-    if predicate.op in ("is_null", "not_null"):
-        return column.isNull() if predicate.op == "is_null" else column.isNotNull()
-    if predicate.op in ("in", "not_in"):
-        inside = column.isin(list(predicate.values))
-        return inside if predicate.op == "in" else ~inside
-    found: Column = getattr(operator, predicate.op)(column, predicate.value)
-    return found
 
 
 def _awaited(action: Callable[[], Any], session: SparkSession) -> Any:
@@ -220,35 +240,37 @@ def _end_jvm() -> None:
         process.wait()
 
 
-def _set_environment() -> None:
-    """What only the environment can tell the JVM that PySpark is about to start."""
-    # NOTE: without it a worker takes whatever "python3" is first on its PATH.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    logging = Path(__file__).with_name("spark_log4j2.properties")
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={logging.as_uri()}")
+def _udf(
+    work: Callable[[Split], SplitResult], splits: Sequence[Split]
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    payloads = [pickle.dumps(split) for split in splits]
 
-
-def _udf(work: Callable[[Split], SplitResult]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def over_splits(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import pandas as pd
 
         for frame in frames:
             answers = []
-            for payload in frame["split"]:
+            for place in frame["id"]:
                 try:
-                    answer: object = work(pickle.loads(payload))
+                    answer: object = work(pickle.loads(payloads[place]))
                 except BatchdeployError as refusal:
                     # NOTE: a refusal is an answer: raised here, Spark would try the same rows again.
                     answer = refusal
                 answers.append(pickle.dumps(answer))
+            _settle()
             yield pd.DataFrame({"answer": answers})
 
     return over_splits
 
 
-def _as_spark_writes(value: str | bool | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+@cache
+def _settle() -> None:
+    """Once in a worker: what its libraries and its model hold stays, and is not searched for garbage again.
+
+    PySpark's workers collect garbage after every task, which took a quarter of a second with a model loaded.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _last_line(text: str) -> str:

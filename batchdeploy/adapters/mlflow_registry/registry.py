@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.loading import load_predictor, made_with
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.pins import digest_model
 from batchdeploy.core.records import Column, ModelPin
@@ -130,6 +129,10 @@ class MlflowRegistry:
                     raise
         return folder
 
+    def made_with(self, folder: Path) -> dict[str, str]:
+        """Package (and ``python``) to the version that a fetched model was made with."""
+        return made_with(str(folder))
+
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
         """Points an alias at a version, where it still points at the one that was seen.
 
@@ -183,27 +186,6 @@ class MlflowRegistry:
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-
-
-def load_predictor(folder: str) -> Callable[[Any], Any]:
-    """The model in a fetched copy as a function from a frame of its inputs to its answer."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow.pyfunc
-
-    with warnings.catch_warnings(), _no_bytecode():
-        warnings.simplefilter("ignore")
-        predict: Callable[[Any], Any] = mlflow.pyfunc.load_model(folder).predict
-    return predict
-
-
-@contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """A model's own code would leave its bytecode in the folder, which then is not what was pinned."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
 
 
 def digest_folder(folder: Path) -> str:

@@ -1,0 +1,36 @@
+"""What a model was made with, against what it would run on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+
+from batchdeploy.errors import Problem
+
+
+def unlike(wanted: Mapping[str, str], workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
+    """What differs, for each worker, in the first two numbers of a version: the rest are repairs.
+
+    Args:
+        wanted: package (and ``python``) to the version that the model was made with.
+        workers: name of each worker and what it has.
+    """
+    for worker, found in workers:
+        for name, version in wanted.items():
+            have = found.get(name)
+            if have is None:
+                yield Problem(worker, f"lacks {name}; the model was made with {version}")
+            elif have.split(".")[:2] != version.split(".")[:2]:
+                yield Problem(worker, f"has another {name}; the model was made with {version}", have)
+
+
+def versions_here(names: Sequence[str]) -> dict[str, str]:
+    """The versions in this process; a package that is not there is left out."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {name: version for name, version in found.items() if name in names}

@@ -1,0 +1,61 @@
+"""Whether another way of answering gives the model's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+RELATIVE, ABSOLUTE = 1e-9, 1e-12
+
+
+class Equality(NamedTuple):
+    """What two ways of answering gave for the same rows.
+
+    Attributes:
+        rows: how many were asked.
+        differing: how many answers lie further apart than 1e-9 of their size (and 1e-12), or are others.
+        largest: the largest difference of two numbers.
+    """
+
+    rows: int
+    differing: int
+    largest: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether it was proved: some rows, and all of them alike."""
+        return self.rows > 0 and not self.differing
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        return f"{self.differing} of {self.rows} rows differ, by up to {self.largest:.3g}"
+
+
+def difference(native: Callable[[Any], Any], other: Callable[[Any], Any], frames: Iterable[Any]) -> Equality:
+    """Asks both about every frame.
+
+    Args:
+        native: the model as it is.
+        other: what is to stand in for it.
+        frames: the model's inputs.
+    """
+    import numpy as np
+
+    rows = differing = 0
+    largest = 0.0
+    for frame in frames:
+        wanted, got = np.asarray(native(frame)), np.asarray(other(frame))
+        rows += len(frame)
+        if wanted.shape != got.shape:
+            return Equality(rows, rows, float("inf"))
+        if wanted.dtype.kind in "fc":
+            close = np.isclose(got, wanted, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+            apart = np.abs(got - wanted)[~close]
+            largest = max(largest, float(np.nan_to_num(np.abs(got - wanted)).max(initial=0.0)))
+            if len(apart) and np.isnan(apart).any():
+                largest = float("inf")
+        else:
+            close = got == wanted
+        differing += int((~close.reshape(len(frame), -1).all(axis=1)).sum())
+    return Equality(rows, differing, largest)

@@ -1,0 +1,169 @@
+"""What is scored in the speed benchmarks: data, a registered model and a deployment, made once and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+REPOSITORY = Path(__file__).parents[1]
+DAY, SMALL_DAY = "2024-01-01", "2024-01-02"
+SMALL = 2_000
+FILE_ROWS, SMALL_FILES = 250_000, 4
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One kind of work.
+
+    Attributes:
+        rows: of the large partition; there is a small one beside it, to warm up with.
+        frame: the features of so many rows, with the key first.
+        train: a fitted model, from features and label.
+    """
+
+    name: str
+    rows: int
+    frame: Callable[[int, int], pd.DataFrame]
+    train: Callable[[pd.DataFrame, Any], Any]
+
+
+def _doubles(rows: int, seed: int) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(random.normal(size=(rows, 20)), columns=[f"x{i}" for i in range(20)])
+    frame.insert(0, "id", np.arange(rows, dtype="int64") + seed * 1_000_000_000)
+    return frame
+
+
+def _boosting(features: pd.DataFrame, label: Any) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=0).fit(
+        features, label
+    )
+
+
+def _linear(features: pd.DataFrame, label: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression().fit(features, label)
+
+
+def _flights(rows: int, seed: int) -> pd.DataFrame:
+    """The flights of January 2013 again and again; needs `dvc repro` to have prepared them."""
+    known = pd.concat(
+        [
+            pd.read_parquet(f)
+            for f in sorted((REPOSITORY / "data" / "flights").glob("date=2013-01-*/*.parquet"))
+        ],
+        ignore_index=True,
+    )
+    random = np.random.default_rng(seed)
+    frame = known.iloc[random.integers(0, len(known), rows)].reset_index(drop=True)
+    frame["flight_id"] = np.char.add("f", (np.arange(rows) + seed * 1_000_000_000).astype(str))
+    return frame.rename(columns={"flight_id": "id"})
+
+
+WORKLOADS = {
+    "A": Workload("A", 2_000_000, _doubles, _boosting),
+    "C": Workload("C", 10_000_000, _doubles, _linear),
+}
+
+DEPLOYMENT = """\
+name: speed
+owner: benchmarks
+model: {{name: speed, alias: champion, registry: "sqlite:///mlflow.db"}}
+data:
+  path: data/rows
+  partition: {{column: date}}
+  keys: [id]
+expectations: expectations.json
+output:
+  path: scores/{engine}
+  columns: {{score: {{type: double, select: 1}}}}
+drift: {{reference: data/reference.json}}
+engine: {{kind: {engine}, master: "local[{cores}]"}}
+"""
+
+
+def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
+    """The workload's project; made where it is not there yet. Gives its folder."""
+    root = home / f"{workload.name}-{rows}-{cores}"
+    if (root / "done").exists():
+        return root
+    shutil.rmtree(root, ignore_errors=True)
+    for day, count, seed in ((DAY, rows, 1), (SMALL_DAY, SMALL, 2)):
+        folder = root / "data" / "rows" / f"date={day}"
+        folder.mkdir(parents=True)
+        # NOTE: several small files, so that every worker of every contender is warm.
+        size = FILE_ROWS if count > SMALL else SMALL // SMALL_FILES
+        for number, part in enumerate(_parts(workload, count, size, seed)):
+            pq.write_table(
+                pa.Table.from_pandas(part, preserve_index=False), folder / f"part-{number:05d}.parquet"
+            )
+    _register(workload, root)
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    (root / "dags").mkdir()
+    for engine in ("spark", "local"):
+        text = DEPLOYMENT.format(engine=engine, cores=cores)
+        (root / "dags" / f"{engine}.yaml").write_text(text)
+    suite = {"name": "rows", "expectations": []}
+    for column in ("x0", "x1"):
+        bounds = {"column": column, "min_value": -100, "max_value": 100}
+        suite["expectations"].append(  # type: ignore[attr-defined]
+            {"type": "expect_column_values_to_be_between", "kwargs": bounds, "meta": {"level": "block"}}
+        )
+    (root / "expectations.json").write_text(json.dumps(suite))
+    (root / "done").touch()
+    return root
+
+
+def _parts(workload: Workload, rows: int, size: int, seed: int) -> Iterator[pd.DataFrame]:
+    for number, start in enumerate(range(0, rows, size)):
+        yield workload.frame(min(size, rows - start), seed * 1000 + number)
+
+
+def _register(workload: Workload, root: Path) -> None:
+    import mlflow
+    from mlflow.models import infer_signature
+
+    import batchdeploy as bd
+
+    known = workload.frame(20_000, 7)
+    features = known.drop(columns=["id"])
+    numbers = features.select_dtypes("number").fillna(0.0)
+    label = (numbers.sum(axis=1) + np.random.default_rng(0).normal(size=len(numbers)) > 0).to_numpy()
+    model = workload.train(features, label)
+    mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
+    client = mlflow.MlflowClient()
+    client.create_experiment("speed", artifact_location=(root / "mlartifacts").as_uri())
+    mlflow.set_experiment("speed")
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            registered_model_name="speed",
+            signature=infer_signature(features, model.predict_proba(features)),
+            pyfunc_predict_fn="predict_proba",
+            pip_requirements=["scikit-learn"],
+            skops_trusted_types=["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"],
+        )
+    client.set_registered_model_alias("speed", "champion", str(logged.registered_model_version))
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    days = np.repeat([f"2023-12-{day:02d}" for day in range(1, 21)], 1000)
+    bd.build_reference(
+        known.assign(score=model.predict_proba(features)[:, 1], date=days),
+        features=list(features),
+        outputs=["score"],
+        partition="date",
+        path=root / "data" / "reference.json",
+    )

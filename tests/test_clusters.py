@@ -1,0 +1,220 @@
+"""A standalone cluster, and a Connect server; the workers of neither have batchdeploy installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import DAYS
+from faults.spark_kills import cluster
+from pyspark import cloudpickle
+
+from batchdeploy import flow
+from batchdeploy.adapters.spark_engine import SparkEngine
+from batchdeploy.core.records import ScoredBatch
+from batchdeploy.errors import EngineError
+from batchdeploy.runtime import LocalToolbox, open_toolbox
+
+pytestmark = [pytest.mark.jvm, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with all of this one's packages, but for batchdeploy."""
+    home = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+    ours, theirs = (sysconfig.get_path("purelib", vars=vars_) for vars_ in (None, {"base": str(home)}))
+    Path(theirs, "ours.pth").write_text(ours + "\n")
+    python = home / "bin" / "python"
+    command = [python, "-c", "import pyspark, batchdeploy"]
+    failed = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+    assert "No module named 'batchdeploy'" in failed.stderr, failed
+    return python
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, bare: Path) -> Iterator[str]:
+    """A Connect server from the pip package, on 127.0.0.1."""
+    import pyspark
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("connect")
+    settings = {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+    }
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2,3]"]
+    for key, value in settings.items():
+        command += ["--conf", f"{key}={value}"]
+    command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=home,
+            env=os.environ | {"PYSPARK_PYTHON": str(bare), "SPARK_LOCAL_IP": "127.0.0.1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + 120
+        while not listens(port):
+            assert process.poll() is None, (home / "server.log").read_text()[-2000:]
+            assert time.monotonic() < end, (home / "server.log").read_text()[-2000:]
+            time.sleep(0.5)
+        yield f"sc://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A master and two workers, on 127.0.0.1."""
+    with cluster(tmp_path_factory.mktemp("standalone") / "cluster") as master:
+        yield master
+
+
+@pytest.fixture(scope="module", params=["standalone", "server"])
+def engine(request: pytest.FixtureRequest, bare: Path) -> Iterator[SparkEngine]:
+    """One session for all tests of either; what the workers' Python is has to be said to both."""
+    conf = {
+        "spark.pyspark.python": str(bare),
+        "spark.driver.host": "127.0.0.1",
+        "spark.executor.memory": "1g",
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("PYSPARK_PYTHON", raising=False)
+        engine = SparkEngine(request.getfixturevalue(request.param), conf)
+        yield engine
+        engine.close()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def without_java(folder: Path) -> dict[str, str]:
+    """An environment in which no Java is to be found."""
+    tools = folder / "bin"
+    tools.mkdir()
+    for name in ("env", "bash", "sh"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    environment = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"}
+    environment["PATH"] = str(tools)
+    assert shutil.which("java", path=environment["PATH"]) is None
+    return environment
+
+
+def run(deployment: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "batchdeploy", "run", str(deployment), "--partition", "2024-03-02"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def tools(deployment: Path, engine: SparkEngine) -> LocalToolbox:
+    """The project's toolbox on either."""
+    deployment.write_text(deployment.read_text().replace("kind: local", "kind: spark"))
+    box = open_toolbox(deployment)
+    box._spark = engine
+    return box
+
+
+def test_workers_are_sent_all_they_need_and_load_the_model_once_each(tools: LocalToolbox) -> None:
+    loads, workers, rows = 0, set(), 0
+    for day in DAYS[:2]:
+        outcome = flow.run(tools, day)
+        scored = flow.read(outcome.folder, ScoredBatch)
+        loads += scored.model_loads
+        workers |= set(scored.workers)
+        rows += scored.rows_scored
+    assert rows == 400
+    assert loads == len(workers) > 0
+    table = pd.read_parquet(tools.layout.table)
+    assert len(table) == table["customer_id"].nunique() == rows
+
+
+def test_a_worker_that_dies_in_mid_job_costs_a_retry_and_no_row(
+    tools: LocalToolbox, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    day = project / "data" / "customers" / f"date={DAYS[1]}"
+    rows = pq.read_table(next(day.glob("*.parquet")))
+    for file in day.glob("*.parquet"):
+        file.unlink()
+    for number in range(4):
+        pq.write_table(rows.slice(number * 50, 50), day / f"part-{number}.parquet")
+    mark, worker = project / "died", tools.worker
+    monkeypatch.setattr(tools, "worker", lambda job: DiesOnce(worker(job), str(mark)))
+    outcome = flow.run(tools, DAYS[1])
+    assert mark.read_text() == "2"
+    found = pd.read_parquet(tools.layout.live(f"date={DAYS[1]}"))
+    assert sorted(found["customer_id"]) == sorted(rows["customer_id"].to_pylist())
+    assert outcome.manifest.rows_scored == 200
+
+
+class DiesOnce:
+    """Scores a split; after the third one it takes its process with it, the first time."""
+
+    def __init__(self, work: Any, mark: str) -> None:
+        self.work, self.mark = work, mark
+
+    def __call__(self, split: Any) -> Any:
+        found = self.work(split)
+        if split.index == 2:
+            try:
+                with open(self.mark, "x") as stream:
+                    stream.write(str(split.index))
+            except FileExistsError:
+                return found
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(
+    tools: LocalToolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"python": "3.8.20", "scikit-learn": "0.24.2", "no-such-package": "1.0"}
+    monkeypatch.setattr(tools.registry, "made_with", lambda folder: wanted)
+    with pytest.raises(EngineError) as refused:
+        flow.run(tools, DAYS[0])
+    said = str(refused.value)
+    assert all(name in said for name in wanted)
+    assert socket.gethostname() in said
+    assert not tools.layout.table.exists()
+
+
+def test_a_machine_without_java_scores_over_connect(
+    project: Path, deployment: Path, server: str, tmp_path: Path
+) -> None:
+    text = deployment.read_text().replace("kind: local", f'kind: spark, remote: "{server}"')
+    deployment.write_text(text)
+    done = run(deployment, without_java(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = pd.read_parquet(project / "scores" / "churn")
+    assert len(table) == 200
+
+
+def test_a_server_that_is_not_there_is_said(deployment: Path, tmp_path: Path) -> None:
+    text = deployment.read_text().replace("kind: local", 'kind: spark, remote: "sc://127.0.0.1:1"')
+    deployment.write_text(text)
+    done = run(deployment, without_java(tmp_path))
+    assert done.returncode == 3, done.stderr[-3000:]
+    assert "sc://127.0.0.1:1" in done.stderr

@@ -1,0 +1,175 @@
+"""model.runtime: compiled, with the machine's C compiler: the model's own answers, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from tests_support import FEATURES, Result, customers, register
+
+from batchdeploy import flow
+from batchdeploy.adapters import compiled
+from batchdeploy.adapters.mlflow_registry import load_estimator, load_predictor
+from batchdeploy.core.records import ScoredBatch
+from batchdeploy.errors import RequestError, ScoringRefused
+from batchdeploy.runtime import open_toolbox
+
+pytestmark = pytest.mark.slow
+DAY = "2024-03-02"
+random = np.random.default_rng(5)
+NUMBERS = pd.DataFrame(random.normal(size=(2000, 5)), columns=list("abcde"))
+LABEL = (NUMBERS.sum(axis=1) + random.normal(size=2000) > 0).astype(int).to_numpy()
+THREE = np.digitize(NUMBERS.sum(axis=1), [-1, 1])
+
+
+def saved(model: Any, folder: Path, method: str) -> Path:
+    mlflow.sklearn.save_model(
+        model,
+        folder,
+        signature=mlflow.models.infer_signature(NUMBERS, LABEL),
+        pyfunc_predict_fn=method,
+        pip_requirements=["scikit-learn"],
+        serialization_format="cloudpickle",
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        (HistGradientBoostingClassifier(max_iter=10).fit(NUMBERS, LABEL), "predict_proba"),
+        (HistGradientBoostingClassifier(max_iter=5).fit(NUMBERS, THREE), "predict"),
+        (HistGradientBoostingRegressor(max_iter=10).fit(NUMBERS, NUMBERS["a"]), "predict"),
+        (RandomForestClassifier(3, max_depth=5).fit(NUMBERS, THREE), "predict_proba"),
+        (GradientBoostingClassifier(n_estimators=5).fit(NUMBERS, LABEL), "predict_proba"),
+        (LGBMClassifier(n_estimators=5, verbose=-1).fit(NUMBERS, LABEL), "predict_proba"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_trees_answer_as_the_model_does(model: Any, method: str, tmp_path: Path) -> None:
+    folder = saved(model, tmp_path / "model", method)
+    rows = NUMBERS.head(500).copy()
+    if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+        rows.iloc[::7, 2] = np.nan
+    into = tmp_path / "models" / "compiled"
+    loads = (load_predictor, load_estimator)
+    proof = compiled.build(folder, into, lambda: [rows], loads)
+    assert (proof.rows, proof.differing) == (500, 0)
+    loader = compiled.CompiledLoader(str(into), load_predictor, load_estimator, str, 1)
+    answer = loader(str(folder))(rows)
+    wanted = load_predictor(str(folder))(rows)
+    assert answer.shape == wanted.shape
+    np.testing.assert_allclose(answer, wanted, rtol=1e-9, atol=1e-12)
+    again = compiled.build(folder, into, lambda: pytest.fail("it was proved already"), loads)  # type: ignore[arg-type]
+    assert again == proof
+
+
+def test_a_model_without_trees_is_refused_by_name(tmp_path: Path) -> None:
+    folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict")
+    with pytest.raises(RequestError, match="LogisticRegression") as refused:
+        compiled.build(folder, tmp_path / "c", lambda: [NUMBERS], (load_predictor, load_estimator))
+    assert "native" in str(refused.value)
+    assert not (tmp_path / "c").exists()
+
+
+def test_answers_that_differ_are_refused_with_the_largest_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(
+        HistGradientBoostingClassifier(max_iter=3).fit(NUMBERS, LABEL), tmp_path / "m", "predict_proba"
+    )
+    other = HistGradientBoostingClassifier(max_iter=4).fit(NUMBERS, LABEL)
+    trees = compiled._trees
+    monkeypatch.setattr(compiled, "_trees", lambda model: trees(other))
+    with pytest.raises(ScoringRefused, match=r"300 of 300 rows differ, by up to 0\.0"):
+        compiled.build(folder, tmp_path / "c", lambda: [NUMBERS.head(300)], (load_predictor, load_estimator))
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.fixture
+def boosting(project: Path, deployment: Path) -> Path:
+    """The project with a pipeline that ends in trees as its champion, and a deployment that compiles it."""
+    rows = customers("2024-01-01", 2000)
+    prepared = make_column_transformer(
+        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), ["city"]),
+        ("passthrough", ["age", "income", "visits"]),
+    )
+    model = make_pipeline(prepared, HistGradientBoostingClassifier(max_iter=5))
+    model.fit(rows[FEATURES], rows["income"].fillna(0) > rows["income"].median())
+    register(project, model, rows[FEATURES], alias="champion")
+    text = deployment.read_text().replace("alias: champion}", "alias: champion, runtime: compiled}")
+    deployment.write_text(text.replace("drift: {reference: data/reference/churn.json}\n", ""))
+    return deployment
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_scores_with_machine_code_and_publishes_the_models_scores(boosting: Path, cli: Any) -> None:
+    native = boosting.with_name("native.yaml")
+    native.write_text(
+        boosting.read_text().replace(", runtime: compiled", "").replace("scores/churn", "scores/native")
+    )
+    for file in (boosting, native):
+        done: Result = cli("run", file, "--partition", DAY)
+        assert done.code == 0, done.err
+    first, second = (
+        pd.read_parquet(boosting.parents[1] / "scores" / name / f"date={DAY}").sort_values("customer_id")
+        for name in ("churn", "native")
+    )
+    np.testing.assert_allclose(first["churn_probability"], second["churn_probability"], rtol=1e-9)
+    tools = open_toolbox(boosting)
+    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    assert scored.runtime == "compiled"
+    proof = json.loads(next(tools.layout.models.glob("*.compiled-*/proof.json")).read_text())
+    assert proof["rows"] > 100
+    assert set(first["_run_id"]) != set(second["_run_id"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
+    boosting: Path, cli: Any, tmp_path: Path
+) -> None:
+    assert cli("run", boosting, "--partition", DAY).code == 0
+    tools = open_toolbox(boosting)
+    library = next(tools.layout.models.glob("*.compiled-*")) / compiled.LIBRARY
+    wrong = HistGradientBoostingClassifier(max_iter=2).fit(NUMBERS, LABEL)
+    library.unlink()
+    compiled._export(compiled._trees(wrong), library.parent)
+    done = cli("run", boosting, "--partition", "2024-03-03")
+    assert done.code == 1
+    assert "differs when the same rows are asked twice" in done.err
+    assert not tools.layout.live("date=2024-03-03").exists()
+
+
+def test_a_fallback_to_native_is_said(deployment: Path, cli: Any, caplog: pytest.LogCaptureFixture) -> None:
+    text = deployment.read_text()
+    deployment.write_text(text.replace("alias: champion}", "alias: champion, runtime: compiled}"))
+    refused = cli("run", deployment, "--partition", DAY)
+    assert refused.code == 2
+    assert "native" in refused.err
+    deployment.write_text(
+        text.replace("alias: champion}", "alias: champion, runtime: compiled, fallback: native}")
+    )
+    with caplog.at_level(logging.WARNING):
+        assert cli("run", deployment, "--partition", DAY).code == 0
+    assert "falls back to native" in caplog.text
+    tools = open_toolbox(deployment)
+    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    assert scored.runtime == "native"
