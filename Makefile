@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 
-.PHONY: help install java demo airflow test quick faults bench lint lock clean
+.PHONY: help install java demo airflow test quick faults bench bench-quick lint lock clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
@@ -46,8 +46,12 @@ quick: install  ## the tests that need neither Java nor Airflow, in under a minu
 faults: install java  ## every fault, thousands of trials (hours); writes tests/faults/results.json
 	@source .ci/java-env; cd tests && python -m faults $(FAULTS)
 
-bench: install  ## how long DAG files take to parse; writes benchmarks/results/
-	python benchmarks/parse.py
+bench: install java  ## speed against what you would pick instead (an hour); writes benchmarks/results/
+	uv pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@source .ci/java-env; python benchmarks/speed.py && python benchmarks/days.py && python benchmarks/parse.py
+
+bench-quick: install java  ## the same with a twentieth of the rows, once (minutes); writes nothing
+	@source .ci/java-env; python benchmarks/speed.py --scale 0.05 --rounds 1 --home benchmarks/.data/quick --results benchmarks/.data/quick
 
 lint: install
 	ruff check .
@@ -57,7 +61,7 @@ lint: install
 
 lock: install  ## resolve constraints.txt anew
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--extra dev setup.cfg --output-file constraints.txt
+		--extra dev --extra bench setup.cfg --output-file constraints.txt
 
 clean:  ## remove what the demo and the tests made; keeps .venv
 	rm -rf data scores .airflow mlflow.db mlartifacts dvc_plots .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache

@@ -73,11 +73,26 @@ def _flights(rows: int, seed: int) -> pd.DataFrame:
     return frame.rename(columns={"flight_id": "id"})
 
 
+def _pipeline(features: pd.DataFrame, label: Any) -> Any:
+    """The example's own: target encoding of six text columns, then boosting."""
+    from argparse import Namespace
+
+    from batchdeploy.examples.flights.train import build
+
+    return build("boosting", Namespace(iterations=100, learning_rate=0.08)).fit(features, label)
+
+
 WORKLOADS = {
     "A": Workload("A", 2_000_000, _doubles, _boosting),
+    "B": Workload("B", 5_000_000, _flights, _pipeline),
     "C": Workload("C", 10_000_000, _doubles, _linear),
 }
 
+TRUSTED = [
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.model_selection._split.KFold",
+    "numpy.dtype",
+]
 DEPLOYMENT = """\
 name: speed
 owner: benchmarks
@@ -116,9 +131,13 @@ def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
     for engine in ("spark", "local"):
         text = DEPLOYMENT.format(engine=engine, cores=cores)
         (root / "dags" / f"{engine}.yaml").write_text(text)
+    text = DEPLOYMENT.format(engine="spark", cores=cores).replace("scores/spark", "scores/compiled")
+    text = text.replace("alias: champion", "alias: champion, runtime: compiled")
+    (root / "dags" / "compiled.yaml").write_text(text)
     suite = {"name": "rows", "expectations": []}
-    for column in ("x0", "x1"):
-        bounds = {"column": column, "min_value": -100, "max_value": 100}
+    numbers = workload.frame(10, 0).drop(columns=["id"]).select_dtypes("number")
+    for column in list(numbers)[:2]:
+        bounds = {"column": column, "min_value": -1e6, "max_value": 1e6}
         suite["expectations"].append(  # type: ignore[attr-defined]
             {"type": "expect_column_values_to_be_between", "kwargs": bounds, "meta": {"level": "block"}}
         )
@@ -155,7 +174,7 @@ def _register(workload: Workload, root: Path) -> None:
             signature=infer_signature(features, model.predict_proba(features)),
             pyfunc_predict_fn="predict_proba",
             pip_requirements=["scikit-learn"],
-            skops_trusted_types=["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"],
+            skops_trusted_types=TRUSTED,
         )
     client.set_registered_model_alias("speed", "champion", str(logged.registered_model_version))
     os.environ.pop("MLFLOW_TRACKING_URI", None)

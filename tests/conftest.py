@@ -74,7 +74,13 @@ SUITE = {
 
 
 # NOTE: a file runs in one worker; a long one that begins last would leave the other with nothing to do.
-LONG_FILES = ("test_flights.py", "test_airflow_server.py", "test_stops.py", "test_engines.py")
+LONG_FILES = (
+    "test_flights.py",
+    "test_airflow_server.py",
+    "test_clusters.py",
+    "test_stops.py",
+    "test_engines.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
