@@ -99,11 +99,11 @@ def engine(request: pytest.FixtureRequest, bare: Path) -> Iterator[SparkEngine]:
         "spark.driver.host": "127.0.0.1",
         "spark.executor.memory": "1g",
     }
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("PYSPARK_PYTHON", raising=False)
-        engine = SparkEngine(request.getfixturevalue(request.param), conf)
-        yield engine
-        engine.close()
+    engine = SparkEngine(request.getfixturevalue(request.param), conf)
+    before = os.environ.get("PYSPARK_PYTHON")
+    yield engine
+    engine.close()
+    assert os.environ.get("PYSPARK_PYTHON") == before
 
 
 def listens(port: int) -> bool:

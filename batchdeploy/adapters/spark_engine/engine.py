@@ -23,7 +23,7 @@ from batchdeploy.adapters.spark_engine.cluster import (
     shipped,
 )
 from batchdeploy.adapters.spark_engine.conditions import condition
-from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, set_environment
+from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, environment
 from batchdeploy.core.environment import versions_here
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
@@ -169,7 +169,6 @@ class SparkEngine:
         return self._session
 
     def _embedded(self) -> SparkSession:
-        set_environment(self._master, self._conf)
         from pyspark.sql import SparkSession
 
         self._started_here = SparkSession.getActiveSession() is None
@@ -177,7 +176,8 @@ class SparkEngine:
         for key, value in {**embedded(self._master), **self._conf, **PINNED}.items():
             builder = builder.config(key, value)
         before = signal.getsignal(signal.SIGINT)
-        session = builder.getOrCreate()
+        with environment(self._master, self._conf):
+            session = builder.getOrCreate()
         if self._started_here and threading.current_thread() is threading.main_thread():
             # NOTE: PySpark's own answer to Ctrl-C talks to the JVM in the middle of another talk with it.
             signal.signal(signal.SIGINT, before)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from batchdeploy.adapters.spark_engine.cluster import is_elsewhere
@@ -34,14 +35,33 @@ def embedded(master: str) -> dict[str, str]:
     return EMBEDDED if is_elsewhere(master) else LOOPBACK | EMBEDDED
 
 
-def set_environment(master: str, conf: Mapping[str, str]) -> None:
-    """What only the environment can tell the JVM that PySpark is about to start."""
-    # NOTE: without it a worker takes whatever "python3" is first on its PATH.
-    os.environ.setdefault("PYSPARK_PYTHON", conf.get("spark.pyspark.python", sys.executable))
-    if not is_elsewhere(master):
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+@contextmanager
+def environment(master: str, conf: Mapping[str, str]) -> Iterator[None]:
+    """What only the environment can tell a session that starts, for just as long as it starts.
+
+    A session keeps what it read: left behind, it would be what the next one of this process starts with.
+    """
     logging = Path(__file__).with_name("spark_log4j2.properties")
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={logging.as_uri()}")
+    # NOTE: without the first a worker takes whatever "python3" is first on its PATH.
+    ours = {
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_SUBMIT_OPTS": f"-Dlog4j2.configurationFile={logging.as_uri()}",
+    }
+    if not is_elsewhere(master):
+        ours["SPARK_LOCAL_IP"] = "127.0.0.1"
+    wanted = {name: os.environ.get(name, value) for name, value in ours.items()}
+    if "spark.pyspark.python" in conf:
+        wanted["PYSPARK_PYTHON"] = conf["spark.pyspark.python"]
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def as_spark_writes(value: str | bool | float) -> str:
