@@ -137,7 +137,7 @@ class LocalToolbox:
         spec = self.deployment.engine
         memory = self.deployment.limits.worker_memory_mib
         limit = {} if memory is None else {"spark.executor.pyspark.memory": f"{memory}m"}
-        return SparkEngine(spec.remote or spec.master, {**limit, **(spec.conf or {})})
+        return SparkEngine(spec.remote or spec.master, {**limit, **(spec.conf or {})}, spec.gpu)
 
     @cached_property
     def validator(self) -> Validator:
@@ -234,7 +234,6 @@ class LocalToolbox:
         if self.deployment.model.runtime == "native":
             return job
         need("treelite", "compiled")
-        need("tl2cgen", "compiled")
         from batchdeploy.adapters import compiled
         from batchdeploy.adapters.mlflow_registry import load_estimator
         from batchdeploy.adapters.parquet_splits import sample_frames

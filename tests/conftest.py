@@ -23,6 +23,9 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("AIRFLOW__USAGE_DATA_COLLECTION__ENABLED", "False")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+# NOTE: JVMs that live for seconds: what the second compiler would make of their code comes too late.
+for options in ("SPARK_SUBMIT_OPTS", "SPARK_DAEMON_JAVA_OPTS"):
+    os.environ.setdefault(options, "-XX:TieredStopAtLevel=1")
 
 # NOTE: no test asserts a time, and a busy machine is no bug.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -80,7 +83,17 @@ LONG_FILES = (
     "test_clusters.py",
     "test_stops.py",
     "test_engines.py",
+    "test_airflow.py",
+    "test_spark_kills.py",
+    "test_bad_publishers.py",
+    "test_compiled.py",
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the engine tests' Spark is: ``pytest tests/test_engines.py --spark standalone``."""
+    kinds = ("local", "standalone", "connect")
+    parser.addoption("--spark", choices=kinds, default="local", help="where test_engines has its Spark")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

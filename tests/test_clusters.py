@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import DAYS
-from faults.spark_kills import cluster
 from pyspark import cloudpickle
+from spark_clusters import KINDS, engine_on
 
 from batchdeploy import flow
 from batchdeploy.adapters.spark_engine import SparkEngine
@@ -30,85 +28,11 @@ from batchdeploy.runtime import LocalToolbox, open_toolbox
 pytestmark = [pytest.mark.jvm, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with all of this one's packages, but for batchdeploy."""
-    home = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    ours, theirs = (sysconfig.get_path("purelib", vars=vars_) for vars_ in (None, {"base": str(home)}))
-    Path(theirs, "ours.pth").write_text(ours + "\n")
-    python = home / "bin" / "python"
-    command = [python, "-c", "import pyspark, batchdeploy"]
-    failed = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
-    assert "No module named 'batchdeploy'" in failed.stderr, failed
-    return python
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, bare: Path) -> Iterator[str]:
-    """A Connect server from the pip package, on 127.0.0.1."""
-    import pyspark
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("connect")
-    settings = {
-        "spark.connect.grpc.binding.address": "127.0.0.1",
-        "spark.connect.grpc.binding.port": str(port),
-        "spark.driver.host": "127.0.0.1",
-        "spark.ui.enabled": "false",
-    }
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2,3]"]
-    for key, value in settings.items():
-        command += ["--conf", f"{key}={value}"]
-    command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=home,
-            env=os.environ | {"PYSPARK_PYTHON": str(bare), "SPARK_LOCAL_IP": "127.0.0.1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        end = time.monotonic() + 120
-        while not listens(port):
-            assert process.poll() is None, (home / "server.log").read_text()[-2000:]
-            assert time.monotonic() < end, (home / "server.log").read_text()[-2000:]
-            time.sleep(0.5)
-        yield f"sc://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A master and two workers, on 127.0.0.1."""
-    with cluster(tmp_path_factory.mktemp("standalone") / "cluster") as master:
-        yield master
-
-
-@pytest.fixture(scope="module", params=["standalone", "server"])
-def engine(request: pytest.FixtureRequest, bare: Path) -> Iterator[SparkEngine]:
-    """One session for all tests of either; what the workers' Python is has to be said to both."""
-    conf = {
-        "spark.pyspark.python": str(bare),
-        "spark.driver.host": "127.0.0.1",
-        "spark.executor.memory": "1g",
-    }
-    engine = SparkEngine(request.getfixturevalue(request.param), conf)
-    before = os.environ.get("PYSPARK_PYTHON")
-    yield engine
-    engine.close()
-    assert os.environ.get("PYSPARK_PYTHON") == before
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+@pytest.fixture(scope="module", params=KINDS[1:])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkEngine]:
+    """One session for all tests of either."""
+    with engine_on(request.param, tmp_path_factory.mktemp(request.param)) as engine:
+        yield engine
 
 
 def without_java(folder: Path) -> dict[str, str]:
@@ -202,9 +126,11 @@ def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(
 
 
 def test_a_machine_without_java_scores_over_connect(
-    project: Path, deployment: Path, server: str, tmp_path: Path
+    project: Path, deployment: Path, engine: SparkEngine, tmp_path: Path
 ) -> None:
-    text = deployment.read_text().replace("kind: local", f'kind: spark, remote: "{server}"')
+    if not engine._remote:
+        pytest.skip("a driver of a standalone cluster is a JVM")
+    text = deployment.read_text().replace("kind: local", f'kind: spark, remote: "{engine._master}"')
     deployment.write_text(text)
     done = run(deployment, without_java(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +16,10 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -28,7 +31,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from tests_support import FEATURES, Result, customers, register
 
 from batchdeploy import flow
-from batchdeploy.adapters import compiled
+from batchdeploy.adapters.compiled import CompiledLoader, build, building
 from batchdeploy.adapters.mlflow_registry import load_estimator, load_predictor
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
@@ -60,7 +63,22 @@ KINDS: dict[str, tuple[Callable[[], Any], Any, str]] = {
     "regression": (lambda: HistGradientBoostingRegressor(max_iter=10), NUMBERS["a"], "predict"),
     "forest": (lambda: RandomForestClassifier(3, max_depth=5), THREE, "predict_proba"),
     "gradient boosting": (lambda: GradientBoostingClassifier(n_estimators=5), LABEL, "predict_proba"),
+    "three of gradient boosting": (lambda: GradientBoostingClassifier(n_estimators=3), THREE, "predict"),
+    "counts": (
+        lambda: HistGradientBoostingRegressor(loss="poisson", max_iter=5),
+        NUMBERS["a"] ** 2,
+        "predict",
+    ),
+    "deep forest": (lambda: ExtraTreesRegressor(5), NUMBERS["b"], "predict"),
     "LightGBM": (lambda: lightgbm.LGBMClassifier(n_estimators=5, verbose=-1), LABEL, "predict_proba"),
+    "LightGBM, three labels": (
+        lambda: lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
+        THREE,
+        "predict_proba",
+    ),
+    "XGBoost": (lambda: xgboost.XGBClassifier(n_estimators=20), LABEL, "predict_proba"),
+    "XGBoost, three labels": (lambda: xgboost.XGBClassifier(n_estimators=5), THREE, "predict_proba"),
+    "XGBoost, regression": (lambda: xgboost.XGBRegressor(n_estimators=20), NUMBERS["a"], "predict"),
 }
 
 
@@ -71,25 +89,44 @@ def test_compiled_trees_answer_as_the_model_does(kind: str, tmp_path: Path) -> N
     model = make().fit(NUMBERS, label)
     folder = saved(model, tmp_path / "model", method)
     rows = NUMBERS.head(500).copy()
-    if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+    if type(model).__module__.startswith(("lightgbm", "xgboost", "sklearn.ensemble._hist")):
         rows.iloc[::7, 2] = np.nan
     into = tmp_path / "models" / "compiled"
     loads = (load_predictor, load_estimator)
-    proof = compiled.build(folder, into, lambda: [rows], loads)
+    proof = build(folder, into, lambda: [rows], loads)
     assert (proof.rows, proof.differing) == (500, 0)
-    loader = compiled.CompiledLoader(str(into), load_predictor, load_estimator, str, 1)
+    loader = CompiledLoader(str(into), load_predictor, load_estimator, str, 1)
     answer = loader(str(folder))(rows)
     wanted = load_predictor(str(folder))(rows)
     assert answer.shape == wanted.shape
-    np.testing.assert_allclose(answer, wanted, rtol=1e-9, atol=1e-12)
-    again = compiled.build(folder, into, lambda: pytest.fail("it was proved already"), loads)  # type: ignore[arg-type]
+    # NOTE: XGBoost itself answers in 32 bits.
+    rtol, atol = (2e-6, 1e-7) if kind.startswith("XGBoost") else (1e-9, 1e-12)
+    np.testing.assert_allclose(answer, wanted, rtol=rtol, atol=atol)
+    again = build(folder, into, lambda: pytest.fail("it was proved already"), loads)  # type: ignore[arg-type]
     assert again == proof
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_categories_go_where_the_model_sends_them(tmp_path: Path) -> None:
+    rows = NUMBERS.assign(b=np.digitize(NUMBERS["b"], np.linspace(-2, 2, 40)))
+    label = (rows["b"] % 3 + rows["a"] > 1).astype(int)
+    model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, min_child_samples=5)
+    model.fit(rows, label, categorical_feature=["b"])
+    assert re.search("num_cat=[1-9]", model.booster_.model_to_string())
+    asked = rows.assign(b=rows["b"].astype(float))
+    asked.loc[::5, "b"] = np.nan
+    asked.loc[1::5, "b"] = 1000.0
+    asked.loc[2::5, "b"] = -1.0
+    folder = saved(model, tmp_path / "model", "predict_proba")
+    loads = (load_predictor, load_estimator)
+    proof = build(folder, tmp_path / "models" / "compiled", lambda: [asked], loads)
+    assert (proof.rows, proof.differing) == (2000, 0)
 
 
 def test_a_model_without_trees_is_refused_by_name(tmp_path: Path) -> None:
     folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict")
     with pytest.raises(RequestError, match="LogisticRegression") as refused:
-        compiled.build(folder, tmp_path / "c", lambda: [NUMBERS], (load_predictor, load_estimator))
+        build(folder, tmp_path / "c", lambda: [NUMBERS], (load_predictor, load_estimator))
     assert "native" in str(refused.value)
     assert not (tmp_path / "c").exists()
 
@@ -101,10 +138,10 @@ def test_answers_that_differ_are_refused_with_the_largest_difference(
         HistGradientBoostingClassifier(max_iter=3).fit(NUMBERS, LABEL), tmp_path / "m", "predict_proba"
     )
     other = HistGradientBoostingClassifier(max_iter=4).fit(NUMBERS, LABEL)
-    trees = compiled._trees
-    monkeypatch.setattr(compiled, "_trees", lambda model: trees(other))
+    trees = building._trees
+    monkeypatch.setattr(building, "_trees", lambda model: trees(other))
     with pytest.raises(ScoringRefused, match=r"300 of 300 rows differ, by up to 0\.0"):
-        compiled.build(folder, tmp_path / "c", lambda: [NUMBERS.head(300)], (load_predictor, load_estimator))
+        build(folder, tmp_path / "c", lambda: [NUMBERS.head(300)], (load_predictor, load_estimator))
     assert not (tmp_path / "c").exists()
 
 
@@ -152,10 +189,9 @@ def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
 ) -> None:
     assert cli("run", boosting, "--partition", DAY).code == 0
     tools = open_toolbox(boosting)
-    library = next(tools.layout.models.glob("*.compiled-*")) / compiled.LIBRARY
+    folder = next(tools.layout.models.glob("*.compiled-*"))
     wrong = HistGradientBoostingClassifier(max_iter=2).fit(NUMBERS, LABEL)
-    library.unlink()
-    compiled._export(compiled._trees(wrong), library.parent)
+    building._write(building._trees(wrong), folder / building.TREES)
     # NOTE: another process: this one has the first library loaded.
     command = [sys.executable, "-m", "batchdeploy", "run", str(boosting), "--partition", "2024-03-03"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

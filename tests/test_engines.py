@@ -34,13 +34,12 @@ DAY = "2024-03-02"
 
 
 @pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    """One Spark session for all tests of this file."""
-    from batchdeploy.adapters.spark_engine import SparkEngine
+def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Spark session for all tests of this file, on what ``--spark`` says."""
+    from spark_clusters import engine_on
 
-    engine = SparkEngine("local[2]")
-    yield engine
-    engine.close()
+    with engine_on(request.config.getoption("--spark"), tmp_path_factory.mktemp("spark")) as engine:
+        yield engine
 
 
 @pytest.fixture(

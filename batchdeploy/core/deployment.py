@@ -170,6 +170,8 @@ class EngineSpec:
         conf: further Spark settings, passed through; true and false may be written as such.
         versions: where a worker's Python or a package has another version (in its first two numbers) than the
             model was made with: ``refuse``, or ``warn``.
+        gpu: ``rapids`` sets Spark up for NVIDIA's RAPIDS Accelerator, or says what is missing for it;
+            ``auto`` goes on without it; ``none``. Its jar comes with ``conf: {spark.jars: ...}``.
 
     Workers on other machines are sent this batchdeploy and the model by Spark itself. They need Python with
     pyarrow, pandas and what the model needs, and have to see the project's filesystem: they read their piece
@@ -182,6 +184,7 @@ class EngineSpec:
     remote: str | None = None
     conf: dict[str, str | bool | int | float] | None = None
     versions: Literal["refuse", "warn"] = "refuse"
+    gpu: Literal["none", "rapids", "auto"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

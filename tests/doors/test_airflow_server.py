@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,9 +95,15 @@ def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+def home() -> Iterator[Path]:
+    """The server's folder: not one of pytest's, which its next session closes to PostgreSQL's user."""
+    with tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def server(site: Path, home: Path) -> Iterator[DevServer]:
     """Airflow over the site, with logins: everybody-is-admin mode would hide what access checks miss."""
-    home = tmp_path_factory.mktemp("home")
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps(dict.fromkeys(USERS, PASSWORD)))
     settings = {

@@ -23,6 +23,7 @@ from batchdeploy.adapters.spark_engine.cluster import (
     shipped,
 )
 from batchdeploy.adapters.spark_engine.conditions import condition
+from batchdeploy.adapters.spark_engine.gpu import with_gpu
 from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, environment
 from batchdeploy.core.environment import versions_here
 from batchdeploy.core.predicates import Predicate
@@ -44,14 +45,22 @@ class SparkEngine:
     Args:
         master: Spark's master URL, or that of a Spark Connect server, ``sc://host:port``.
         conf: settings that go over the embedded ones; those in ``PINNED`` stay.
+        gpu: ``none``, ``rapids`` or ``auto``.
+
+    Raises:
+        EngineError: the GPU that ``rapids`` asks for, or RAPIDS itself, is not there.
     """
 
     name = "spark"
     threads = 1
 
-    def __init__(self, master: str, conf: Mapping[str, str | bool | float] | None = None) -> None:
+    def __init__(
+        self, master: str, conf: Mapping[str, str | bool | float] | None = None, gpu: str = "none"
+    ) -> None:
         self._master = master
-        self._conf = {key: as_spark_writes(value) for key, value in (conf or {}).items()}
+        self._conf = with_gpu(
+            gpu, master, {key: as_spark_writes(value) for key, value in (conf or {}).items()}
+        )
         self._remote = master.startswith("sc://")
         self._session: SparkSession | None = None
         self._started_here = False

@@ -23,6 +23,7 @@ PINNED = {
     "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "1",
 }
 LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+LOGGING = "log4j2.configurationFile"
 EMBEDDED = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -41,17 +42,17 @@ def environment(master: str, conf: Mapping[str, str]) -> Iterator[None]:
 
     A session keeps what it read: left behind, it would be what the next one of this process starts with.
     """
-    logging = Path(__file__).with_name("spark_log4j2.properties")
     # NOTE: without the first a worker takes whatever "python3" is first on its PATH.
-    ours = {
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_SUBMIT_OPTS": f"-Dlog4j2.configurationFile={logging.as_uri()}",
-    }
+    ours = {"PYSPARK_PYTHON": sys.executable}
     if not is_elsewhere(master):
         ours["SPARK_LOCAL_IP"] = "127.0.0.1"
     wanted = {name: os.environ.get(name, value) for name, value in ours.items()}
     if "spark.pyspark.python" in conf:
         wanted["PYSPARK_PYTHON"] = conf["spark.pyspark.python"]
+    options = os.environ.get("SPARK_SUBMIT_OPTS", "")
+    if LOGGING not in options:
+        file = Path(__file__).with_name("spark_log4j2.properties")
+        wanted["SPARK_SUBMIT_OPTS"] = f"{options} -D{LOGGING}={file.as_uri()}".strip()
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

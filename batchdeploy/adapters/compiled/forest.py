@@ -1,0 +1,158 @@
+"""Fitted trees as arrays, in the order in which a processor likes to walk them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LESS, LESS_OR_EQUAL = 2, 3
+SINGLE = 2
+NODE = np.dtype([("threshold", "f8"), ("left", "i4"), ("feature", "i4")])
+ASIDE = np.dtype(
+    [("first", "i4"), ("count", "i4"), ("nan_right", "u1"), ("other_right", "u1"), ("unused", "u1", 2)]
+)
+TREE = np.dtype([("root", "i4"), ("depth", "i4"), ("output", "i4"), ("categories", "i4")])
+ARRAYS = ("nodes", "asides", "sides", "values", "trees", "base")
+LINKS = ("identity", "identity_multiclass", "sigmoid", "multiclass_ova", "softmax", "exponential")
+
+
+class Unreadable(ValueError):
+    """The trees have something that is not walked here."""
+
+
+class Forest(NamedTuple):
+    """All trees of a model.
+
+    Attributes:
+        nodes: of dtype `NODE`, tree after tree, each level by level, siblings side by side.
+        asides: of dtype `ASIDE`, one for each node.
+        sides: for each category of each categorical split whether it goes right.
+        values: of shape (nodes, 1 or outputs): what a leaf adds.
+        trees: of dtype `TREE`.
+        base: of shape (outputs,): what the sums begin with.
+        width: features of a row.
+        average: whether the sums are divided by the number of trees.
+        single: whether the model itself adds in 32 bits.
+        link: what becomes of the sums.
+    """
+
+    nodes: Any
+    asides: Any
+    sides: Any
+    values: Any
+    trees: Any
+    base: Any
+    width: int
+    average: bool
+    single: bool
+    link: str
+
+    def save(self, file: Path) -> None:
+        """Writes all of it into one file."""
+        np.savez(file, **self._asdict(), allow_pickle=False)
+
+    @classmethod
+    def load(cls, file: Path) -> Forest:
+        """Reads what `save` wrote."""
+        with np.load(file, allow_pickle=False) as saved:
+            rest = {name: saved[name].item() for name in cls._fields if name not in ARRAYS}
+            return cls(**{name: saved[name] for name in ARRAYS}, **rest)
+
+
+def read(model: Any) -> Forest:
+    """The trees of a Treelite model.
+
+    Raises:
+        Unreadable: the model has several targets, or compares or links otherwise than is known here.
+    """
+    header = model.get_header_accessor()
+    link = str(header.get_field("postprocessor"))
+    if link not in LINKS:
+        raise Unreadable(f"its answers are made by {link}")
+    if header.get_field("num_target")[0] != 1:
+        raise Unreadable("it has several targets")
+    if header.get_field("sigmoid_alpha")[0] != 1:
+        raise Unreadable("its sigmoid has a parameter")
+    vectors = int(header.get_field("leaf_vector_shape")[1]) > 1
+    trees, parts = np.zeros(model.num_tree, TREE), []
+    root = first = 0
+    for number, output in enumerate(header.get_field("class_id")):
+        one = model.get_tree_accessor(number)
+        part, depth = _tree(one, root, first, vectors)
+        trees[number] = root, depth, output, (part[1]["count"] >= 0).any()
+        parts.append(part)
+        root, first = root + len(part[0]), first + len(part[2])
+    nodes, asides, sides, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Forest(
+        nodes=nodes,
+        asides=asides,
+        sides=sides,
+        values=values,
+        trees=trees,
+        base=np.asarray(header.get_field("base_scores"), dtype="f8"),
+        width=int(header.get_field("num_feature")[0]),
+        average=bool(header.get_field("average_tree_output")[0]),
+        single=int(header.get_field("leaf_output_type")[0]) == SINGLE,
+        link=link,
+    )
+
+
+def _tree(one: Any, root: int, first: int, vectors: bool) -> tuple[tuple[Any, Any, Any, Any], int]:
+    left, right = one.get_field("cleft"), one.get_field("cright")
+    order, depth = _levels(left, right)
+    place = np.empty(len(order), dtype="i4")
+    place[order] = np.arange(len(order), dtype="i4")
+    leaf, categorical = left < 0, one.get_field("node_type") == 2
+    threshold = one.get_field("threshold").astype("f8")
+    compares = one.get_field("cmp")[~leaf & ~categorical]
+    if not np.isin(compares, (LESS, LESS_OR_EQUAL)).all():
+        raise Unreadable("it compares otherwise than by < and <=")
+    # NOTE: v < t is v <= t', where t' is the next number below t.
+    below = one.get_field("cmp") == LESS
+    threshold[below] = np.nextafter(threshold[below], -np.inf)
+    nodes, asides = np.zeros(len(left), NODE), np.zeros(len(left), ASIDE)
+    nodes["threshold"] = np.where(leaf, np.inf, threshold)
+    nodes["left"] = np.where(leaf, place, place[left]) + root
+    nodes["feature"] = np.where(leaf, 0, one.get_field("split_index"))
+    asides["nan_right"] = ~leaf & (one.get_field("default_left") == 0)
+    asides["count"] = -1
+    sides = _categories(one, np.flatnonzero(categorical), asides, first)
+    return (nodes[order], asides[order], sides, _values(one, leaf, vectors)[order]), depth
+
+
+def _levels(left: Any, right: Any) -> tuple[Any, int]:
+    """Nodes from the root downwards, and how many steps the longest way has."""
+    found, level = [], np.zeros(1, dtype="i8")
+    while len(level):
+        found.append(level)
+        inner = level[left[level] >= 0]
+        level = np.column_stack([left[inner], right[inner]]).ravel()
+    return np.concatenate(found), len(found) - 1
+
+
+def _values(one: Any, leaf: Any, vectors: bool) -> Any:
+    if not vectors:
+        return np.where(leaf, one.get_field("leaf_value"), 0).astype("f8")[:, None]
+    starts, ends = one.get_field("leaf_vector_begin"), one.get_field("leaf_vector_end")
+    width = int((ends - starts).max())
+    values = np.zeros((len(leaf), width))
+    places = starts[leaf].astype("i8")[:, None] + np.arange(width)
+    values[leaf] = one.get_field("leaf_vector")[places]
+    return values
+
+
+def _categories(one: Any, splits: Any, asides: Any, first: int) -> Any:
+    listed = one.get_field("category_list")
+    bounds = one.get_field("category_list_begin"), one.get_field("category_list_end")
+    listed_right = one.get_field("category_list_right_child")
+    sides: list[Any] = [np.zeros(0, "u1")]
+    for split in splits:
+        among = listed[int(bounds[0][split]) : int(bounds[1][split])]
+        side = np.full(int(among.max(initial=0)) + 1, not listed_right[split], dtype="u1")
+        side[among] = listed_right[split]
+        asides[split] = first, len(side), asides["nan_right"][split], not listed_right[split], 0
+        sides.append(side)
+        first += len(side)
+    return np.concatenate(sides)
