@@ -38,7 +38,7 @@ airflow: install java  ## Airflow on this project: http://127.0.0.1:8080 (PORT=.
 
 test: install java  ## lint, types, import contracts, all tests
 	@$(MAKE) --no-print-directory lint
-	source .ci/java-env; pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 40
+	source .ci/java-env; pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
 	pytest -m "not jvm and not airflow and not slow"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,6 +101,10 @@ class Validator(Protocol):
 
     def problems(self, suite_text: str, *, where: str) -> tuple[Problem, ...]:
         """What is wrong with a suite, before any data is read."""
+        ...
+
+    def columns(self, suite_text: str, *, where: str) -> frozenset[str] | None:
+        """The columns that the suite looks at, or None where it looks at the table as a whole."""
         ...
 
     def check(self, suite_text: str, frame: Any, *, where: str) -> tuple[ExpectationResult, ...]:
@@ -226,8 +230,13 @@ class Toolbox(Protocol):
         """Columns and rows from the footers of a partition's files."""
         ...
 
-    def frame(self, plan: Plan) -> Any:
-        """The partition as the frame a validator reads, its partition column included."""
+    def frame(self, plan: Plan, columns: Collection[str] | None) -> Any:
+        """The partition as the frame a validator reads, its partition column included.
+
+        Args:
+            plan: what was planned.
+            columns: those that will be looked at, or None for all.
+        """
         ...
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:

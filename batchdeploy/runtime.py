@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib import metadata
@@ -71,9 +71,9 @@ def open_toolbox(file: str | os.PathLike[str]) -> LocalToolbox:
 class LocalToolbox:
     """Everything that answers for one deployment on this machine; adapters load at their first use."""
 
-    # NOTE: below this many rows one pandas frame is validated in a tenth of the time that Spark needs to
-    # plan as many jobs; both read null, NaN and type the same.
-    one_machine_rows = 200_000
+    # NOTE: so many values are validated as one pandas frame, in a fraction of the time that Spark needs to
+    # plan as many jobs; both read null, NaN and type the same. They take some 200 MB; a text counts as ten.
+    one_machine_cells = 20_000_000
 
     def __init__(self, root: Path, file: Path, deployment: Deployment) -> None:
         self.root = root
@@ -188,15 +188,17 @@ class LocalToolbox:
 
         return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
 
-    def frame(self, plan: Plan) -> Any:
-        """The partition as a pandas frame where that is quicker, else as one of the engine's."""
+    def frame(self, plan: Plan, columns: Collection[str] | None) -> Any:
+        """These columns as a pandas frame where that is quicker, else the partition as the engine's own."""
         partition = (self.deployment.data.partition.column, plan.partition)
         where = plan.deployment.data.where
-        if self.deployment.engine.kind == "spark" and plan.schema.rows > self.one_machine_rows:
+        read = [c for c in plan.schema.columns if columns is None or c.name in columns]
+        cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
+        if self.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
             return self._spark.frame(plan.data, partition, where)
         from batchdeploy.adapters.parquet_splits import read_frame
 
-        return read_frame(plan.data, partition, where)
+        return read_frame(plan.data, partition, where, columns)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
         """The partition cut into pieces of work."""

@@ -138,9 +138,9 @@ def test_a_machine_without_java_scores_over_connect(
     assert len(table) == 200
 
 
-def test_a_server_that_is_not_there_is_said(deployment: Path, tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_said(deployment: Path, cli: Any) -> None:
     text = deployment.read_text().replace("kind: local", 'kind: spark, remote: "sc://127.0.0.1:1"')
     deployment.write_text(text)
-    done = run(deployment, without_java(tmp_path))
-    assert done.returncode == 3, done.stderr[-3000:]
-    assert "sc://127.0.0.1:1" in done.stderr
+    done = cli("run", deployment, "--partition", DAYS[1])
+    assert done.code == 3, done.err
+    assert "sc://127.0.0.1:1" in done.err

@@ -190,7 +190,7 @@ def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
     assert cli("run", boosting, "--partition", DAY).code == 0
     tools = open_toolbox(boosting)
     folder = next(tools.layout.models.glob("*.compiled-*"))
-    wrong = HistGradientBoostingClassifier(max_iter=2).fit(NUMBERS, LABEL)
+    wrong = HistGradientBoostingClassifier(max_iter=2).fit(NUMBERS[list("abcd")], LABEL)
     building._write(building._trees(wrong), folder / building.TREES)
     # NOTE: another process: this one has the first library loaded.
     command = [sys.executable, "-m", "batchdeploy", "run", str(boosting), "--partition", "2024-03-03"]

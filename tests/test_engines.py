@@ -52,7 +52,7 @@ def tools(request: pytest.FixtureRequest, deployment: Path) -> LocalToolbox:
     box = open_toolbox(deployment)
     if request.param == "spark":
         box._spark = request.getfixturevalue("spark")
-        box.one_machine_rows = 0
+        box.one_machine_cells = 0
     return box
 
 
@@ -424,7 +424,7 @@ def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolb
     entries["expectations"] = [e for e in entries["expectations"] if e["kwargs"]["column"] == "age"]
     suite.write_text(json.dumps(entries), encoding="utf-8")
     box = open_toolbox(file)
-    for name in {"_spark", "one_machine_rows"} & tools.__dict__.keys():
+    for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
         setattr(box, name, tools.__dict__[name])
     manifest = flow.run(box, DAY).manifest
     meant = frame[(frame["age"] >= 40) & (frame["city"] != "Bern")]

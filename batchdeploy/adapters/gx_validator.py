@@ -20,6 +20,8 @@ COUNTS = {"result_format": "SUMMARY", "partial_unexpected_count": 0, "return_une
 DETAILS = {**COUNTS, "partial_unexpected_count": 5}
 SUITE_KEYS = {"name", "expectations", "meta", "notes", "id", "suite_parameters"}
 ENTRY_KEYS = {"type", "kwargs", "meta", "id", "notes", "description"}
+ONE_COLUMN = ("column", "column_A", "column_B")
+COUNT_ROWS = {"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"}
 OVERRIDES = {"severity", "meta", "result_format", "catch_exceptions", "row_condition"}
 LEVELS = ("block", "warn")
 EXACT = 2**53
@@ -41,6 +43,17 @@ class GxValidator:
             DataError: the text is not a suite at all.
         """
         return tuple(_suite_problems(_entries(suite_text, where=where)))
+
+    def columns(self, suite_text: str, *, where: str) -> frozenset[str] | None:
+        """The columns that the suite looks at, or None where it looks at the table as a whole."""
+        found: set[str] = set()
+        for entry in _entries(suite_text, where=where).values():
+            kwargs = entry["kwargs"]
+            named = {kwargs[key] for key in ONE_COLUMN if key in kwargs} | set(kwargs.get("column_list", ()))
+            if not named and entry["type"] not in COUNT_ROWS:
+                return None
+            found |= named
+        return frozenset(found)
 
     def check(self, suite_text: str, frame: Any, *, where: str) -> tuple[ExpectationResult, ...]:
         """Every expectation's result, in the suite's order; one that raises is a result too."""

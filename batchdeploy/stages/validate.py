@@ -25,7 +25,9 @@ def validate(tools: Toolbox, plan: Plan, *, now: str) -> CheckReport:
     raw = (tools.root / plan.suite.path).read_bytes()
     if hashlib.sha256(raw).hexdigest() != plan.suite.sha256:
         raise DataError(plan.suite.path, "changed since it was planned", hint="plan the run again")
-    results = tools.validator.check(raw.decode("utf-8"), tools.frame(plan), where=plan.suite.path)
+    suite = raw.decode("utf-8")
+    frame = tools.frame(plan, tools.validator.columns(suite, where=plan.suite.path))
+    results = tools.validator.check(suite, frame, where=plan.suite.path)
     return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=results)
 
 

@@ -125,3 +125,17 @@ def test_nothing_evaluated_is_not_a_pass() -> None:
     report = check(pd.DataFrame({"x": pd.Series([None, None], dtype="float64")}), BETWEEN)
     assert not report.results[0].success
     assert report.results[0].exception == "no value to evaluate"
+
+
+def test_a_suite_says_which_columns_it_looks_at() -> None:
+    pair = {
+        "type": "expect_column_pair_values_to_be_equal",
+        "kwargs": {"column_A": "a", "column_B": "b"},
+    }
+    compound = {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": ["c", "d"]}}
+    count = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}}
+    columns = {"type": "expect_table_column_count_to_equal", "kwargs": {"value": 3}}
+    look = GxValidator().columns
+    assert look(suite(NOT_NULL, pair, compound, count), where="s") == {"x", "a", "b", "c", "d"}
+    assert look(suite(count), where="s") == frozenset()
+    assert look(suite(NOT_NULL, columns), where="s") is None

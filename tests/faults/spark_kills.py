@@ -42,12 +42,13 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     deployment = make_project(home, engine='{kind: spark, master: "local[2]"}', extra=KEEP_NOTHING)
     root = home / "scores" / "churn"
     began = time.monotonic()
-    expected = first_scores(deployment, DAYS[:2])
-    seconds = (time.monotonic() - began) / 2
+    days = DAYS[: min(kills, 2)]
+    expected = first_scores(deployment, days)
+    seconds = (time.monotonic() - began) / len(days)
     random_ = random.Random(seed)
     counts, found, gone = Counter[str](), [], []
     while counts["killed"] < kills:
-        day = random_.choice(DAYS[:2])
+        day = random_.choice(days)
         process = start(deployment, day, "--force")
         # NOTE: mostly in the second half, where the JVM runs and files are written.
         wait = seconds * random_.triangular(0.1, 1.0, 0.75)

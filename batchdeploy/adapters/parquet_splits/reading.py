@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,13 +43,19 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     return tuple(splits)
 
 
-def read_frame(pin: DataPin, partition: tuple[str, str], where: Sequence[Predicate] = ()) -> pd.DataFrame:
+def read_frame(
+    pin: DataPin,
+    partition: tuple[str, str],
+    where: Sequence[Predicate] = (),
+    columns: Collection[str] | None = None,
+) -> pd.DataFrame:
     """The partition as a pandas frame: nullable integers and booleans stay such, NaN counts as null.
 
     Args:
         pin: the files to read.
         partition: name and value of the partition column, which the files do not hold.
         where: which rows are meant.
+        columns: those to read, as far as the files have them; None for all.
     """
     import pandas as pd
 
@@ -60,7 +66,9 @@ def read_frame(pin: DataPin, partition: tuple[str, str], where: Sequence[Predica
         pa.int64(): pd.Int64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    parts = [_read(file.location, file.path) for file in pin.files]
+    if columns is not None:
+        columns = {*columns, *(predicate.column for predicate in where)}
+    parts = [_read(file.location, file.path, columns) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:
@@ -120,9 +128,14 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
         raise _unreadable(path, error) from error
 
 
-def _read(location: str, path: str) -> pa.Table:
+def _read(location: str, path: str, columns: Collection[str] | None) -> pa.Table:
+    names = None
     try:
-        table = pq.read_table(location, partitioning=None, page_checksum_verification=True)
+        if columns is not None:
+            known = pq.read_schema(location).names
+            # NOTE: at least one, or there would be no rows.
+            names = [name for name in known if name in columns] or known[:1]
+        table = pq.read_table(location, columns=names, partitioning=None, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
     return pa.Table.from_batches([_plain(batch) for batch in table.to_batches()], _plain_schema(table.schema))
