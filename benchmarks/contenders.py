@@ -58,9 +58,8 @@ def _limit_file(work: tuple[str, str, str]) -> int:
     return rows
 
 
-@cache
-def _model(root: str) -> Any:
-    """The scikit-learn model itself, loaded once in a process."""
+def load_model(root: str) -> Any:
+    """The scikit-learn model itself, for one native thread."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -68,6 +67,12 @@ def _model(root: str) -> Any:
 
     mlflow.set_tracking_uri(f"sqlite:///{root}/mlflow.db")
     return mlflow.sklearn.load_model("models:/speed@champion")
+
+
+@cache
+def _model(root: str) -> Any:
+    """The same, loaded once in a process."""
+    return load_model(root)
 
 
 def spark_udf(root: Path, cores: int) -> Job:
@@ -121,18 +126,21 @@ def ray_data(root: Path, cores: int) -> Job:
 
     class Scorer:
         def __init__(self) -> None:
-            self.model = _model(place)
+            self.model = load_model(place)
 
         def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
             score = self.model.predict_proba(frame.drop(columns=["id"]))[:, 1]
             return pd.DataFrame({"id": frame["id"], "score": score})
 
     def job(day: str) -> int:
-        rows = ray.data.read_parquet(str(root / "data" / "rows" / f"date={day}"), partitioning=None)
+        source = str(root / "data" / "rows" / f"date={day}")
+        # NOTE: actors that held all cores would leave none to read and write with, and wait forever.
+        share = {"num_cpus": 0.25}
+        rows = ray.data.read_parquet(source, partitioning=None, ray_remote_args=share)
         scored = rows.map_batches(
-            Scorer, batch_format="pandas", batch_size=65_536, concurrency=cores, num_cpus=0.9
+            Scorer, batch_format="pandas", batch_size=65_536, concurrency=cores, num_cpus=0.75
         )
-        scored.write_parquet(str(fresh(root / "out" / "ray")))
+        scored.write_parquet(str(fresh(root / "out" / "ray")), ray_remote_args=share)
         return sum(pq.read_metadata(file).num_rows for file in (root / "out" / "ray").glob("*.parquet"))
 
     return job

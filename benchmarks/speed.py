@@ -52,15 +52,17 @@ def main(
         turns: dict[str, list[dict[str, float]]] = {contender: [] for contender in contenders}
         for turn in range(rounds):
             for contender in contenders[turn % len(contenders) :] + contenders[: turn % len(contenders)]:
-                turns[contender].append(measure(contender, root, cores, rows))
+                if (found := measure(contender, root, cores, rows)) is not None:
+                    turns[contender].append(found)
+        turns = {contender: found for contender, found in turns.items() if found}
         known[name] = {"rows": rows, "machine": machine(), "contenders": summary(turns, rows)}
         file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         show(name, known[name])
     picture(known, results / "speed.png")
 
 
-def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, float]:
-    """One turn of one contender."""
+def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, float] | None:
+    """One turn of one contender; None where it failed, which is said and spoils nobody else's turns."""
     command = [sys.executable, str(HERE / "contenders.py"), contender, str(root), str(cores)]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         # NOTE: into files, and the whole session ended: workers and JVMs outlive their parent, pipes in hand.
@@ -72,7 +74,8 @@ def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, floa
         err.seek(0)
         said, complaint = out.read().strip(), err.read()
     if code:
-        raise SystemExit(f"{contender} failed:\n{complaint[-3000:]}")
+        click.echo(f"{contender} failed:\n{complaint[-3000:]}", err=True)
+        return None
     turn: dict[str, float] = json.loads(said.splitlines()[-1])
     assert turn["rows"] == rows, (contender, turn)
     return turn

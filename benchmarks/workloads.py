@@ -67,10 +67,12 @@ def _flights(rows: int, seed: int) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+    from batchdeploy.examples.flights.train import FEATURES
+
     random = np.random.default_rng(seed)
     frame = known.iloc[random.integers(0, len(known), rows)].reset_index(drop=True)
     frame["flight_id"] = np.char.add("f", (np.arange(rows) + seed * 1_000_000_000).astype(str))
-    return frame.rename(columns={"flight_id": "id"})
+    return frame.rename(columns={"flight_id": "id"})[["id", *FEATURES]]
 
 
 def _pipeline(features: pd.DataFrame, label: Any) -> Any:
@@ -160,7 +162,10 @@ def _register(workload: Workload, root: Path) -> None:
     known = workload.frame(20_000, 7)
     features = known.drop(columns=["id"])
     numbers = features.select_dtypes("number").fillna(0.0)
-    label = (numbers.sum(axis=1) + np.random.default_rng(0).normal(size=len(numbers)) > 0).to_numpy()
+    # NOTE: half of the rows are of either class, whatever the features' units.
+    spread = (numbers - numbers.mean()) / numbers.std().replace(0, 1)
+    noise = np.random.default_rng(0).normal(size=len(numbers))
+    label = (spread.sum(axis=1) + noise > 0).to_numpy()
     model = workload.train(features, label)
     mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
     client = mlflow.MlflowClient()
