@@ -120,7 +120,8 @@ def ray_data(root: Path, cores: int) -> Job:
     """Ray Data: `map_batches` with a pool of actors, a core each."""
     import ray
 
-    ray.init(num_cpus=cores, include_dashboard=False, logging_level="ERROR")
+    # NOTE: an actor a core; were that all there is, nothing would be left to list, read and write files with.
+    ray.init(num_cpus=2 * cores, include_dashboard=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     place = str(root)
 
@@ -134,13 +135,11 @@ def ray_data(root: Path, cores: int) -> Job:
 
     def job(day: str) -> int:
         source = str(root / "data" / "rows" / f"date={day}")
-        # NOTE: actors that held all cores would leave none to read and write with, and wait forever.
-        share = {"num_cpus": 0.25}
-        rows = ray.data.read_parquet(source, partitioning=None, ray_remote_args=share)
+        rows = ray.data.read_parquet(source, partitioning=None)
         scored = rows.map_batches(
-            Scorer, batch_format="pandas", batch_size=65_536, concurrency=cores, num_cpus=0.75
+            Scorer, batch_format="pandas", batch_size=65_536, concurrency=cores, num_cpus=1
         )
-        scored.write_parquet(str(fresh(root / "out" / "ray")), ray_remote_args=share)
+        scored.write_parquet(str(fresh(root / "out" / "ray")))
         return sum(pq.read_metadata(file).num_rows for file in (root / "out" / "ray").glob("*.parquet"))
 
     return job
