@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from tests_support import Result
+from tests_support import SPARKS, Result
 
 from batchdeploy.cli import main
 
@@ -92,8 +92,7 @@ LONG_FILES = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the engine tests' Spark is: ``pytest tests/test_engines.py --spark standalone``."""
-    kinds = ("local", "standalone", "connect")
-    parser.addoption("--spark", choices=kinds, default="local", help="where test_engines has its Spark")
+    parser.addoption("--spark", choices=SPARKS, default="local", help="where test_engines has its Spark")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

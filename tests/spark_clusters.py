@@ -20,8 +20,6 @@ from faults.spark_kills import cluster
 
 from batchdeploy.adapters.spark_engine import SparkEngine
 
-KINDS = ("local", "standalone", "connect")
-
 
 @contextmanager
 def engine_on(kind: str, folder: Path) -> Iterator[SparkEngine]:

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import DAYS
 from pyspark import cloudpickle
-from spark_clusters import KINDS, engine_on
+from spark_clusters import engine_on
+from tests_support import SPARKS
 
 from batchdeploy import flow
 from batchdeploy.adapters.spark_engine import SparkEngine
@@ -28,7 +29,7 @@ from batchdeploy.runtime import LocalToolbox, open_toolbox
 pytestmark = [pytest.mark.jvm, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module", params=KINDS[1:])
+@pytest.fixture(scope="module", params=SPARKS[1:])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkEngine]:
     """One session for all tests of either."""
     with engine_on(request.param, tmp_path_factory.mktemp(request.param)) as engine:

@@ -18,6 +18,8 @@ from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef
 from batchdeploy.core.records import DataPin, InputSchema, ModelPin, Plan
 
 ROWS = 200
+# NOTE: what a test's Spark may be.
+SPARKS = ("local", "standalone", "connect")
 FEATURES = ["age", "income", "visits", "member", "city"]
 SCHEMA = pa.schema(
     [

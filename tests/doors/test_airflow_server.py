@@ -96,7 +96,7 @@ def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """The server's folder: not one of pytest's, which its next session closes to PostgreSQL's user."""
+    """The server's folder: not one of pytest's, which its next run closes to PostgreSQL's user."""
     with tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 

@@ -44,7 +44,8 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
     """
     if gpu == "none":
         return dict(conf)
-    problems = tuple(_missing(master, conf))
+    jar = next(_jars(conf), None)
+    problems = tuple(_missing(master, conf, jar))
     if problems and gpu == "rapids":
         hint = "engine.gpu: auto goes on without a GPU where there is none"
         raise EngineError("engine.gpu: rapids", problems, hint=hint)
@@ -55,18 +56,17 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
     settings = {**RAPIDS, **(SCHEDULED if is_elsewhere(master) else {}), **conf}
     others = [name for name in conf.get(PLUGINS, "").split(",") if name and name != PLUGIN]
     settings[PLUGINS] = ",".join([PLUGIN, *others])
-    jar = next(_jars(conf), None)
     if jar is not None:
         # NOTE: the daemon that gives Python workers their GPU is a Python package inside of the jar.
         settings[PYTHONPATH] = os.pathsep.join(filter(None, [str(jar), conf.get(PYTHONPATH)]))
     return settings
 
 
-def _missing(master: str, conf: Mapping[str, str]) -> Iterator[Problem]:
+def _missing(master: str, conf: Mapping[str, str], jar: Path | None) -> Iterator[Problem]:
     if master.startswith("sc://"):
         yield Problem("engine.remote", f"a Connect server has to be started with {PLUGIN} itself")
         return
-    if next(_jars(conf), None) is None and PACKAGE not in conf.get("spark.jars.packages", ""):
+    if jar is None and PACKAGE not in conf.get("spark.jars.packages", ""):
         places = "spark.jars, spark.jars.packages, spark.driver.extraClassPath or Spark's own jars"
         yield Problem("jar", f"no {JAR} in {places}")
     if not is_elsewhere(master):
