@@ -96,7 +96,9 @@ def test_compiled_trees_answer_as_the_model_does(kind: str, tmp_path: Path) -> N
     proof = build(folder, into, lambda: [rows], loads)
     assert (proof.rows, proof.differing) == (500, 0)
     loader = CompiledLoader(str(into), load_predictor, load_estimator, str, 1)
-    answer = loader(str(folder))(rows)
+    predict: Any = loader(str(folder))
+    assert predict.single == kind.startswith("XGBoost")
+    answer = predict(rows)
     wanted = load_predictor(str(folder))(rows)
     assert answer.shape == wanted.shape
     # NOTE: XGBoost itself answers in 32 bits.
@@ -181,6 +183,35 @@ def test_a_run_scores_with_machine_code_and_publishes_the_models_scores(boosting
     proof = json.loads(next(tools.layout.models.glob("*.compiled-*/proof.json")).read_text())
     assert proof["rows"] > 100
     assert set(first["_run_id"]) != set(second["_run_id"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_takes_a_model_that_answers_in_32_bits(project: Path, deployment: Path, cli: Any) -> None:
+    rows = customers("2024-01-01", 2000)
+    columns = ["age", "income", "visits"]
+    model = xgboost.XGBClassifier(n_estimators=50)
+    model.fit(rows[columns], rows["income"].fillna(0) > rows["income"].median())
+    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}", f"sqlite:///{project / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    mlflow.set_experiment("churn")
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            registered_model_name="churn",
+            signature=mlflow.models.infer_signature(rows[columns], model.predict_proba(rows[columns])),
+            pyfunc_predict_fn="predict_proba",
+            pip_requirements=["xgboost"],
+            serialization_format="cloudpickle",
+        )
+    client.set_registered_model_alias("churn", "champion", str(logged.registered_model_version))
+    text = deployment.read_text().replace("alias: champion}", "alias: champion, runtime: compiled}")
+    deployment.write_text(text.replace("drift: {reference: data/reference/churn.json}\n", ""))
+    done: Result = cli("run", deployment, "--partition", DAY)
+    assert done.code == 0, done.err
+    tools = open_toolbox(deployment)
+    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    assert (scored.runtime, scored.rows_scored) == ("compiled", 200)
 
 
 @pytest.mark.filterwarnings("ignore")

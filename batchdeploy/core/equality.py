@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-# NOTE: for answers of 64 bits and of 32; a model that answers in the latter has about 1e-7 of its own.
-RELATIVE, ABSOLUTE = {8: 1e-9, 4: 2e-6}, {8: 1e-12, 4: 1e-7}
+# NOTE: relative and absolute; a model that answers in 32 bits has an error of about 1e-7 of its own.
+TOLERANCE, SINGLE_TOLERANCE = (1e-9, 1e-12), (2e-6, 1e-7)
+
+
+def alike(first: Any, second: Any, *, single: bool = False) -> Any:
+    """Which numbers of two answers are the same, NaN too; ``single`` where the model answers in 32 bits."""
+    import numpy as np
+
+    rtol, atol = SINGLE_TOLERANCE if single else TOLERANCE
+    return np.isclose(first, second, rtol=rtol, atol=atol, equal_nan=True)
 
 
 class Equality(NamedTuple):
@@ -52,8 +60,7 @@ def difference(native: Callable[[Any], Any], other: Callable[[Any], Any], frames
         if wanted.shape != got.shape:
             return Equality(rows, rows, float("inf"))
         if wanted.dtype.kind in "fc":
-            size = min(wanted.dtype.itemsize, 8)
-            close = np.isclose(got, wanted, rtol=RELATIVE[size], atol=ABSOLUTE[size], equal_nan=True)
+            close = alike(got, wanted, single=wanted.dtype == np.float32)
             apart = np.abs(got - wanted)[~close]
             largest = max(largest, float(np.nan_to_num(np.abs(got - wanted)).max(initial=0.0)))
             if len(apart) and np.isnan(apart).any():

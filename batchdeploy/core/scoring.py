@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchdeploy.core.equality import alike
 from batchdeploy.core.frames import Verdicts, model_frame
 from batchdeploy.core.outputs import convert_output, pick_outputs
 from batchdeploy.core.policing import police
@@ -113,7 +114,7 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
     for name in answers[0]:
         first, second = (answer[name].to_pandas() for answer in answers)
         equal = (
-            np.isclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True)
+            alike(first, second, single=getattr(predict, "single", False))
             if first.dtype.kind == "f" and len(first) == len(second)
             else np.array([first.equals(second)])
         )

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LESS, LESS_OR_EQUAL = 2, 3
-SINGLE = 2
 NODE = np.dtype([("threshold", "f8"), ("left", "i4"), ("feature", "i4")])
 ASIDE = np.dtype(
     [("first", "i4"), ("count", "i4"), ("nan_right", "u1"), ("other_right", "u1"), ("unused", "u1", 2)]
@@ -91,10 +90,11 @@ def read(model: Any) -> Forest:
         sides=sides,
         values=values,
         trees=trees,
-        base=np.asarray(header.get_field("base_scores"), dtype="f8"),
+        # NOTE: a copy; the field itself is the model's memory.
+        base=np.array(header.get_field("base_scores"), dtype="f8"),
         width=int(header.get_field("num_feature")[0]),
         average=bool(header.get_field("average_tree_output")[0]),
-        single=int(header.get_field("leaf_output_type")[0]) == SINGLE,
+        single=model.get_tree_accessor(0).get_field("leaf_value").dtype == np.float32,
         link=link,
     )
 

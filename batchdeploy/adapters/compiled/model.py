@@ -44,17 +44,24 @@ class CompiledLoader:
 
 
 class CompiledModel:
-    """Answers as the model does, its trees by machine code; ``native`` is the model as it was."""
+    """Answers as the model does, its trees by machine code.
+
+    Attributes:
+        native: the model as it was.
+        single: whether it answers in 32 bits.
+    """
 
     def __init__(self, native: Predictor, parts: tuple[Any, str], library: Path, threads: int | None) -> None:
         self.native = native
         model, method = parts
-        if hasattr(model, "steps"):
-            name, last = model.steps[-1]
+        pipeline = hasattr(model, "steps")
+        trees = CompiledTrees(model.steps[-1][1] if pipeline else model, library, threads)
+        self.single = trees.single
+        if pipeline:
             model = copy.copy(model)
-            model.steps = [*model.steps[:-1], (name, CompiledTrees(last, library, threads))]
+            model.steps = [*model.steps[:-1], (model.steps[-1][0], trees)]
         else:
-            model = CompiledTrees(model, library, threads)
+            model = trees
         self._answer: Predictor = getattr(model, method)
 
     def __call__(self, frame: Any) -> Any:
@@ -67,7 +74,9 @@ class CompiledTrees:
 
     def __init__(self, fitted: Any, library: Path, threads: int | None) -> None:
         self._fitted = fitted
-        self._trees = Walker(library / LIBRARY, Forest.load(library / TREES), threads)
+        forest = Forest.load(library / TREES)
+        self.single = forest.single
+        self._trees = Walker(library / LIBRARY, forest, threads)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_fitted"], name)
