@@ -1,7 +1,8 @@
-"""Fitted trees as arrays, in the order in which a processor likes to walk them."""
+"""Fitted trees as arrays, in the order in which a processor likes to look at them."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,12 @@ NODE = np.dtype([("threshold", "f8"), ("left", "i4"), ("feature", "i4")])
 ASIDE = np.dtype(
     [("first", "i4"), ("count", "i4"), ("nan_right", "u1"), ("other_right", "u1"), ("unused", "u1", 2)]
 )
-TREE = np.dtype([("root", "i4"), ("depth", "i4"), ("output", "i4"), ("categories", "i4")])
-ARRAYS = ("nodes", "asides", "sides", "values", "trees", "base")
+TREE = np.dtype([("root", "i4"), ("depth", "i4"), ("output", "i4"), ("categories", "i4"), ("leaf", "i4")])
+SPLIT = np.dtype([("threshold", "f8"), ("tree", "i4"), ("left", "u4"), ("nan", "u4"), ("unused", "i4")])
+GROUP = np.dtype([("first", "i4"), ("count", "i4"), ("bounds", "i4")])
+ARRAYS = ("nodes", "asides", "sides", "values", "trees", "groups", "splits", "bounds", "leaves", "base")
+# NOTE: as walk.c has them: the bits of a set of leaves, and the trees whose sets stay in a processor's cache.
+MOST_LEAVES, MOST_TREES = 32, 64
 LINKS = ("identity", "identity_multiclass", "sigmoid", "multiclass_ova", "softmax", "exponential")
 
 
@@ -30,6 +35,10 @@ class Forest(NamedTuple):
         sides: for each category of each categorical split whether it goes right.
         values: of shape (nodes, 1 or outputs): what a leaf adds.
         trees: of dtype `TREE`.
+        groups: of dtype `GROUP`: trees whose leaves are struck out together, or which are walked.
+        splits: of dtype `SPLIT`, group after group, by feature and threshold.
+        bounds: for each group whose leaves are struck out, where each feature's splits begin, and their end.
+        leaves: of shape (leaves of such trees, 1 or outputs): what they add, from left to right.
         base: of shape (outputs,): what the sums begin with.
         width: features of a row.
         average: whether the sums are divided by the number of trees.
@@ -42,6 +51,10 @@ class Forest(NamedTuple):
     sides: Any
     values: Any
     trees: Any
+    groups: Any
+    splits: Any
+    bounds: Any
+    leaves: Any
     base: Any
     width: int
     average: bool
@@ -80,19 +93,25 @@ def read(model: Any) -> Forest:
     for number, output in enumerate(header.get_field("class_id")):
         one = model.get_tree_accessor(number)
         part, depth = _tree(one, root, first, vectors)
-        trees[number] = root, depth, output, (part[1]["count"] >= 0).any()
+        trees[number] = root, depth, output, (part[1]["count"] >= 0).any(), -1
         parts.append(part)
         root, first = root + len(part[0]), first + len(part[2])
     nodes, asides, sides, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    width = int(header.get_field("num_feature")[0])
+    groups, splits, bounds, leaves = _grouped(trees, nodes, asides, width)
     return Forest(
         nodes=nodes,
         asides=asides,
         sides=sides,
         values=values,
         trees=trees,
+        groups=groups,
+        splits=splits,
+        bounds=bounds,
+        leaves=values[leaves],
         # NOTE: a copy; the field itself is the model's memory.
         base=np.array(header.get_field("base_scores"), dtype="f8"),
-        width=int(header.get_field("num_feature")[0]),
+        width=width,
         average=bool(header.get_field("average_tree_output")[0]),
         single=model.get_tree_accessor(0).get_field("leaf_value").dtype == np.float32,
         link=link,
@@ -120,6 +139,68 @@ def _tree(one: Any, root: int, first: int, vectors: bool) -> tuple[tuple[Any, An
     asides["count"] = -1
     sides = _categories(one, np.flatnonzero(categorical), asides, first)
     return (nodes[order], asides[order], sides, _values(one, leaf, vectors)[order]), depth
+
+
+def _grouped(trees: Any, nodes: Any, asides: Any, width: int) -> tuple[Any, Any, Any, Any]:
+    """Groups, their splits and bounds, and the nodes that are the leaves; ``trees`` get their first leaf."""
+    sizes = np.diff([*trees["root"], len(nodes)])
+    small = (sizes < 2 * MOST_LEAVES) & (trees["categories"] == 0)
+    groups, parts, bounds, leaves = [], [np.zeros(0, SPLIT)], [np.zeros(0, "i4")], []
+    for numbers in _runs(small):
+        if not small[numbers[0]]:
+            groups.append((numbers[0], len(numbers), -1))
+            continue
+        groups.append((numbers[0], len(numbers), sum(map(len, bounds))))
+        where, rows = [], []
+        for place, number in enumerate(numbers):
+            trees["leaf"][number] = len(leaves)
+            found, splits = _sets(nodes["left"], int(trees["root"][number]))
+            leaves += found
+            where += [node for node, _ in splits]
+            rows += [(place, left) for _, left in splits]
+        at, part = np.array(where, dtype="i8"), np.zeros(len(where), SPLIT)
+        part["threshold"] = nodes["threshold"][at]
+        part["tree"], part["left"] = np.array(rows, dtype="i8").reshape(-1, 2).T
+        part["nan"] = np.where(asides["nan_right"][at], part["left"], 0)
+        features = nodes["feature"][at]
+        order = np.lexsort((part["threshold"], features))
+        edges = np.searchsorted(features[order], np.arange(width + 1))
+        bounds.append((edges + sum(map(len, parts))).astype("i4"))
+        parts.append(part[order])
+    return (
+        np.array(groups, GROUP),
+        np.concatenate(parts),
+        np.concatenate(bounds),
+        np.array(leaves, dtype="i8"),
+    )
+
+
+def _runs(kinds: Any) -> list[range]:
+    """Neighbours of one kind; of those that are True at most `MOST_TREES`, in parts of about one size."""
+    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(kinds)]
+    cuts = []
+    for first, end in pairwise(edges):
+        parts = -(-(end - first) // MOST_TREES) if kinds[first] else 1
+        cuts += list(np.linspace(first, end, parts + 1).astype(int)[:-1])
+    return [range(int(first), int(end)) for first, end in pairwise([*cuts, len(kinds)])]
+
+
+def _sets(left: Any, root: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """A tree's leaves from left to right, and its splits with the set of those on their left, as bits."""
+    leaves: list[int] = []
+    splits = []
+    # NOTE: a split comes up again once all that lies left of it has.
+    ahead = [(root, -1)]
+    while ahead:
+        node, first = ahead.pop()
+        below = int(left[node])
+        if first >= 0:
+            splits.append((node, (1 << len(leaves)) - (1 << first)))
+        elif below == node:
+            leaves.append(node)
+        else:
+            ahead += [(below + 1, -1), (node, len(leaves)), (below, -1)]
+    return leaves, splits
 
 
 def _levels(left: Any, right: Any) -> tuple[Any, int]:

@@ -15,13 +15,14 @@ from batchdeploy.adapters.compiled.forest import Forest
 
 # NOTE: a thread is worth its start from about here.
 ROWS_A_THREAD = 4096
-POINTERS = ("nodes", "asides", "sides", "values", "trees")
+POINTERS = ("nodes", "asides", "sides", "values", "trees", "groups", "splits", "bounds", "leaves")
+COUNTS = ("count", "width", "stride", "outputs", "single", "grouped")
 
 
 class _Forest(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in POINTERS),
-        *((name, ctypes.c_int32) for name in ("count", "width", "stride", "outputs", "single")),
+        *((name, ctypes.c_int32) for name in COUNTS),
     )
 
 
@@ -39,11 +40,9 @@ class Walker:
         self._walk = ctypes.CDLL(str(library)).walk
         self._walk.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
         self._walk.restype = None
-        places = (
-            getattr(forest, name).ctypes.data for name in ("nodes", "asides", "sides", "values", "trees")
-        )
-        sizes = (len(forest.trees), forest.width, forest.values.shape[1], len(forest.base), forest.single)
-        self._native = _Forest(*places, *sizes)
+        places = (getattr(forest, name).ctypes.data for name in POINTERS)
+        sizes = (len(forest.trees), forest.width, forest.values.shape[1], len(forest.base))
+        self._native = _Forest(*places, *sizes, forest.single, len(forest.groups))
         self._threads = threads or cpu_count() or 1
 
     def __call__(self, rows: Any) -> Any:
