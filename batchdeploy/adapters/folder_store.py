@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from batchdeploy.core.deployment import DataRef
@@ -20,8 +21,20 @@ from batchdeploy.errors import DataError, PartitionError, Problem
 # NOTE: what writers leave beside their files and every reader skips, because no row is in it.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
 MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
+# NOTE: the coarsest clock of a filesystem in use, FAT's, ticks every two seconds.
+SETTLED_NS = 3_000_000_000
 Recorded = Callable[[Path], dict[str, str] | None]
 Tracked = Literal["dvc", "modified", "plain"]
+
+
+class Identity(NamedTuple):
+    """What a file cannot be written to without changing: its inode and times, as git and DVC compare them."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
 
 
 class FolderStore:
@@ -36,6 +49,7 @@ class FolderStore:
     def __init__(self, root: Path, *, recorded: Recorded | None = None) -> None:
         self._root = root
         self._recorded = recorded
+        self._hashed: dict[Path, tuple[Identity, str]] = {}
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted.
@@ -58,6 +72,8 @@ class FolderStore:
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """The partition's files with their MD5, as they lie in the workspace.
+
+        A file that this store hashed before and that has the same inode, size and times is not read again.
 
         Raises:
             PartitionError: no such partition, or nothing in it.
@@ -100,11 +116,16 @@ class FolderStore:
         return folder
 
     def _pin_file(self, file: Path, name: str) -> FilePin:
-        with file.open("rb") as stream:
-            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        return FilePin(
-            path=f"{name}/{file.name}", md5=md5, size=file.stat().st_size, location=str(file.resolve())
-        )
+        now = time.time_ns()
+        before = _identity(file)
+        known, md5 = self._hashed.get(file, (None, ""))
+        if known != before:
+            with file.open("rb") as stream:
+                md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            # NOTE: a file written to again within a tick of its clock would look the same; git calls it racy.
+            if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file) == before:
+                self._hashed[file] = before, md5
+        return FilePin(path=f"{name}/{file.name}", md5=md5, size=before.size, location=str(file.resolve()))
 
     def _strays(self, pinned: FilePin, data: Path) -> Iterator[Problem]:
         """A link may lead to other data of the project, or to content named by its hash, as DVC's do."""
@@ -121,6 +142,11 @@ class FolderStore:
         prefix = f"{name}/"
         expected = {path: md5 for path, md5 in recorded.items() if path.startswith(prefix)}
         return "dvc" if expected == {file.path: file.md5 for file in files} else "modified"
+
+
+def _identity(file: Path) -> Identity:
+    found = file.stat()
+    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def table_format_problems(data: Path) -> Iterator[Problem]:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests_support import customers, write_day
 
+from batchdeploy.adapters import folder_store
 from batchdeploy.adapters.dvc_store import DvcStore, recorded_md5s
 from batchdeploy.adapters.folder_store import FolderStore
 from batchdeploy.adapters.parquet_splits import inspect
@@ -34,6 +39,57 @@ def test_pins_every_file_by_its_content(tmp_path: Path) -> None:
     assert store.pin(REF, "2024-01-01") == first
     write_day(tmp_path / "data", "2024-01-01", customers("b", 5))
     assert store.pin(REF, "2024-01-01").digest != first.digest
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read to be hashed from here on."""
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(stream: Any, kind: Any) -> Any:
+        read.append(Path(stream.name).name)
+        return digest(stream, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return read
+
+
+def test_a_file_is_read_again_only_where_it_may_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
+) -> None:
+    monkeypatch.setattr(folder_store, "SETTLED_NS", 0)
+    write_day(tmp_path / "data", "2024-01-01", customers("a", 5))
+    file = next((tmp_path / "data").rglob("*.parquet"))
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    # NOTE: some ticks of the filesystem's clock.
+    time.sleep(0.1)
+    store = FolderStore(tmp_path)
+    first = store.pin(REF, "2024-01-01")
+    assert store.pin(REF, "2024-01-01") == first
+    assert hashed == ["part-0.parquet"]
+    content = bytearray(file.read_bytes())
+    content[8] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=times)
+    assert store.pin(REF, "2024-01-01").digest != first.digest
+    assert len(hashed) == 2
+    content[8] ^= 1
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    os.utime(other, ns=times)
+    other.rename(file)
+    assert store.pin(REF, "2024-01-01") == first
+    assert len(hashed) == 3
+    assert FolderStore(tmp_path).pin(REF, "2024-01-01") == first
+    assert len(hashed) == 4
+
+
+def test_a_file_that_was_just_written_is_read_every_time(tmp_path: Path, hashed: list[str]) -> None:
+    write_day(tmp_path / "data", "2024-01-01", customers("a", 5))
+    store = FolderStore(tmp_path)
+    assert store.pin(REF, "2024-01-01") == store.pin(REF, "2024-01-01")
+    assert len(hashed) == 2
 
 
 def test_lists_partitions_in_order_and_names_the_unknown(tmp_path: Path) -> None:
