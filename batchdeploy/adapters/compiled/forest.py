@@ -145,7 +145,8 @@ def _grouped(trees: Any, nodes: Any, asides: Any, width: int) -> tuple[Any, Any,
     """Groups, their splits and bounds, and the nodes that are the leaves; ``trees`` get their first leaf."""
     sizes = np.diff([*trees["root"], len(nodes)])
     small = (sizes < 2 * MOST_LEAVES) & (trees["categories"] == 0)
-    groups, parts, bounds, leaves = [], [np.zeros(0, SPLIT)], [np.zeros(0, "i4")], []
+    groups, parts, bounds = [], [np.zeros(0, SPLIT)], [np.zeros(0, "i4")]
+    leaves: list[int] = []
     for numbers in _runs(small):
         if not small[numbers[0]]:
             groups.append((numbers[0], len(numbers), -1))
