@@ -66,13 +66,19 @@ class Store(Protocol):
 
 
 class Engine(Protocol):
-    """What does the work over many rows. ``threads`` is what a worker may use, None for all."""
+    """What does the work over many rows.
+
+    ``threads`` is what a worker may use, None for all; ``device`` is where models answer: ``cpu``, ``cuda``.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
     def threads(self) -> int | None: ...
+
+    @property
+    def device(self) -> str: ...
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterable[SplitResult]:
         """Does the work on every split, in any order; what the work refuses is raised as it was."""

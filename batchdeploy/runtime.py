@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import platform
 from collections.abc import Callable, Collection, Sequence
@@ -18,20 +17,14 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
-from batchdeploy.errors import (
-    DeploymentError,
-    EngineError,
-    MissingPackageError,
-    Problem,
-    RequestError,
-    ScoringRefused,
-)
+from batchdeploy.errors import DeploymentError, MissingPackageError, Problem, RequestError
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 
 if TYPE_CHECKING:
+    from batchdeploy.adapters.runtimes import Loads
     from batchdeploy.adapters.spark_engine import SparkEngine
 
-LOG = logging.getLogger("batchdeploy")
+RUNTIMES = {"compiled": "treelite", "onnx": "onnxruntime"}
 ROOT_MARKS = (".dvc", "dvc.yaml", ".git")
 RECORDED = (
     "batchdeploy",
@@ -218,13 +211,13 @@ class LocalToolbox:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        locate, load = self.engine.locate, self.registry.load
+        loads, locate, device = self._loads, self.engine.locate, self.engine.device
         if job.runtime_folder is None:
-            return partial(score_split, job=job, load=Located(locate, load))
-        from batchdeploy.adapters.compiled import CompiledLoader
-        from batchdeploy.adapters.mlflow_registry import load_estimator
+            return partial(score_split, job=job, load=Located(locate, loads.native))
+        from batchdeploy.adapters.runtimes import RuntimeLoader
 
-        loader = CompiledLoader(job.runtime_folder, load, load_estimator, locate, job.threads)
+        kind = self.deployment.model.runtime
+        loader = RuntimeLoader(kind, job.runtime_folder, loads, locate, job.threads, device)
         return partial(score_split, job=job, load=loader)
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
@@ -233,23 +226,27 @@ class LocalToolbox:
         Raises:
             RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
         """
-        if self.deployment.model.runtime == "native":
+        kind = self.deployment.model.runtime
+        if kind == "native":
             return job
-        need("treelite", "compiled")
-        from batchdeploy.adapters import compiled
-        from batchdeploy.adapters.mlflow_registry import load_estimator
+        need(RUNTIMES[kind], kind)
+        from batchdeploy.adapters import runtimes
         from batchdeploy.adapters.parquet_splits import sample_frames
 
-        into = self.layout.models / compiled.folder_name(job.model_digest)
-        loads = (self.registry.load, load_estimator)
-        try:
-            compiled.build(model, into, partial(sample_frames, splits, job), loads)
-        except (RequestError, EngineError, ScoringRefused) as error:
-            if self.deployment.model.fallback == "refuse":
-                raise
-            LOG.warning("model.runtime: compiled falls back to native: %s", error)
-            return job
-        return replace(job, runtime_folder=self.engine.ship(into))
+        into = self.layout.models / runtimes.folder_name(kind, job.model_digest)
+        refuse = self.deployment.model.fallback == "refuse"
+        samples = partial(sample_frames, splits, job)
+        made = runtimes.prove(kind, model, into, samples, self._loads, refuse=refuse)
+        return replace(job, runtime_folder=self.engine.ship(into)) if made else job
+
+    @property
+    def _loads(self) -> Loads:
+        from batchdeploy.adapters.mlflow_registry import PredictorOn, find_graph, load_estimator
+        from batchdeploy.adapters.runtimes import Loads
+
+        device = self.engine.device
+        native = self.registry.load if device == "cpu" else PredictorOn(device)
+        return Loads(native, load_estimator, find_graph)
 
     def close(self) -> None:
         """Stops the engine where one was started."""

@@ -15,6 +15,7 @@ class LocalEngine:
 
     name = "local"
     threads = None
+    device = "cpu"
     locate = str
 
     def map_splits(

@@ -33,9 +33,11 @@ class ModelRef:
             refuse`` asks.
         runtime: ``native`` scores with the model as MLflow loads it. ``compiled`` turns the tree ensemble at
             its end (scikit-learn, LightGBM, XGBoost) into machine code, once for a model and a platform, and
-            takes it where it answers rows of the partition as the model does, to 1e-9.
-        fallback: where a model cannot be compiled, or then answers otherwise: ``refuse``, or ``native``,
-            which says so and goes on with the model as it is.
+            takes it where it answers rows of the partition as the model does, to 1e-9. ``onnx`` has ONNX
+            Runtime answer: an ONNX model, or a scikit-learn model whose last step is converted in 64 bits,
+            taken on the same condition.
+        fallback: where a model cannot be compiled or converted, or then answers otherwise: ``refuse``, or
+            ``native``, which says so and goes on with the model as it is.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -45,7 +47,7 @@ class ModelRef:
     registry: str | None = None
     code: Literal["allow", "refuse"] = "allow"
     trusted_types: tuple[str, ...] = ()
-    runtime: Literal["native", "compiled"] = "native"
+    runtime: Literal["native", "compiled", "onnx"] = "native"
     fallback: Literal["refuse", "native"] = "refuse"
 
     @property

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from batchdeploy.adapters.spark_engine.gpu import with_gpu
+from batchdeploy.adapters.spark_engine import SparkEngine
+from batchdeploy.adapters.spark_engine.gpu import on_gpu, with_gpu
 from batchdeploy.errors import EngineError
 
 LOCAL, CLUSTER = "local[*]", "spark://master:7077"
@@ -81,6 +82,16 @@ def test_all_that_is_missing_is_said_at_once(driver: Any, script: str | None, sa
     assert said in text
     assert "no rapids-4-spark_*.jar in spark.jars" in text
     assert "2 problems" in text
+
+
+def test_models_answer_on_the_gpu_only_where_python_workers_have_one(driver: Any, jar: Path) -> None:
+    driver(None)
+    set_up = with_gpu("rapids", CLUSTER, {"spark.jars": str(jar)})
+    assert on_gpu(set_up)
+    assert not on_gpu({**set_up, "spark.rapids.sql.python.gpu.enabled": "false"})
+    assert not on_gpu(with_gpu("auto", LOCAL, {}))
+    assert SparkEngine(CLUSTER, {"spark.jars": str(jar)}, "rapids").device == "cuda"
+    assert SparkEngine(LOCAL, {}, "auto").device == "cpu"
 
 
 def test_auto_goes_on_and_says_so(driver: Any, caplog: pytest.LogCaptureFixture) -> None:

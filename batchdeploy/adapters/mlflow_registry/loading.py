@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,24 @@ KEPT_BY_FLAVORS = (
 )
 
 
-def load_predictor(folder: str) -> Callable[[Any], Any]:
-    """The model in a fetched copy as a function from a frame of its inputs to its answer."""
+def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
+    """The model in a fetched copy as a function from a frame of its inputs to its answer.
+
+    Args:
+        folder: the copy.
+        device: ``cuda`` puts XGBoost and PyTorch models on the GPU; others are where they put themselves.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.pyfunc
 
+    loader, method = _served(folder)
+    config = {"device": device} if loader == "mlflow.pytorch" and device != "cpu" else None
     with warnings.catch_warnings(), _no_bytecode():
         warnings.simplefilter("ignore")
-        model = mlflow.pyfunc.load_model(folder)
+        model = mlflow.pyfunc.load_model(folder, model_config=config)
     predict: Callable[[Any], Any] = model.predict
-    loader, method = _served(folder)
+    if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
+        _move(model.get_raw_model(), device)
     if loader == "mlflow.sklearn":
         # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
         predict = getattr(model.get_raw_model(), method)
@@ -45,6 +54,36 @@ def load_estimator(folder: str) -> tuple[Any, str] | None:
     with warnings.catch_warnings(), _no_bytecode():
         warnings.simplefilter("ignore")
         return mlflow.pyfunc.load_model(folder).get_raw_model(), method
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorOn:
+    """`load_predictor` for a device; equal where the device is the same, as workers ask before they load."""
+
+    device: str
+
+    def __call__(self, folder: str) -> Callable[[Any], Any]:
+        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        return load_predictor(folder, self.device)
+
+
+def _move(model: Any, device: str) -> None:
+    """XGBoost answers where it is told to; it copies each batch there itself, and the answers back."""
+    fitted = model.steps[-1][1] if hasattr(model, "steps") else model
+    if type(fitted).__module__.partition(".")[0] != "xgboost":
+        return
+    if hasattr(fitted, "set_params"):
+        fitted.set_params(device=device)
+    else:
+        fitted.set_param({"device": device})
+
+
+def find_graph(folder: str) -> str | None:
+    """Where the ONNX graph of a fetched copy is, or None for a model of another kind."""
+    from mlflow.models import Model
+
+    flavor = Model.load(folder).flavors.get("onnx")
+    return None if flavor is None else str(Path(folder, flavor.get("data", "model.onnx")))
 
 
 def _served(folder: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from batchdeploy.adapters.spark_engine.cluster import (
     shipped,
 )
 from batchdeploy.adapters.spark_engine.conditions import condition
-from batchdeploy.adapters.spark_engine.gpu import with_gpu
+from batchdeploy.adapters.spark_engine.gpu import on_gpu, with_gpu
 from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, environment
 from batchdeploy.core.environment import versions_here
 from batchdeploy.core.predicates import Predicate
@@ -61,6 +61,7 @@ class SparkEngine:
         self._conf = with_gpu(
             gpu, master, {key: as_spark_writes(value) for key, value in (conf or {}).items()}
         )
+        self.device = "cuda" if on_gpu(self._conf) else "cpu"
         self._remote = master.startswith("sc://")
         self._session: SparkSession | None = None
         self._started_here = False

@@ -16,12 +16,13 @@ LOG = logging.getLogger(__name__)
 JAR, PACKAGE = "rapids-4-spark_*.jar", "com.nvidia:rapids-4-spark_"
 PLUGIN = "com.nvidia.spark.SQLPlugin"
 PLUGINS, PYTHONPATH = "spark.plugins", "spark.executorEnv.PYTHONPATH"
+PYTHON_ON_GPU = "spark.rapids.sql.python.gpu.enabled"
 ASKS_SECONDS = 20
 # NOTE: as NVIDIA's guides have them, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support
 # for Pandas UDF": Python workers take turns on the GPU, and its memory is divided between them and the JVM.
 RAPIDS = {
     "spark.rapids.sql.enabled": "true",
-    "spark.rapids.sql.python.gpu.enabled": "true",
+    PYTHON_ON_GPU: "true",
     "spark.rapids.python.concurrentPythonWorkers": "1",
     "spark.rapids.memory.gpu.allocFraction": "0.5",
     "spark.rapids.python.memory.gpu.allocFraction": "0.4",
@@ -60,6 +61,11 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
         # NOTE: the daemon that gives Python workers their GPU is a Python package inside of the jar.
         settings[PYTHONPATH] = os.pathsep.join(filter(None, [str(jar), conf.get(PYTHONPATH)]))
     return settings
+
+
+def on_gpu(conf: Mapping[str, str]) -> bool:
+    """Whether these settings give Python workers a GPU."""
+    return PLUGIN in conf.get(PLUGINS, "").split(",") and conf.get(PYTHON_ON_GPU) == "true"
 
 
 def _missing(master: str, conf: Mapping[str, str], jar: Path | None) -> Iterator[Problem]:

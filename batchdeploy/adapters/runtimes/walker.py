@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from batchdeploy.adapters.compiled.forest import Forest
+from batchdeploy.adapters.runtimes.forest import Forest
 
 # NOTE: a thread is worth its start from about here.
 ROWS_A_THREAD = 4096

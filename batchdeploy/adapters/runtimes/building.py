@@ -1,0 +1,101 @@
+"""What a runtime other than MLflow's needs: made once for a model and a platform, proved equal, kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from batchdeploy.adapters.runtimes import compiling, converting
+from batchdeploy.adapters.runtimes.model import HINT, Loads, stand_in
+from batchdeploy.core.equality import Equality, difference
+from batchdeploy.errors import EngineError, Problem, RequestError, ScoringRefused
+
+LOG = logging.getLogger(__name__)
+Kind = Literal["compiled", "onnx"]
+PROOF = "proof.json"
+MADE_BY = {"compiled": ("treelite",), "onnx": ("onnxruntime", "skl2onnx")}
+MAKERS: dict[str, Callable[[Path, Path, Loads], None]] = {
+    "compiled": compiling.make,
+    "onnx": converting.make,
+}
+
+
+def build(
+    kind: Kind, model: Path, into: Path, samples: Callable[[], Iterable[Any]], loads: Loads
+) -> Equality:
+    """Makes what the runtime needs where it is not there yet, and proves it.
+
+    Args:
+        kind: the runtime.
+        model: the fetched model's folder.
+        into: the folder to make; it comes into being only once it is proved.
+        samples: gives frames of the model's inputs to prove it on.
+        loads: load the model as it is, and what it consists of.
+
+    Raises:
+        RequestError: the model is of a kind that the runtime does not take.
+        EngineError: there is no C compiler, or it fails.
+        ScoringRefused: the answers are not those of the model.
+    """
+    if (into / PROOF).is_file():
+        # NOTE: what nobody has used for a month is removed.
+        os.utime(into)
+        return Equality(**json.loads((into / PROOF).read_text(encoding="utf-8")))
+    into.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=into.parent, prefix="fetching-"))
+    try:
+        MAKERS[kind](model, scratch, loads)
+        made = stand_in(kind, str(model), scratch, loads, threads=1)
+        proof = difference(made.native, made, samples())
+        if not proof.equal:
+            problem = Problem(f"the {kind} model", "answers otherwise than the model", proof.told)
+            raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT)
+        (scratch / PROOF).write_text(json.dumps(proof._asdict()), encoding="utf-8")
+        scratch.chmod(0o755)
+        with suppress(OSError):
+            # NOTE: where another run was first, what it made is as good.
+            scratch.rename(into)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return proof
+
+
+def prove(
+    kind: Kind,
+    model: Path,
+    into: Path,
+    samples: Callable[[], Iterable[Any]],
+    loads: Loads,
+    *,
+    refuse: bool,
+) -> bool:
+    """`build`, and whether the runtime can be taken; where not, it is said, or refused."""
+    try:
+        build(kind, model, into, samples, loads)
+    except (RequestError, EngineError, ScoringRefused) as error:
+        if refuse:
+            raise
+        LOG.warning("model.runtime: %s falls back to native: %s", kind, error)
+        return False
+    return True
+
+
+def folder_name(kind: Kind, digest: str) -> str:
+    """Names what the folder depends on: the model, the platform, and what wrote it."""
+    ours = sha256()
+    here = Path(__file__).parent
+    for file in sorted([*here.glob("*.py"), *here.glob("*.c")]):
+        ours.update(file.read_bytes())
+    makers = [f"{name}{metadata.version(name)}" for name in MADE_BY[kind]]
+    return "-".join([f"{digest}.{kind}", sys.platform, platform.machine(), *makers, ours.hexdigest()[:8]])

@@ -1,0 +1,198 @@
+"""A model of which a part is answered by something quicker; all else in it stays what it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batchdeploy.adapters.runtimes.forest import Forest
+from batchdeploy.adapters.runtimes.walker import Walker
+
+LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
+HINT = "model.runtime: native scores with the model as it is"
+Predictor = Callable[[Any], Any]
+
+
+class Loads(NamedTuple):
+    """What a model's folder can be loaded as.
+
+    Attributes:
+        native: the model as it is: a function from a frame of its inputs to its answer.
+        estimator: the model itself and the name of its method that answers, or None for kinds without one.
+        graph: where its ONNX graph is, or None for other kinds.
+    """
+
+    native: Callable[[str], Predictor]
+    estimator: Callable[[str], tuple[Any, str] | None]
+    graph: Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLoader:
+    """Loads a model for a runtime of ours; equal where model, runtime and what it needs are the same.
+
+    Attributes:
+        kind: ``compiled`` or ``onnx``.
+        made: the folder that `build` made, as workers find it.
+        loads: load the model as it is, and what it consists of.
+        locate: gives where a folder is on this machine.
+        threads: native threads a worker may use, or None for as many as there are.
+        device: ``cpu`` or ``cuda``, for ONNX graphs.
+    """
+
+    kind: str
+    made: str
+    loads: Loads
+    locate: Callable[[str], str]
+    threads: int | None
+    device: str = "cpu"
+
+    def __call__(self, folder: str) -> Predictor:
+        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        made = Path(self.locate(self.made))
+        return stand_in(self.kind, self.locate(folder), made, self.loads, self.threads, self.device)
+
+
+class StandIn:
+    """Answers as the model does, by something else.
+
+    Attributes:
+        native: the model as it was.
+        single: whether it answers in 32 bits.
+    """
+
+    def __init__(self, native: Predictor, answer: Predictor, *, single: bool) -> None:
+        self.native = native
+        self.single = single
+        self._answer = answer
+
+    def __call__(self, frame: Any) -> Any:
+        """The model's answer for a frame of its inputs."""
+        return self._answer(frame)
+
+
+def stand_in(
+    kind: str, folder: str, made: Path, loads: Loads, threads: int | None, device: str = "cpu"
+) -> StandIn:
+    """The model in ``folder`` with what was made for it.
+
+    Args:
+        kind: ``compiled`` or ``onnx``.
+        folder: the model's, on this machine.
+        made: what `build` made.
+        loads: load the model as it is, and what it consists of.
+        threads: native threads, or None for as many as there are.
+        device: ``cpu`` or ``cuda``, for ONNX graphs.
+    """
+    if kind == "onnx" and (file := loads.graph(folder)) is not None:
+        from batchdeploy.adapters.runtimes.session import Graph
+
+        graph = Graph(Path(file), threads, device)
+        # NOTE: MLflow flattens each output, and cannot answer at all where one has several values a row.
+        native = loads.native(folder) if graph.flat else Graph(Path(file), threads)
+        return StandIn(native, graph, single=graph.single)
+    parts = loads.estimator(folder)
+    if parts is None:
+        raise TypeError(f"{folder} was made for a model of another kind")
+    model, method = parts
+    pipeline = hasattr(model, "steps")
+    fitted = model.steps[-1][1] if pipeline else model
+    if kind == "onnx":
+        from batchdeploy.adapters.runtimes.session import Graph
+
+        step: Any = GraphStep(fitted, Graph(made / GRAPH, threads, device))
+    else:
+        step = CompiledTrees(fitted, made, threads)
+    if pipeline:
+        model = copy.copy(model)
+        model.steps = [*model.steps[:-1], (model.steps[-1][0], step)]
+    else:
+        model = step
+    return StandIn(loads.native(folder), getattr(model, method), single=step.single)
+
+
+class Step:
+    """Stands where the last fitted step stood, and has its attributes."""
+
+    def __init__(self, fitted: Any) -> None:
+        self._fitted = fitted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_fitted"], name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class CompiledTrees(Step):
+    """Trees that machine code asks."""
+
+    def __init__(self, fitted: Any, made: Path, threads: int | None) -> None:
+        super().__init__(fitted)
+        forest = Forest.load(made / TREES)
+        self.single = forest.single
+        self._trees = Walker(made / LIBRARY, forest, threads)
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Probabilities, of shape (rows, classes)."""
+        import numpy as np
+
+        answer = self._ask(rows)
+        return np.column_stack([1 - answer[:, 0], answer[:, 0]]) if answer.shape[1] == 1 else answer
+
+    def predict(self, rows: Any) -> Any:
+        """Labels or numbers, of shape (rows,); a booster of several classes gives (rows, classes)."""
+        if hasattr(self._fitted, "classes_"):
+            return self._fitted.classes_[self.predict_proba(rows).argmax(axis=1)]
+        answer = self._ask(rows)
+        return answer[:, 0] if answer.shape[1] == 1 else answer
+
+    def _ask(self, rows: Any) -> Any:
+        return self._trees(_as_seen_by(self._fitted, rows))
+
+
+class GraphStep(Step):
+    """A step that was converted to an ONNX graph, which gives what it predicts, then how likely."""
+
+    single = False
+
+    def __init__(self, fitted: Any, graph: Any) -> None:
+        super().__init__(fitted)
+        self._graph = graph
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Probabilities, of shape (rows, classes)."""
+        return self._graph.ask(self._graph.names[1], _checked(self._fitted, rows, "f8"))
+
+    def predict(self, rows: Any) -> Any:
+        """Labels or numbers, of shape (rows,) or (rows, targets)."""
+        answer = self._graph.ask(self._graph.names[0], _checked(self._fitted, rows, "f8"))
+        if hasattr(self._fitted, "classes_"):
+            return answer.astype(self._fitted.classes_.dtype)
+        return answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
+
+
+def _as_seen_by(fitted: Any, rows: Any) -> Any:
+    """The features as the trees themselves look at them: their own checks, and their own precision."""
+    import numpy as np
+
+    home = type(fitted).__module__.partition(".")[0]
+    if home != "sklearn":
+        kind = np.float32 if home == "xgboost" else np.float64
+        return np.ascontiguousarray(np.asarray(rows, dtype=kind), dtype="float64")
+    binned = "_hist_gradient_boosting" in type(fitted).__module__
+    # NOTE: every tree of scikit-learn but the histogram kind reads its features as 32-bit floats.
+    values = _checked(fitted, rows, "f8" if binned else "f4", infinite=binned)
+    return np.ascontiguousarray(values, dtype="float64")
+
+
+def _checked(fitted: Any, rows: Any, kind: str, *, infinite: bool = False) -> Any:
+    """The features, once the model's own checks have passed them."""
+    from sklearn.utils.validation import validate_data
+
+    nan = fitted.__sklearn_tags__().input_tags.allow_nan
+    finite: bool | str = False if infinite else "allow-nan" if nan else True
+    return validate_data(fitted, rows, dtype=kind, ensure_all_finite=finite, reset=False, order="C")

@@ -1,0 +1,99 @@
+"""Asks ONNX graphs, on a processor or a GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LOG = logging.getLogger(__name__)
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# NOTE: what ONNX Runtime calls types, as far as columns of a table can be fed to them.
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
+}
+
+
+class Graph:
+    """A session of ONNX Runtime.
+
+    Attributes:
+        names: of the outputs.
+        single: whether it answers in 32 bits.
+        flat: whether each output is one value a row.
+
+    Args:
+        file: the graph; weights may lie beside it.
+        threads: native threads, or None for one a core.
+        device: ``cpu`` or ``cuda``; without ONNX Runtime's CUDA provider the processor answers, and says so.
+    """
+
+    def __init__(self, file: Path, threads: int | None, device: str = "cpu") -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        # NOTE: threads that spin while they wait would take the core of the next worker.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        wanted = [CUDA, CPU] if device == "cuda" else [CPU]
+        there = set(onnxruntime.get_available_providers())
+        if missing := [name for name in wanted if name not in there]:
+            LOG.warning("ONNX Runtime has no %s here: the processor answers", ", ".join(missing))
+        self._session = onnxruntime.InferenceSession(
+            str(file), options, providers=[name for name in wanted if name in there]
+        )
+        outputs = self._session.get_outputs()
+        self.names = [output.name for output in outputs]
+        self.single = any(output.type == "tensor(float)" for output in outputs)
+        self.flat = all(len(output.shape or ()) < 2 or output.shape[1:] == [1] for output in outputs)
+        self._inputs = [
+            (found.name, TYPES.get(found.type), found.shape) for found in self._session.get_inputs()
+        ]
+
+    def ask(self, name: str, rows: Any) -> Any:
+        """One output for a matrix, where the graph has one input."""
+        return self._session.run([name], {self._inputs[0][0]: rows})[0]
+
+    def __call__(self, frame: Any) -> Any:
+        """All outputs for a frame: an array where there is one and it is wide, else a frame of them.
+
+        Raises:
+            ValueError: the graph takes what no column of a frame can be.
+        """
+        import pandas as pd
+
+        answers = self._session.run(self.names, self._feed(frame))
+        if len(answers) == 1 and not self.flat:
+            return answers[0].reshape(len(frame), -1)
+        columns: dict[str, Any] = {}
+        for name, answer in zip(self.names, answers, strict=True):
+            values = np.asarray(answer).reshape(len(frame), -1)
+            wide = values.shape[1] > 1
+            columns |= {f"{name}_{i}" if wide else name: values[:, i] for i in range(values.shape[1])}
+        return pd.DataFrame(columns)
+
+    def _feed(self, frame: Any) -> Mapping[str, Any]:
+        """One input takes the frame as a matrix, several take its columns by name; as MLflow has it."""
+        strange = [name for name, kind, _ in self._inputs if kind is None]
+        if strange:
+            raise ValueError(f"the graph's {', '.join(strange)} cannot be fed from a table")
+        if len(self._inputs) == 1:
+            name, kind, _ = self._inputs[0]
+            return {name: np.ascontiguousarray(frame.to_numpy(), dtype=kind)}
+        feed = {}
+        for name, kind, shape in self._inputs:
+            values = np.asarray(frame[name], dtype=kind)
+            feed[name] = values[:, None] if len(shape) == 2 else values
+        return feed
