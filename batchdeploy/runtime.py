@@ -137,7 +137,7 @@ class LocalToolbox:
         need("great_expectations", "gx")
         from batchdeploy.adapters.gx_validator import GxValidator
 
-        return GxValidator()
+        return GxValidator(self.layout.suites)
 
     @cached_property
     def sink(self) -> Sink:

@@ -59,6 +59,11 @@ class Layout:
         return self.control / "models"
 
     @property
+    def suites(self) -> Path:
+        """Marks of suites that are known to be sound."""
+        return self.control / "suites"
+
+    @property
     def lock(self) -> Path:
         return self.control / "lock"
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -41,6 +44,29 @@ NO_SUITES = {
 def test_refuses_what_is_no_suite(text: str, expected: str) -> None:
     with pytest.raises(DataError, match=expected):
         GxValidator().problems(text, where="s.json")
+
+
+def test_a_suite_that_was_evaluated_is_known_to_be_sound_without_gx(tmp_path: Path) -> None:
+    text, twice = suite(NOT_NULL, BETWEEN), suite(NOT_NULL, NOT_NULL)
+    marks = tmp_path / "suites"
+    validator = GxValidator(marks)
+    assert validator.problems(text, where="s.json") == ()
+    assert not marks.exists()
+    for given in (text, twice):
+        validator.check(given, pd.DataFrame({"x": [1.0, 2.0]}), where="s.json")
+    asked = (
+        "import sys; from pathlib import Path; from batchdeploy.adapters.gx_validator import GxValidator;"
+        "found = GxValidator(Path(sys.argv[1])).problems(sys.argv[2], where='s.json');"
+        "print(len(found), 'great_expectations' in sys.modules)"
+    )
+
+    def said(words: str) -> str:
+        command = [sys.executable, "-c", asked, str(marks), words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert said(text) == "0 False"
+    assert said(twice) == "1 True"
+    assert said(suite(BETWEEN)) == "0 True"
 
 
 UNSOUND = {

@@ -103,12 +103,12 @@ class Generations:
         return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()
 
     def litter(self, now: float) -> tuple[Path, ...]:
-        """Half-written records and given-up intents older than an hour, and models unused for a month."""
+        """Half-written records and given-up intents, an hour old; models and marks unused for a month."""
         control = self._layout.control
         scratch = [*control.glob("runs/*/*/*.tmp"), *control.glob("*/*.tmp"), *control.glob("intents/*.lost")]
         aged = [(path, LITTER_SECONDS) for path in scratch]
-        models = self._layout.models
-        aged += [(path, MODEL_DAYS * 86_400.0) for path in (models.iterdir() if models.is_dir() else ())]
+        for kept in (self._layout.models, self._layout.suites):
+            aged += [(path, MODEL_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]
         found = []
         for path, seconds in aged:
             with suppress(FileNotFoundError):
