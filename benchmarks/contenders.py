@@ -129,15 +129,17 @@ def ray_data(root: Path, cores: int) -> Job:
         def __init__(self) -> None:
             self.model = load_model(place)
 
-        def __call__(self, frame: pd.DataFrame) -> pd.DataFrame:
+        def __call__(self, batch: pa.Table) -> pa.Table:
+            # NOTE: Ray's own frames have Arrow's types, which scikit-learn does not take with nulls in them.
+            frame = batch.to_pandas()
             score = self.model.predict_proba(frame.drop(columns=["id"]))[:, 1]
-            return pd.DataFrame({"id": frame["id"], "score": score})
+            return pa.table({"id": batch.column("id"), "score": score})
 
     def job(day: str) -> int:
         source = str(root / "data" / "rows" / f"date={day}")
         rows = ray.data.read_parquet(source, partitioning=None)
         scored = rows.map_batches(
-            Scorer, batch_format="pandas", batch_size=65_536, concurrency=cores, num_cpus=1
+            Scorer, batch_format="pyarrow", batch_size=65_536, concurrency=cores, num_cpus=1
         )
         scored.write_parquet(str(fresh(root / "out" / "ray")))
         return sum(pq.read_metadata(file).num_rows for file in (root / "out" / "ray").glob("*.parquet"))
