@@ -66,11 +66,11 @@ def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> 
     import pyarrow as pa
 
     values = batch.column(column.name)
+    if column.type in ("string", "binary"):
+        return _objects(values)
     if isinstance(values.type, pa.DictionaryType):
         values = values.dictionary_decode()
     null = values.is_null().to_numpy(zero_copy_only=False)
-    if column.type in ("string", "binary"):
-        return values.to_numpy(zero_copy_only=False)
     if column.type == "datetime":
         return _datetime_column(values, column, verdicts)
     if column.type == "boolean":
@@ -83,6 +83,20 @@ def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> 
         verdicts.set_aside(np.flatnonzero(null), "input", reason)
         return values.fill_null(0).cast(NUMPY_TYPES[column.type]).to_numpy(zero_copy_only=False)
     return _float_column(values, column, verdicts)
+
+
+def _objects(values: pa.Array) -> Any:
+    """Texts, one object for each distinct one: made once, and hashed once by whatever looks them up."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    coded = values if isinstance(values.type, pa.DictionaryType) else values.dictionary_encode()
+    known = coded.dictionary.to_numpy(zero_copy_only=False)
+    # NOTE: a code beyond the texts, for null.
+    objects = np.append(known.astype(object), [None])
+    codes = pc.fill_null(coded.indices.cast(pa.int64()), len(known)).to_numpy(zero_copy_only=False)
+    return objects[codes]
 
 
 def _datetime_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:

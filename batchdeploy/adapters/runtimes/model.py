@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batchdeploy.adapters.runtimes.encoding import encoding_once
 from batchdeploy.adapters.runtimes.forest import Forest
+from batchdeploy.adapters.runtimes.step import Step
 from batchdeploy.adapters.runtimes.walker import Walker
 
 LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
@@ -107,24 +109,11 @@ def stand_in(
     else:
         step = CompiledTrees(fitted, made, threads)
     if pipeline:
-        model = copy.copy(model)
+        model = copy.copy(encoding_once(model))
         model.steps = [*model.steps[:-1], (model.steps[-1][0], step)]
     else:
         model = step
     return StandIn(loads.native(folder), getattr(model, method), single=step.single)
-
-
-class Step:
-    """Stands where the last fitted step stood, and has its attributes."""
-
-    def __init__(self, fitted: Any) -> None:
-        self._fitted = fitted
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_fitted"], name)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
 
 
 class CompiledTrees(Step):
