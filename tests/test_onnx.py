@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import skl2onnx
 import xgboost
-from skl2onnx.common.data_types import FloatTensorType
+from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -201,7 +201,6 @@ def test_a_graph_is_fed_by_column_where_it_has_several_inputs(tmp_path: Path) ->
     answer = asked(NUMBERS[list("dcba")])
     assert list(answer.columns) == ["label", "probabilities_0", "probabilities_1"]
     assert asked.single
-    assert not asked.flat
     np.testing.assert_allclose(answer["probabilities_1"], model.predict_proba(NUMBERS)[:, 1], atol=1e-5)
 
 
@@ -217,6 +216,64 @@ def test_without_a_gpu_the_processor_answers_and_it_is_said(
         answer = Graph(file, 1, "cuda")(NUMBERS)
     assert "no CUDAExecutionProvider here" in caplog.text
     assert len(answer) == 600
+
+
+def test_what_an_input_of_integers_cannot_hold_is_refused(tmp_path: Path) -> None:
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(NUMBERS.round(), LABEL)
+    kinds = [(name, Int64TensorType([None, 1])) for name in NUMBERS.columns]
+    file = tmp_path / "model.onnx"
+    graph = skl2onnx.to_onnx(model, initial_types=kinds, options={id(model): {"zipmap": False}})
+    file.write_bytes(graph.SerializeToString())
+    asked = Graph(file, 1)
+    answer = asked(NUMBERS.round())
+    np.testing.assert_array_equal(answer["label"], model.predict(NUMBERS.round()))
+    for bad in (0.5, np.nan):
+        with pytest.raises(ValueError, match="b takes int64; a value is missing, or is none"):
+            asked(NUMBERS.round().assign(b=bad))
+
+
+def test_another_method_than_those_that_are_replaced_is_refused(tmp_path: Path) -> None:
+    folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_log_proba")
+    with pytest.raises(RequestError, match="it answers by predict_log_proba"):
+        build("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
+
+
+def test_what_a_sparse_encoder_gives_is_taken(tmp_path: Path) -> None:
+    rows = NUMBERS.assign(city=WORDS)
+    columns = make_column_transformer(
+        (OneHotEncoder(), ["city"]), remainder="passthrough", sparse_threshold=1
+    )
+    model = make_pipeline(columns, LogisticRegression()).fit(rows, LABEL)
+    folder = saved(model, tmp_path / "model", "predict_proba")
+    proof = build("onnx", folder, tmp_path / "o", lambda: [rows], LOADS)
+    assert (proof.rows, proof.differing) == (600, 0)
+
+
+def test_rows_that_the_model_itself_fails_on_prove_nothing(tmp_path: Path) -> None:
+    folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
+    some = NUMBERS.copy()
+    some.iloc[[3, 77, 599], 1] = np.nan
+    assert build("onnx", folder, tmp_path / "o", lambda: [some], LOADS).rows == 597
+    none = NUMBERS.head(5).assign(b=np.nan)
+    assert build("onnx", folder, tmp_path / "other", lambda: [none], LOADS).rows == 0
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_was_left_of_a_removed_one_is_made_again(tmp_path: Path) -> None:
+    folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
+    into = tmp_path / "o"
+    into.mkdir()
+    (into / "model.onnx").write_bytes(b"half")
+    assert build("onnx", folder, into, lambda: [NUMBERS], LOADS).rows == 600
+    assert (into / "model.onnx").stat().st_size > 100
+
+
+def test_a_graph_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
+    folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
+    (folder / "broken.onnx").write_bytes(b"no graph")
+    loads = LOADS._replace(graph=lambda folder: f"{folder}/broken.onnx")
+    with pytest.raises(ScoringRefused, match="the onnx model: cannot answer"):
+        build("onnx", folder, tmp_path / "o", lambda: [NUMBERS], loads)
 
 
 def test_xgboost_is_told_its_device(tmp_path: Path) -> None:

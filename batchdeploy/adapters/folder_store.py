@@ -117,13 +117,14 @@ class FolderStore:
 
     def _pin_file(self, file: Path, name: str) -> FilePin:
         now = time.time_ns()
-        before = _identity(file)
-        known, md5 = self._hashed.get(file, (None, ""))
-        if known != before:
-            with file.open("rb") as stream:
+        # NOTE: opened, because a network filesystem asks its server anew only then.
+        with file.open("rb") as stream:
+            before = _identity(os.fstat(stream.fileno()))
+            known, md5 = self._hashed.get(file, (None, ""))
+            if known != before:
                 md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
             # NOTE: a file written to again within a tick of its clock would look the same; git calls it racy.
-            if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file) == before:
+            if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file.stat()) == before:
                 self._hashed[file] = before, md5
         return FilePin(path=f"{name}/{file.name}", md5=md5, size=before.size, location=str(file.resolve()))
 
@@ -144,8 +145,7 @@ class FolderStore:
         return "dvc" if expected == {file.path: file.md5 for file in files} else "modified"
 
 
-def _identity(file: Path) -> Identity:
-    found = file.stat()
+def _identity(found: os.stat_result) -> Identity:
     return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -78,7 +78,8 @@ class GxValidator:
             del batch
             gc.collect()
         mark = self._mark(suite_text)
-        if mark is not None and not mark.exists() and not any(_suite_problems(entries)):
+        # NOTE: also where it is there: what nobody has used for a month is removed.
+        if mark is not None and (mark.exists() or not any(_suite_problems(entries))):
             with suppress(OSError):
                 mark.parent.mkdir(parents=True, exist_ok=True)
                 mark.touch()

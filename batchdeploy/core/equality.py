@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 # NOTE: relative and absolute; a model that answers in 32 bits has an error of about 1e-7 of its own.
@@ -39,28 +39,40 @@ class Equality(NamedTuple):
     @property
     def told(self) -> str:
         """For people."""
-        return f"{self.differing} of {self.rows} rows differ, by up to {self.largest:.3g}"
+        by = (
+            "in shape, or in what is missing"
+            if self.largest == float("inf")
+            else f"by up to {self.largest:.3g}"
+        )
+        return f"{self.differing} of {self.rows} rows differ, {by}"
 
 
-def difference(native: Callable[[Any], Any], other: Callable[[Any], Any], frames: Iterable[Any]) -> Equality:
+def difference(
+    native: Callable[[Any], Any],
+    other: Callable[[Any], Any],
+    frames: Iterable[Any],
+    *,
+    single: bool = False,
+) -> Equality:
     """Asks both about every frame.
 
     Args:
-        native: the model as it is.
+        native: the model as it is; rows that it fails on are left out, as a run would set them aside.
         other: what is to stand in for it.
         frames: the model's inputs.
+        single: whether the model answers in 32 bits, where its answer does not show it.
     """
     import numpy as np
 
     rows = differing = 0
     largest = 0.0
-    for frame in frames:
-        wanted, got = np.asarray(native(frame)), np.asarray(other(frame))
+    for frame, answer in _answered(native, frames):
+        wanted, got = np.asarray(answer), np.asarray(other(frame))
         rows += len(frame)
         if wanted.shape != got.shape:
             return Equality(rows, rows, float("inf"))
         if wanted.dtype.kind in "fc":
-            close = alike(got, wanted, single=wanted.dtype == np.float32)
+            close = alike(got, wanted, single=single or wanted.dtype == np.float32)
             apart = np.abs(got - wanted)[~close]
             largest = max(largest, float(np.nan_to_num(np.abs(got - wanted)).max(initial=0.0)))
             if len(apart) and np.isnan(apart).any():
@@ -69,3 +81,16 @@ def difference(native: Callable[[Any], Any], other: Callable[[Any], Any], frames
             close = got == wanted
         differing += int((~close.reshape(len(frame), -1).all(axis=1)).sum())
     return Equality(rows, differing, largest)
+
+
+def _answered(native: Callable[[Any], Any], frames: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Frames with the model's answers; one that it fails on is halved down to the rows at fault."""
+    for frame in frames:
+        try:
+            answer = native(frame)
+        except Exception:
+            half = len(frame) // 2
+            parts = (frame.iloc[:half], frame.iloc[half:]) if half else ()
+            yield from _answered(native, (part.reset_index(drop=True) for part in parts))
+        else:
+            yield frame, answer

@@ -117,8 +117,11 @@ def sample_frames(splits: Sequence[Split], job: ScoreJob) -> Iterator[pd.DataFra
     """Frames of the model's inputs from all over the partition, as the kernel gives them to the model."""
     step = max(1, len(splits) // SAMPLED_SPLITS)
     for split in splits[::step][:SAMPLED_SPLITS]:
-        batches = read_batches(split, replace(job, batch_rows=SAMPLED_ROWS))
-        yield alive_frame(next(batches).batch, job)
+        for meant in read_batches(split, replace(job, batch_rows=SAMPLED_ROWS)):
+            frame = alive_frame(meant.batch, job)
+            if len(frame):
+                yield frame
+                break
 
 
 def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None:

@@ -10,7 +10,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +18,23 @@ from typing import Any, Literal
 from batchdeploy.adapters.runtimes import compiling, converting
 from batchdeploy.adapters.runtimes.model import HINT, Loads, stand_in
 from batchdeploy.core.equality import Equality, difference
-from batchdeploy.errors import EngineError, Problem, RequestError, ScoringRefused
+from batchdeploy.errors import (
+    BatchdeployError,
+    EngineError,
+    Problem,
+    RequestError,
+    ScoringRefused,
+    shorten,
+)
 
 LOG = logging.getLogger(__name__)
 Kind = Literal["compiled", "onnx"]
 PROOF = "proof.json"
-MADE_BY = {"compiled": ("treelite",), "onnx": ("onnxruntime", "skl2onnx")}
+# NOTE: of each the first that is installed; ONNX Runtime has a package of its own for GPUs.
+MADE_BY = {
+    "compiled": (("treelite",),),
+    "onnx": (("onnxruntime", "onnxruntime-gpu"), ("skl2onnx",)),
+}
 MAKERS: dict[str, Callable[[Path, Path, Loads], None]] = {
     "compiled": compiling.make,
     "onnx": converting.make,
@@ -43,10 +53,14 @@ def build(
         samples: gives frames of the model's inputs to prove it on.
         loads: load the model as it is, and what it consists of.
 
+    Returns:
+        What was asked and how it went. Of no rows, where there are none that the model itself can answer, and
+        then nothing is proved, nor kept.
+
     Raises:
         RequestError: the model is of a kind that the runtime does not take.
         EngineError: there is no C compiler, or it fails.
-        ScoringRefused: the answers are not those of the model.
+        ScoringRefused: the answers are not those of the model, or there are none.
     """
     if (into / PROOF).is_file():
         # NOTE: what nobody has used for a month is removed.
@@ -56,19 +70,43 @@ def build(
     scratch = Path(tempfile.mkdtemp(dir=into.parent, prefix="fetching-"))
     try:
         MAKERS[kind](model, scratch, loads)
-        made = stand_in(kind, str(model), scratch, loads, threads=1)
-        proof = difference(made.native, made, samples())
-        if not proof.equal:
-            problem = Problem(f"the {kind} model", "answers otherwise than the model", proof.told)
-            raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT)
-        (scratch / PROOF).write_text(json.dumps(proof._asdict()), encoding="utf-8")
-        scratch.chmod(0o755)
-        with suppress(OSError):
-            # NOTE: where another run was first, what it made is as good.
-            scratch.rename(into)
+        proof = _asked(kind, model, scratch, samples, loads)
+        if proof.rows:
+            (scratch / PROOF).write_text(json.dumps(proof._asdict()), encoding="utf-8")
+            scratch.chmod(0o755)
+            _keep(scratch, into)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return proof
+
+
+def _asked(
+    kind: Kind, model: Path, made: Path, samples: Callable[[], Iterable[Any]], loads: Loads
+) -> Equality:
+    try:
+        other = stand_in(kind, str(model), made, loads, threads=1)
+        proof = difference(other.native, other, samples(), single=other.single)
+    except BatchdeployError:
+        raise
+    # NOTE: what a model or a graph may raise is as many as there are kinds of them.
+    except Exception as error:
+        problem = Problem(f"the {kind} model", "cannot answer", f"{type(error).__name__}: {shorten(error)}")
+        raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT) from error
+    if proof.rows and not proof.equal:
+        problem = Problem(f"the {kind} model", "answers otherwise than the model", proof.told)
+        raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT)
+    return proof
+
+
+def _keep(made: Path, into: Path) -> None:
+    """Puts it in its place; where another run was first, what that one made is as good."""
+    try:
+        made.rename(into)
+    except OSError:
+        if not (into / PROOF).is_file():
+            # NOTE: what was left of one that was being removed.
+            shutil.rmtree(into, ignore_errors=True)
+            made.rename(into)
 
 
 def prove(
@@ -82,13 +120,12 @@ def prove(
 ) -> bool:
     """`build`, and whether the runtime can be taken; where not, it is said, or refused."""
     try:
-        build(kind, model, into, samples, loads)
+        return build(kind, model, into, samples, loads).rows > 0
     except (RequestError, EngineError, ScoringRefused) as error:
         if refuse:
             raise
         LOG.warning("model.runtime: %s falls back to native: %s", kind, error)
         return False
-    return True
 
 
 def folder_name(kind: Kind, digest: str) -> str:
@@ -97,5 +134,13 @@ def folder_name(kind: Kind, digest: str) -> str:
     here = Path(__file__).parent
     for file in sorted([*here.glob("*.py"), *here.glob("*.c")]):
         ours.update(file.read_bytes())
-    makers = [f"{name}{metadata.version(name)}" for name in MADE_BY[kind]]
+    makers = [next(filter(None, map(_version, names)), "") for names in MADE_BY[kind]]
     return "-".join([f"{digest}.{kind}", sys.platform, platform.machine(), *makers, ours.hexdigest()[:8]])
+
+
+def _version(name: str) -> str:
+    """Name and version of a package, empty where it is not installed."""
+    try:
+        return f"{name}{metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return ""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy.adapters.runtimes.forest import Unreadable, read
-from batchdeploy.adapters.runtimes.model import HINT, LIBRARY, TREES, Loads
-from batchdeploy.errors import EngineError, Problem, RequestError
+from batchdeploy.adapters.runtimes.model import HINT, LIBRARY, TREES, Loads, estimator_of, not_taken
+from batchdeploy.errors import EngineError, Problem
 
 SOURCE = Path(__file__).with_name("walk.c")
 COMPILERS = ("gcc", "clang", "cc")
@@ -25,16 +25,9 @@ BUILD_SECONDS = 60
 
 def make(model: Path, into: Path, loads: Loads) -> None:
     """Writes a model's trees, and the library that asks them, into a folder."""
-    parts = loads.estimator(str(model))
-    if parts is None:
-        raise _no_trees("it is not logged by MLflow's scikit-learn, LightGBM or XGBoost")
+    estimator, _ = estimator_of("compiled", str(model), loads)
     _compile(into / LIBRARY)
-    _write(_trees(parts[0]), into / TREES)
-
-
-def _no_trees(why: str) -> RequestError:
-    problem = Problem("model.runtime", "compiled takes tree ensembles that Treelite reads", why)
-    return RequestError("the model", (problem,), hint=HINT)
+    _write(_trees(estimator), into / TREES)
 
 
 def _trees(model: Any) -> Any:
@@ -51,14 +44,14 @@ def _trees(model: Any) -> Any:
             )
         return treelite.sklearn.import_model(fitted)
     except (treelite.TreeliteError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
-        raise _no_trees(f"{type(fitted).__name__}: {error}") from error
+        raise not_taken("compiled", f"{type(fitted).__name__}: {error}") from error
 
 
 def _write(trees: Any, file: Path) -> None:
     try:
         read(trees).save(file)
     except Unreadable as error:
-        raise _no_trees(str(error)) from error
+        raise not_taken("compiled", str(error)) from error
 
 
 def _compile(library: Path) -> None:

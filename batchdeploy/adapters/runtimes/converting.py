@@ -10,26 +10,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.adapters.runtimes.model import GRAPH, HINT, Loads
-from batchdeploy.errors import Problem, RequestError
+from batchdeploy.adapters.runtimes.model import GRAPH, Loads, estimator_of, not_taken
 
 
 def make(model: Path, into: Path, loads: Loads) -> None:
     """Writes the graph of a model into a folder, where the model is not a graph itself."""
     if loads.graph(str(model)) is not None:
         return
-    parts = loads.estimator(str(model))
-    if parts is None:
-        raise _no_graph("it is not logged by MLflow's ONNX or scikit-learn")
-    fitted = parts[0].steps[-1][1] if hasattr(parts[0], "steps") else parts[0]
+    estimator, _ = estimator_of("onnx", str(model), loads)
+    fitted = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
     (into / GRAPH).write_bytes(_converted(fitted))
-
-
-def _no_graph(why: str) -> RequestError:
-    problem = Problem(
-        "model.runtime", "onnx takes ONNX models, and what skl2onnx converts to equal answers", why
-    )
-    return RequestError("the model", (problem,), hint=HINT)
 
 
 def _converted(fitted: Any) -> bytes:
@@ -37,7 +27,7 @@ def _converted(fitted: Any) -> bytes:
         import skl2onnx
         from skl2onnx.common.data_types import DoubleTensorType
     except ModuleNotFoundError as error:
-        raise _no_graph(f"{error}; pip install 'batchdeploy[onnx]'") from error
+        raise not_taken("onnx", f"{error}; pip install 'batchdeploy[onnx]'") from error
     labelled = hasattr(fitted, "classes_") and hasattr(fitted, "predict_proba")
     try:
         with warnings.catch_warnings():
@@ -51,5 +41,5 @@ def _converted(fitted: Any) -> bytes:
     # NOTE: it raises whatever the converter of this kind of model happens to trip over.
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise _no_graph(f"{type(fitted).__name__} is not converted: {first}") from error
+        raise not_taken("onnx", f"{type(fitted).__name__} is not converted: {first}") from error
     return bytes(graph.SerializeToString())

@@ -12,8 +12,16 @@ from batchdeploy.adapters.runtimes.encoding import encoding_once
 from batchdeploy.adapters.runtimes.forest import Forest
 from batchdeploy.adapters.runtimes.step import Step
 from batchdeploy.adapters.runtimes.walker import Walker
+from batchdeploy.errors import Problem, RequestError
 
 LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
+METHODS = ("predict", "predict_proba")
+TAKEN = {
+    "compiled": "tree ensembles of scikit-learn, LightGBM and XGBoost that Treelite reads",
+    "onnx": "ONNX models, and what skl2onnx converts to equal answers",
+}
+# NOTE: half a GB; a batch that would take more is halved.
+MOST_CELLS = 64_000_000
 HINT = "model.runtime: native scores with the model as it is"
 Predictor = Callable[[Any], Any]
 
@@ -93,13 +101,10 @@ def stand_in(
         from batchdeploy.adapters.runtimes.session import Graph
 
         graph = Graph(Path(file), threads, device)
-        # NOTE: MLflow flattens each output, and cannot answer at all where one has several values a row.
-        native = loads.native(folder) if graph.flat else Graph(Path(file), threads)
+        # NOTE: what MLflow loads it as asks the same graph, but cannot give several values a row.
+        native = graph if device == "cpu" else Graph(Path(file), threads)
         return StandIn(native, graph, single=graph.single)
-    parts = loads.estimator(folder)
-    if parts is None:
-        raise TypeError(f"{folder} was made for a model of another kind")
-    model, method = parts
+    model, method = estimator_of(kind, folder, loads)
     pipeline = hasattr(model, "steps")
     fitted = model.steps[-1][1] if pipeline else model
     if kind == "onnx":
@@ -114,6 +119,26 @@ def stand_in(
     else:
         model = step
     return StandIn(loads.native(folder), getattr(model, method), single=step.single)
+
+
+def estimator_of(kind: str, folder: str, loads: Loads) -> tuple[Any, str]:
+    """The model itself, and which of its methods answers.
+
+    Raises:
+        RequestError: it is of a kind that has neither steps nor trees, or answers by another method.
+    """
+    found = loads.estimator(folder)
+    if found is None:
+        raise not_taken(kind, "it is logged by another of MLflow's flavors")
+    if found[1] not in METHODS:
+        raise not_taken(kind, f"it answers by {found[1]}, and not by {' or '.join(METHODS)}")
+    return found
+
+
+def not_taken(kind: str, why: str) -> RequestError:
+    """The refusal of a model that this runtime does not take."""
+    problem = Problem("model.runtime", f"{kind} takes {TAKEN[kind]}", why)
+    return RequestError("the model", (problem,), hint=HINT)
 
 
 class CompiledTrees(Step):
@@ -169,6 +194,7 @@ def _as_seen_by(fitted: Any, rows: Any) -> Any:
     import numpy as np
 
     home = type(fitted).__module__.partition(".")[0]
+    rows = _dense(rows)
     if home != "sklearn":
         kind = np.float32 if home == "xgboost" else np.float64
         return np.ascontiguousarray(np.asarray(rows, dtype=kind), dtype="float64")
@@ -184,4 +210,14 @@ def _checked(fitted: Any, rows: Any, kind: str, *, infinite: bool = False) -> An
 
     nan = fitted.__sklearn_tags__().input_tags.allow_nan
     finite: bool | str = False if infinite else "allow-nan" if nan else True
+    rows = _dense(rows)
     return validate_data(fitted, rows, dtype=kind, ensure_all_finite=finite, reset=False, order="C")
+
+
+def _dense(rows: Any) -> Any:
+    """What an encoder gave as a sparse matrix, as the array that graphs and trees take."""
+    if not hasattr(rows, "toarray"):
+        return rows
+    if rows.shape[0] * rows.shape[1] > MOST_CELLS:
+        raise MemoryError(f"a sparse batch of shape {rows.shape} would be too large as an array")
+    return rows.toarray()

@@ -11,6 +11,8 @@ import numpy as np
 
 LOG = logging.getLogger(__name__)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# NOTE: by default a GPU multiplies 32-bit floats with 10 bits of mantissa.
+OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
 # NOTE: what ONNX Runtime calls types, as far as columns of a table can be fed to them.
 TYPES = {
     "tensor(float)": np.float32,
@@ -31,7 +33,6 @@ class Graph:
     Attributes:
         names: of the outputs.
         single: whether it answers in 32 bits.
-        flat: whether each output is one value a row.
 
     Args:
         file: the graph; weights may lie beside it.
@@ -49,15 +50,15 @@ class Graph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = [CUDA, CPU] if device == "cuda" else [CPU]
         there = set(onnxruntime.get_available_providers())
-        if missing := [name for name in wanted if name not in there]:
-            LOG.warning("ONNX Runtime has no %s here: the processor answers", ", ".join(missing))
         self._session = onnxruntime.InferenceSession(
-            str(file), options, providers=[name for name in wanted if name in there]
+            str(file), options, providers=[(name, OPTIONS[name]) for name in wanted if name in there]
         )
+        # NOTE: one that is there but cannot start, for want of a driver say, is dropped in silence.
+        if missing := [name for name in wanted if name not in self._session.get_providers()]:
+            LOG.warning("ONNX Runtime has no %s here: the processor answers", ", ".join(missing))
         outputs = self._session.get_outputs()
         self.names = [output.name for output in outputs]
         self.single = any(output.type == "tensor(float)" for output in outputs)
-        self.flat = all(len(output.shape or ()) < 2 or output.shape[1:] == [1] for output in outputs)
         self._inputs = [
             (found.name, TYPES.get(found.type), found.shape) for found in self._session.get_inputs()
         ]
@@ -70,30 +71,40 @@ class Graph:
         """All outputs for a frame: an array where there is one and it is wide, else a frame of them.
 
         Raises:
-            ValueError: the graph takes what no column of a frame can be.
+            ValueError: the graph takes what no column of a frame can be, or is.
         """
         import pandas as pd
 
-        answers = self._session.run(self.names, self._feed(frame))
-        if len(answers) == 1 and not self.flat:
-            return answers[0].reshape(len(frame), -1)
+        answers = [
+            np.asarray(answer).reshape(len(frame), -1)
+            for answer in self._session.run(self.names, self._feed(frame))
+        ]
+        if len(answers) == 1 and answers[0].shape[1] > 1:
+            return answers[0]
         columns: dict[str, Any] = {}
-        for name, answer in zip(self.names, answers, strict=True):
-            values = np.asarray(answer).reshape(len(frame), -1)
+        for name, values in zip(self.names, answers, strict=True):
             wide = values.shape[1] > 1
             columns |= {f"{name}_{i}" if wide else name: values[:, i] for i in range(values.shape[1])}
         return pd.DataFrame(columns)
 
     def _feed(self, frame: Any) -> Mapping[str, Any]:
-        """One input takes the frame as a matrix, several take its columns by name; as MLflow has it."""
+        """One input takes the frame as a matrix, several take its columns by name."""
         strange = [name for name, kind, _ in self._inputs if kind is None]
         if strange:
             raise ValueError(f"the graph's {', '.join(strange)} cannot be fed from a table")
         if len(self._inputs) == 1:
             name, kind, _ = self._inputs[0]
-            return {name: np.ascontiguousarray(frame.to_numpy(), dtype=kind)}
+            return {name: _cast(name, frame.to_numpy(), kind)}
         feed = {}
         for name, kind, shape in self._inputs:
-            values = np.asarray(frame[name], dtype=kind)
+            values = _cast(name, frame[name].to_numpy(), kind)
             feed[name] = values[:, None] if len(shape) == 2 else values
         return feed
+
+
+def _cast(name: str, values: Any, kind: Any) -> Any:
+    """The values as an input takes them: rounded to its floats, but never bent into its integers."""
+    cast = np.ascontiguousarray(values, dtype=kind)
+    if np.dtype(kind).kind in "iub" and not np.array_equal(cast, values):
+        raise ValueError(f"the graph's {name} takes {np.dtype(kind)}; a value is missing, or is none")
+    return cast

@@ -153,6 +153,7 @@ static __attribute__((target("avx2,bmi"))) void strike_group(const forest *f, co
   memset(left, 0xff, sizeof(left[0]) * (size_t)g->count);
   for (int32_t feature = 0; feature < f->width; feature++) {
     const int32_t *bounds = f->bounds + g->bounds + feature;
+    if (bounds[0] == bounds[1]) continue;
     const split *end = f->splits + bounds[1];
     double largest = -__builtin_inf();
     int nan = 0;
