@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,16 @@ from batchdeploy.core.policy import Finding, PolicySpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Column, OutputFile, SetAside
+
+# NOTE: more rows at once are no quicker; and a copy or two of this many bytes a worker has room for.
+MOST_ROWS, LEAST_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
+TEXT_BYTES, VALUE_BYTES = 64, 8
+
+
+def batch_rows(inputs: Sequence[Column]) -> int:
+    """How many rows a model is asked about at once: fewer where it has many inputs, to bound memory."""
+    width = sum(TEXT_BYTES if column.type in ("string", "binary") else VALUE_BYTES for column in inputs)
+    return max(LEAST_ROWS, min(MOST_ROWS, BATCH_BYTES // max(1, width)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,7 @@ class ScoreJob:
         policy: what becomes of rows that are not as they should be.
         durable: whether files are flushed to the disk.
         threads: native threads a worker may use, or None for as many as there are.
+        batch_rows: rows that the model is asked about at once.
         runtime_folder: what a model that is not native needs besides its folder, as workers find it.
     """
 
@@ -63,7 +74,7 @@ class ScoreJob:
     durable: bool = True
     threads: int | None = None
     runtime_folder: str | None = None
-    batch_rows: int = 65_536
+    batch_rows: int = MOST_ROWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.profiling import empty, merge
 from batchdeploy.core.records import Plan, ScoredBatch, SetAside
-from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.core.work import ScoreJob, Split, SplitResult, batch_rows
 from batchdeploy.documents import from_json
 from batchdeploy.errors import DataError, EngineError, Problem, ScoringRefused
 from batchdeploy.ports import Toolbox
@@ -162,6 +162,7 @@ def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) ->
         policy=deployment.policy,
         durable=deployment.publish.durability == "power",
         threads=tools.engine.threads,
+        batch_rows=batch_rows(plan.model.inputs),
     )
 
 

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from tests_support import customers, write_day
+import pyarrow.parquet as pq
+from tests_support import SCHEMA, customers, write_day
 
 from batchdeploy.adapters.folder_store import FolderStore
-from batchdeploy.adapters.parquet_splits import read_frame
+from batchdeploy.adapters.parquet_splits import make_splits, read_frame, sample_frames
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.records import Column
+from batchdeploy.core.work import ScoreJob
 
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("customer_id",))
+
+
+def job(**more: Any) -> ScoreJob:
+    return ScoreJob(
+        model_folder="",
+        model_digest="d",
+        model_version=1,
+        inputs=(Column(name="age", type="double"),),
+        keys=("customer_id",),
+        keep=(),
+        outputs=(),
+        run_id="r",
+        scored_at_us=0,
+        staging="",
+        bins=(),
+        max_failures=1,
+        **more,
+    )
+
+
+def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:
+    rows = customers("2024-01-01", 5000).sort_values("age", ignore_index=True)
+    write_day(tmp_path / "data", "2024-01-01", rows)
+    empty = pq.ParquetWriter(tmp_path / "data" / "date=2024-01-01" / "part-1.parquet", SCHEMA)
+    empty.write_table(SCHEMA.empty_table())
+    empty.close()
+    pin = FolderStore(tmp_path).pin(REF, "2024-01-01")
+    splits = make_splits(pin)
+    assert [split.rows for split in splits] == [5000, 0]
+    assert [len(frame) for frame in sample_frames(splits, job())] == [1024]
+    old = Predicate(column="age", op="gt", value=float(rows["age"].iloc[-10]))
+    assert [len(frame) for frame in sample_frames(splits, job(where=(old,)))] == [9]
+    none = Predicate(column="age", op="gt", value=1000.0)
+    assert list(sample_frames(splits, job(where=(none,)))) == []
 
 
 def test_only_the_columns_that_are_looked_at_are_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Column
 from batchdeploy.core.scoring import columns_needed, score_batch
-from batchdeploy.core.work import ScoreJob
+from batchdeploy.core.work import ScoreJob, batch_rows
 from batchdeploy.errors import ScoringRefused
 
 JOB = ScoreJob(
@@ -61,6 +61,48 @@ def score(
 
 def double(frame: pd.DataFrame) -> Any:
     return frame["x"].to_numpy() * 2
+
+
+def test_wide_models_are_asked_about_fewer_rows_at_once() -> None:
+    def rows(count: int, kind: str = "double") -> int:
+        return batch_rows([Column(name=f"x{i}", type=kind) for i in range(count)])
+
+    assert rows(0) == rows(20) == rows(128) == 65_536
+    assert rows(1000) * 1000 * 8 <= 64 * 2**20 < (rows(1000) + 1) * 1000 * 8
+    assert rows(1000, "string") == 1048
+    assert rows(100_000) == 1024
+
+
+CITIES = ["Bern", None, "", "Bern", None, "Zürich", "Bern", "Genève"]
+
+
+@pytest.mark.parametrize(
+    "cities",
+    [
+        pa.array(CITIES),
+        pa.array(CITIES, pa.large_string()),
+        pa.array(CITIES).dictionary_encode(),
+        # NOTE: null may also be one of the dictionary's values.
+        pa.DictionaryArray.from_arrays(
+            pa.array([2, 0, 1, 2, None, 3, 2, 4]), pa.array([None, "", "Bern", "Zürich", "Genève"])
+        ),
+        pa.array(["no", *CITIES]).slice(1),
+    ],
+    ids=["text", "large text", "dictionary", "null in the dictionary", "a slice"],
+)
+def test_a_model_sees_texts_as_they_are_and_none_for_null(cities: Any) -> None:
+    seen: list[Any] = []
+
+    def see(frame: pd.DataFrame) -> Any:
+        seen.extend(frame["city"])
+        return frame["x"].to_numpy()
+
+    score(see, batch(city=cities))
+    assert seen == CITIES
+    assert len({id(city) for city in seen}) == 5
+    seen.clear()
+    score(see, batch(city=pa.nulls(8, pa.string())))
+    assert seen == [None] * 8
 
 
 def test_scored_rows_carry_keys_kept_columns_outputs_and_stamps() -> None:

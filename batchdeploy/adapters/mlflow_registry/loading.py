@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.core.encoding import encoding_once
+
 KEPT_BY_FLAVORS = (
     ("python_function", "python", "python_version"),
     ("sklearn", "scikit-learn", "sklearn_version"),
@@ -40,7 +42,7 @@ def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
         _move(model.get_raw_model(), device)
     if loader == "mlflow.sklearn":
         # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
-        predict = getattr(model.get_raw_model(), method)
+        predict = getattr(encoding_once(model.get_raw_model()), method)
     return predict
 
 

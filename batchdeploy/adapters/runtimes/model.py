@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from batchdeploy.adapters.runtimes.encoding import encoding_once
 from batchdeploy.adapters.runtimes.forest import Forest
-from batchdeploy.adapters.runtimes.step import Step
 from batchdeploy.adapters.runtimes.walker import Walker
+from batchdeploy.core.encoding import Step, encoding_once
 from batchdeploy.errors import Problem, RequestError
 
 LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"

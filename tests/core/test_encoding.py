@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from batchdeploy.adapters.runtimes.encoding import Distinct, encoding_once
+from batchdeploy.core.encoding import Distinct, encoding_once
 
 random = np.random.default_rng(3)
 WORDS = np.array(["JFK", "LGA", "EWR", None, *(f"N{i}" for i in range(40))], dtype=object)
@@ -60,13 +60,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
+def proved(encoder: Any) -> Distinct:
+    """One that has been held against the encoder already."""
+    quick = Distinct(encoder)
+    quick._proved = True
+    return quick
+
+
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_each_value_is_encoded_once_to_the_same_number(kind: str, asked: list[int]) -> None:
     encoder = ENCODERS[kind].fit(ROWS[COLUMNS], LABEL)
+    quick = proved(encoder)
     for rows in (ROWS, strange(), ROWS.head(800)):
         wanted = encoder.transform(rows[COLUMNS])
         asked.clear()
-        got = Distinct(encoder).transform(rows[COLUMNS])
+        got = quick.transform(rows[COLUMNS])
         np.testing.assert_array_equal(got, wanted)
         assert got.dtype == wanted.dtype
         assert len(asked) == 1
@@ -84,6 +92,7 @@ def test_a_whole_model_answers_as_it_did(asked: list[int]) -> None:
     quick = encoding_once(model)
     rows = strange()
     wanted = model.predict_proba(rows)
+    np.testing.assert_array_equal(quick.predict_proba(rows), wanted)
     asked.clear()
     np.testing.assert_array_equal(quick.predict_proba(rows), wanted)
     assert len(asked) == 2
@@ -108,10 +117,10 @@ def test_what_cannot_be_told_apart_is_left_to_the_encoder(rows: pd.DataFrame, as
         wanted: Any = encoder.transform(rows)
     except ValueError as error:
         with pytest.raises(ValueError, match=str(error).split("(", maxsplit=1)[0]):
-            Distinct(encoder).transform(rows)
+            proved(encoder).transform(rows)
         return
     asked.clear()
-    np.testing.assert_array_equal(Distinct(encoder).transform(rows), wanted)
+    np.testing.assert_array_equal(proved(encoder).transform(rows), wanted)
     assert asked == [len(rows)]
 
 
@@ -120,8 +129,35 @@ def test_an_unseen_value_is_refused_as_before_and_arrays_are_taken(asked: list[i
     rows = ROWS[["tail", "origin"]].to_numpy()
     wanted = encoder.transform(rows)
     asked.clear()
-    np.testing.assert_array_equal(Distinct(encoder).transform(rows), wanted)
+    np.testing.assert_array_equal(proved(encoder).transform(rows), wanted)
     assert asked[0] < 60
     rows[7, 1] = "unseen"
     with pytest.raises(ValueError, match=r"unknown categories.*unseen"):
-        Distinct(encoder).transform(rows)
+        proved(encoder).transform(rows)
+
+
+def test_the_first_answer_is_held_against_the_encoder(
+    asked: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = ENCODERS["ordinal"].fit(ROWS[COLUMNS])
+    wanted = encoder.transform(ROWS[COLUMNS])
+    asked.clear()
+    quick = Distinct(encoder)
+    for _ in range(2):
+        np.testing.assert_array_equal(quick.transform(ROWS[COLUMNS]), wanted)
+    assert [length == len(ROWS) for length in asked] == [False, True, False]
+    # NOTE: an encoder of a later release, say, that looks at more than the value.
+    native = type(encoder).transform
+    monkeypatch.setattr(
+        type(encoder), "transform", lambda self, rows: native(self, rows) + np.arange(len(rows))[:, None]
+    )
+    other = Distinct(encoder)
+    for _ in range(2):
+        np.testing.assert_array_equal(other.transform(ROWS[COLUMNS]), wanted + np.arange(len(ROWS))[:, None])
+    assert caplog.text.count("asked about every row") == 1
+
+
+def test_a_model_without_encoders_is_left_as_it_is() -> None:
+    model = make_pipeline(SimpleImputer(), LogisticRegression())
+    assert encoding_once(model) is model
+    assert encoding_once("passthrough") == "passthrough"
