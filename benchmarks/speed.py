@@ -122,7 +122,7 @@ def picture(known: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = {name: w for name, w in known.items() if YARDSTICK in w["contenders"]}
+    shown = {name: known[name] for name in sorted(known) if YARDSTICK in known[name]["contenders"]}
     if not shown:
         return
     figure, panels = plt.subplots(1, len(shown), figsize=(5.5 * len(shown), 3.6), squeeze=False)
@@ -135,7 +135,7 @@ def picture(known: dict[str, Any], file: Path) -> None:
         )
         panel.bar_label(bars, fmt="%.1f×", padding=3)
         panel.invert_yaxis()
-        panel.set_title(f"{name}: {found['rows']:,} rows")
+        panel.set_title(f"{name}, {WORKLOADS[name].told}: {found['rows']:,} rows")
         panel.set_xlabel(f"rows a second, times {YARDSTICK}")
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.15)

@@ -26,12 +26,14 @@ class Workload:
     """One kind of work.
 
     Attributes:
+        told: in two words.
         rows: of the large partition; there is a small one beside it, to warm up with.
         frame: the features of so many rows, with the key first.
         train: a fitted model, from features and label.
     """
 
     name: str
+    told: str
     rows: int
     frame: Callable[[int, int], pd.DataFrame]
     train: Callable[[pd.DataFrame, Any], Any]
@@ -85,9 +87,9 @@ def _pipeline(features: pd.DataFrame, label: Any) -> Any:
 
 
 WORKLOADS = {
-    "A": Workload("A", 2_000_000, _doubles, _boosting),
-    "B": Workload("B", 5_000_000, _flights, _pipeline),
-    "C": Workload("C", 10_000_000, _doubles, _linear),
+    "A": Workload("A", "boosted trees", 2_000_000, _doubles, _boosting),
+    "B": Workload("B", "text and trees", 5_000_000, _flights, _pipeline),
+    "C": Workload("C", "a linear model", 10_000_000, _doubles, _linear),
 }
 
 TRUSTED = [
