@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 
-.PHONY: help install java demo airflow test quick faults clusters bench bench-quick lint lock clean
+.PHONY: trials help install java demo airflow test quick faults clusters bench bench-quick lint lock clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
@@ -38,10 +38,13 @@ airflow: install java  ## Airflow on this project: http://127.0.0.1:8080 (PORT=.
 
 test: install java  ## lint, types, import contracts, all tests
 	@$(MAKE) --no-print-directory lint
-	source .ci/java-env; pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40
+	source .ci/java-env; pytest -m "not trial" --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
 	pytest -m "not jvm and not airflow and not slow"
+
+trials: install java  ## the tests that kill Spark again and again (minutes)
+	@source .ci/java-env; pytest -m trial
 
 faults: install java  ## every fault, thousands of trials (hours); writes tests/faults/results.json
 	@source .ci/java-env; cd tests && python -m faults $(FAULTS)

@@ -384,17 +384,17 @@ def test_a_backfill_by_clicks_and_its_report(
         chromium = playwright.chromium.launch(executable_path=browser(), args=FLAGS)
         page = chromium.new_page(viewport={"width": 1400, "height": 900})
         log_in(page, f"{server.url}/dags/one", "admin", PASSWORD)
-        click_backfill(page, DAYS[0], DAYS[-1], tmp_path)
-        runs = finished(call, "one", len(DAYS), "backfill")
-        assert [run["state"] for run in runs] == ["success"] * len(DAYS)
+        click_backfill(page, DAYS[0], DAYS[1], tmp_path)
+        runs = finished(call, "one", 2, "backfill")
+        assert [run["state"] for run in runs] == ["success"] * 2
         verdict = click_report(page, server.url, "one", runs[0]["dag_run_id"], tmp_path)
         chromium.close()
     assert verdict == "Published."
     assert len(list(tmp_path.glob("*.png"))) == 4
     table = pd.read_parquet(site / "scores" / "one")
-    assert table.groupby("date", observed=True).size().to_dict() == dict.fromkeys(DAYS, 200)
-    told = finished(call, "downstream", len(DAYS))
-    assert {run["partition_key"] for run in told} == set(DAYS)
+    assert table.groupby("date", observed=True).size().to_dict() == dict.fromkeys(DAYS[:2], 200)
+    told = finished(call, "downstream", 2)
+    assert {run["partition_key"] for run in told} == set(DAYS[:2])
 
 
 def test_a_human_approves_the_challenger_and_its_partition_is_scored_again(

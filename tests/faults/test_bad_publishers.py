@@ -72,6 +72,7 @@ def test_without_a_fence_updates_are_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.jvm
+@pytest.mark.trial
 def test_sparks_dynamic_overwrite_leaves_half_a_write(tmp_path: Path) -> None:
     """A killed overwrite: some partitions new, others old or gone, and no record that says so."""
     partitions = 60

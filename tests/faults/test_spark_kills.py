@@ -9,7 +9,7 @@ import pytest
 from faults.killing import seed_of
 from faults.spark_kills import driver_kills
 
-pytestmark = pytest.mark.jvm
+pytestmark = [pytest.mark.jvm, pytest.mark.trial]
 
 
 def test_a_killed_driver_leaves_old_scores_and_no_process(tmp_path: Path) -> None:

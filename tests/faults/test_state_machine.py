@@ -23,7 +23,7 @@ from faults.publishing import manifest, plan, publish, run_name, sink, stage
 FOLDERS = st.sampled_from(["date=2024-01-01", "date=2024-01-02"])
 INTENT = POINTS.index("intent written")
 KEEP = 2
-EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "20"))
 
 
 class Table(RuleBasedStateMachine):

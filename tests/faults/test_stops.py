@@ -24,7 +24,6 @@ from faults.test_bad_models import declare, register_answer
 
 DAY = "2024-03-02"
 Cli = Callable[..., Result]
-ENGINES = ["local", pytest.param("spark", marks=pytest.mark.jvm)]
 SIGNALS = {"SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 
 pytestmark = pytest.mark.slow
@@ -61,8 +60,15 @@ def stopped(process: subprocess.Popen[str], mark: Path, end: Callable[[], None])
     return process.returncode, err
 
 
-@pytest.mark.parametrize("how", SIGNALS)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "how"),
+    [
+        ("local", "SIGTERM"),
+        ("local", "Ctrl-C"),
+        pytest.param("spark", "SIGTERM", marks=pytest.mark.jvm),
+        pytest.param("spark", "Ctrl-C", marks=[pytest.mark.jvm, pytest.mark.trial]),
+    ],
+)
 def test_a_signal_ends_a_run_and_all_its_processes(
     project: Path, cli: Cli, tmp_path: Path, engine: str, how: str
 ) -> None:
