@@ -36,7 +36,7 @@ airflow: install java  ## Airflow on this project: http://127.0.0.1:8080 (PORT=.
 	@source .ci/java-env; exec python -m batchdeploy.airflow.devserver dags --home .airflow \
 		--port $(or $(PORT),8080) $(if $(SQLITE),--sqlite)
 
-test: install java  ## lint, types, import contracts, all tests
+test: install java  ## lint, types, import contracts, all tests but the trials
 	@$(MAKE) --no-print-directory lint
 	source .ci/java-env; pytest -m "not trial" --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40
 

@@ -28,7 +28,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
-from tests_support import FEATURES, Result, customers, register
+from tests_support import FEATURES, Result, customers, register, save_model
 
 from batchdeploy import flow
 from batchdeploy.adapters.mlflow_registry import find_graph, load_estimator, load_predictor
@@ -49,15 +49,7 @@ THREE = np.digitize(NUMBERS.sum(axis=1), [-1, 1])
 
 
 def saved(model: Any, folder: Path, method: str) -> Path:
-    mlflow.sklearn.save_model(
-        model,
-        folder,
-        signature=mlflow.models.infer_signature(NUMBERS, LABEL),
-        pyfunc_predict_fn=method,
-        pip_requirements=["scikit-learn"],
-        serialization_format="cloudpickle",
-    )
-    return folder
+    return save_model(model, folder, NUMBERS, LABEL, method=method)
 
 
 KINDS: dict[str, tuple[Callable[[], Any], Any, str]] = {

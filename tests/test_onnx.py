@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from tests_support import FEATURES, Result, customers, register
+from tests_support import FEATURES, Result, customers, register, save_model
 
 from batchdeploy import flow
 from batchdeploy.adapters.mlflow_registry import PredictorOn, find_graph, load_estimator, load_predictor
@@ -42,15 +42,7 @@ NUMBER = NUMBERS.sum(axis=1).to_numpy()
 
 
 def saved(model: Any, folder: Path, method: str) -> Path:
-    mlflow.sklearn.save_model(
-        model,
-        folder,
-        signature=mlflow.models.infer_signature(NUMBERS, LABEL),
-        pyfunc_predict_fn=method,
-        pip_requirements=["scikit-learn"],
-        serialization_format="cloudpickle",
-    )
-    return folder
+    return save_model(model, folder, NUMBERS, LABEL, method=method)
 
 
 KINDS: dict[str, tuple[Any, Any, str]] = {

@@ -114,6 +114,21 @@ def classifiers() -> tuple[Any, Any]:
     )
 
 
+def save_model(model: Any, folder: Path, inputs: pd.DataFrame, answer: Any, *, method: str) -> Path:
+    """Writes a fitted model with scikit-learn's methods as MLflow lays it out; gives the folder."""
+    import mlflow
+
+    mlflow.sklearn.save_model(
+        model,
+        folder,
+        signature=mlflow.models.infer_signature(inputs, answer),
+        pyfunc_predict_fn=method,
+        pip_requirements=["scikit-learn"],
+        serialization_format="cloudpickle",
+    )
+    return folder
+
+
 def register(
     root: Path, model: Any, sample: pd.DataFrame, *, alias: str, name: str = "churn", signed: bool = True
 ) -> int:

@@ -31,6 +31,11 @@ class Step:
         return True
 
 
+def last_step(model: Any) -> Any:
+    """What answers in a fitted model: the last step of a pipeline, else the model itself."""
+    return model.steps[-1][1] if hasattr(model, "steps") else model
+
+
 def encoding_once(model: Any) -> Any:
     """The model with the encoders in its pipelines and column transformers replaced; itself without any."""
     if not type(model).__module__.startswith("sklearn."):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.core.encoding import encoding_once
+from batchdeploy.core.encoding import encoding_once, last_step
 
 KEPT_BY_FLAVORS = (
     ("python_function", "python", "python_version"),
@@ -71,7 +71,7 @@ class PredictorOn:
 
 def _move(model: Any, device: str) -> None:
     """XGBoost answers where it is told to; it copies each batch there itself, and the answers back."""
-    fitted = model.steps[-1][1] if hasattr(model, "steps") else model
+    fitted = last_step(model)
     if type(fitted).__module__.partition(".")[0] != "xgboost":
         return
     if hasattr(fitted, "set_params"):

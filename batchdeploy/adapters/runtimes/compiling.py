@@ -14,6 +14,7 @@ from typing import Any
 
 from batchdeploy.adapters.runtimes.forest import Unreadable, read
 from batchdeploy.adapters.runtimes.model import HINT, LIBRARY, TREES, Loads, estimator_of, not_taken
+from batchdeploy.core.encoding import last_step
 from batchdeploy.errors import EngineError, Problem
 
 SOURCE = Path(__file__).with_name("walk.c")
@@ -33,7 +34,7 @@ def make(model: Path, into: Path, loads: Loads) -> None:
 def _trees(model: Any) -> Any:
     import treelite
 
-    fitted = model.steps[-1][1] if hasattr(model, "steps") else model
+    fitted = last_step(model)
     home = type(fitted).__module__.partition(".")[0]
     try:
         if home == "lightgbm":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy.adapters.runtimes.model import GRAPH, Loads, estimator_of, not_taken
+from batchdeploy.core.encoding import last_step
 
 
 def make(model: Path, into: Path, loads: Loads) -> None:
@@ -18,8 +19,7 @@ def make(model: Path, into: Path, loads: Loads) -> None:
     if loads.graph(str(model)) is not None:
         return
     estimator, _ = estimator_of("onnx", str(model), loads)
-    fitted = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    (into / GRAPH).write_bytes(_converted(fitted))
+    (into / GRAPH).write_bytes(_converted(last_step(estimator)))
 
 
 def _converted(fitted: Any) -> bytes:

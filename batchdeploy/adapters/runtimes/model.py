@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from batchdeploy.adapters.runtimes.forest import Forest
 from batchdeploy.adapters.runtimes.walker import Walker
-from batchdeploy.core.encoding import Step, encoding_once
+from batchdeploy.core.encoding import Step, encoding_once, last_step
 from batchdeploy.errors import Problem, RequestError
 
 LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
@@ -104,15 +104,14 @@ def stand_in(
         native = graph if device == "cpu" else Graph(Path(file), threads)
         return StandIn(native, graph, single=graph.single)
     model, method = estimator_of(kind, folder, loads)
-    pipeline = hasattr(model, "steps")
-    fitted = model.steps[-1][1] if pipeline else model
+    fitted = last_step(model)
     if kind == "onnx":
         from batchdeploy.adapters.runtimes.session import Graph
 
         step: Any = GraphStep(fitted, Graph(made / GRAPH, threads, device))
     else:
         step = CompiledTrees(fitted, made, threads)
-    if pipeline:
+    if fitted is not model:
         model = copy.copy(encoding_once(model))
         model.steps = [*model.steps[:-1], (model.steps[-1][0], step)]
     else:
