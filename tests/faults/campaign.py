@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from faults.publishing import expected, manifest, plan, publish, run_name, sink,
 FOLDERS = tuple(f"date=2024-01-{day:02d}" for day in range(1, 4))
 FRESH_TABLE_EVERY = 50
 LONGEST_OPERATION = 0.03
+# How many times as many trials as were asked for, at most, until chance has done enough.
+PATIENCE = 20
+NOTHING_ASKED: Mapping[str, int] = {}
 
 
 class Known(dict[tuple[str, str], Content]):
@@ -36,16 +40,44 @@ class Known(dict[tuple[str, str], Content]):
         return self[key]
 
 
-def random_kills(root: Path, *, trials: int, seed: int) -> dict[str, Any]:
+def lacks(counts: Mapping[str, int], enough: Mapping[str, int]) -> bool:
+    """Whether something has not happened as often as it has to."""
+    return any(counts.get(what, 0) < least for what, least in enough.items())
+
+
+def repeated(trial: Callable[[int], dict[str, Any]], *, enough: Mapping[str, int]) -> dict[str, Any]:
+    """Does a trial again, at most `PATIENCE` times, until chance has done enough; the counts are added up.
+
+    Args:
+        trial: the number of the trial to its counts and ``violations``.
+        enough: how often each thing has to have happened; ``violations`` are counted too.
+    """
+    counts, found = Counter[str](), []
+    for number in range(PATIENCE):
+        result = trial(number)
+        found += result["violations"]
+        counts.update({what: n for what, n in result.items() if isinstance(n, int) and what != "seed"})
+        counts["faults"] += sum(result.get("faults", {}).values())
+        if not lacks(counts | {"violations": len(found)}, enough):
+            break
+    return {**counts, "violations": found}
+
+
+def random_kills(
+    root: Path, *, trials: int, seed: int, enough: Mapping[str, int] = NOTHING_ASKED
+) -> dict[str, Any]:
     """Processes that publish, roll back and collect garbage, killed at random moments; then recovery.
 
     What a process said it had published must be there; what it had not begun must not. One recovery in
-    four is killed as well.
+    four is killed as well. It goes on after ``trials``, to `PATIENCE` times as many, until ``enough`` has
+    happened.
     """
     random_ = random.Random(seed)
     known, found, counts = Known(), [], Counter[str]()
     last: dict[str, str | None] = {}
-    for trial in range(trials):
+    for trial in itertools.count():
+        if trial >= trials and (trial >= PATIENCE * trials or not lacks(counts, enough)):
+            break
         if trial % FRESH_TABLE_EVERY == 0:
             shutil.rmtree(root, ignore_errors=True)
             shutil.rmtree(root.with_name(root.name + ".batchdeploy"), ignore_errors=True)
@@ -62,7 +94,7 @@ def random_kills(root: Path, *, trials: int, seed: int) -> dict[str, Any]:
         wrong = before + violations(root, known) + _promises(root, lines, last, counts)
         found += [f"trial {trial}: {violation}" for violation in wrong]
         last = {folder: live_run(root, folder) for folder in FOLDERS}
-    return {"trials": trials, "seed": seed, **counts, "violations": found}
+    return {"trials": trial, "seed": seed, **counts, "violations": found}
 
 
 def _operations(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults.campaign import FOLDERS, Known
+from faults.campaign import FOLDERS, PATIENCE, Known
 from faults.killing import finished, in_child
 from faults.oracle import content_of, live_run
 from faults.publishing import publish, run_name, sink
@@ -75,7 +75,9 @@ def racing_reads(root: Path, read: Read, *, reads: int, pause: float = PAUSE) ->
     seen: set[str] = set()
     try:
         # NOTE: on a busy machine the publisher may be slower than the reader, and then proves nothing.
-        while counts["whole"] < reads or len(seen) < LEAST_RUNS:
+        for _ in range(PATIENCE * reads):
+            if counts["whole"] >= reads and len(seen) >= LEAST_RUNS:
+                break
             try:
                 table_ = read(root)
             except Exception as error:  # noqa: BLE001

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -20,12 +22,14 @@ from faults.bad import (
     without_fence,
     without_lock,
 )
-from faults.campaign import Known, racing_publishers
+from faults.campaign import Known, racing_publishers, repeated
 from faults.killing import finished, in_child, killed_after, seed_of
 from faults.oracle import violations
 from faults.publishing import run_name
 
 FOLDER = "date=2024-01-01"
+# It ends with the first kill that shows; a dozen, as a rule.
+KILLS = 2_000
 
 
 @pytest.mark.slow
@@ -37,38 +41,35 @@ def test_fixed_file_names_mix_two_runs_when_killed(tmp_path: Path) -> None:
         for number in range(1000):
             publish_fixed_names(root, FOLDER, run_name(number))
 
-    for trial in range(200):
+    for trial in range(KILLS):
         killed_after(some_delay(trial) / 2, publish_on)
         rows = ds.dataset(root / FOLDER).to_table() if (root / FOLDER).is_dir() else None
         if rows is not None and len(set(rows["_run_id"].to_pylist())) > 1:
             assert [v for v in violations(root, Known(), settled=False) if v.startswith("mixed")]
             return
-    pytest.fail("the oracle saw nothing in 200 kills")
+    pytest.fail(f"the oracle saw nothing in {KILLS} kills")
+
+
+def races(home: Path, seed: int, table: Callable[[Path], Any], *, word: str = "") -> list[str]:
+    """The violations with a word in them, as soon as there is one; a race need not be lost at once."""
+
+    def race(number: int) -> dict[str, Any]:
+        root = home / str(number) / "scores"
+        result = racing_publishers(root, publishers=8, publishes=25, seed=seed + number, table=table)
+        return result | {"violations": [v for v in result["violations"] if word in v]}
+
+    found: list[str] = repeated(race, enough={"violations": 1})["violations"]
+    return found
 
 
 @pytest.mark.slow
 def test_without_a_lock_updates_are_lost_or_runs_mixed(tmp_path: Path) -> None:
-    seed = seed_of("no lock")
-    for trial in range(5):
-        result = racing_publishers(
-            tmp_path / str(trial) / "scores",
-            publishers=8,
-            publishes=25,
-            seed=seed + trial,
-            table=without_lock,
-        )
-        if result["violations"]:
-            return
-    pytest.fail("the oracle saw nothing")
+    assert races(tmp_path, seed_of("no lock"), without_lock)
 
 
 @pytest.mark.slow
 def test_without_a_fence_updates_are_lost(tmp_path: Path) -> None:
-    seed = seed_of("no fence")
-    result = racing_publishers(
-        tmp_path / "scores", publishers=8, publishes=25, seed=seed, table=without_fence
-    )
-    assert [v for v in result["violations"] if "publishers replaced the run" in v]
+    assert races(tmp_path, seed_of("no fence"), without_fence, word="publishers replaced the run")
 
 
 @pytest.mark.jvm

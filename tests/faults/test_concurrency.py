@@ -104,6 +104,7 @@ def test_two_runs_over_the_same_partitions_in_opposite_order(tmp_path: Path) -> 
 def test_a_plain_reader_never_sees_a_mix(tmp_path: Path, reader: str) -> None:
     result = racing_reads(tmp_path / "scores", READERS[reader], reads=100)
     assert result["violations"] == []
+    assert result["whole"] >= 100, result
     assert result["runs seen"] > 10, result
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,7 +20,7 @@ from batchdeploy.adapters.parquet_sink.pointer import PointerSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
-from faults.campaign import Known
+from faults.campaign import Known, repeated
 from faults.killing import seed_of
 from faults.oracle import content_of
 from faults.publishing import manifest, plan, run_name, stage
@@ -167,10 +168,15 @@ def test_a_table_has_one_mode(project: Path, cli: Cli) -> None:
 
 def test_commits_through_a_store_that_loses_answers(tmp_path: Path) -> None:
     seed = seed_of("object commits")
-    result = object_commits(tmp_path, commits=24, publishers=3, seed=seed)
+
+    def commits(number: int) -> dict[str, Any]:
+        result = object_commits(tmp_path / str(number), commits=24, publishers=3, seed=seed + number)
+        assert result["published"] == 24
+        return result
+
+    result = repeated(commits, enough={"faults": 11})
     assert result["violations"] == []
-    assert result["published"] == 24
-    assert sum(result["faults"].values()) > 10, result
+    assert result["faults"] > 10, result
 
 
 def test_the_lines_that_read_sql_prints_read_what_was_published(project: Path, cli: Cli) -> None:
