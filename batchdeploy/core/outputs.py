@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Bad = tuple[str, "np.ndarray[Any, Any]"]
+SHOWN_ROWS = 5
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -39,13 +41,17 @@ def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows:
         rows: how many rows the model was given.
 
     Raises:
-        ScoringRefused: another number of rows, or missing, extra or reordered columns.
+        ScoringRefused: another number of rows, rows in another order, or missing, extra, doubled or reordered
+            columns.
     """
     columns = _columns(answer)
     lengths = {len(values) for _, values in columns}
     if lengths != {rows}:
         _refuse("rows", f"{rows} rows in", f"{', '.join(map(str, sorted(lengths)))} rows out")
+    _check_index(answer, rows)
     names = [name for name, _ in columns]
+    if doubled := [name for name, times in Counter(names).items() if name is not None and times > 1]:
+        _refuse("columns", "more than one of a name", ", ".join(doubled))
     if any(column.select is not None for _, column in outputs):
         return [_select(columns, name, column) for name, column in outputs]
     declared = [name for name, _ in outputs]
@@ -54,6 +60,22 @@ def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows:
     ):
         _refuse("columns", f"declared are {', '.join(declared)}", ", ".join(str(name) for name in names))
     return [values for _, values in columns]
+
+
+def _check_index(answer: Any, rows: int) -> None:
+    """Scores belong to rows by their place, so an index that says otherwise cannot be passed over."""
+    import pandas as pd
+
+    if not isinstance(answer, (pd.DataFrame, pd.Series)) or answer.index.equals(pd.RangeIndex(rows)):
+        return
+    first = ", ".join(map(str, answer.index[:SHOWN_ROWS]))
+    _refuse(
+        "index",
+        f"is not the input's, which counts from 0 to {rows - 1}; scores would be put on other keys",
+        first if rows <= SHOWN_ROWS else f"{first}, …",
+        hint="return the rows in the order in which they came: .sort_index(), or .to_numpy() where the order "
+        "is right and the index is not",
+    )
 
 
 def convert_output(name: str, declared: str, values: Any) -> tuple[pa.Array, list[Bad]]:
@@ -177,5 +199,5 @@ def _arrow(values: Any) -> pa.Array:
         ) from error
 
 
-def _refuse(path: str, problem: str, got: str) -> NoReturn:
-    raise ScoringRefused("the model's answer", (Problem(path, problem, got),))
+def _refuse(path: str, problem: str, got: str, *, hint: str | None = None) -> NoReturn:
+    raise ScoringRefused("the model's answer", (Problem(path, problem, got),), hint=hint)

@@ -186,7 +186,8 @@ def _outputs(
                 for (name, column), values in zip(job.outputs, picked, strict=True)
             ]
         except ScoringRefused as error:
-            raise ScoringRefused(f"the answer of model version {job.model_version}", error.problems) from None
+            where = f"the answer of model version {job.model_version}"
+            raise ScoringRefused(where, error.problems, hint=error.hint) from None
         for name, (values, bad) in converted:
             chunks[name].append(values)
             for reason, positions in bad:

@@ -69,7 +69,8 @@ def frame(**columns: list[float]) -> pd.DataFrame:
 PICKED: dict[str, tuple[Any, list[tuple[str, OutputColumn]], list[list[float]]]] = {
     "a one-dimensional array": (np.array([1.0, 2.0]), [("y", D)], [[1, 2]]),
     "a list": ([1.0, 2.0], [("y", D)], [[1, 2]]),
-    "a series": (pd.Series([1.0, 2.0], index=[7, 8]), [("y", D)], [[1, 2]]),
+    "a series": (pd.Series([1.0, 2.0]), [("y", D)], [[1, 2]]),
+    "a series with the input's index": (pd.Series([1.0, 2.0], index=np.array([0, 1])), [("y", D)], [[1, 2]]),
     "a frame in order": (frame(a=[1, 2], b=[3, 4]), [("a", D), ("b", D)], [[1, 2], [3, 4]]),
     "a column of an array": (
         np.array([[1.0, 2.0], [3.0, 4.0]]), [("y", OutputColumn(type="double", select=1))], [[2, 4]],
@@ -98,10 +99,29 @@ MISFITS: dict[str, tuple[Any, list[tuple[str, OutputColumn]]]] = {
     "a dictionary": ({"y": [1, 2]}, [("y", D)]),
     "rows of different lengths": ([[1.0], [1.0, 2.0]], [("y", D)]),
     "nothing": (None, [("y", D)]),
-}
+    "a column twice": (
+        pd.DataFrame([[1, 2], [3, 4]], columns=["y", "y"]), [("y", OutputColumn(type="double", select="y"))],
+    ),
+    "a frame sorted by its scores": (frame(y=[2, 1]).sort_values("y"), [("y", D)]),
+    "a series sorted by its scores": (pd.Series([2.0, 1.0]).sort_values(), [("y", D)]),
+    "a picked column sorted by its scores": (
+        frame(y=[2, 1]).sort_values("y"), [("y", OutputColumn(type="double", select=0))],
+    ),
+    "parts that were put together": (pd.concat([frame(y=[1]), frame(y=[2])]), [("y", D)]),
+    "rows with names of their own": (frame(y=[1, 2]).set_axis(["a", "b"]), [("y", D)]),
+    "rows counted from one": (pd.Series([1.0, 2.0], index=[1, 2]), [("y", D)]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("answer", "outputs"), MISFITS.values(), ids=MISFITS.keys())
 def test_refuses_an_answer_of_another_shape(answer: Any, outputs: Any) -> None:
     with pytest.raises(ScoringRefused):
         pick_outputs(answer, outputs, 2)
+
+
+def test_says_what_to_do_about_an_answer_in_another_order() -> None:
+    with pytest.raises(ScoringRefused) as refusal:
+        pick_outputs(pd.Series([3.0, 1.0, 2.0]).sort_values(), [("y", D)], 3)
+    assert "index: is not the input's" in str(refusal.value)
+    assert "got 1, 2, 0" in str(refusal.value)
+    assert ".sort_index()" in str(refusal.value)

@@ -146,6 +146,10 @@ SHAPES: dict[str, tuple[Answer, list[tuple[str, str]], str, tuple[str, ...]]] = 
         lambda frame: pd.DataFrame({"z": np.ones(len(frame)), "y": 1.0}), [("y", "double"), ("z", "double")],
         "y: {type: double}, z: {type: double}", ("declared are y, z, got z, y",),
     ),
+    "rows in another order": (
+        lambda frame: pd.DataFrame({"y": frame["age"]}).sort_values("y"), DOUBLE, "y: {type: double}",
+        ("index: is not the input's", "Hint: return the rows in the order", ".sort_index()"),
+    ),
     "another answer each time": (
         Restless(), DOUBLE, "y: {type: double}",
         ("differs when the same rows are asked twice", "policy.nondeterministic"),
