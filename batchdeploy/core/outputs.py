@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from batchdeploy.core.answers import answer_columns, as_arrow, refuse_answer
 from batchdeploy.core.deployment import OutputColumn
-from batchdeploy.errors import Problem, ScoringRefused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,21 +44,23 @@ def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows:
         ScoringRefused: another number of rows, rows in another order, or missing, extra, doubled or reordered
             columns.
     """
-    columns = _columns(answer)
+    columns = answer_columns(answer)
     lengths = {len(values) for _, values in columns}
     if lengths != {rows}:
-        _refuse("rows", f"{rows} rows in", f"{', '.join(map(str, sorted(lengths)))} rows out")
+        refuse_answer("rows", f"{rows} rows in", f"{', '.join(map(str, sorted(lengths)))} rows out")
     _check_index(answer, rows)
     names = [name for name, _ in columns]
     if doubled := [name for name, times in Counter(names).items() if name is not None and times > 1]:
-        _refuse("columns", "more than one of a name", ", ".join(doubled))
+        refuse_answer("columns", "more than one of a name", ", ".join(doubled))
     if any(column.select is not None for _, column in outputs):
         return [_select(columns, name, column) for name, column in outputs]
     declared = [name for name, _ in outputs]
     if len(names) != len(declared) or any(
         found is not None and found != name for found, name in zip(names, declared, strict=False)
     ):
-        _refuse("columns", f"declared are {', '.join(declared)}", ", ".join(str(name) for name in names))
+        refuse_answer(
+            "columns", f"declared are {', '.join(declared)}", ", ".join(str(name) for name in names)
+        )
     return [values for _, values in columns]
 
 
@@ -69,7 +71,7 @@ def _check_index(answer: Any, rows: int) -> None:
     if not isinstance(answer, (pd.DataFrame, pd.Series)) or answer.index.equals(pd.RangeIndex(rows)):
         return
     first = ", ".join(map(str, answer.index[:SHOWN_ROWS]))
-    _refuse(
+    refuse_answer(
         "index",
         f"is not the input's, which counts from 0 to {rows - 1}; scores would be put on other keys",
         first if rows <= SHOWN_ROWS else f"{first}, …",
@@ -81,15 +83,27 @@ def _check_index(answer: Any, rows: int) -> None:
 def convert_output(name: str, declared: str, values: Any) -> tuple[pa.Array, list[Bad]]:
     """One output as the declared type, and the rows (positions, with a reason) it cannot hold.
 
-    A null the model states itself (None, pandas.NA) is kept. NaN and infinity are not answers; neither is
-    1.7 or an overflow for an integer: those rows are named, and their value here is null.
+    A missing value is no answer, however the model says so, and neither are NaN and infinity, 1.7 or an
+    overflow for an integer: those rows are named, and their value here is null.
 
     Raises:
         ScoringRefused: the values are of another kind altogether, such as text for a number.
     """
+    import numpy as np
+
+    array, unfit = as_arrow(values)
+    missing = array.is_null().to_numpy(zero_copy_only=False) & ~unfit
+    bad = [
+        (f"{name} is missing", np.flatnonzero(missing)),
+        (f"{name} is no valid text, or needs more than 64 bits", np.flatnonzero(unfit)),
+    ]
+    typed, more = _typed(name, declared, array)
+    return typed, [(reason, rows) for reason, rows in (*bad, *more) if len(rows)]
+
+
+def _typed(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
     import pyarrow as pa
 
-    array = _arrow(values)
     kind = array.type
     if pa.types.is_null(kind):
         return array.cast(arrow_type(declared)), []
@@ -102,7 +116,7 @@ def convert_output(name: str, declared: str, values: Any) -> tuple[pa.Array, lis
             return _from_floats(name, declared, array)
         if pa.types.is_integer(kind):
             return _from_integers(name, declared, array)
-    _refuse(f"output {name}", f"declared {declared}", str(kind))
+    refuse_answer(f"output {name}", f"declared {declared}", str(kind))
 
 
 def _from_floats(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
@@ -119,14 +133,14 @@ def _from_floats(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, l
             narrow = values.astype(out.to_pandas_dtype())
         over = np.isinf(narrow) & ~unreal & ~null
         bad.append((f"{name} overflows {declared}", np.flatnonzero(over)))
-        return pa.array(narrow, out, mask=null | unreal | over), [b for b in bad if len(b[1])]
+        return pa.array(narrow, out, mask=null | unreal | over), bad
     whole = np.where(unreal | null, 0.0, values)
     limits = np.iinfo(out.to_pandas_dtype())
     # NOTE: float(2**63 - 1) rounds up to 2**63, which no longer fits; hence "<" on the upper side.
     fits = (whole == np.trunc(whole)) & (whole >= limits.min) & (whole < float(limits.max) + 1)
     bad.append((f"{name} is not a whole number that fits {declared}", np.flatnonzero(~fits)))
     integers = np.where(fits, whole, 0).astype(out.to_pandas_dtype())
-    return pa.array(integers, out, mask=null | unreal | ~fits), [b for b in bad if len(b[1])]
+    return pa.array(integers, out, mask=null | unreal | ~fits), bad
 
 
 def _from_integers(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
@@ -141,30 +155,7 @@ def _from_integers(name: str, declared: str, array: pa.Array) -> tuple[pa.Array,
         changed = pc.or_(changed, pc.fill_null(pc.less(cast, 0), False))
     lost = changed.to_numpy(zero_copy_only=False)
     bad = [(f"{name} overflows {declared}", np.flatnonzero(lost))]
-    return pc.if_else(pa.array(~lost), cast, pa.scalar(None, out)), [b for b in bad if len(b[1])]
-
-
-def _columns(answer: Any) -> list[tuple[str | None, Any]]:
-    import numpy as np
-    import pandas as pd
-
-    if isinstance(answer, pd.DataFrame):
-        return [(str(name), answer.iloc[:, position]) for position, name in enumerate(answer.columns)]
-    if isinstance(answer, pd.Series):
-        return [(None, answer)]
-    if isinstance(answer, (list, tuple)):
-        try:
-            answer = np.asarray(answer)
-        except ValueError as error:
-            _refuse("answer", "wanted rows of one length", str(error))
-    if isinstance(answer, np.ndarray) and answer.ndim == 1:
-        return [(None, answer)]
-    if isinstance(answer, np.ndarray) and answer.ndim == 2:
-        return [(None, answer[:, position]) for position in range(answer.shape[1])]
-    shape = getattr(answer, "shape", "")
-    _refuse(
-        "answer", "wanted a frame or an array of one or two dimensions", f"{type(answer).__name__}{shape}"
-    )
+    return pc.if_else(pa.array(~lost), cast, pa.scalar(None, out)), bad
 
 
 def _select(columns: list[tuple[str | None, Any]], name: str, column: OutputColumn) -> Any:
@@ -173,31 +164,6 @@ def _select(columns: list[tuple[str | None, Any]], name: str, column: OutputColu
     for found, values in columns:
         if found is not None and found == column.select:
             return values
-    _refuse(
+    refuse_answer(
         f"output {name}", f"select: {column.select!r}", f"{len(columns)} columns, {[c for c, _ in columns]}"
     )
-
-
-def _arrow(values: Any) -> pa.Array:
-    """The values as Arrow, NaN kept apart from null where the container tells them apart."""
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-
-    try:
-        if isinstance(values, pd.Series):
-            if not (isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub"):
-                array = pa.Array.from_pandas(values)
-                if isinstance(array, pa.ChunkedArray):
-                    array = array.combine_chunks()
-                return array.dictionary_decode() if isinstance(array.type, pa.DictionaryType) else array
-            values = values.to_numpy()
-        return pa.array(np.ascontiguousarray(values), from_pandas=values.dtype.kind not in "fiub")
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise ScoringRefused(
-            "the model's answer", (Problem("values", "of mixed or unknown types", str(error)),)
-        ) from error
-
-
-def _refuse(path: str, problem: str, got: str, *, hint: str | None = None) -> NoReturn:
-    raise ScoringRefused("the model's answer", (Problem(path, problem, got),), hint=hint)

@@ -33,8 +33,8 @@ class PolicySpec:
         out_of_range: a feature lies outside its ``ranges``.
         unseen_category: a feature is none of its ``categories``.
         large_cell: a text or binary value takes more than ``max_cell_bytes``.
-        output: the model's answer for the row does not fit the declared type (NaN, 1.7 for an integer, an
-            overflow).
+        output: the model's answer for the row is missing (None, NaN, masked), or does not fit the declared
+            type (infinity, 1.7 for an integer, an overflow).
         nondeterministic: the model answers the same rows differently when asked twice (a few rows of each
             piece of work are).
         ranges: column to [lowest, highest]; null for no bound; both included.

@@ -29,13 +29,40 @@ CONVERTED: dict[str, tuple[str, Any, list[Any], set[int]]] = {
     "2**63 for a long": ("long", np.array([2.0**63, -(2.0**63)]), [None, -(2**63)], {0}),
     "overflow of an integer": ("integer", np.array([2**31, 5]), [None, 5], {0}),
     "uint64 over long": ("long", np.array([2**64 - 1, 5], dtype="uint64"), [None, 5], {0}),
-    "nullable integers": ("long", pd.Series([1, None], dtype="Int64"), [1, None], set()),
-    "nullable booleans": ("boolean", pd.Series([True, None], dtype="boolean"), [True, None], set()),
+    "nullable integers": ("long", pd.Series([1, None], dtype="Int64"), [1, None], {1}),
+    "nullable doubles": ("double", pd.Series([None, 2.0], dtype="Float64"), [None, 2.0], {0}),
+    "nullable booleans": ("boolean", pd.Series([True, None], dtype="boolean"), [True, None], {1}),
     "booleans": ("boolean", np.array([True, False]), [True, False], set()),
-    "text": ("string", np.array(["a", None], dtype=object), ["a", None], set()),
+    "booleans and None": ("boolean", np.array([True, None], dtype=object), [True, None], {1}),
+    "text": ("string", np.array(["a", None], dtype=object), ["a", None], {1}),
+    "text and NaN": ("string", np.array([NAN, "a"], dtype=object), [None, "a"], {0}),
     "categories": ("string", pd.Series(["a", "b"], dtype="category"), ["a", "b"], set()),
-    "all null": ("double", pd.Series([None, None], dtype=object), [None, None], set()),
-}
+    "categories and NaN": ("string", pd.Series(["a", NAN], dtype="category"), ["a", None], {1}),
+    "all null": ("double", pd.Series([None, None], dtype=object), [None, None], {0, 1}),
+    "NaN and None as objects": (
+        "double", np.array([1.5, NAN, None], dtype=object), [1.5, None, None], {1, 2},
+    ),
+    "NaN and NA in a series of objects": (
+        "double", pd.Series([1.5, pd.NA, NAN], dtype=object), [1.5, None, None], {1, 2},
+    ),
+    "integers and NaN as objects": ("long", np.array([1, NAN], dtype=object), [1, None], {1}),
+    "a masked array": ("double", np.ma.array([1.0, 777.0], mask=[False, True]), [1.0, None], {1}),
+    "a masked array of integers": ("long", np.ma.array([1, 777], mask=[False, True]), [1, None], {1}),
+    "a masked array of booleans": (
+        "boolean", np.ma.array([True, True], mask=[True, False]), [None, True], {0},
+    ),
+    "a masked array of text": (
+        "string", np.ma.array(["a", "b"], mask=[False, True], dtype=object), ["a", None], {1},
+    ),
+    "a masked array with NaN": (
+        "double", np.ma.array([NAN, 777.0], mask=[False, True]), [None, None], {0, 1},
+    ),
+    "an array of no mask": ("double", np.ma.array([1.0, 2.0]), [1.0, 2.0], set()),
+    "an integer beyond 64 bits": ("long", np.array([2**70, 1], dtype=object), [None, 1], {0}),
+    "half a surrogate": ("string", np.array(["\ud800", "a"], dtype=object), [None, "a"], {0}),
+    "half a surrogate in a series": ("string", pd.Series(["\ud800", "a"]), [None, "a"], {0}),
+    "bytes in another order": ("double", np.array([1.0, 2.0], dtype=">f8"), [1.0, 2.0], set()),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("declared", "values", "expected", "bad"), CONVERTED.values(), ids=CONVERTED.keys())
@@ -70,6 +97,16 @@ PICKED: dict[str, tuple[Any, list[tuple[str, OutputColumn]], list[list[float]]]]
     "a one-dimensional array": (np.array([1.0, 2.0]), [("y", D)], [[1, 2]]),
     "a list": ([1.0, 2.0], [("y", D)], [[1, 2]]),
     "a series": (pd.Series([1.0, 2.0]), [("y", D)], [[1, 2]]),
+    "a masked array of two dimensions": (
+        np.ma.array([[1.0, 2.0], [3.0, 777.0]], mask=[[0, 0], [0, 1]]),
+        [("y", OutputColumn(type="double", select=1))], [[2, np.ma.masked]],
+    ),
+    "a list of masked arrays": (
+        [np.ma.array([1.0, 2.0]), np.ma.array([3.0, 777.0], mask=[0, 1])],
+        [("y", OutputColumn(type="double", select=1))], [[2, np.ma.masked]],
+    ),
+    "a list of text with NaN": (["a", NAN], [("y", OutputColumn(type="string"))], [["a", NAN]]),
+    "a matrix": (np.array([[1.0], [2.0]]).view(np.matrix), [("y", D)], [[1, 2]]),
     "a series with the input's index": (pd.Series([1.0, 2.0], index=np.array([0, 1])), [("y", D)], [[1, 2]]),
     "a frame in order": (frame(a=[1, 2], b=[3, 4]), [("a", D), ("b", D)], [[1, 2], [3, 4]]),
     "a column of an array": (

@@ -206,7 +206,7 @@ def test_an_answer_that_is_no_answer_is_set_aside() -> None:
     assert aside["_stage"].to_pylist() == ["output"]
 
 
-def test_nullable_integers_and_booleans_come_out() -> None:
+def test_what_an_answer_lacks_is_quarantined_however_it_says_so() -> None:
     job = replace(
         JOB, outputs=(("many", OutputColumn(type="integer")), ("good", OutputColumn(type="boolean")))
     )
@@ -214,15 +214,17 @@ def test_nullable_integers_and_booleans_come_out() -> None:
     def predict(frame: pd.DataFrame) -> Any:
         return pd.DataFrame(
             {
-                "many": pd.array([1, None, 3], dtype="Int64"),
-                "good": pd.array([True, None, False], dtype="boolean"),
+                "many": pd.array([1, None, 3, 4], dtype="Int64"),
+                "good": np.array([True, True, False, np.nan], dtype=object),
             }
         )
 
-    scored, _ = score(predict, batch(3), job)
-    assert scored["many"].to_pylist() == [1, None, 3]
-    assert scored["good"].to_pylist() == [True, None, False]
+    scored, aside = score(predict, batch(4), job)
+    assert scored["many"].to_pylist() == [1, 3]
+    assert scored["good"].to_pylist() == [True, False]
     assert str(scored.schema.field("many").type) == "int32"
+    assert aside["_stage"].to_pylist() == ["output", "output"]
+    assert aside["_reason"].to_pylist() == ["many is missing", "good is missing"]
 
 
 def test_no_rows_give_no_rows() -> None:

@@ -83,6 +83,7 @@ ROWS: dict[str, tuple[Answer, list[tuple[str, str]], str, str]] = {
         spoilt("i8", 2**40, 3, 9), INTEGER, "y: {type: integer}", "y overflows integer",
     ),
     "an overflow of a float": (spoilt("f8", 1e300, 3, 9), FLOAT, "y: {type: float}", "y overflows float"),
+    "NaN among objects": (spoilt("O", np.nan, 3, 9), DOUBLE, "y: {type: double}", "y is missing"),
     "infinity": (spoilt("f8", np.inf, 3, 9), DOUBLE, "y: {type: double}", "y is NaN or infinite"),
 }  # fmt: skip
 

@@ -1,0 +1,115 @@
+"""What a model gives back, as columns of Arrow: frames, series, lists and arrays, masked ones too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from batchdeploy.errors import Problem, ScoringRefused
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
+
+
+def answer_columns(answer: Any) -> list[tuple[str | None, Any]]:
+    """The answer's columns with their names, or None for those that have positions only.
+
+    Raises:
+        ScoringRefused: it is neither a frame nor a series, a list or an array of one or two dimensions.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(answer, pd.DataFrame):
+        return [(str(name), answer.iloc[:, position]) for position, name in enumerate(answer.columns)]
+    if isinstance(answer, pd.Series):
+        return [(None, answer)]
+    if isinstance(answer, (list, tuple)):
+        answer = _stacked(answer)
+    if isinstance(answer, np.ndarray) and not isinstance(answer, np.ma.MaskedArray):
+        # NOTE: a column of a matrix, which is an array too, would be a matrix again.
+        answer = np.asarray(answer)
+    if isinstance(answer, np.ndarray) and answer.ndim == 1:
+        return [(None, answer)]
+    if isinstance(answer, np.ndarray) and answer.ndim == 2:
+        return [(None, answer[:, position]) for position in range(answer.shape[1])]
+    shape = getattr(answer, "shape", "")
+    refuse_answer(
+        "answer", "wanted a frame or an array of one or two dimensions", f"{type(answer).__name__}{shape}"
+    )
+
+
+def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
+    """One column as Arrow, and which rows hold what Arrow cannot: integers beyond 64 bits, half surrogates.
+
+    What is missing (None, NaN among objects, NA, NaT, masked) is null, and so are the rows that do not fit.
+    NaN in a column of floats stays NaN.
+
+    Raises:
+        ScoringRefused: values of mixed or unknown types.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    none = np.zeros(len(values), dtype=bool)
+    try:
+        return _arrow(values), none
+    except (OverflowError, UnicodeEncodeError):
+        objects = np.array(values, dtype=object)
+        unfit = np.array([_unfit(value) for value in objects], dtype=bool)
+        objects[unfit] = None
+        return as_arrow(objects)[0], unfit
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise ScoringRefused(
+            "the model's answer", (Problem("values", "of mixed or unknown types", str(error)),)
+        ) from error
+
+
+def refuse_answer(path: str, problem: str, got: str, *, hint: str | None = None) -> NoReturn:
+    """Refuses an answer for one thing that is wrong with it."""
+    raise ScoringRefused("the model's answer", (Problem(path, problem, got),), hint=hint)
+
+
+def _stacked(answer: list[Any] | tuple[Any, ...]) -> Any:
+    import numpy as np
+
+    masked = any(isinstance(row, np.ma.MaskedArray) for row in answer)
+    try:
+        stacked = np.ma.array(answer) if masked else np.asarray(answer)
+    except ValueError as error:
+        refuse_answer("answer", "wanted rows of one length", str(error))
+    # NOTE: NumPy makes the text "nan" of a NaN that stands beside text.
+    return np.array(answer, dtype=object) if stacked.dtype.kind in "US" else stacked
+
+
+def _arrow(values: Any) -> pa.Array:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(values, pd.Series):
+        if not (isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiubO"):
+            array = pa.Array.from_pandas(values)
+            if isinstance(array, pa.ChunkedArray):
+                array = array.combine_chunks()
+            return array.dictionary_decode() if isinstance(array.type, pa.DictionaryType) else array
+        values = values.to_numpy()
+    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+    plain = np.ascontiguousarray(np.ma.getdata(values))
+    if not plain.dtype.isnative:
+        plain = plain.astype(plain.dtype.newbyteorder("="))
+    return pa.array(plain, mask=mask, from_pandas=plain.dtype.kind not in "fiub")
+
+
+def _unfit(value: Any) -> bool:
+    if isinstance(value, int):
+        return not LEAST_INTEGER <= value <= MOST_INTEGER
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
