@@ -19,13 +19,13 @@ from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, MissingPackageError, Problem, RequestError
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
+from batchdeploy.roots import ROOT_VARIABLE, find_root, refuse_lost_output
 
 if TYPE_CHECKING:
     from batchdeploy.adapters.runtimes import Loads
     from batchdeploy.adapters.spark_engine import SparkEngine
 
 RUNTIMES = {"compiled": "treelite", "onnx": "onnxruntime"}
-ROOT_MARKS = (".dvc", "dvc.yaml", ".git")
 RECORDED = (
     "batchdeploy",
     "pyspark",
@@ -38,24 +38,24 @@ RECORDED = (
 )
 
 
-def find_root(file: Path) -> Path:
-    """The project's root: the nearest folder upwards with `.dvc`, `dvc.yaml` or `.git`, else the file's."""
-    folder = file.resolve().parent
-    for candidate in (folder, *folder.parents):
-        if any((candidate / mark).exists() for mark in ROOT_MARKS):
-            return candidate
-    return folder
-
-
-def open_toolbox(file: str | os.PathLike[str]) -> LocalToolbox:
+def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> LocalToolbox:
     """The toolbox of a deployment file.
 
+    Args:
+        file: the deployment's YAML file.
+        root: the project's root, where it is known already.
+
     Raises:
-        DeploymentError: the file is missing or wrong, or a path in it climbs out of the project.
+        DeploymentError: the file is missing or wrong, a path in it climbs out of the project, or its scores
+            would lie where Airflow deletes them.
     """
     path = Path(file)
     deployment = read_deployment(path)
-    root = find_root(path)
+    root = root or find_root(path, deployment.root)
+    if not root.is_dir():
+        key = ROOT_VARIABLE if deployment.root is None else "root"
+        raise DeploymentError(str(path), (Problem(key, f"there is no folder {root}"),))
+    refuse_lost_output(path, deployment, root)
     if problems := tuple(_climbing(deployment, root)):
         raise DeploymentError(str(path), problems, hint=f"paths start at the project's root, {root}")
     return LocalToolbox(root, path.resolve(), deployment)

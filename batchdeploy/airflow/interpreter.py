@@ -15,6 +15,7 @@ from batchdeploy import errors
 from batchdeploy.core.request import Answer, StepRequest
 from batchdeploy.documents import to_json
 from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, OutsideError, Problem
+from batchdeploy.roots import ROOT_VARIABLE
 
 GRACE_SECONDS = 8.0
 LAST_LINES = 5
@@ -27,10 +28,14 @@ class Interpreter:
         python: the interpreter.
         deployment: the deployment's file.
         log: gets every line that the process writes to stderr.
+        root: the project's root, where it is known already.
     """
 
-    def __init__(self, python: Path, deployment: Path, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, python: Path, deployment: Path, log: Callable[[str], None], *, root: Path | None = None
+    ) -> None:
         self._python = python
+        self._root = root
         self._deployment = deployment
         self._log = log
         self._running: subprocess.Popen[str] | None = None
@@ -51,7 +56,7 @@ class Interpreter:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(),
+            env=_environment(self._root),
             start_new_session=True,
         ) as process:
             self._running = process
@@ -82,9 +87,11 @@ class Interpreter:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _environment() -> dict[str, str]:
-    """Without what would make the other interpreter find this one's packages."""
-    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+def _environment(root: Path | None) -> dict[str, str]:
+    """Without what would make the other interpreter find this one's packages, and with the same root."""
+    told = {} if root is None else {ROOT_VARIABLE: str(root)}
+    dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    return {k: v for k, v in os.environ.items() if k not in dropped} | told
 
 
 def _read(answer: str, code: int, lines: list[str]) -> Answer:

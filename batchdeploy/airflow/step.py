@@ -62,6 +62,7 @@ class StepOperator(BaseOperator):
         super().__init__(**arguments)
         self.run = run
         self.file = str(source.file)
+        self.root = source.root
         self.spec = spec
         self.deployment_name = spec.name
         self.pinned_model: tuple[str, int] | None = None
@@ -130,18 +131,18 @@ class StepOperator(BaseOperator):
 
     def _take(self, request: StepRequest) -> Answer:
         # NOTE: imported here, because a DAG file is parsed again and again, and a task runs once.
-        from batchdeploy.runtime import find_root, open_toolbox
+        from batchdeploy.runtime import open_toolbox
 
         if self.spec.airflow.python is not None:
             # NOTE: not resolved; a virtual environment's python is a link, and followed it is another one.
-            python = find_root(Path(self.file)) / self.spec.airflow.python
+            python = self.root / self.spec.airflow.python
             from batchdeploy.airflow.interpreter import Interpreter
 
-            self._interpreter = Interpreter(python, Path(self.file), self.log.info)
+            self._interpreter = Interpreter(python, Path(self.file), self.log.info, root=self.root)
             return self._interpreter.take_step(request)
         from batchdeploy.steps import take_step
 
-        tools = open_toolbox(self.file)
+        tools = open_toolbox(self.file, root=self.root)
         try:
             return take_step(tools, request)
         finally:

@@ -14,6 +14,7 @@ from batchdeploy.cli import screens
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
+from batchdeploy.roots import find_root
 
 app = typer.Typer(
     name="batchdeploy",
@@ -205,7 +206,7 @@ def find_run(text: str) -> Path:
     folder = Path(text)
     if (folder / "plan.json").is_file():
         return folder
-    root = runtime.find_root(Path.cwd() / "here")
+    root = find_root(Path.cwd() / "here")
     found = survey.find_runs(root, text)
     if len(found) != 1:
         names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from batchdeploy.errors import shorten
-from batchdeploy.runtime import find_root
+from batchdeploy.roots import find_root
 
 JAVA = (17, 21)
 PACKAGES = {

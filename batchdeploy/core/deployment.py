@@ -244,7 +244,12 @@ class AirflowSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One deployment: which model scores which data, under which expectations, to which output."""
+    """One deployment: which model scores which data, under which expectations, to which output.
+
+    Attributes:
+        root: the folder that relative paths start from, itself relative to this file; null takes
+            ``BATCHDEPLOY_ROOT``, else looks for it (``batchdeploy.roots``).
+    """
 
     __pydantic_config__ = FORBID_UNKNOWN
     name: str
@@ -252,6 +257,7 @@ class Deployment:
     data: DataRef
     output: OutputRef
     owner: str = "nobody"
+    root: str | None = None
     expectations: str | None = None
     drift: DriftSpec | None = None
     engine: EngineSpec = EngineSpec()

@@ -110,7 +110,7 @@ def _pins(
     """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
     model, suite, reference = others
     written = to_plain(deployment)
-    for key in ("owner", "engine", "model", "publish", "limits", "backfill", "airflow"):
+    for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow"):
         del written[key]
     for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]

@@ -1,0 +1,97 @@
+"""Where a project begins: what the relative paths of its deployments start from."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.layout import Layout
+from batchdeploy.errors import DeploymentError, Problem
+
+ROOT_VARIABLE = "BATCHDEPLOY_ROOT"
+ROOT_MARK = ".batchdeploy"
+COMMON_MARKS = (".dvc", "dvc.yaml", ".git")
+# NOTE: Airflow's own variable and default; a bundle's files are below it, whatever kind of bundle it is.
+STORAGE_VARIABLE = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH"
+
+
+def find_root(file: Path, written: str | None = None, *, storage: Path | None = None) -> Path:
+    """The root of the project that a deployment's file belongs to.
+
+    What says so goes over what only suggests it: the deployment's own key ``root``, relative to its file;
+    the variable ``BATCHDEPLOY_ROOT``; the nearest folder upwards with `.batchdeploy`; the nearest with
+    `.dvc`, `dvc.yaml` or `.git`; the checkout of an Airflow DAG bundle; the file's own folder.
+
+    Args:
+        file: the deployment's file.
+        written: what it says under ``root``.
+        storage: where Airflow keeps DAG bundles, where somebody knows better than its variable.
+
+    Raises:
+        DeploymentError: ``BATCHDEPLOY_ROOT`` is a relative path, which would depend on the working directory.
+    """
+    folder = file.resolve().parent
+    if written is not None:
+        return Path(os.path.normpath(folder / written))
+    if given := os.environ.get(ROOT_VARIABLE):
+        if not Path(given).is_absolute():
+            raise DeploymentError(str(file), (Problem(ROOT_VARIABLE, "must be an absolute path", given),))
+        return Path(os.path.normpath(given))
+    checkout = checkout_of(folder, storage)
+    above = [folder, *folder.parents]
+    if checkout is not None:
+        above = above[: above.index(checkout) + 1]
+    for marks in ((ROOT_MARK,), COMMON_MARKS):
+        for candidate in above:
+            if any((candidate / mark).exists() for mark in marks):
+                return candidate
+    return checkout or folder
+
+
+def checkout_of(path: Path, storage: Path | None = None) -> Path | None:
+    """The copy of a DAG bundle that Airflow made and that a path lies in, or None.
+
+    It is one commit's (``versions/COMMIT``), which is deleted some time after the next one, or one that
+    follows the bundle; either way nothing that has to last may lie in it.
+    """
+    bundles = (storage or bundle_storage()).resolve()
+    if not path.is_relative_to(bundles) or path == bundles:
+        return None
+    parts = path.relative_to(bundles).parts
+    if len(parts) > 2 and parts[1] == "versions":
+        return bundles.joinpath(*parts[:3])
+    return bundles.joinpath(*parts[: 2 if parts[1:2] == ("tracking_repo",) else 1])
+
+
+def bundle_storage() -> Path:
+    """Where Airflow keeps its copies of DAG bundles, as its variable says, else by its default."""
+    given = os.environ.get(STORAGE_VARIABLE)
+    return Path(given) if given else Path(tempfile.gettempdir(), "airflow", "dag_bundles")
+
+
+def refuse_lost_output(
+    file: Path, deployment: Deployment, root: Path, *, storage: Path | None = None
+) -> None:
+    """Refuses an output whose scores or records would lie in a DAG bundle's checkout.
+
+    Raises:
+        DeploymentError: they would; with the line to write.
+    """
+    path = deployment.output.path
+    table = Layout.of(root, deployment.output).table
+    if checkout_of(table.resolve(), storage) is None:
+        return
+    project = f'"root: /srv/{deployment.name}"'
+    if "://" in path:
+        problem = "its records would lie in a DAG bundle's checkout, which Airflow deletes"
+        hint = f"write {project}, or set {ROOT_VARIABLE}: a folder that all workers see, for what has to last"
+    else:
+        problem = f"{table} lies in a DAG bundle's checkout, which Airflow deletes after a later commit"
+        lasting = Path(path).name if Path(path).is_absolute() else os.path.normpath(path)
+        hint = (
+            f'write "path: /srv/{lasting}" there, a folder outside the bundle that all workers see; or write '
+            f"{project}, or set {ROOT_VARIABLE}, where data, suite and scores lie together"
+        )
+    raise DeploymentError(str(file), (Problem("output.path", problem),), hint=hint)
