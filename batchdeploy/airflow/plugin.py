@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from batchdeploy.airflow.links import REPORT_ROUTE, RUN_KEY, ModelLink, ReportLink
-from batchdeploy.airflow.step import PROBLEM_KEY
+from batchdeploy.airflow.links import REPORT_ROUTE, ModelLink, ReportLink
 
 PREFIX = "/batchdeploy"
-STEPS = ("plan", "validate", "score", "compare", "publish")
-# NOTE: what a task handed on is a path that any task's author could write; only a run's own report is read.
-RUN_FOLDER = re.compile(r".+\.batchdeploy/runs/[^/=]+=[^/]+/[0-9a-f]{16}")
+MOST_CHARACTERS = 250
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "frame-ancestors 'self'",
@@ -33,66 +27,28 @@ def create_app() -> Any:
     from fastapi import Depends, FastAPI
     from fastapi.responses import HTMLResponse
 
+    from batchdeploy.airflow.report_page import render_page
+
     app = FastAPI(title="batchdeploy", docs_url=None, redoc_url=None, openapi_url=None)
 
     # NOTE: Airflow does not guard what plugins mount; without this dependency anybody could read reports.
-    guard = [Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
+    guard = [Depends(_refuse_impossible_names), Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
 
     def report(dag_id: str, run_id: str, session: Any, number: int | None = None) -> HTMLResponse:
         """The report of a DAG run; a list where it has several, and where it has none, how far it got."""
-        folders, problems = find_runs(session, dag_id, run_id)
-        pages = {folder: page for folder in folders if (page := read_report(folder)) is not None}
-        if len(pages) == 1 or (number is not None and 0 <= number < len(pages)):
-            return HTMLResponse(list(pages.values())[number or 0], headers=HEADERS)
-        html = _template().render(
-            dag_id=dag_id, run_id=run_id, folders=folders, problems=problems, reports=list(pages)
-        )
-        return HTMLResponse(html, headers=HEADERS)
+        return HTMLResponse(render_page(session, dag_id, run_id, number), headers=HEADERS)
 
     report.__annotations__["session"] = SessionDep
     app.get("/report", dependencies=guard)(report)
     return app
 
 
-def find_runs(session: Any, dag_id: str, run_id: str) -> tuple[list[str], list[str]]:
-    """The run folders of a DAG run, one for each group of tasks, and what tasks said of their failures.
+def _refuse_impossible_names(dag_id: str, run_id: str) -> None:
+    """Raises where Airflow could have no such names; PostgreSQL would fail on a zero byte in one."""
+    from fastapi import HTTPException
 
-    Of a group it is the newest: a task that was cleared after rows were mended hands on another folder.
-    """
-    from airflow.models.xcom import XComModel
-
-    def values(key: str) -> list[tuple[str, str]]:
-        query = XComModel.get_many(run_id=run_id, dag_ids=dag_id, key=key)
-        rows = sorted(session.scalars(query), key=lambda row: row.timestamp)
-        return [(row.task_id, str(XComModel.deserialize_value(row))) for row in rows]
-
-    groups = {group_of(task): folder for task, folder in values(RUN_KEY)}
-    return list(dict.fromkeys(groups.values())), [f"{task}: {text}" for task, text in values(PROBLEM_KEY)]
-
-
-def group_of(task: str) -> str:
-    """What a task's run is told apart by: its group for one of the five steps, else the task itself."""
-    group, _, name = task.rpartition(".")
-    return group if name in STEPS else task
-
-
-def read_report(folder: str) -> str | None:
-    """The report in a run's folder; None where the folder is no run's, or holds none on this machine."""
-    resolved = Path(folder).resolve()
-    file = resolved / "report.html"
-    if not RUN_FOLDER.fullmatch(str(resolved)) or file.is_symlink() or not file.is_file():
-        return None
-    return file.read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader("batchdeploy.airflow", "pages")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
-        "no_report.html.j2"
-    )
+    if any("\0" in name or not 0 < len(name) <= MOST_CHARACTERS for name in (dag_id, run_id)):
+        raise HTTPException(404, "There is no such DAG run.")
 
 
 class LazyApp:

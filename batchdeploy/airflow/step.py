@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
+from batchdeploy.airflow.control_folder import ControlFolder
 from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
 from batchdeploy.airflow.refusals import GateFailure, one_line
 from batchdeploy.airflow.source import Source, find_source
@@ -44,7 +45,7 @@ class StepOperator(BaseOperator):
     heavy: ClassVar[bool] = False
     # NOTE: an event with a partition key wakes only DAGs that are scheduled on an asset's partitions.
     events_have_keys: ClassVar[bool] = True
-    template_fields = ("run",)
+    template_fields = ("run", "control")
     operator_extra_links = (ReportLink(), ModelLink())
     ui_color = "#eef2ff"
 
@@ -61,6 +62,7 @@ class StepOperator(BaseOperator):
             arguments.setdefault("max_active_tis_per_dag", 1)
         super().__init__(**arguments)
         self.run = run
+        self.control = ControlFolder.of(source)
         self.file = str(source.file)
         self.root = source.root
         self.spec = spec

@@ -100,7 +100,10 @@ def test_a_killed_task_ends_the_other_interpreter_and_its_children(tmp_path: Pat
 
 
 def test_the_reports_page_reads_reports_of_runs_only(tmp_path: Path) -> None:
-    from batchdeploy.airflow.plugin import read_report
+    from batchdeploy.airflow import report_page
+
+    def read_report(folder: str) -> str | None:
+        return report_page.read_report(folder, frozenset({str(tmp_path / "scores" / "t.batchdeploy")}))
 
     run = tmp_path / "scores" / "t.batchdeploy" / "runs" / "date=2024-01-01" / ("a" * 16)
     run.mkdir(parents=True)
@@ -135,7 +138,7 @@ def test_a_model_link_leads_to_a_registry_that_has_pages() -> None:
 
 
 def test_a_dag_run_has_a_report_for_each_group_and_single_operator() -> None:
-    from batchdeploy.airflow.plugin import group_of
+    from batchdeploy.airflow.report_page import group_of
 
     tasks = ["plan", "publish", "night.plan", "night.publish", "flights_score", "hours_score"]
     assert list(map(group_of, tasks)) == ["", "", "night", "night", "flights_score", "hours_score"]

@@ -1,0 +1,126 @@
+"""The page behind a DAG run's tab: its report, a list where there are several, else how far the run got."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from batchdeploy.airflow.control_folder import control_folders, read_below
+from batchdeploy.airflow.links import RUN_KEY
+from batchdeploy.airflow.step import PROBLEM_KEY
+
+STEPS = ("plan", "validate", "score", "compare", "publish")
+REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}/report\.html")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the tasks of a DAG run handed on.
+
+    Attributes:
+        folders: (task, run's folder), the newest of each group of tasks.
+        problems: what tasks said of their failures.
+    """
+
+    folders: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+
+
+def render_page(session: Any, dag_id: str, run_id: str, number: int | None = None) -> str:
+    """The page as HTML.
+
+    Args:
+        session: of Airflow's database.
+        dag_id: the DAG; that the reader may read its runs was looked at before.
+        run_id: the DAG run.
+        number: which of several reports.
+    """
+    found = find_runs(session, dag_id, run_id)
+    controls = served_folders(session, dag_id, run_id)
+    pages: dict[str, str] = {}
+    foreign = []
+    for task, folder in found.folders:
+        served = controls.get(task, frozenset())
+        if (page := read_report(folder, served)) is not None:
+            pages[folder] = page
+        elif not any(folder.startswith(f"{control}/runs/") for control in served):
+            foreign.append(f"{task}: what it handed on is no run of its deployment, and is not shown")
+    if number is not None and 0 <= number < len(pages):
+        return list(pages.values())[number]
+    if len(pages) == 1:
+        return next(iter(pages.values()))
+    folders = [] if foreign else list(dict.fromkeys(folder for _, folder in found.folders))
+    problems = [*found.problems, *foreign]
+    names = {"dag_id": dag_id, "run_id": run_id}
+    return str(_template().render(**names, folders=folders, problems=problems, reports=list(pages)))
+
+
+def find_runs(session: Any, dag_id: str, run_id: str) -> Found:
+    """The run folders of a DAG run, one for each group of tasks, and what tasks said of their failures.
+
+    Of a group it is the newest: a task that was cleared after rows were mended hands on another folder.
+    """
+    from airflow.models.xcom import XComModel
+
+    def values(key: str) -> list[tuple[str, int, str]]:
+        query = XComModel.get_many(run_id=run_id, dag_ids=dag_id, key=key)
+        rows = sorted(session.scalars(query), key=lambda row: row.timestamp)
+        texts = ((row.task_id, row.map_index, _text(row.value)) for row in rows)
+        return [(task, index, text) for task, index, text in texts if text is not None]
+
+    groups = {(group_of(task), index): (task, folder) for task, index, folder in values(RUN_KEY)}
+    return Found(tuple(groups.values()), tuple(f"{task}: {text}" for task, _, text in values(PROBLEM_KEY)))
+
+
+def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozenset[str]]:
+    """Task to the control folders of its deployments, by the versions of the DAG that the run's tasks ran."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    mine = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+    versions = select(TaskInstance.dag_version_id).where(*mine).distinct()
+    found: dict[str, frozenset[str]] = {}
+    for model in session.scalars(
+        select(SerializedDagModel).where(SerializedDagModel.dag_version_id.in_(versions))
+    ):
+        dag = model.dag
+        for task in dag.task_dict.values():
+            known = found.get(task.task_id, frozenset())
+            found[task.task_id] = known | control_folders(task, dag.fileloc)
+    return found
+
+
+def read_report(folder: str, controls: frozenset[str]) -> str | None:
+    """The report in a run's folder; None where it is in none of these control folders, or not there."""
+    for control in controls:
+        if (page := read_below(control, f"{folder}/report.html", REPORT)) is not None:
+            return page
+    return None
+
+
+def group_of(task: str) -> str:
+    """What a task's run is told apart by: its group for one of the five steps, else the task itself."""
+    group, _, name = task.rpartition(".")
+    return group if name in STEPS else task
+
+
+def _text(value: Any) -> str | None:
+    """The text that a task handed on; nothing else is made of what it is, because anybody could write it."""
+    with suppress(TypeError, ValueError, RecursionError):
+        value = json.loads(value)
+    return value if isinstance(value, str) else None
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("batchdeploy.airflow", "pages")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "no_report.html.j2"
+    )

@@ -1,0 +1,249 @@
+"""The page behind a DAG run's tab, over Airflow's own tables in memory: what it shows and never reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import write
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
+RUN = "a" * 16
+DAY = "date=2024-03-02"
+Page = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[Any]:
+    """Airflow's tables in memory."""
+    from airflow.models import import_all_models
+    from airflow.models.base import Base
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    import_all_models()
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(tables: Any) -> Iterator[Session]:
+    """A session whose rows are gone after the test."""
+    from sqlalchemy.orm import Session
+
+    with Session(tables) as opened:
+        yield opened
+        opened.rollback()
+
+
+@pytest.fixture
+def page(session: Session) -> Page:
+    """Status and text of the page for a DAG run, past Airflow's own guard."""
+    from airflow.api_fastapi.common.db.common import _get_session
+    from starlette.testclient import TestClient
+
+    from batchdeploy.airflow.plugin import create_app
+
+    app = create_app()
+    (guard,) = [
+        d.dependency for d in app.routes[-1].dependencies if "requires_access" in d.dependency.__qualname__
+    ]
+    app.dependency_overrides = {_get_session: lambda: session, guard: lambda: None}
+
+    def get(dag_id: str = "churn", run_id: str = "r", **query: Any) -> tuple[int, str]:
+        answer = TestClient(app).get("/report", params={"dag_id": dag_id, "run_id": run_id, **query})
+        return answer.status_code, answer.text
+
+    return get
+
+
+@pytest.fixture
+def record(session: Session) -> Callable[..., None]:
+    """Writes what Airflow has of a DAG run: the DAG's version, its tasks, and what they handed on."""
+    from airflow.models.dag_version import DagVersion
+    from airflow.models.dagrun import DagRun
+    from airflow.models.serialized_dag import SerializedDagModel
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
+    from sqlalchemy import delete
+
+    session.add(DagRun("churn", "r", run_type="manual", run_after=datetime(2026, 1, 1, tzinfo=UTC)))
+    versions = iter(range(1, 9))
+
+    def add(dag: Any, told: Mapping[str, Any], *, index: int = -1) -> None:
+        data = DagSerialization.to_dict(dag)
+        version = DagVersion(dag_id=dag.dag_id, version_number=next(versions), bundle_name="b")
+        session.add(version)
+        session.flush()
+        model = SerializedDagModel(LazyDeserializedDAG(data=data))
+        model.dag_version_id = version.id
+        session.add(model)
+        tasks = DagSerialization.from_dict(data).task_dict
+        for place, (name, value) in enumerate(told.items()):
+            at = datetime(2026, 1, 1, 0, 0, place, tzinfo=UTC)
+            for kind in (TaskInstance, XComModel):
+                session.execute(delete(kind).where(kind.task_id == name, kind.map_index == index))
+            names = {"run_id": "r", "map_index": index}
+            session.add(TaskInstance(tasks[name], dag_version_id=version.id, **names))
+            names |= {"dag_run_id": 1, "dag_id": dag.dag_id, "task_id": name, "key": "batchdeploy_run"}
+            session.add(XComModel(**names, value=value, timestamp=at))
+        session.flush()
+
+    return add
+
+
+def scoring_dag(deployment: Path) -> Any:
+    from batchdeploy.airflow import ScoringDag
+
+    return ScoringDag(str(deployment))
+
+
+def report_in(project: Path, text: str = "<p>ours", *, table: str = "churn") -> Path:
+    """A run's folder with a report."""
+    folder = project / "scores" / f"{table}.batchdeploy" / "runs" / DAY / RUN
+    write(folder / "report.html", text)
+    return folder
+
+
+def test_the_page_is_the_report_of_a_run_of_this_dag(
+    project: Path, deployment: Path, page: Page, record: Callable[..., None]
+) -> None:
+    folder = report_in(project)
+    record(scoring_dag(deployment), {"plan": str(folder)})
+    assert page() == (200, "<p>ours")
+
+
+def beside(project: Path) -> Path:
+    """Another deployment's run."""
+    return report_in(project, "SECRET", table="salaries")
+
+
+def forged(project: Path) -> Path:
+    """A folder that looks like a run's, where everybody may write."""
+    folder = project.parent / "tmp" / "churn.batchdeploy" / "runs" / DAY / RUN
+    write(folder / "report.html", "SECRET")
+    return folder
+
+
+def climbing(project: Path) -> Path:
+    other = beside(project)
+    return report_in(project).parents[2] / "runs" / ".." / ".." / other.relative_to(project / "scores")
+
+
+def linked_folder(project: Path) -> Path:
+    other, ours = beside(project), report_in(project)
+    (ours / "report.html").unlink()
+    ours.rmdir()
+    ours.symlink_to(other)
+    return ours
+
+
+def linked_file(project: Path) -> Path:
+    other, ours = beside(project), report_in(project)
+    (ours / "report.html").unlink()
+    (ours / "report.html").symlink_to(other / "report.html")
+    return ours
+
+
+def hard_link(project: Path) -> Path:
+    other, ours = beside(project), report_in(project)
+    (ours / "report.html").unlink()
+    os.link(other / "report.html", ours / "report.html")
+    return ours
+
+
+def pipe(project: Path) -> Path:
+    ours = report_in(project)
+    (ours / "report.html").unlink()
+    os.mkfifo(ours / "report.html")
+    return ours
+
+
+def circle(project: Path) -> Path:
+    ours = report_in(project)
+    around = ours.with_name("b" * 16)
+    around.symlink_to(around)
+    return around
+
+
+FOREIGN: list[Callable[[Path], Any]] = [
+    beside, forged, climbing, linked_folder, linked_file, hard_link, pipe, circle,
+    lambda project: f"{report_in(project)}\0",
+    lambda project: f"{report_in(project)}/{'x/' * 4000}",
+    lambda project: f"{report_in(project)}/{'x' * 300}",
+    lambda project: {"__classname__": "builtins.tuple", "__version__": 1, "__data__": [str(project)]},
+    lambda _project: "[" * 100_000,
+    lambda _project: 7,
+    lambda _project: None,
+    lambda _project: "",
+]  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", FOREIGN, ids=lambda make: getattr(make, "__name__", ""))
+def test_the_page_reads_nothing_that_is_not_a_run_of_this_dags_deployment(
+    project: Path, deployment: Path, page: Page, record: Callable[..., None], make: Callable[[Path], Any]
+) -> None:
+    told = make(project)
+    record(scoring_dag(deployment), {"plan": told if isinstance(told, dict | int | None) else str(told)})
+    status, text = page()
+    assert status == 200
+    assert "SECRET" not in text
+    assert "ours" not in text
+    assert "No report yet" in text or "not shown" in text or "has no report" in text
+
+
+def test_a_group_of_another_deployment_reads_its_own_runs_and_no_others(
+    project: Path, deployment: Path, page: Page, record: Callable[..., None]
+) -> None:
+    from airflow.sdk import DAG
+
+    from batchdeploy.airflow import RunOperator
+
+    text = deployment.read_text(encoding="utf-8")
+    other = text.replace("name: churn\n", "name: other\n").replace("scores/churn", "scores/other")
+    write(deployment.with_name("other.yaml"), other)
+    with DAG("churn", schedule=None) as dag:
+        RunOperator(task_id="first", deployment=str(deployment))
+        RunOperator(task_id="second", deployment=str(deployment.with_name("other.yaml")))
+    ours, others = report_in(project), report_in(project, "<p>others", table="other")
+    record(dag, {"first": str(others), "second": str(others)})
+    assert page() == (200, "<p>others")
+    record(dag, {"first": str(ours), "second": str(others)})
+    status, listed = page()
+    assert status == 200
+    assert str(ours) in listed
+    assert str(others) in listed
+    assert page(number=1) == (200, "<p>others")
+    assert "ours" not in page(number=9)[1].replace(str(ours), "")
+
+
+def test_a_task_that_is_mapped_over_deployments_reads_theirs(
+    project: Path, deployment: Path, page: Page, record: Callable[..., None]
+) -> None:
+    from airflow.sdk import DAG
+
+    from batchdeploy.airflow import RunOperator
+
+    dag = DAG("churn", schedule=None)
+    RunOperator.partial(task_id="all", dag=dag).expand(deployment=[str(deployment), "none.yaml"])
+    record(dag, {"all": str(report_in(project))}, index=0)
+    assert page() == (200, "<p>ours")
+    record(dag, {"all": str(beside(project))}, index=1)
+    assert page(number=1)[1] != "SECRET"
+
+
+@pytest.mark.parametrize("name", ["r\0", "r" * 3000, ""])
+def test_a_run_that_cannot_be_is_not_found(page: Page, name: str) -> None:
+    assert page(run_id=name)[0] == 404
+    assert page(dag_id=name)[0] == 404
