@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchdeploy.errors import Problem
 
-# NOTE: a model file is whatever its author wrote; these loaders read formats that hold data only.
-DATA_LOADERS = {
-    "mlflow.sklearn",
-    "mlflow.xgboost",
-    "mlflow.lightgbm",
-    "mlflow.catboost",
-    "mlflow.onnx",
+ABSENT = "not given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFormat:
+    """What one of MLflow's loaders reads as data only: exactly this, and it unpickles or imports otherwise.
+
+    Attributes:
+        file: the flavor's setting that names the model's file.
+        served: the setting of ``python_function`` that must name the same file.
+        suffixes: what the file's name may end in.
+        exact: a setting of the flavor to the values it may have; None among them where it may be left out.
+        ignored: settings of the flavor that decide nothing about loading.
+        methods: the methods of the loaded model that may answer.
+    """
+
+    file: str = "data"
+    served: str = "data"
+    suffixes: tuple[str, ...]
+    exact: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ("predict",)
+
+
+# NOTE: a model file is whatever its author wrote. Values are compared for equality, as MLflow compares them:
+# mlflow.lightgbm unpickles for any class but the one here, mlflow.xgboost imports and calls what it is told.
+DATA_FORMATS = {
+    "mlflow.sklearn": DataFormat(
+        file="pickled_model",
+        served="model_path",
+        suffixes=(".skops",),
+        exact={"serialization_format": ("skops",)},
+        ignored=("sklearn_version", "skops_trusted_types"),
+        methods=("predict", "predict_proba", "predict_log_proba", "predict_joint_log_proba"),
+    ),
+    "mlflow.lightgbm": DataFormat(
+        suffixes=(".lgb", ".txt"),
+        exact={"model_class": ("lightgbm.basic.Booster", None)},
+        ignored=("lgb_version", "serialization_format", "skops_trusted_types"),
+    ),
+    "mlflow.xgboost": DataFormat(
+        suffixes=(".ubj", ".json", ".xgb"),
+        exact={
+            "model_class": (
+                "xgboost.core.Booster",
+                "xgboost.sklearn.XGBModel",
+                "xgboost.sklearn.XGBClassifier",
+                "xgboost.sklearn.XGBRegressor",
+                "xgboost.sklearn.XGBRanker",
+                "xgboost.sklearn.XGBRFClassifier",
+                "xgboost.sklearn.XGBRFRegressor",
+                None,
+            )
+        },
+        ignored=("xgb_version", "model_format"),
+    ),
+    "mlflow.catboost": DataFormat(
+        suffixes=(".cb", ".cbm", ".json"),
+        exact={
+            "model_type": ("CatBoost", "CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker"),
+            "save_format": ("cbm", "json", None),
+        },
+        ignored=("catboost_version",),
+    ),
+    "mlflow.onnx": DataFormat(
+        suffixes=(".onnx",), ignored=("onnx_version", "providers", "onnx_session_options")
+    ),
 }
-BOOSTERS = {"lightgbm": ("lightgbm.basic.Booster",), "xgboost": ("xgboost.core.Booster", "xgboost.sklearn.")}
+SERVED = ("loader_module", "predict_fn", "python_version", "env", "code")
+UNREAD = ("code", "extra_files")
+# NOTE: other providers load libraries and write caches where their options say.
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+MOST_THREADS = 256
+# NOTE: those of a session's settings that change how fast it answers; others name files and folders.
+SESSION_CONFIG = (
+    "session.intra_op.allow_spinning",
+    "session.inter_op.allow_spinning",
+    "session.set_denormal_as_zero",
+)
 # NOTE: ours, and not the list that the model brings: who writes a model writes that list too.
 SKOPS_TYPES = {
     "numpy.dtype",
@@ -34,48 +105,103 @@ SKOPS_TYPES = {
 def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
     """What in a model's description would run code of its author's, or leads away from what is described.
 
+    What is not on the list is refused: a loader, a serialisation, a class, a file or a setting.
+
     Args:
         flavors: the part of that name of the file ``MLmodel``.
     """
-    function = flavors.get("python_function") or {}
-    loader = str(function.get("loader_module"))
-    name = loader.rpartition(".")[2]
-    own = flavors.get(name)
-    if loader not in DATA_LOADERS:
-        yield Problem("loader_module", "runs Python code that came with the model", loader)
+    function = flavors.get("python_function")
+    loader = function.get("loader_module") if isinstance(function, dict) else None
+    known = DATA_FORMATS.get(loader) if isinstance(loader, str) else None
+    if not isinstance(function, dict) or known is None:
+        yield Problem("loader_module", "runs Python code that came with the model", str(loader))
         return
+    name = str(loader).rpartition(".")[2]
+    own = flavors.get(name)
     if not isinstance(own, dict):
         yield Problem(name, "is not described, and would be taken for a pickle")
         return
-    for flavor in (function, *flavors.values()):
+    for flavor in flavors.values():
         if isinstance(flavor, dict) and flavor.get("code"):
             yield Problem("code", "brings Python code along", str(flavor["code"]))
-    if name == "sklearn":
-        yield from _sklearn(function, own)
+    yield from _wrong_file(name, known, function, own)
+    for key, allowed in known.exact.items():
+        if (key not in own and None not in allowed) or (key in own and not _among(own[key], allowed)):
+            yield Problem(f"{name}.{key}", _otherwise(name, key), str(own.get(key, ABSENT)))
+    if not _among(function.get("predict_fn", "predict"), known.methods):
+        yield Problem("predict_fn", "is no method that answers", str(function["predict_fn"]))
+    yield from _unknown_settings("python_function", function, (*SERVED, known.served))
+    yield from _unknown_settings(name, own, (known.file, *known.exact, *known.ignored, *UNREAD))
+    if name == "onnx":
+        yield from _session(own)
+
+
+def _wrong_file(
+    name: str, known: DataFormat, function: Mapping[str, Any], own: Mapping[str, Any]
+) -> Iterator[Problem]:
+    file, served = own.get(known.file), function.get(known.served)
+    if not _plain(file) or file != served or not str(file).endswith(known.suffixes):
+        one = f"one {known.suffixes[0]} file" if len(known.suffixes) == 1 else "one file"
+        text = f"is not {one} beside the description, named {' or '.join(known.suffixes)}"
+        yield Problem(f"{name}.{known.file}", text, f"{file} and {served}")
+    if known.served != "data" and "data" in function:
+        yield Problem("python_function.data", "leads away from what is described", str(function["data"]))
+
+
+def _unknown_settings(name: str, flavor: Mapping[str, Any], known: Iterable[str]) -> Iterator[Problem]:
+    for key in sorted({str(key) for key in flavor} - {*known, "data"}):
+        yield Problem(f"{name}.{key}", "is a setting that is not known to be harmless")
+
+
+def _session(own: Mapping[str, Any]) -> Iterator[Problem]:
+    """What of an ONNX session a model may set: how fast it answers, never which files it reads."""
+    providers = own.get("providers") or ()
+    for provider in [providers] if isinstance(providers, str) else providers:
+        if not _among(provider, PROVIDERS):
+            yield Problem("onnx.providers", f"only {', '.join(PROVIDERS)} are taken", str(provider))
+    options = own.get("onnx_session_options") or {}
+    if not isinstance(options, dict):
+        yield Problem("onnx.onnx_session_options", "is no mapping", str(options))
         return
-    if not _plain(function.get("data")) or function.get("data") != own.get("data"):
-        yield Problem(f"{name}.data", "is not one file beside the description", str(function.get("data")))
-    if name in BOOSTERS and not str(own.get("model_class", BOOSTERS[name][0])).startswith(BOOSTERS[name]):
-        text = "is loaded by a pickle, or is no class of that library"
-        yield Problem(f"{name}.model_class", text, str(own["model_class"]))
+    config = options.get("extra_session_config") or {}
+    config = config if isinstance(config, dict) else {"extra_session_config": config}
+    unknown = {str(key): value for key, value in config.items() if not _among(key, SESSION_CONFIG)}
+    unknown |= {str(key): value for key, value in options.items() if not _harmless(key, value)}
+    for key, value in unknown.items():
+        text = "is a session's setting that is not known to be harmless"
+        yield Problem(f"onnx.onnx_session_options.{key}", text, str(value))
 
 
-def _sklearn(function: dict[str, Any], own: dict[str, Any]) -> Iterator[Problem]:
-    kind, file = own.get("serialization_format"), own.get("pickled_model")
-    if kind != "skops":
-        text = (
+def _harmless(key: object, value: object) -> bool:
+    if key in ("inter_op_num_threads", "intra_op_num_threads"):
+        return type(value) is int and 0 <= value <= MOST_THREADS
+    if key == "execution_mode":
+        return isinstance(value, str) and value.upper() in ("SEQUENTIAL", "PARALLEL")
+    if key == "graph_optimization_level":
+        return type(value) is int and value in (0, 1, 2, 3, 99)
+    return key == "extra_session_config"
+
+
+def _otherwise(name: str, key: str) -> str:
+    if name == "sklearn":
+        return (
             "is a pickle, which runs code when it is loaded; log it again with serialization_format='skops'"
         )
-        yield Problem("sklearn.serialization_format", text, str(kind))
-    elif not (_plain(file) and str(file).endswith(".skops") and file == function.get("model_path")):
-        yield Problem("sklearn.pickled_model", "is not one .skops file beside the description", str(file))
-    if "data" in function:
-        yield Problem("python_function.data", "leads away from what is described", str(function["data"]))
+    if (name, key) == ("lightgbm", "model_class"):
+        return "is loaded by a pickle; log the model's booster_, which is data"
+    return "is no class of that library, or none that is read as data"
+
+
+def _among(value: object, allowed: Iterable[object]) -> bool:
+    """Whether it is one of these texts itself, and not only equal to one or like one."""
+    return type(value) is str and value in tuple(allowed)
 
 
 def _plain(name: object) -> bool:
     """Whether it is the name of a file in the same folder, and nothing else."""
-    return isinstance(name, str) and name not in ("", ".", "..", "MLmodel") and not {"/", "\\"} & {*name}
+    return (
+        isinstance(name, str) and name not in ("", ".", "..", "MLmodel") and not {"/", "\\", "\0"} & {*name}
+    )
 
 
 def unknown_types(found: Iterable[str], trusted: Iterable[str]) -> Iterator[Problem]:

@@ -63,7 +63,65 @@ CODE: dict[str, tuple[dict[str, Any], str]] = {
         {"python_function": XGBOOST | {"data": "sub"}, "xgboost": BOOSTER}, "is not one file beside",
     ),
     "a booster of another class": (SYSTEM, "is no class of that"),
+    "a class that begins like one of data": (
+        {
+            "python_function": {"loader_module": "mlflow.lightgbm", "data": "model.lgb"},
+            "lightgbm": {"data": "model.lgb", "model_class": "lightgbm.basic.BoosterX"},
+        },
+        "is loaded by a pickle",
+    ),
+    "no class where one is asked for": (
+        {
+            "python_function": {"loader_module": "mlflow.lightgbm", "data": "model.lgb"},
+            "lightgbm": {"data": "model.lgb", "model_class": None},
+        },
+        "is loaded by a pickle",
+    ),
+    "anything in the module of the wrappers": (
+        {"python_function": XGBOOST, "xgboost": BOOSTER | {"model_class": "xgboost.sklearn.cast"}},
+        "is no class of that",
+    ),
+    "a method that does not answer": (
+        {"python_function": SKLEARN | {"predict_fn": "__setstate__"}, "sklearn": SKOPS}, "no method that answers",
+    ),
+    "a setting that nobody knows": (
+        {"python_function": SKLEARN | {"config": {"a": 1}}, "sklearn": SKOPS}, "not known to be harmless",
+    ),
+    "a setting of the flavor that nobody knows": (
+        {"python_function": SKLEARN, "sklearn": SKOPS | {"loader": "x"}}, "not known to be harmless",
+    ),
 }  # fmt: skip
+
+
+FOLDER = "session.model_external_initializers_file_folder_path"
+SESSIONS: dict[str, tuple[dict[str, Any], bool]] = {
+    "what MLflow writes": ({"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}, True),
+    "nothing": ({"providers": None, "onnx_session_options": None}, True),
+    "how fast": (
+        {
+            "onnx_session_options": {
+                "intra_op_num_threads": 2,
+                "execution_mode": "sequential",
+                "graph_optimization_level": 99,
+                "extra_session_config": {"session.intra_op.allow_spinning": "0"},
+            }
+        },
+        True,
+    ),
+    "another folder": ({"onnx_session_options": {"extra_session_config": {FOLDER: "/etc"}}}, False),
+    "no mapping": ({"onnx_session_options": {"extra_session_config": [FOLDER]}}, False),
+    "a file for the optimised graph": ({"onnx_session_options": {"optimized_model_filepath": "/x"}}, False),
+    "a million threads": ({"onnx_session_options": {"intra_op_num_threads": 1_000_000}}, False),
+    "a provider that loads libraries": ({"providers": ["TensorrtExecutionProvider"]}, False),
+    "options of a provider": ({"providers": [["CUDAExecutionProvider", {"path": "/x"}]]}, False),
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_may_be_told_how_fast_and_never_where(name: str) -> None:
+    settings, taken = SESSIONS[name]
+    flavors = {"python_function": ONNX, "onnx": {"data": "model.onnx", **settings}}
+    assert bool(list(code_in_model(flavors))) is not taken
 
 
 @pytest.mark.parametrize(("flavors", "expected"), CODE.values(), ids=CODE.keys())

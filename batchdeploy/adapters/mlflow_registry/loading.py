@@ -36,7 +36,7 @@ def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
     config = {"device": device} if loader == "mlflow.pytorch" and device != "cpu" else None
     with warnings.catch_warnings(), _no_bytecode():
         warnings.simplefilter("ignore")
-        model = mlflow.pyfunc.load_model(folder, model_config=config)
+        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True, model_config=config)
     predict: Callable[[Any], Any] = model.predict
     if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
         _move(model.get_raw_model(), device)
@@ -55,7 +55,7 @@ def load_estimator(folder: str) -> tuple[Any, str] | None:
 
     with warnings.catch_warnings(), _no_bytecode():
         warnings.simplefilter("ignore")
-        return mlflow.pyfunc.load_model(folder).get_raw_model(), method
+        return mlflow.pyfunc.load_model(folder, suppress_warnings=True).get_raw_model(), method
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,9 @@ def find_graph(folder: str) -> str | None:
     """Where the ONNX graph of a fetched copy is, or None for a model of another kind."""
     from mlflow.models import Model
 
+    # NOTE: a graph beside a model of another kind is not what was looked at, nor what MLflow would ask.
+    if _served(folder)[0] != "mlflow.onnx":
+        return None
     flavor = Model.load(folder).flavors.get("onnx")
     return None if flavor is None else str(Path(folder, flavor.get("data", "model.onnx")))
 

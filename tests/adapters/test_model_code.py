@@ -1,0 +1,122 @@
+"""Hostile descriptions of models, held against what MLflow's own loaders do with them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from batchdeploy.adapters.mlflow_registry import find_graph
+from batchdeploy.core.trust import code_in_model
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+LIGHTGBM, XGBOOST = "lightgbm.basic.Booster", "xgboost.core.Booster"
+CLASSES = (
+    LIGHTGBM, f"{LIGHTGBM}X", f"{LIGHTGBM} ", "lightgbm.basic.Booster.x", "lightgbm.sklearn.LGBMClassifier",
+    XGBOOST, "xgboost.core.ctypes.CDLL", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.cast", "os.getcwd",
+    "planted.run", None, [LIGHTGBM],
+)  # fmt: skip
+FORMATS = ("skops", "pickle", "cloudpickle", "SKOPS", None, ["skops"])
+FILES = (
+    "model.lgb",
+    "model.ubj",
+    "model.skops",
+    "model.onnx",
+    "model.cb",
+    "model.pkl",
+    "registered_model_meta",
+)
+LEAVE_OUT = object()
+
+
+class Loud:
+    """Leaves a mark when its pickle is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = str(mark)
+
+    def __reduce__(self) -> Any:
+        return open, (self._mark, "w")
+
+
+def descriptions() -> Iterator[dict[str, Any]]:
+    """Every loader that might be taken for one of data, with every class, format and file."""
+    loaders = ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost", "mlflow.onnx", "mlflow.sklearn ")
+    for loader, kind, serialised, file in itertools.product(
+        loaders, (LEAVE_OUT, *CLASSES), (LEAVE_OUT, *FORMATS), FILES
+    ):
+        own = {"data": file, "pickled_model": file, "model_class": kind, "serialization_format": serialised}
+        own = {key: value for key, value in own.items() if value is not LEAVE_OUT}
+        if loader == "mlflow.sklearn":
+            del own["data"]
+            own.pop("model_class", None)
+            function = {"loader_module": loader, "model_path": file}
+        else:
+            del own["pickled_model"]
+            function = {"loader_module": loader, "data": file}
+        for key in ("model_class", "serialization_format"):
+            if loader in ("mlflow.onnx", "mlflow.xgboost") and own.get(key) is None:
+                own.pop(key, None)
+        yield {"python_function": function, loader.rpartition(".")[2].strip(): own}
+
+
+def written(folder: Path, flavors: dict[str, Any]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}), encoding="utf-8")
+    return folder
+
+
+def loaded(folder: Path, flavors: dict[str, Any]) -> None:
+    """What MLflow does where it would load; the files are no models, so it fails or runs code."""
+    function = flavors["python_function"]
+    path = folder / function["data"] if "data" in function else folder
+    with contextlib.suppress(Exception):
+        importlib.import_module(function["loader_module"])._load_pyfunc(str(path))
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose model files are pickles that leave a mark, beside a module that leaves one too."""
+    mark = tmp_path / "ran"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in FILES:
+        (folder / name).write_bytes(pickle.dumps(Loud(mark)))
+    (tmp_path / "planted.py").write_text(f"def run():\n    open({str(mark)!r}, 'w')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder
+
+
+def test_no_description_that_passes_has_mlflow_unpickle_or_import(planted: Path) -> None:
+    mark, taken = planted.parent / "ran", 0
+    for flavors in descriptions():
+        if not list(code_in_model(flavors)):
+            loaded(written(planted, flavors), flavors)
+            assert not mark.exists(), flavors
+            taken += 1
+    assert taken >= 6
+    begins_alike = {
+        "python_function": {"loader_module": "mlflow.lightgbm", "data": "model.lgb"},
+        "lightgbm": {"data": "model.lgb", "model_class": f"{LIGHTGBM}X"},
+    }
+    loaded(written(planted, begins_alike), begins_alike)
+    assert mark.exists(), "the fault could not have fired"
+
+
+def test_a_graph_beside_another_kind_of_model_is_not_asked(tmp_path: Path) -> None:
+    own = {"pickled_model": "model.skops", "serialization_format": "skops"}
+    flavors: dict[str, Any] = {
+        "python_function": {"loader_module": "mlflow.sklearn", "model_path": "model.skops"},
+        "sklearn": own,
+        "onnx": {"data": "../elsewhere.onnx"},
+    }
+    assert find_graph(str(written(tmp_path / "model", flavors))) is None
+    flavors["python_function"] = {"loader_module": "mlflow.onnx", "data": "model.onnx"}
+    assert find_graph(str(written(tmp_path / "model", flavors))) is not None
