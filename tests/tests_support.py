@@ -166,6 +166,20 @@ def register(
     return version
 
 
+def register_folder(
+    root: Path, folder: Path, *, alias: str = "champion", name: str = "churn", digest: str | None = None
+) -> int:
+    """Registers a folder as it is as the next version, as anybody may who can write to a registry."""
+    import mlflow
+
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    tags = None if digest is None else {"batchdeploy.digest": digest}
+    version = int(client.create_model_version(name, source=folder.as_uri(), tags=tags).version)
+    client.set_registered_model_alias(name, alias, str(version))
+    return version
+
+
 def move_alias(root: Path, alias: str, version: int, name: str = "churn") -> None:
     """Points an alias at another version."""
     import mlflow

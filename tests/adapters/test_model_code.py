@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from tests_support import register_folder
 
-from batchdeploy.adapters.mlflow_registry import find_graph
+from batchdeploy.adapters.mlflow_registry import MlflowRegistry, find_graph, load_predictor
+from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.trust import code_in_model
+from batchdeploy.errors import RequestError, ScoringRefused
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 LIGHTGBM, XGBOOST = "lightgbm.basic.Booster", "xgboost.core.Booster"
@@ -120,3 +126,66 @@ def test_a_graph_beside_another_kind_of_model_is_not_asked(tmp_path: Path) -> No
     assert find_graph(str(written(tmp_path / "model", flavors))) is None
     flavors["python_function"] = {"loader_module": "mlflow.onnx", "data": "model.onnx"}
     assert find_graph(str(written(tmp_path / "model", flavors))) is not None
+
+
+def graph_with_weights(location: str) -> bytes:
+    """y = x + w in a branch of an `if`, with the four numbers of w in a file."""
+    from onnx import TensorProto, helper
+
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, "offset": "0", "length": "16"}.items():
+        weights.external_data.add(key=key, value=value)
+    answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 4])
+    branch = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])], "branch", [], [answer], [weights]
+    )
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    graph = helper.make_graph(
+        [helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])],
+        [answer],
+        [yes],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(made.SerializeToString())
+
+
+WEIGHTS = {
+    "beside it": ("weights.bin", {}, None),
+    "above it": ("../secret.bin", {}, "takes weights from a file that is not beside it, got ../secret.bin"),
+    "anywhere": ("/etc/passwd", {}, "takes weights from a file that is not beside it, got /etc/passwd"),
+    "nowhere, in a folder that was moved": (
+        "secret.bin",
+        {"extra_session_config": {"session.model_external_initializers_file_folder_path": ".."}},
+        "session.model_external_initializers_file_folder_path",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", WEIGHTS)
+def test_an_onnx_graph_takes_its_weights_from_its_own_folder(project: Path, where: str) -> None:
+    location, options, refusal = WEIGHTS[where]
+    folder = project / "onnx"
+    folder.mkdir()
+    for file in (folder / "weights.bin", project / "secret.bin"):
+        file.write_bytes(np.arange(4, dtype="f4").tobytes())
+    (folder / "model.onnx").write_bytes(graph_with_weights(location))
+    described = {
+        "flavors": {
+            "python_function": {"loader_module": "mlflow.onnx", "data": "model.onnx"},
+            "onnx": {"data": "model.onnx", "onnx_session_options": options},
+        },
+        "signature": {"inputs": json.dumps([{"name": name, "type": "float"} for name in "abcd"])},
+    }
+    (folder / "MLmodel").write_text(yaml.safe_dump(described))
+    register_folder(project, folder)
+    registry = MlflowRegistry(f"sqlite:///{project / 'mlflow.db'}", code="refuse")
+    if refusal is not None:
+        with pytest.raises((RequestError, ScoringRefused)) as refused:
+            registry.fetch(registry.resolve(ModelRef(name="churn")), project / "models")
+        assert refusal in str(refused.value)
+        return
+    fetched = registry.fetch(registry.resolve(ModelRef(name="churn")), project / "models")
+    answer = load_predictor(str(fetched))(pd.DataFrame(np.zeros((2, 4), dtype="f4"), columns=list("abcd")))
+    assert answer["y"].to_list() == [0, 1, 2, 3, 0, 1, 2, 3]

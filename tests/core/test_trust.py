@@ -82,7 +82,7 @@ CODE: dict[str, tuple[dict[str, Any], str]] = {
         "is no class of that",
     ),
     "a method that does not answer": (
-        {"python_function": SKLEARN | {"predict_fn": "__setstate__"}, "sklearn": SKOPS}, "no method that answers",
+        {"python_function": SKLEARN | {"predict_fn": "__setstate__"}, "sklearn": SKOPS}, "no method that ans",
     ),
     "a setting that nobody knows": (
         {"python_function": SKLEARN | {"config": {"a": 1}}, "sklearn": SKOPS}, "not known to be harmless",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.graphs import weights_elsewhere
 from batchdeploy.adapters.mlflow_registry.loading import load_predictor, made_with
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.pins import digest_model
@@ -97,6 +98,8 @@ class MlflowRegistry:
                 problems.append(Problem(file.name, "could stand in for what is described"))
             elif file.suffix == ".skops":
                 problems += unknown_types(get_untrusted_types(file=file), self._trusted)
+            elif file.suffix == ".onnx":
+                problems += weights_elsewhere(file)
         if problems:
             raise ScoringRefused(
                 f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
