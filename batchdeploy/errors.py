@@ -12,6 +12,7 @@
     │   ├── PartitionError          a partition that is unknown, empty or malformed
     │   ├── ContractError           the model's signature and the data do not fit
     │   ├── DataError               a file, suite or reference that cannot be used
+    │   ├── TableError              the output is another deployment's table, or has other columns
     │   └── MissingPackageError     an optional part that is not installed
     └── OutsideError       exit 3   something outside failed; a retry may help
         ├── RegistryError, StoreError, EngineError
@@ -150,6 +151,10 @@ class ContractError(RequestError):
 
 class DataError(RequestError):
     """A file, a suite or a reference cannot be used."""
+
+
+class TableError(RequestError):
+    """The output is another deployment's table, or holds other columns or another model's scores."""
 
 
 class MissingPackageError(RequestError):

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
-from batchdeploy.documents import from_json, to_json
+from batchdeploy.documents import from_json
 from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestError
+from batchdeploy.evidence import FILES, find, read, write
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
@@ -27,15 +28,7 @@ from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
 from batchdeploy.stopping import stoppable
 
-T = TypeVar("T")
 LOG = logging.getLogger("batchdeploy")
-FILES: dict[type, str] = {
-    Plan: "plan.json",
-    CheckReport: "check.json",
-    ScoredBatch: "scored.json",
-    DriftReport: "drift.json",
-    Manifest: "manifest.json",
-}
 Progress = Callable[[str, int], None]
 
 
@@ -57,21 +50,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def plan(tools: Toolbox, partition: str, model: ModelRef | None = None) -> Plan:
+def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolve: bool = False) -> Plan:
     """What a run of the partition would do, before it does anything.
 
     Args:
         tools: what answers for the deployment.
         partition: the partition's value.
         model: another model than the deployed one.
+        evolve: lets the table get another model's scores, or other columns, than it has.
     """
     pin = None if model is None else tools.registry.resolve(model)
-    return resolve(tools, partition, now=now().isoformat(), model=pin)
+    return resolve(tools, partition, now=now().isoformat(), model=pin, evolve=evolve)
 
 
 def replan(tools: Toolbox, planned: Plan) -> Plan:
     """The plan again, for rows, suite and reference as they are now; the model stays as it was pinned."""
-    return resolve(tools, planned.partition, now=now().isoformat(), model=planned.model)
+    return resolve(
+        tools, planned.partition, now=now().isoformat(), model=planned.model, evolve=planned.evolve
+    )
 
 
 def begin(tools: Toolbox, planned: Plan) -> Path:
@@ -83,18 +79,26 @@ def begin(tools: Toolbox, planned: Plan) -> Path:
     return folder
 
 
-def run(tools: Toolbox, partition: str, *, repeat: bool = False, progress: Progress = silent) -> Outcome:
+def run(
+    tools: Toolbox,
+    partition: str,
+    *,
+    repeat: bool = False,
+    evolve: bool = False,
+    progress: Progress = silent,
+) -> Outcome:
     """Plans and executes one partition.
 
     Args:
         tools: what answers for the deployment.
         partition: the partition's value.
         repeat: scores and publishes again what is published already.
+        evolve: lets the table get another model's scores, or other columns, than it has.
         progress: told the stage that begins (0 rows), and rows as they are scored.
     """
     tools.sink.recover(now=now().timestamp())
     progress("resolve", 0)
-    return execute(tools, plan(tools, partition), repeat=repeat, progress=progress)
+    return execute(tools, plan(tools, partition, evolve=evolve), repeat=repeat, progress=progress)
 
 
 def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Progress = silent) -> Outcome:
@@ -211,7 +215,9 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def plan_range(tools: Toolbox, first: str, last: str, model: ModelRef | None = None) -> list[Plan]:
+def plan_range(
+    tools: Toolbox, first: str, last: str, model: ModelRef | None = None, *, evolve: bool = False
+) -> list[Plan]:
     """A plan for each partition there is from first to last, both included; the model is pinned once.
 
     Where no model is given, it is that of the deployment's ``backfill.model``, else the deployed one.
@@ -222,7 +228,9 @@ def plan_range(tools: Toolbox, first: str, last: str, model: ModelRef | None = N
     """
     wanted = partitions_between(tools, first, last)
     pin = tools.registry.resolve(model or model_policy(tools, tools.deployment.backfill.model))
-    return [resolve(tools, partition, now=now().isoformat(), model=pin) for partition in wanted]
+    return [
+        resolve(tools, partition, now=now().isoformat(), model=pin, evolve=evolve) for partition in wanted
+    ]
 
 
 def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]:
@@ -256,31 +264,3 @@ def model_policy(tools: Toolbox, policy: str | int | None) -> ModelRef:
 def run_folder(tools: Toolbox, planned: Plan) -> Path:
     """The folder of the run's records."""
     return tools.layout.run(planned.folder, planned.run_id)
-
-
-def read(folder: Path, kind: type[T]) -> T:
-    """The record of a kind in a run's folder.
-
-    Raises:
-        RequestError: the run did not get that far.
-    """
-    found = find(folder, kind)
-    if found is None:
-        raise RequestError(str(folder), (Problem(FILES[kind], "is not there; the run did not get that far"),))
-    return found
-
-
-def find(folder: Path, kind: type[T]) -> T | None:
-    """The record of a kind in a run's folder, or None."""
-    file = folder / FILES[kind]
-    return from_json(kind, file.read_bytes(), where=str(file)) if file.is_file() else None
-
-
-def write(folder: Path, record: T) -> T:
-    """Writes a record to a run's folder, whole or not at all, and gives it back."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / FILES[type(record)]
-    scratch = file.with_suffix(f".{now().timestamp()}.tmp")
-    scratch.write_text(to_json(record), encoding="utf-8")
-    scratch.replace(file)
-    return record

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from batchdeploy import flow, runtime
+from batchdeploy import evidence, flow, runtime
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.errors import RequestError
 
@@ -48,26 +48,30 @@ class Job:
         """All values of the partition column that there are rows for, sorted."""
         return self._tools.store.partitions(self._tools.deployment.data)
 
-    def plan(self, partition: str) -> Plan:
+    def plan(self, partition: str, *, evolve: bool = False) -> Plan:
         """What a run of the partition would do: every ref pinned, nothing written."""
-        return flow.plan(self._tools, partition)
+        return flow.plan(self._tools, partition, evolve=evolve)
 
-    def run(self, partition: str) -> Run:
+    def run(self, partition: str, *, evolve: bool = False) -> Run:
         """Scores and publishes one partition; what is published already with the same pins stays as it is.
+
+        Args:
+            partition: the partition's value.
+            evolve: lets the table get another model's scores, or other columns, than it has.
 
         Raises:
             GateRefused: the rows or the scores did not pass; the evidence is on disk.
             RequestError: the partition, the model or a file is not what it should be.
         """
-        return self._run(flow.run(self._tools, partition))
+        return self._run(flow.run(self._tools, partition, evolve=evolve))
 
     def backfill(
-        self, first: str, last: str, *, done: Callable[[Run], None] | None = None
+        self, first: str, last: str, *, done: Callable[[Run], None] | None = None, evolve: bool = False
     ) -> tuple[Run, ...]:
         """Runs every partition from first to last, both included, in one engine session."""
         runs = []
         self._tools.sink.recover(now=flow.now().timestamp())
-        for planned in flow.plan_range(self._tools, first, last):
+        for planned in flow.plan_range(self._tools, first, last, evolve=evolve):
             runs.append(self._run(flow.execute(self._tools, planned)))
             if done is not None:
                 done(runs[-1])
@@ -87,7 +91,7 @@ class Job:
             flow.Outcome(
                 status="identical",
                 folder=self._tools.layout.run(folder, live),
-                manifest=flow.read(self._tools.layout.run(folder, live), Manifest),
+                manifest=evidence.read(self._tools.layout.run(folder, live), Manifest),
             )
         )
 
@@ -129,7 +133,7 @@ class Run:
         """The drift table: a row for each column and statistic, alarms first."""
         import pandas as pd
 
-        report = flow.read(self.folder, DriftReport)
+        report = evidence.read(self.folder, DriftReport)
         names = ["column", "role", "statistic", "value", "reference", "limit", "p_value", "q_value", "alarm"]
         rows = [{name: getattr(row, name) for name in names} for row in report.statistics]
         return pd.DataFrame(rows, columns=names).sort_values(

@@ -19,6 +19,7 @@ from batchdeploy.core.records import (
     Plan,
     ScoredBatch,
 )
+from batchdeploy.core.tables import TableRecord
 from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import Problem
@@ -131,6 +132,10 @@ class Sink(Protocol):
 
     def files(self, folder: str) -> tuple[str, ...]:
         """Where a partition's visible files are: paths or URIs."""
+        ...
+
+    def table(self) -> TableRecord | None:
+        """Whose table it is and what its rows hold; None where nothing is published."""
         ...
 
     def attempt_of(self, folder: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from batchdeploy import flow
+from batchdeploy import evidence, flow
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, StepRequest
@@ -40,7 +40,7 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     folder = Path(request.folder)
     if request.step == "promote":
         return {"outcome": "done", **to_plain(promote(tools, folder))}
-    planned = flow.read(folder, Plan)
+    planned = evidence.read(folder, Plan)
     if request.step == "validate" and request.again:
         planned = flow.replan(tools, planned)
         if planned.state == "identical":
@@ -65,7 +65,7 @@ def _plan(tools: Toolbox, request: StepRequest) -> Answer:
     tools.sink.recover(now=flow.now().timestamp())
     model = None if request.model is None else flow.model_policy(tools, request.model)
     try:
-        planned = flow.plan(tools, partition, model)
+        planned = flow.plan(tools, partition, model, evolve=request.evolve)
     except PartitionError as error:
         return {"outcome": "missing", "partition": partition, "reason": str(error)}
     if planned.state == "identical" and not request.repeat:
@@ -118,8 +118,8 @@ def _compare(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
 
 
 def _publish(tools: Toolbox, folder: Path, request: StepRequest) -> Answer:
-    planned, scored = flow.read(folder, Plan), flow.read(folder, ScoredBatch)
-    manifest = flow.find(folder, Manifest)
+    planned, scored = evidence.read(folder, Plan), evidence.read(folder, ScoredBatch)
+    manifest = evidence.find(folder, Manifest)
     # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
     if manifest is None or manifest.attempt != scored.attempt:
         manifest = flow.step_publish(tools, folder)

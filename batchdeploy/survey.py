@@ -11,9 +11,10 @@ from typing import Literal
 
 from batchdeploy.core.contract import contract
 from batchdeploy.core.records import InputSchema, Manifest, ModelPin
+from batchdeploy.core.tables import check_owner
 from batchdeploy.documents import from_json
 from batchdeploy.errors import BatchdeployError, Problem
-from batchdeploy.flow import find
+from batchdeploy.evidence import find
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.resolve import pin_reference, pin_suite
 
@@ -48,7 +49,7 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
     """All that is wrong with a deployment before any row is read: registry, suite, reference, footers."""
     problems: list[Problem] = []
     found: dict[str, object] = {}
-    for step in (_check_suite, _check_model, _check_data, _check_reference):
+    for step in (_check_suite, _check_model, _check_data, _check_reference, _check_owner):
         try:
             step(tools, found)
         except BatchdeployError as error:
@@ -61,6 +62,15 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
     ):
         problems += contract(tools.deployment, model, schema)
     return tuple(problems)
+
+
+def check_own(tools: Toolbox) -> None:
+    """Does nothing where the published table is this deployment's, or nobody's.
+
+    Raises:
+        TableError: it is another deployment's.
+    """
+    check_owner(tools.deployment.output.path, tools.sink.table(), tools.deployment)
 
 
 def find_runs(root: Path, run_id: str) -> list[Path]:
@@ -99,6 +109,10 @@ def _status(tools: Toolbox, partition: str) -> Status:
 
 def _check_suite(tools: Toolbox, _found: dict[str, object]) -> None:
     pin_suite(tools)
+
+
+def _check_owner(tools: Toolbox, _found: dict[str, object]) -> None:
+    check_own(tools)
 
 
 def _check_model(tools: Toolbox, found: dict[str, object]) -> None:

@@ -119,6 +119,12 @@ def scoring_params(deployment: str | Source) -> dict[str, Param]:
             title="Repeat",
             description="Score again what is published already with the same model, data and settings.",
         ),
+        "evolve": Param(
+            False,
+            type="boolean",
+            title="Evolve the table",
+            description="Let the table get another model's scores, or other columns, than it has.",
+        ),
     }
 
 

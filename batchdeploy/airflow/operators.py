@@ -38,6 +38,7 @@ class PlanOperator(StepOperator):
             partition=partition,
             model=policy,
             repeat=bool(params.get("repeat")),
+            evolve=bool(params.get("evolve")),
             owner=owner_of(context),
         )
 

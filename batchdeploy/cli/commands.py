@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy import flow, runtime, steps, survey
+from batchdeploy import evidence, flow, runtime, steps, survey
 from batchdeploy.cli import screens
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
@@ -32,6 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and
 Partition = Annotated[str | None, typer.Option("--partition", "-p", help="one value of the partition column")]
 First = Annotated[str | None, typer.Option("--from", help="first partition, included")]
 Last = Annotated[str | None, typer.Option("--to", help="last partition, included")]
+Evolve = Annotated[
+    bool, typer.Option("--evolve", help="let the table get another model's scores, or other columns")
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginning, or a run's folder")]
 
 
@@ -85,12 +88,16 @@ def plan(
     partition: Partition = None,
     first: First = None,
     last: Last = None,
+    evolve: Evolve = False,
     json_: Json = False,
 ) -> None:
     """Show what would happen: pins, rows, minutes, which partitions are new, changed or identical."""
     with opened(deployment) as tools:
         bounds = _bounds(partition, first, last)
-        plans = flow.plan_range(tools, *bounds) if partition is None else [flow.plan(tools, partition)]
+        if partition is None:
+            plans = flow.plan_range(tools, *bounds, evolve=evolve)
+        else:
+            plans = [flow.plan(tools, partition, evolve=evolve)]
         screens.show_plans(plans, seconds=survey.usual_seconds(tools), json_=json_)
 
 
@@ -99,6 +106,7 @@ def run(
     deployment: DeploymentFile,
     partition: Annotated[str, typer.Option("--partition", "-p", help="one value of the partition column")],
     force: Annotated[bool, typer.Option("--force", help="repeat what is published already")] = False,
+    evolve: Evolve = False,
     json_: Json = False,
 ) -> None:
     """Score one partition: resolve, validate, score, compare, publish, report.
@@ -107,7 +115,7 @@ def run(
     """
     with opened(deployment) as tools, screens.progress(1) as bar:
         bar.begin(partition)
-        outcome = flow.run(tools, partition, repeat=force, progress=bar.stage)
+        outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
         bar.end()
         screens.show_outcome(outcome, json_=json_)
 
@@ -120,6 +128,7 @@ def backfill(
     model: Annotated[
         str | None, typer.Option("--model", metavar="ALIAS|VERSION", help="another model than deployed")
     ] = None,
+    evolve: Evolve = False,
     json_: Json = False,
 ) -> None:
     """Score many partitions in one engine session; what is identical is skipped, so it can be resumed.
@@ -130,7 +139,7 @@ def backfill(
     with opened(deployment) as tools:
         ref = None if model is None else flow.model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
-        plans = flow.plan_range(tools, first, last, ref)
+        plans = flow.plan_range(tools, first, last, ref, evolve=evolve)
         outcomes: list[flow.Outcome] = []
         failed: list[tuple[str, BatchdeployError]] = []
         with screens.progress(len(plans)) as bar:
@@ -170,7 +179,7 @@ def status(deployment: DeploymentFile, json_: Json = False) -> None:
 def show(run: RunId, json_: Json = False) -> None:
     """Show the records of one run: what was pinned, checked, scored, measured and published."""
     folder = find_run(run)
-    records = {kind.__name__: record for kind in flow.FILES if (record := flow.find(folder, kind))}
+    records = {kind.__name__: record for kind in evidence.FILES if (record := evidence.find(folder, kind))}
     if json_:
         screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy import flow
+from batchdeploy import flow, survey
 from batchdeploy.cli.commands import DeploymentFile, Json, app, opened
 from batchdeploy.cli.screens import out, print_json
 from batchdeploy.core.pins import check_partition
@@ -32,6 +32,7 @@ def gc(deployment: DeploymentFile, json_: Json = False) -> None:
     Records, drift tables and quarantined rows stay.
     """
     with opened(deployment) as tools:
+        survey.check_own(tools)
         _show_cleaned(tools.sink.collect_garbage(now=flow.now().timestamp()), json_=json_)
 
 
@@ -50,6 +51,7 @@ def rollback(
     publishes what its pins say, as always.
     """
     with opened(deployment) as tools:
+        survey.check_own(tools)
         column = tools.deployment.data.partition.column
         folder = f"{column}={check_partition(column, partition)}"
         live = tools.sink.live(folder)

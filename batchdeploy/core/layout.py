@@ -68,6 +68,11 @@ class Layout:
         return self.control / "lock"
 
     @property
+    def record(self) -> Path:
+        """What the table remembers of itself: whose it is, and its columns."""
+        return self.control / "table.json"
+
+    @property
     def audit(self) -> Path:
         return self.control / "audit.jsonl"
 

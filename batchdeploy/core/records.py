@@ -109,6 +109,7 @@ class Plan:
         run_id: 16 hex digits of the SHA-256 over the pins.
         live: the run whose scores are visible now; publishing refuses where that has changed.
         changes: why this is not what is visible now, one phrase each.
+        evolve: whether the table may get another model's scores, or other columns, than it has.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -123,6 +124,7 @@ class Plan:
     live: str | None
     changes: tuple[str, ...]
     planned_at: str
+    evolve: bool = False
 
     @property
     def state(self) -> State:

@@ -22,6 +22,7 @@ class StepRequest:
         partition: for ``plan`` and ``run``: the partition's value, or ``latest`` for the newest there is.
         model: an alias or a version instead of the deployed model.
         repeat: scores again what is published already with the same pins.
+        evolve: lets the table get another model's scores, or other columns, than it has.
         folder: for the other steps: the run's folder (for ``promote``: the comparison's file), as the
             step before answered it.
         again: whether this step was done before, so that rows or suite may have been mended since.
@@ -34,6 +35,7 @@ class StepRequest:
     partition: str | None = None
     model: str | None = None
     repeat: bool = False
+    evolve: bool = False
     folder: str | None = None
     again: bool = False
     owner: str | None = None

@@ -10,6 +10,7 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
+from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
 from batchdeploy.errors import ContractError, DataError, Problem
 from batchdeploy.ports import Toolbox
@@ -17,7 +18,9 @@ from batchdeploy.ports import Toolbox
 RUN_FORMAT = "batchdeploy.run/1"
 
 
-def resolve(tools: Toolbox, partition: str, *, now: str, model: ModelPin | None = None) -> Plan:
+def resolve(
+    tools: Toolbox, partition: str, *, now: str, model: ModelPin | None = None, evolve: bool = False
+) -> Plan:
     """The plan for one partition.
 
     Args:
@@ -25,13 +28,17 @@ def resolve(tools: Toolbox, partition: str, *, now: str, model: ModelPin | None 
         partition: the partition's value.
         now: the time, ISO 8601.
         model: a model pinned already, as a backfill pins it once for all its partitions.
+        evolve: lets the table get another model's scores, or other columns, than it has.
 
     Raises:
+        TableError: the table is another deployment's, or has other columns.
         RequestError: a ref that leads nowhere, or model, data, suite and reference that do not fit.
         OutsideError: registry or store do not answer.
     """
     deployment = tools.deployment
     check_partition(deployment.data.partition.column, partition)
+    table = tools.sink.table()
+    check_owner(deployment.output.path, table, deployment)
     data = tools.store.pin(deployment.data, partition)
     schema = tools.inspect(data)
     model = model or tools.registry.resolve(deployment.model)
@@ -39,6 +46,7 @@ def resolve(tools: Toolbox, partition: str, *, now: str, model: ModelPin | None 
         raise ContractError(
             f"{deployment.name}: model {model.name} version {model.version} and data", problems
         )
+    check_table(deployment.output.path, table, describe_table(deployment, schema), evolve=evolve)
     suite = pin_suite(tools)
     reference = pin_reference(tools, model)
     pins = _pins(deployment, partition, data, (model, suite, reference))
@@ -57,6 +65,7 @@ def resolve(tools: Toolbox, partition: str, *, now: str, model: ModelPin | None 
         live=live,
         changes=() if live in (None, plan_id) else _changes(tools, folder, live, model, data),
         planned_at=now,
+        evolve=evolve,
     )
 
 

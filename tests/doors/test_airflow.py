@@ -281,7 +281,7 @@ def test_what_the_deployment_says_becomes_the_dag() -> None:
     assert dag["end"] == "2014-01-07 04:59:59+00:00"
     assert dag["tags"] == ["batchdeploy", "local"]
     assert "run_offset: -1" in dag["doc"]
-    assert set(dag["params"]) == {"partition", "model", "on_missing", "repeat"}
+    assert set(dag["params"]) == {"partition", "model", "on_missing", "repeat", "evolve"}
     assert dag["params"]["on_missing"]["enum"] == [None, "fail", "skip", "wait"]
     assert dag["params"]["model"]["title"] == "Model (departure-delay)"
     assert dag["limits"]["score"] == dag["limits"]["validate"] == 1

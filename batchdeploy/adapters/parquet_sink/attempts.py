@@ -148,8 +148,11 @@ class Attempts:
         return collected["scored"], collected["quarantine"]
 
 
-def verify(staged: Path, plan: Plan, scored: ScoredBatch) -> None:
+def verify(staged: Path, plan: Plan, scored: ScoredBatch) -> pa.Schema:
     """From listing and footers alone: the files are those that were scored, with those rows and columns.
+
+    Returns:
+        The schema that all of them have.
 
     Raises:
         PublishError: with every difference.
@@ -157,7 +160,8 @@ def verify(staged: Path, plan: Plan, scored: ScoredBatch) -> None:
     ref = plan.deployment.output
     columns = [*plan.deployment.data.keys, *ref.keep, *ref.columns, *RESERVED]
     expected = {file.path: (file.rows, file.size) for file in scored.files}
-    problems, schemas = [], set()
+    problems: list[Problem] = []
+    schemas: set[pa.Schema] = set()
     for name in sorted({*os.listdir(staged), *expected}):
         try:
             with pq.ParquetFile(staged / name) as opened:
@@ -176,6 +180,7 @@ def verify(staged: Path, plan: Plan, scored: ScoredBatch) -> None:
     if problems:
         raise PublishError("the staged files", tuple(problems), hint="nothing was published")
     reach("files verified")
+    return schemas.pop() if schemas else pa.schema([])
 
 
 def _renamed(folder: Path, file: OutputFile, name: str) -> OutputFile:

@@ -27,6 +27,7 @@ class Intent:
         inode: of that folder; after the swap the public folder has it, which is how a second finisher
             knows that the swap was done.
         manifest: the manifest's JSON, written to the run's folder after the swap; a rollback has none.
+        table: what the table remembers from then on, as JSON; None where nothing of it changes.
     """
 
     action: str = "publish"
@@ -38,6 +39,7 @@ class Intent:
     replaced: str | None
     manifest: str | None
     published_at: str
+    table: str | None = None
 
 
 class Journal:
@@ -103,6 +105,8 @@ class Journal:
                 self._audit(intent, action="lost")
                 self._file(intent).rename(self._file(intent).with_suffix(".lost"))
                 return
+            if intent.table is not None:
+                self._disk.write(layout.record, intent.table)
             self._swap(source, live)
         reach("folders swapped")
         self._retire(intent, source)

@@ -7,36 +7,30 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import tenacity
+import pyarrow as pa
 
 from batchdeploy.adapters.parquet_sink.attempts import verify
+from batchdeploy.adapters.parquet_sink.committing import commit
 from batchdeploy.adapters.parquet_sink.generations import choose_generation
 from batchdeploy.adapters.parquet_sink.locking import locked
-from batchdeploy.adapters.parquet_sink.objects import FAILURES, Objects
-from batchdeploy.adapters.parquet_sink.pointed import ORPHAN_SECONDS, paths_of, with_entry
+from batchdeploy.adapters.parquet_sink.objects import Objects
+from batchdeploy.adapters.parquet_sink.ownership import claim_table, inferred
+from batchdeploy.adapters.parquet_sink.pointed import ORPHAN_SECONDS, paths_of, tells_of, with_entry
 from batchdeploy.adapters.parquet_sink.refusals import gone, outside, stale, translated
 from batchdeploy.adapters.parquet_sink.staging import DEFAULT, StagingSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Plan, ScoredBatch
+from batchdeploy.core.tables import TableRecord
 from batchdeploy.core.upkeep import Cleaned
+from batchdeploy.documents import from_json
 from batchdeploy.errors import PublishError
-
-REMEMBERED = 20
-LOST_RACES = 30
-UNKNOWN = "whether it was published is not known; the same run again finds out, and publishes it once"
-Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class _SameRun(Exception):
     """Another run with the same pins was first."""
-
-
-class _Again(Exception):
-    """The pointer has to be read again: another publisher was first, or nobody knows."""
 
 
 class PointerSink(StagingSink):
@@ -58,6 +52,10 @@ class PointerSink(StagingSink):
         """The run that the pointer names for a partition, or None."""
         entry = self._entry(folder)
         return None if entry is None else str(entry["run_id"])
+
+    def table(self) -> TableRecord | None:
+        """Whose table it is and what its rows hold; None where nothing is published."""
+        return self._remembered(self._objects.read().document)
 
     def attempt_of(self, folder: str) -> str | None:
         """The attempt whose files are visible."""
@@ -84,7 +82,7 @@ class PointerSink(StagingSink):
         finished = []
         for folder, entry in self._objects.read().document["partitions"].items():
             file = self._layout.run(folder, entry["run_id"]) / "manifest.json"
-            if not _tells_of(file, entry["attempt"]) and (text := self._objects.text(entry["manifest"])):
+            if not tells_of(file, entry["attempt"]) and (text := self._objects.text(entry["manifest"])):
                 self._record(folder, entry, text)
                 finished.append(entry["run_id"])
         try:
@@ -97,13 +95,14 @@ class PointerSink(StagingSink):
 
         Raises:
             StaleRunError: a run with other pins has published the partition since.
+            TableError: the table is another deployment's, or has other columns.
             PublishError: the store refused, or nobody could say what became of the pointer.
         """
         staged = self._layout.staging / scored.attempt / "scored"
         if (told := self._told(plan, scored.attempt)) is not None:
             return told
         try:
-            verify(staged, plan, scored)
+            schema = verify(staged, plan, scored)
         except OSError as error:
             raise translated(error, staged) from error
         began = time.time()
@@ -125,7 +124,12 @@ class PointerSink(StagingSink):
         # NOTE: before the step, since nobody knows whose turn it is afterwards.
         self._keep_aside(plan.folder, plan.run_id, scored.attempt)
         try:
-            self._commit(scored.attempt, plan.folder, lambda old: self._named(old, plan, entry, began))
+            commit(
+                self._objects,
+                scored.attempt,
+                plan.folder,
+                lambda old: self._named(old, plan, (entry, schema), began),
+            )
         except _SameRun:
             told = self._told(plan, scored.attempt)
             if told is None:
@@ -167,7 +171,7 @@ class PointerSink(StagingSink):
                 raise gone(folder, run, missing)
             return with_entry(document, folder, {**chosen, "rolled_back_at": at}, self._spec)
 
-        self._commit(f"rollback {folder} {at}", folder, change)
+        commit(self._objects, f"rollback {folder} {at}", folder, change)
         run = str(chosen["run_id"])
         self._audit({"at": at, "action": "rollback", "partition": folder, "run_id": run, "replaced": live})
         return run
@@ -194,6 +198,14 @@ class PointerSink(StagingSink):
                     removed.append(path)
         return Cleaned(finished=cleaned.finished, attempts=cleaned.attempts, litter=tuple(removed))
 
+    def _remembered(self, document: dict[str, Any]) -> TableRecord | None:
+        if not document["partitions"]:
+            return None
+        if "table" in document:
+            return from_json(TableRecord, json.dumps(document["table"]), where=self._objects.target)
+        folder, entry = max(document["partitions"].items())
+        return inferred(self._objects.text(entry["manifest"]), folder, {})
+
     def _entry(self, folder: str) -> dict[str, Any] | None:
         found: dict[str, Any] = self._objects.read().document["partitions"]
         return found.get(folder)
@@ -213,9 +225,10 @@ class PointerSink(StagingSink):
         return text
 
     def _named(
-        self, document: dict[str, Any], plan: Plan, entry: dict[str, Any], began: float
+        self, document: dict[str, Any], plan: Plan, staged: tuple[dict[str, Any], pa.Schema], began: float
     ) -> dict[str, Any]:
         """The document with the run's files in it, where the fence lets them."""
+        entry, schema = staged
         before = document["partitions"].get(plan.folder)
         live = None if before is None else before["run_id"]
         if live == plan.run_id != plan.live:
@@ -227,45 +240,9 @@ class PointerSink(StagingSink):
             raise outside(
                 plan.folder, "its files were stored so long ago that they may be gone", None, hint=hint
             )
-        return with_entry(document, plan.folder, entry, self._spec)
-
-    def _commit(self, token: str, folder: str, change: Change) -> None:
-        """Compare-and-swap until it is known what became of it; a lost answer is looked up, never repeated.
-
-        Raises:
-            PublishError: the store did not answer for a minute; whether it was published is not known.
-        """
-        tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Again),
-            wait=tenacity.wait_random_exponential(multiplier=0.02, max=2),
-            stop=tenacity.stop_after_attempt(LOST_RACES) | tenacity.stop_after_delay(90),
-        )
-        try:
-            for one in tries:
-                with one:
-                    self._try(token, folder, change)
-        except tenacity.RetryError as error:
-            cause = error.last_attempt.exception()
-            raise outside(
-                self._objects.target, "the pointer could not be replaced", cause, hint=UNKNOWN
-            ) from error
-
-    def _try(self, token: str, folder: str, change: Change) -> None:
-        try:
-            seen = self._objects.read()
-        except PublishError as error:
-            raise _Again(str(error.problems[0])) from error
-        recent = (seen.document["partitions"].get(folder) or {"recent": []})["recent"]
-        if token in recent:
-            return
-        document = change(seen.document)
-        document["partitions"][folder]["recent"] = [token, *recent][:REMEMBERED]
-        try:
-            replaced = self._objects.replace(seen, document)
-        except FAILURES as error:
-            raise _Again(str(error)) from error
-        if not replaced:
-            raise _Again("another publisher was first")
+        table = claim_table(self._objects.target, self._remembered(document), plan, schema)
+        made = with_entry(document, plan.folder, entry, self._spec)
+        return made if table is None else made | {"table": json.loads(table)}
 
     def _keep_aside(self, folder: str, run_id: str, attempt: str) -> None:
         """Moves the rows that were set aside to where they can be looked at."""
@@ -291,10 +268,3 @@ class PointerSink(StagingSink):
     def _audit(self, line: dict[str, Any]) -> None:
         with suppress(OSError, PublishError), locked(self._layout, self._spec.lock_seconds):
             self._disk.append(self._layout.audit, json.dumps(line) + "\n")
-
-
-def _tells_of(manifest: Path, attempt: str) -> bool:
-    try:
-        return bool(json.loads(manifest.read_text(encoding="utf-8"))["attempt"] == attempt)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

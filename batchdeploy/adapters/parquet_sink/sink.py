@@ -15,6 +15,7 @@ from batchdeploy.adapters.parquet_sink.attempts import verify
 from batchdeploy.adapters.parquet_sink.generations import Generations, choose_generation, remove
 from batchdeploy.adapters.parquet_sink.intents import Intent, Journal
 from batchdeploy.adapters.parquet_sink.locking import locked
+from batchdeploy.adapters.parquet_sink.ownership import claim_table, read_table
 from batchdeploy.adapters.parquet_sink.points import reach
 from batchdeploy.adapters.parquet_sink.refusals import (
     interrupted,
@@ -27,6 +28,7 @@ from batchdeploy.adapters.parquet_sink.staging import DEFAULT, StagingSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Plan, ScoredBatch
+from batchdeploy.core.tables import TableRecord
 from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.errors import Problem, PublishError
 
@@ -61,6 +63,13 @@ class ParquetSink(StagingSink):
                 str(live), (Problem(folder, "does not hold the files of exactly one run", got),)
             )
         return runs.pop()
+
+    def table(self) -> TableRecord | None:
+        """Whose table it is and what its rows hold; None where nothing is published."""
+        folders, run = self.published(), None
+        with suppress(PublishError):
+            run = self.live(folders[-1]) if folders else None
+        return read_table(self._layout, folders, run)
 
     def attempt_of(self, folder: str) -> str | None:
         """The visible folder's inode: a swap puts another one there, even for the same run."""
@@ -110,6 +119,7 @@ class ParquetSink(StagingSink):
 
         Raises:
             StaleRunError: a run with other pins has published the partition since.
+            TableError: the table is another deployment's, or has other columns.
             PublishError: the table stayed locked, or the disk refused.
         """
         staged = self._layout.staging / scored.attempt / "scored"
@@ -118,13 +128,14 @@ class ParquetSink(StagingSink):
             if (text := self._decided_before(run, scored.attempt)) is not None:
                 self._tidy(plan.folder, scored.attempt)
                 return text
-            verify(staged, plan, scored)
+            schema = verify(staged, plan, scored)
             self._disk.sync_files(run)
             with locked(self._layout, self._spec.lock_seconds):
                 live = self._fenced(plan)
                 if live is not None:
                     text = live
                 else:
+                    table = claim_table(str(self._layout.table), self.table(), plan, schema)
                     text, published_at = manifest()
                     same_filesystem(self._layout, plan.folder, staged)
                     self._decide(
@@ -137,6 +148,7 @@ class ParquetSink(StagingSink):
                             replaced=plan.live,
                             manifest=text,
                             published_at=published_at,
+                            table=table,
                         )
                     )
         except OSError as error:

@@ -1,0 +1,48 @@
+"""The records of a run as files: which file holds which, read, found and written whole."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TypeVar
+
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.documents import from_json, to_json
+from batchdeploy.errors import Problem, RequestError
+
+T = TypeVar("T")
+FILES: dict[type, str] = {
+    Plan: "plan.json",
+    CheckReport: "check.json",
+    ScoredBatch: "scored.json",
+    DriftReport: "drift.json",
+    Manifest: "manifest.json",
+}
+
+
+def read(folder: Path, kind: type[T]) -> T:
+    """The record of a kind in a run's folder.
+
+    Raises:
+        RequestError: the run did not get that far.
+    """
+    found = find(folder, kind)
+    if found is None:
+        raise RequestError(str(folder), (Problem(FILES[kind], "is not there; the run did not get that far"),))
+    return found
+
+
+def find(folder: Path, kind: type[T]) -> T | None:
+    """The record of a kind in a run's folder, or None."""
+    file = folder / FILES[kind]
+    return from_json(kind, file.read_bytes(), where=str(file)) if file.is_file() else None
+
+
+def write(folder: Path, record: T) -> T:
+    """Writes a record to a run's folder, whole or not at all, and gives it back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / FILES[type(record)]
+    scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
+    scratch.write_text(to_json(record), encoding="utf-8")
+    scratch.replace(file)
+    return record
