@@ -34,8 +34,8 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
 
     Args:
         deployment: the YAML file, relative to the DAG file that calls this.
-        dag_arguments: anything `airflow.sdk.DAG` takes; goes over what the deployment says. ``params`` and
-            ``tags`` are added to those that are there.
+        dag_arguments: anything `airflow.sdk.DAG` takes; goes over what the deployment says, and so does what
+            ``default_args`` say of tasks. ``params`` and ``tags`` are added to those that are there.
 
     Raises:
         DeploymentError: the file is missing or wrong, with line and column; Airflow shows it as the
@@ -43,6 +43,8 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     """
     source = find_source(deployment)
     arguments = _arguments(source, scheduled="schedule" not in dag_arguments) | dag_arguments
+    if "start_date" in (dag_arguments.get("default_args") or {}) and "start_date" not in dag_arguments:
+        del arguments["start_date"]
     arguments["params"] = scoring_params(source) | dict(dag_arguments.get("params") or {})
     arguments["tags"] = ["batchdeploy", source.spec.engine.kind, *(dag_arguments.get("tags") or ())]
     dag = DAG(**arguments)

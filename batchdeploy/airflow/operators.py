@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
 from batchdeploy.airflow.partition import resolve_partition
 from batchdeploy.airflow.source import Source, find_source
-from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of
+from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of, with_assets
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 
@@ -24,8 +24,7 @@ class PlanOperator(StepOperator):
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
         source = find_source(deployment)
-        arguments.setdefault("inlets", [model_asset(source.spec)])
-        super().__init__(deployment=source, **arguments)
+        super().__init__(deployment=source, **with_assets(arguments, "inlets", model_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:
         """The run's partition, and the model by the policy that applies; the log says which and why."""
@@ -92,8 +91,7 @@ class CompareOperator(StepOperator):
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
         source = find_source(deployment)
-        arguments.setdefault("outlets", [drift_asset(source.spec)])
-        super().__init__(deployment=source, **arguments)
+        super().__init__(deployment=source, **with_assets(arguments, "outlets", drift_asset(source.spec)))
 
 
 class PublishOperator(StepOperator):
@@ -103,8 +101,7 @@ class PublishOperator(StepOperator):
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
         source = find_source(deployment)
-        arguments.setdefault("outlets", [scores_asset(source.spec)])
-        super().__init__(deployment=source, **arguments)
+        super().__init__(deployment=source, **with_assets(arguments, "outlets", scores_asset(source.spec)))
 
 
 class RunOperator(PlanOperator):
@@ -115,8 +112,10 @@ class RunOperator(PlanOperator):
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
         source = find_source(deployment)
-        arguments.setdefault("outlets", [scores_asset(source.spec), drift_asset(source.spec)])
-        super().__init__(deployment=source, **arguments)
+        super().__init__(
+            deployment=source,
+            **with_assets(arguments, "outlets", scores_asset(source.spec), drift_asset(source.spec)),
+        )
 
 
 def model_policy(context: Any, spec: Deployment) -> tuple[str | None, str]:

@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
 from batchdeploy.airflow.source import Source, find_source
-from batchdeploy.airflow.step import StepOperator
+from batchdeploy.airflow.step import StepOperator, with_assets
 from batchdeploy.core.request import LATEST, Answer, Step, StepRequest
 
 
@@ -58,7 +58,7 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
             task_id="approve",
             subject=f"Promote {spec.model.name}?",
             body="{{ ti.xcom_pull(task_ids='compare')['markdown'] }}",
-            owner=spec.owner,
+            owner=dag.default_args.get("owner", spec.owner),
         )
         contest >> approve >> PromoteOperator(task_id="promote", deployment=source, run=contest.output)
     return dag
@@ -88,8 +88,7 @@ class PromoteOperator(StepOperator):
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
         source = find_source(deployment)
-        arguments.setdefault("outlets", [model_asset(source.spec)])
-        super().__init__(deployment=source, **arguments)
+        super().__init__(deployment=source, **with_assets(arguments, "outlets", model_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:  # noqa: ARG002
         """The comparison that was approved."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import Asset, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
 from batchdeploy.airflow.control_folder import ControlFolder
@@ -38,7 +38,9 @@ class StepOperator(BaseOperator):
     Args:
         deployment: the deployment's file, relative to the DAG file.
         run: the answer of the step before, ``plan.output``; it makes the dependency too.
-        arguments: anything `airflow.sdk.BaseOperator` takes.
+        retries, retry_delay, retry_exponential_backoff, retry_policy: as `airflow.sdk.BaseOperator` has them.
+        arguments: anything else that it takes. What is given here goes over ``default_args`` of the DAG or
+            the group, and these over what the deployment says and the steps bring.
     """
 
     step: ClassVar[Step]
@@ -49,17 +51,33 @@ class StepOperator(BaseOperator):
     operator_extra_links = (ReportLink(), ModelLink())
     ui_color = "#eef2ff"
 
-    def __init__(self, *, deployment: str | Source, run: Any = None, **arguments: Any) -> None:
+    # NOTE: Airflow looks for an argument's default in the signature: for a task of its own below what
+    # default_args say, and for one that is mapped, of which the scheduler sees nothing else.
+    def __init__(
+        self,
+        *,
+        deployment: str | Source,
+        run: Any = None,
+        retries: int = 3,
+        retry_delay: timedelta | float = timedelta(seconds=30),
+        retry_exponential_backoff: float = 2.0,
+        retry_policy: RetryPolicy | None = RETRY_POLICY,
+        **arguments: Any,
+    ) -> None:
         source = find_source(deployment)
         spec = source.spec
-        arguments.setdefault("owner", spec.owner)
-        arguments.setdefault("retries", 3)
-        arguments.setdefault("retry_delay", timedelta(seconds=30))
-        arguments.setdefault("retry_exponential_backoff", 2.0)
-        arguments.setdefault("retry_policy", RETRY_POLICY)
+        default_args = arguments.get("default_args") or {}
+        arguments.setdefault("owner", default_args.get("owner", spec.owner))
         if self.heavy and _takes_the_machine(spec):
             # NOTE: this engine takes every core; a backfill starts ten runs at a time.
-            arguments.setdefault("max_active_tis_per_dag", 1)
+            limit = "max_active_tis_per_dag"
+            arguments.setdefault(limit, default_args.get(limit, 1))
+        arguments |= {
+            "retries": retries,
+            "retry_delay": retry_delay,
+            "retry_exponential_backoff": retry_exponential_backoff,
+            "retry_policy": retry_policy,
+        }
         super().__init__(**arguments)
         self.run = run
         self.control = ControlFolder.of(source)
@@ -179,6 +197,18 @@ class StepOperator(BaseOperator):
             event.extra = {k: v for k, v in answer.items() if k != "folder"}
             if self.events_have_keys and not context.get("partition_key"):
                 event.add_partitions(answer["partition"])
+
+
+def with_assets(arguments: dict[str, Any], kind: str, *assets: Asset) -> dict[str, Any]:
+    """The arguments with a step's own inlets or outlets, beside those that ``default_args`` add.
+
+    Args:
+        arguments: an operator's, as its constructor gets them.
+        kind: ``inlets`` or ``outlets``.
+        assets: the step's own; what the arguments themselves say goes over them.
+    """
+    added = (arguments.get("default_args") or {}).get(kind) or ()
+    return {kind: [*assets, *added], **arguments}
 
 
 def owner_of(context: Any) -> str:
