@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests_support import FEATURES, SCHEMA, customers, move_alias, write_day
+from tests_support import FEATURES, SCHEMA, customers, move_alias, register_coded, write_day
 
 import batchdeploy as bd
 from batchdeploy import flow
@@ -370,6 +370,24 @@ def test_a_model_is_loaded_once_in_a_worker(tools: LocalToolbox) -> None:
     spread(tools, customers(DAY, 1_000), files=8)
     outcome = flow.run(tools, DAY)
     assert flow.read(outcome.folder, flow.ScoredBatch).model_loads <= 2
+
+
+def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: LocalToolbox) -> None:
+    """Workers stay, and what an earlier model imported there must not stay with them."""
+    file = tools.root / "dags" / "churn.yaml"
+    text = file.read_text(encoding="utf-8")
+    text = text.replace("churn_probability: {type: double, select: 1}", "y: double")
+    file.write_text(text.replace("drift: {reference: data/reference/churn.json}\n", ""), encoding="utf-8")
+    box = open_toolbox(file)
+    for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
+        setattr(box, name, tools.__dict__[name])
+    spread(box, customers(DAY, 1_000), files=8)
+    for factor in (2, 3):
+        version = register_coded(box.root, factor)
+        manifest = flow.run(box, DAY).manifest
+        assert manifest.model_version == version
+        published = scores(box).merge(customers(DAY, 1_000), on="customer_id")
+        assert (published["y"] == factor * published["age"]).all()
 
 
 def test_a_backfill_is_one_session_and_can_be_resumed(tools: LocalToolbox) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests_support import customers, move_alias, write_day
+from tests_support import customers, edit, move_alias, register_coded, write_day
 
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import PartitionError, RequestError, ValidationRefused
@@ -115,6 +115,17 @@ def test_a_challenger_is_compared_and_promoted_once(project: Path, deployment: P
     assert ask(deployment, step="plan", partition=DAY)["model_version"] == 2
     with pytest.raises(RequestError, match="which champion is already"):
         ask(deployment, step="contest", model="challenger", partition=DAY)
+
+
+def test_models_that_bring_modules_of_one_name_are_told_apart(project: Path, deployment: Path) -> None:
+    edit("churn_probability: {type: double, select: 1}", "y: double")(project)
+    edit("drift: {reference: data/reference/churn.json}\n", "")(project)
+    register_coded(project, 3)
+    move_alias(project, "challenger", 3)
+    register_coded(project, 2)
+    (output,) = ask(deployment, step="contest", model="challenger", partition=DAY)["outputs"]  # type: ignore[misc]
+    assert output["changed_share"] == 1
+    assert output["challenger_mean"] == pytest.approx(1.5 * output["champion_mean"])
 
 
 def test_an_alias_that_moved_after_the_comparison_stays(project: Path, deployment: Path) -> None:

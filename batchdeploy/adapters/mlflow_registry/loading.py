@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.own_modules import OwnModules
 from batchdeploy.core.encoding import encoding_once, last_step
+from batchdeploy.core.trust import code_in_model
+
+Predictor = Callable[[Any], Any]
 
 KEPT_BY_FLAVORS = (
     ("python_function", "python", "python_version"),
@@ -34,28 +38,72 @@ def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
 
     loader, method = _served(folder)
     config = {"device": device} if loader == "mlflow.pytorch" and device != "cpu" else None
-    with warnings.catch_warnings(), _no_bytecode():
-        warnings.simplefilter("ignore")
+    own = _own_modules(folder)
+    with _loading(own):
         model = mlflow.pyfunc.load_model(folder, suppress_warnings=True, model_config=config)
-    predict: Callable[[Any], Any] = model.predict
-    if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
-        _move(model.get_raw_model(), device)
-    if loader == "mlflow.sklearn":
-        # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
-        predict = getattr(encoding_once(model.get_raw_model()), method)
-    return predict
+        predict: Predictor = model.predict
+        if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
+            _move(model.get_raw_model(), device)
+        if loader == "mlflow.sklearn":
+            # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
+            predict = getattr(encoding_once(model.get_raw_model()), method)
+    return _asked_with(own, predict)
 
 
-def load_estimator(folder: str) -> tuple[Any, str] | None:
-    """What a model consists of, and the name of the method that answers; None for kinds without trees."""
+def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predictor]] | None:
+    """What a model consists of, or None for kinds without trees.
+
+    Returns:
+        The model itself, the name of its method that answers, and what a function that asks the model has to
+        be wrapped in, so that it finds the modules that came with it.
+    """
     loader, method = _served(folder)
     if loader not in ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost"):
         return None
     import mlflow.pyfunc
 
-    with warnings.catch_warnings(), _no_bytecode():
+    own = _own_modules(folder)
+    with _loading(own):
+        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True).get_raw_model()
+    return model, method, partial(_asked_with, own)
+
+
+def _own_modules(folder: str) -> OwnModules | None:
+    """The Python modules that came with a model, or None for one that is data only."""
+    from mlflow.models import Model
+
+    flavors = Model.load(folder).flavors
+    if not any(code_in_model(flavors)):
+        return None
+    places = {conf.get("code") for conf in flavors.values() if isinstance(conf, dict)}
+    return OwnModules(folder, [place for place in places if isinstance(place, str)])
+
+
+@contextmanager
+def _loading(own: OwnModules | None) -> Iterator[None]:
+    """What MLflow loads a model in: its own modules, no warnings, and no model of another's code."""
+    from mlflow.models import model
+
+    with warnings.catch_warnings(), own.in_place() if own else nullcontext():
         warnings.simplefilter("ignore")
-        return mlflow.pyfunc.load_model(folder, suppress_warnings=True).get_raw_model(), method
+        # NOTE: MLflow takes what `set_model` set last, be it by the code of another model.
+        before, vars(model)["__mlflow_model__"] = vars(model)["__mlflow_model__"], None
+        try:
+            yield
+        finally:
+            vars(model)["__mlflow_model__"] = before
+
+
+def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
+    """The function, with a model's own modules in place while it answers."""
+    if own is None:
+        return ask
+
+    def answer(frame: Any) -> Any:
+        with own.in_place():
+            return ask(frame)
+
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +145,6 @@ def _served(folder: str) -> tuple[str, str]:
 
     served = Model.load(folder).flavors.get("python_function", {})
     return str(served.get("loader_module")), str(served.get("predict_fn", "predict"))
-
-
-@contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """A model's own code would leave its bytecode in the folder, which then is not what was pinned."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
 
 
 def made_with(folder: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ BUILD_SECONDS = 60
 
 def make(model: Path, into: Path, loads: Loads) -> None:
     """Writes a model's trees, and the library that asks them, into a folder."""
-    estimator, _ = estimator_of("compiled", str(model), loads)
+    estimator, _, _ = estimator_of("compiled", str(model), loads)
     _compile(into / LIBRARY)
     _write(_trees(estimator), into / TREES)
 

@@ -18,7 +18,7 @@ def make(model: Path, into: Path, loads: Loads) -> None:
     """Writes the graph of a model into a folder, where the model is not a graph itself."""
     if loads.graph(str(model)) is not None:
         return
-    estimator, _ = estimator_of("onnx", str(model), loads)
+    estimator, _, _ = estimator_of("onnx", str(model), loads)
     (into / GRAPH).write_bytes(_converted(last_step(estimator)))
 
 

@@ -23,6 +23,7 @@ TAKEN = {
 MOST_CELLS = 64_000_000
 HINT = "model.runtime: native scores with the model as it is"
 Predictor = Callable[[Any], Any]
+Estimator = tuple[Any, str, Callable[[Predictor], Predictor]]
 
 
 class Loads(NamedTuple):
@@ -30,12 +31,13 @@ class Loads(NamedTuple):
 
     Attributes:
         native: the model as it is: a function from a frame of its inputs to its answer.
-        estimator: the model itself and the name of its method that answers, or None for kinds without one.
+        estimator: the model itself, the name of its method that answers, and what wraps a function that asks
+            it; or None for kinds without one.
         graph: where its ONNX graph is, or None for other kinds.
     """
 
     native: Callable[[str], Predictor]
-    estimator: Callable[[str], tuple[Any, str] | None]
+    estimator: Callable[[str], Estimator | None]
     graph: Callable[[str], str | None]
 
 
@@ -103,7 +105,7 @@ def stand_in(
         # NOTE: what MLflow loads it as asks the same graph, but cannot give several values a row.
         native = graph if device == "cpu" else Graph(Path(file), threads)
         return StandIn(native, graph, single=graph.single)
-    model, method = estimator_of(kind, folder, loads)
+    model, method, wrapped = estimator_of(kind, folder, loads)
     fitted = last_step(model)
     if kind == "onnx":
         from batchdeploy.adapters.runtimes.session import Graph
@@ -116,11 +118,11 @@ def stand_in(
         model.steps = [*model.steps[:-1], (model.steps[-1][0], step)]
     else:
         model = step
-    return StandIn(loads.native(folder), getattr(model, method), single=step.single)
+    return StandIn(loads.native(folder), wrapped(getattr(model, method)), single=step.single)
 
 
-def estimator_of(kind: str, folder: str, loads: Loads) -> tuple[Any, str]:
-    """The model itself, and which of its methods answers.
+def estimator_of(kind: str, folder: str, loads: Loads) -> Estimator:
+    """The model itself, which of its methods answers, and what wraps a function that asks it.
 
     Raises:
         RequestError: it is of a kind that has neither steps nor trees, or answers by another method.
