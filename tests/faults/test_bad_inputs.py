@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests_support import SCHEMA, Result, customers, edit, tree, write_day
+from tests_support import SCHEMA, Result, customers, edit, tree, write_day, write_encrypted
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +119,15 @@ def large_footer(root: Path) -> None:
     pq.write_table(table, folder(root) / "part-1.parquet")
 
 
+def encrypted(name: str, **options: Any) -> Callable[[Path], None]:
+    """A file of which the column ``age`` is encrypted, beside the good one or in its place."""
+
+    def spoil(root: Path) -> None:
+        write_encrypted(rows(260).slice(200), folder(root) / name, column_keys={"key": ["age"]}, **options)
+
+    return spoil
+
+
 def on_spark(spoil: Callable[[Path], None]) -> Callable[[Path], None]:
     def both(root: Path) -> None:
         spoil(root)
@@ -163,6 +172,15 @@ FILES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
         ("part-1.parquet: is not Parquet; it looks like an HTML or XML page",),
     ),
     "CSV": (raw("part-1.parquet", b"id,age\n1,2\n"), ("part-1.parquet", "text, such as CSV")),
+    "an encrypted column": (
+        encrypted("part-1.parquet", plaintext_footer=True),
+        ("part-1.parquet: holds encrypted columns", "got age"),
+    ),
+    "an encrypted column in the only file": (
+        encrypted("part-0.parquet", plaintext_footer=True),
+        ("part-0.parquet: holds encrypted columns", "got age"),
+    ),
+    "an encrypted footer": (encrypted("part-1.parquet"), ("part-1.parquet: is encrypted",)),
     "a stray folder": (lambda root: (folder(root) / "more").mkdir(), ("more: not a Parquet file",)),
     "a file of another kind": (raw("notes.txt", b"hello"), ("notes.txt: not a Parquet file",)),
     "a name that Spark skips": (

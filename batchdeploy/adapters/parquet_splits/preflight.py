@@ -6,17 +6,18 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.footer import first_chunks
 from batchdeploy.adapters.parquet_splits.reading import logical
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, DataPin, FilePin, InputSchema
 from batchdeploy.errors import DataError, PartitionError, Problem
 
-MAGIC = b"PAR1"
+MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20
 SPARK_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
 # NOTE: a page of one repeated value packs a million to one, but no honest file of many gigabytes does.
@@ -45,16 +46,23 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
         problems += _engine_problems(found) if engine == "spark" else _codec_problems(found)
     if problems:
         raise DataError(pin.path, tuple(problems))
-    rows = tuple(metadata.num_rows for _, metadata, _ in found)
+    rows = tuple(footer.metadata.num_rows for footer in found)
     if not sum(rows):
         raise PartitionError(f"{pin.path}/{_folder(pin)}", "the partition holds no rows")
     columns = tuple(
-        Column(name=field.name, type=str(field.type), required=not field.nullable) for field in found[0][2]
+        Column(name=field.name, type=str(field.type), required=not field.nullable)
+        for field in found[0].schema
     )
     return InputSchema(columns=columns, file_rows=rows)
 
 
-Footer = tuple[FilePin, Any, pa.Schema]
+class Footer(NamedTuple):
+    """What a file says of itself; codecs are those of its first row group."""
+
+    file: FilePin
+    metadata: Any
+    schema: pa.Schema
+    codecs: frozenset[str]
 
 
 def _same_files(pin: DataPin) -> Iterator[Problem]:
@@ -76,15 +84,30 @@ def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Foot
     found: list[Footer] = []
     problems = []
     for file in pin.files:
-        if (problem := _unlike_parquet(file, limits)) is not None:
-            problems.append(problem)
-            continue
-        try:
-            with pq.ParquetFile(file.location) as opened:
-                found.append((file, opened.metadata, opened.schema_arrow.remove_metadata()))
-        except (pa.ArrowException, OSError, MemoryError) as error:
-            problems.append(Problem(file.path, "cannot be read as Parquet", str(error)))
+        opened = _unlike_parquet(file, limits) or _open(file)
+        if isinstance(opened, Problem):
+            problems.append(opened)
+        else:
+            found.append(opened)
     return problems, found
+
+
+def _open(file: FilePin) -> Footer | Problem:
+    # NOTE: before pyarrow, which an encrypted column would end the process in.
+    try:
+        chunks = first_chunks(file.location)
+    except (ValueError, OSError) as error:
+        return Problem(file.path, "cannot be read as Parquet", str(error))
+    try:
+        with pq.ParquetFile(file.location) as opened:
+            metadata, schema = opened.metadata, opened.schema_arrow.remove_metadata()
+            names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
+        return Problem(file.path, "cannot be read as Parquet", str(error))
+    if locked := [name for name, chunk in zip(names, chunks, strict=False) if chunk.encrypted]:
+        text = "holds encrypted columns, which are not read here; write it without encryption"
+        return Problem(file.path, text, ", ".join(locked))
+    return Footer(file, metadata, schema, frozenset(chunk.codec for chunk in chunks))
 
 
 def _unlike_parquet(file: FilePin, limits: LimitsSpec) -> Problem | None:
@@ -98,6 +121,8 @@ def _unlike_parquet(file: FilePin, limits: LimitsSpec) -> Problem | None:
         return Problem(file.path, "cannot be read", error.strerror)
     if not head:
         return Problem(file.path, "cannot be read as Parquet", "0 bytes")
+    if head[:4] == ENCRYPTED_MAGIC or tail[4:] == ENCRYPTED_MAGIC:
+        return Problem(file.path, "is encrypted, and is not read here; write it without encryption")
     if head[:4] != MAGIC:
         return Problem(file.path, f"is not Parquet; it looks like {_guess(head)}", repr(head[:24])[1:])
     if tail[4:] != MAGIC:
@@ -121,8 +146,8 @@ def _guess(head: bytes) -> str:
 
 
 def _schema_problems(found: list[Footer]) -> Iterator[Problem]:
-    first_file, _, first = found[0]
-    for file, _, schema in found:
+    first_file, first = found[0].file, found[0].schema
+    for file, _, schema, _ in found:
         yield from _doubled(file.path, schema)
         if schema is not first:
             yield from _differences(file.path, (first_file.path, first), schema)
@@ -157,18 +182,18 @@ def _differences(path: str, first: tuple[str, pa.Schema], other: pa.Schema) -> I
 
 
 def _too_large(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Iterator[Problem]:
-    rows = sum(metadata.num_rows for _, metadata, _ in found)
-    sizes = {file.path: _uncompressed(metadata) for file, metadata, _ in found}
+    rows = sum(footer.metadata.num_rows for footer in found)
+    sizes = {footer.file.path: _uncompressed(footer.metadata) for footer in found}
     facts: tuple[tuple[str, float, float], ...] = (
         ("rows", rows, limits.rows),
-        ("cells", rows * len(found[0][2]), limits.cells),
+        ("cells", rows * len(found[0].schema), limits.cells),
         ("uncompressed_gib", sum(sizes.values()) / GIBIBYTE, limits.uncompressed_gib),
     )
     for name, fact, most in facts:
         if fact > most:
             text = f"more {name.replace('_gib', ' GiB')} than limits.{name} = {most:,}"
             yield Problem(_folder(pin), text, f"{fact:,.0f}")
-    for file, _, _ in found:
+    for file in (footer.file for footer in found):
         if sizes[file.path] > BOMB_BYTES and sizes[file.path] > BOMB_RATIO * file.size:
             got = f"{file.size:,} bytes for {sizes[file.path] / GIBIBYTE:,.0f} GiB"
             yield Problem(file.path, "unpacks to far more than any honest file of its size", got)
@@ -180,16 +205,9 @@ def _uncompressed(metadata: Any) -> int:
     return max(pages, int(metadata.num_rows) * int(metadata.num_columns) // 8)
 
 
-def _codecs(metadata: Any) -> set[str]:
-    if not metadata.num_row_groups:
-        return set()
-    group = metadata.row_group(0)
-    return {group.column(i).compression for i in range(metadata.num_columns)}
-
-
 def _codec_problems(found: list[Footer]) -> Iterator[Problem]:
-    for file, metadata, _ in found:
-        for codec in sorted(_codecs(metadata)):
+    for file, _, _, codecs in found:
+        for codec in sorted(codecs):
             name = {"UNCOMPRESSED": None, "LZ4_RAW": "lz4_raw"}.get(codec, codec.lower())
             if name is not None and not _available(name):
                 yield Problem(file.path, "is packed with a codec that this pyarrow lacks", codec)
@@ -203,8 +221,8 @@ def _available(name: str) -> bool:
 
 
 def _engine_problems(found: list[Footer]) -> Iterator[Problem]:
-    for file, metadata, schema in found:
-        for codec in sorted(_codecs(metadata) - SPARK_CODECS):
+    for file, _, schema, codecs in found:
+        for codec in sorted(codecs - SPARK_CODECS):
             text = "is packed with a codec that Spark lacks; write it with zstd, or use engine.kind: local"
             yield Problem(file.path, text, codec)
         for field in schema:
