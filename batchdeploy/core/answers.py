@@ -56,7 +56,7 @@ def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
     none = np.zeros(len(values), dtype=bool)
     try:
         return _arrow(values), none
-    except (OverflowError, UnicodeEncodeError):
+    except (OverflowError, UnicodeError):
         objects = np.array(values, dtype=object)
         unfit = np.array([_unfit(value) for value in objects], dtype=bool)
         objects[unfit] = None

@@ -61,6 +61,7 @@ CONVERTED: dict[str, tuple[str, Any, list[Any], set[int]]] = {
     "an integer beyond 64 bits": ("long", np.array([2**70, 1], dtype=object), [None, 1], {0}),
     "half a surrogate": ("string", np.array(["\ud800", "a"], dtype=object), [None, "a"], {0}),
     "half a surrogate in a series": ("string", pd.Series(["\ud800", "a"]), [None, "a"], {0}),
+    "half a surrogate in an array of texts": ("string", np.array(["\ud800", "a"]), [None, "a"], {0}),
     "bytes in another order": ("double", np.array([1.0, 2.0], dtype=">f8"), [1.0, 2.0], set()),
 }  # fmt: skip
 
