@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 
-.PHONY: trials help install java demo airflow test quick faults clusters bench bench-quick lint lock clean
+.PHONY: trials help install java demo airflow test quick faults fuzz clusters bench bench-quick lint lock clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
@@ -48,6 +48,9 @@ trials: install java  ## the tests that kill Spark again and again (minutes)
 
 faults: install java  ## every fault, thousands of trials (hours); writes tests/faults/results.json
 	@source .ci/java-env; cd tests && python -m faults $(FAULTS)
+
+fuzz: install  ## a hundred thousand hostile inputs (half an hour); writes tests/fuzz/results.json
+	cd tests && python -m fuzz $(FUZZ)
 
 clusters: install java  ## the engine tests on a standalone cluster and on a Connect server (minutes)
 	@source .ci/java-env; pytest tests/test_clusters.py
