@@ -11,13 +11,16 @@ from pathlib import Path
 
 from batchdeploy import evidence, flow
 from batchdeploy.core.pins import check_partition
-from batchdeploy.core.records import Manifest, Plan, ScoredBatch
+from batchdeploy.core.records import CheckReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, StepRequest
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.ports import Toolbox
 from batchdeploy.promotion import compare_models, promote, render_markdown
 from batchdeploy.stopping import stoppable
+
+# NOTE: rows, suite or reference may have been mended since; later steps need the scores of their own plan.
+PLANNED_ANEW = ("validate", "score")
 
 
 def take_step(tools: Toolbox, request: StepRequest) -> Answer:
@@ -40,15 +43,15 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     folder = Path(request.folder)
     if request.step == "promote":
         return {"outcome": "done", **to_plain(promote(tools, folder))}
-    planned = evidence.read(folder, Plan)
-    if request.step == "validate" and request.again:
-        planned = flow.replan(tools, planned)
-        if planned.state == "identical":
-            return _identical(tools, planned)
+    before = evidence.read(folder, Plan)
+    planned = flow.replan(tools, before) if request.again and request.step in PLANNED_ANEW else before
+    # NOTE: a plan that was identical to what is published is a repeat that somebody wanted.
+    if planned.state == "identical" and before.state != "identical":
+        return _identical(tools, planned)
     if (busy := _claim(tools, planned, request)) is not None:
         return busy
-    if request.step == "validate" and request.again:
-        folder = flow.begin(tools, planned)
+    if planned is not before:
+        folder = _begin_again(tools, request, before, planned)
     shared = {
         "outcome": "done",
         "folder": str(folder),
@@ -58,6 +61,15 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
     with stoppable(tools, planned):
         return shared | DO[request.step](tools, folder, request)
+
+
+def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Plan) -> Path:
+    """The folder of a run that was planned anew; with the same pins what validation found still holds."""
+    if request.step == "validate" or planned.run_id != before.run_id:
+        return flow.begin(tools, planned)
+    folder = flow.run_folder(tools, planned)
+    evidence.write(folder, planned)
+    return folder
 
 
 def _plan(tools: Toolbox, request: StepRequest) -> Answer:
@@ -107,6 +119,9 @@ def _validate(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
 
 
 def _score(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
+    # NOTE: rows that were mended after validation; they are scored only once they were validated themselves.
+    if evidence.find(folder, CheckReport) is None:
+        flow.step_validate(tools, folder)
     scored = flow.step_score(tools, folder)
     tools.sink.hand_over(scored.attempt)
     return {"scored": scored.rows_scored, "set_aside": scored.rows_quarantined}

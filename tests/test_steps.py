@@ -12,7 +12,7 @@ import pytest
 from tests_support import customers, edit, move_alias, register_coded, write_day
 
 from batchdeploy.core.request import StepRequest
-from batchdeploy.errors import PartitionError, RequestError, ValidationRefused
+from batchdeploy.errors import DataError, PartitionError, RequestError, ValidationRefused
 from batchdeploy.runtime import open_toolbox
 from batchdeploy.steps import take_step
 
@@ -32,6 +32,10 @@ def ask(file: Path, **request: object) -> dict[str, object]:
 
 def rows(project: Path) -> int:
     return len(pd.read_parquet(project / "scores" / "churn"))
+
+
+def rows_planned(folder: object) -> int:
+    return sum(json.loads((Path(str(folder)) / "plan.json").read_text())["schema"]["file_rows"])
 
 
 def test_five_steps_publish_and_a_sixth_finds_it_identical(project: Path, deployment: Path) -> None:
@@ -90,6 +94,47 @@ def test_validating_again_takes_mended_rows_and_keeps_the_model(project: Path, d
     for step in FOLLOWING[1:]:
         last = ask(deployment, step=step, folder=answer["folder"], owner="a")
     assert last["model_version"] == 1
+
+
+def test_scoring_again_takes_mended_rows_and_validates_them_first(project: Path, deployment: Path) -> None:
+    folder = ask(deployment, step="plan", partition=DAY, owner="a")["folder"]
+    ask(deployment, step="validate", folder=folder, owner="a")
+    bad = customers(DAY)
+    bad.loc[:3, "age"] = 200.0
+    write_day(project / "data" / "customers", DAY, bad)
+    with pytest.raises(DataError, match="changed"):
+        ask(deployment, step="score", folder=folder, owner="a")
+    with pytest.raises(ValidationRefused):
+        ask(deployment, step="score", folder=folder, owner="a", again=True)
+    assert rows_planned(folder) == 200, "the run that was planned first keeps its records"
+    write_day(project / "data" / "customers", DAY, customers(DAY, 202))
+    move_alias(project, "champion", 2)
+    answer = ask(deployment, step="score", folder=folder, owner="a", again=True)
+    assert answer["scored"] == 202
+    assert answer["folder"] != folder
+    for step in FOLLOWING[2:]:
+        last = ask(deployment, step=step, folder=answer["folder"], owner="a")
+    assert last["model_version"] == 1
+    assert rows(project) == 202
+    assert ask(deployment, step="score", folder=folder, owner="a", again=True)["outcome"] == "identical"
+
+
+def test_scoring_again_with_nothing_mended_goes_on_with_the_same_run(deployment: Path) -> None:
+    folder = ask(deployment, step="plan", partition=DAY)["folder"]
+    ask(deployment, step="validate", folder=folder)
+    checked = (Path(str(folder)) / "check.json").stat().st_mtime_ns
+    answer = ask(deployment, step="score", folder=folder, again=True)
+    assert answer["folder"] == folder
+    assert (Path(str(folder)) / "check.json").stat().st_mtime_ns == checked
+
+
+@pytest.mark.parametrize("step", ["validate", "score"])
+def test_a_step_of_a_repeat_that_is_tried_again_is_repeated(deployment: Path, step: str) -> None:
+    ask(deployment, step="run", partition=DAY)
+    folder = ask(deployment, step="plan", partition=DAY, repeat=True)["folder"]
+    if step == "score":
+        ask(deployment, step="validate", folder=folder)
+    assert ask(deployment, step=step, folder=folder, again=True)["outcome"] == "done"
 
 
 def test_publishing_twice_is_publishing_once(project: Path, deployment: Path) -> None:
