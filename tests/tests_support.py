@@ -168,17 +168,30 @@ def save_coded(folder: Path, sources: dict[str, str], **words: Any) -> Path:
     return folder / "saved"
 
 
-def register_coded(root: Path, factor: int) -> int:
-    """A version of the project's model that answers ``age`` times a factor that its own module holds."""
+ENTRY = """\
+import features
+
+class Model:
+    def predict(self, frame):
+        return (frame[['age']] * features.FACTOR).set_axis(['y'], axis=1)
+
+def _load_pyfunc(path):
+    return Model()
+"""
+
+
+def register_coded(root: Path, factor: int, entry: str = ENTRY) -> int:
+    """A version of the project's model that answers ``age`` times a factor that its own module holds.
+
+    Args:
+        root: the project.
+        factor: names the version's sources, too.
+        entry: another text of the module that loads it.
+    """
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    entry = (
-        "import features\n\nclass Model:\n    def predict(self, frame):\n"
-        "        return (frame[['age']] * features.FACTOR).set_axis(['y'], axis=1)\n\n"
-        "def _load_pyfunc(path):\n    return Model()\n"
-    )
     signature = ModelSignature(Schema([ColSpec("double", "age")]), Schema([ColSpec("double", "y")]))
     sources = {"entry.py": entry, "features.py": f"FACTOR = {factor}.0\n"}
     folder = save_coded(root / "coded" / str(factor), sources, signature=signature)

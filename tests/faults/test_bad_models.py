@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests_support import FEATURES, Result, customers, tree
+from tests_support import ENTRY, FEATURES, Result, customers, register_coded, tree
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +204,32 @@ def _with(place: int, value: float) -> Any:
     ages = customers(DAY)["age"].to_numpy().copy()
     ages[place] = value
     return ages
+
+
+ENDS = "raise SystemExit(0)"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("return (frame", "predict: fails on more than 10 rows of a batch, got SystemExit: 0"),
+        ("return Model()", "loading it: failed, got ModelError: SystemExit: 0"),
+    ],
+    ids=["asked", "loaded"],
+)
+def test_a_model_that_exits_ends_neither_the_run_nor_its_evidence(
+    project: Path, cli: Cli, line: str, expected: str
+) -> None:
+    register_coded(project, 1, ENTRY.replace(line, f"{ENDS}; {line}"))
+    deployment = declare(project, "y: {type: double}")
+    result = cli("run", deployment, "--partition", DAY, "--json")
+    assert result.code == 1, result.err
+    assert "model version 3" in result.err
+    assert expected in result.err
+    assert result.json["error"]["kind"] == "ScoringRefused"
+    assert not (project / "scores" / "churn").exists()
+    (folder,) = (project / "scores" / "churn.batchdeploy" / "runs" / f"date={DAY}").iterdir()
+    assert {"plan.json", "check.json", "report.html"} <= {file.name for file in folder.iterdir()}
 
 
 def refusing(root: Path) -> Path:

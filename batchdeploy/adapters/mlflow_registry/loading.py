@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.failures import as_failure
 from batchdeploy.adapters.mlflow_registry.own_modules import OwnModules
 from batchdeploy.core.encoding import encoding_once, last_step
 from batchdeploy.core.trust import code_in_model
@@ -81,10 +82,10 @@ def _own_modules(folder: str) -> OwnModules | None:
 
 @contextmanager
 def _loading(own: OwnModules | None) -> Iterator[None]:
-    """What MLflow loads a model in: its own modules, no warnings, and no model of another's code."""
+    """What a model is loaded in: its own modules, no warnings, no model of another's code; it cannot exit."""
     from mlflow.models import model
 
-    with warnings.catch_warnings(), own.in_place() if own else nullcontext():
+    with warnings.catch_warnings(), own.in_place() if own else nullcontext(), as_failure():
         warnings.simplefilter("ignore")
         # NOTE: MLflow takes what `set_model` set last, be it by the code of another model.
         before, vars(model)["__mlflow_model__"] = vars(model)["__mlflow_model__"], None
@@ -95,12 +96,10 @@ def _loading(own: OwnModules | None) -> Iterator[None]:
 
 
 def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
-    """The function, with a model's own modules in place while it answers."""
-    if own is None:
-        return ask
+    """The function, with a model's own modules in place while it answers; what it raises is an exception."""
 
     def answer(frame: Any) -> Any:
-        with own.in_place():
+        with own.in_place() if own else nullcontext(), as_failure():
             return ask(frame)
 
     return answer

@@ -32,6 +32,7 @@ from batchdeploy.core.profiling import count_batch, empty, merge
 from batchdeploy.core.records import OutputFile, SetAside
 from batchdeploy.core.scoring import ScoredRows, same_twice, score_batch
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.errors import BatchdeployError, EngineError, Problem, ScoringRefused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +51,11 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         load: loads the model's folder; called once in a process for each model.
 
     Raises:
-        ScoringRefused: see `batchdeploy.core.scoring.score_batch`.
+        ScoringRefused: the model cannot be loaded, or see `batchdeploy.core.scoring.score_batch`.
+        EngineError: this process lacks what the model needs to be loaded.
     """
     misses = _model.cache_info().misses
-    predict = _model(job.model_folder, job.model_digest, load)
+    predict = _loaded(job, load)
     loaded = _model.cache_info().misses > misses
     with ExitStack() as stack:
         if job.threads is not None:
@@ -183,6 +185,23 @@ class _Writer:
                 os.fsync(stream.fileno())
         size = self._path.stat().st_size
         return OutputFile(path=self._path.name, rows=self._rows, size=size, sha256=digest)
+
+
+def _loaded(job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    try:
+        return _model(job.model_folder, job.model_digest, load)
+    except BatchdeployError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        what = Problem("loading it", "failed", text)
+        where = f"model version {job.model_version}"
+        # NOTE: a package, a file or memory that is missing here may be there another time.
+        if isinstance(error, (ImportError, OSError, MemoryError)):
+            raise EngineError(
+                where, (what,), hint="engine.versions: refuse compares packages first"
+            ) from error
+        raise ScoringRefused(where, (what,), hint="log and register the model again") from error
 
 
 @lru_cache(maxsize=2)
