@@ -87,21 +87,9 @@ class LocalToolbox:
     @cached_property
     def registry(self) -> Registry:
         need("mlflow", "mlflow")
-        from batchdeploy.adapters.mlflow_registry import MlflowRegistry
+        from batchdeploy.adapters.mlflow_registry import open_registry
 
-        # NOTE: MLflow would create an empty database where there is none, and then miss the model in it.
-        prefix = "sqlite:///"
-        if (
-            self.registry_uri.startswith(prefix)
-            and not Path(self.registry_uri.removeprefix(prefix)).is_file()
-        ):
-            raise RequestError(
-                "the MLflow registry",
-                (Problem(self.registry_uri, "there is no such database"),),
-                hint="register a model first, or set MLFLOW_TRACKING_URI",
-            )
-        model = self.deployment.model
-        return MlflowRegistry(self.registry_uri, code=model.code, trusted_types=model.trusted_types)
+        return open_registry(self.registry_uri, self.deployment.model, self.deployment.limits)
 
     @cached_property
     def store(self) -> Store:

@@ -71,6 +71,7 @@ class LimitsSpec:
         uncompressed_gib: of one partition, as its footers say.
         footer_mib: of one file.
         minutes: wall-clock time of one run, in Airflow of one task; null for no limit.
+        model_files, model_gib: of one model; a registry's listing is asked before anything is downloaded.
         worker_memory_mib: what a Python worker of Spark may take (``spark.executor.pyspark.memory``); a
             batch that does not fit is split, down to a row. Null for no limit.
     """
@@ -81,6 +82,8 @@ class LimitsSpec:
     cells: int = 100_000_000_000
     uncompressed_gib: float = 1024
     footer_mib: float = 64
+    model_files: int = 10_000
+    model_gib: float = 64
     minutes: float | None = None
     worker_memory_mib: int | None = None
 

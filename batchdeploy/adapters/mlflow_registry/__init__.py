@@ -6,6 +6,7 @@ from batchdeploy.adapters.mlflow_registry.loading import (
     load_estimator,
     load_predictor,
 )
+from batchdeploy.adapters.mlflow_registry.opening import open_registry
 from batchdeploy.adapters.mlflow_registry.registry import DIGEST_TAG, MlflowRegistry, digest_folder
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "find_graph",
     "load_estimator",
     "load_predictor",
+    "open_registry",
 ]

@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.description import check_small_files, read_description
 from batchdeploy.adapters.mlflow_registry.graphs import weights_elsewhere
 from batchdeploy.adapters.mlflow_registry.loading import load_predictor, made_with
+from batchdeploy.adapters.mlflow_registry.locations import READ_MARK, list_files
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.pins import digest_model
+from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, ModelPin
 from batchdeploy.core.trust import code_in_model, unknown_types
 from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
-# NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
-READ_MARK = "registered_model_meta"
+MOST_OUTPUTS = 100_000
 
 
 class MlflowRegistry:
@@ -31,10 +33,19 @@ class MlflowRegistry:
         uri: the tracking URI; also the registry's.
         code: whether models may bring code along, ``allow`` or ``refuse``.
         trusted_types: further types that a skops file may hold where they may not.
+        limits: how many files and bytes of a model are taken.
     """
 
-    def __init__(self, uri: str, *, code: str = "allow", trusted_types: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        code: str = "allow",
+        trusted_types: Sequence[str] = (),
+        limits: LimitsSpec = LimitsSpec(),
+    ) -> None:
         self._uri = uri
+        self._limits = limits
         self._data_only = code == "refuse"
         self._trusted = tuple(trusted_types)
 
@@ -61,7 +72,8 @@ class MlflowRegistry:
                 found = client.get_model_version(ref.name, str(ref.version))
             location = _location(client, found)
             where = f"{ref.name} version {found.version}"
-            described = self._description(location)
+            list_files(location, self._uri, self._limits, f"model {where}")
+            described = self._description(location, f"model {where}")
             if self._data_only and (problems := (*code_in_model(described.flavors),)):
                 raise _brings_code(where, problems)
             inputs, outputs, returns = _signature(described.signature, where)
@@ -83,6 +95,9 @@ class MlflowRegistry:
             RegistryError: the download fails, or the files are not those that were pinned.
         """
         folder = self._fetched(pin, models)
+        where = f"model {pin.name} version {pin.version}"
+        read_description(folder / "MLmodel", where)
+        check_small_files(folder, where)
         if self._data_only:
             self._check_types(pin, folder)
         return folder
@@ -161,12 +176,10 @@ class MlflowRegistry:
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             return digest_folder(self._download(location, Path(scratch)))
 
-    def _description(self, location: str) -> Any:
+    def _description(self, location: str, where: str) -> Any:
         """The model's own description; nothing of the model is loaded for it."""
-        from mlflow.models import Model
-
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            return Model.load(str(self._download(f"{location}/MLmodel", Path(scratch))))
+            return read_description(self._download(f"{location}/MLmodel", Path(scratch)), where)
 
     def _download(self, location: str, scratch: Path) -> Path:
         import mlflow.artifacts
@@ -230,6 +243,8 @@ def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Co
     if signature.outputs.is_tensor_spec():
         spec = signature.outputs.inputs[0]
         width = spec.shape[1] if len(spec.shape) > 1 else 1
+        if width > MOST_OUTPUTS:
+            raise RequestError(f"model {where}", (Problem("outputs", "are too many", str(width)),))
         kind = str(spec.type)
         return inputs, tuple(Column(name=str(i), type=kind) for i in range(width)), "array"
     specs = signature.outputs.inputs

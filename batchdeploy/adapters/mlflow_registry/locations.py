@@ -1,0 +1,90 @@
+"""What lies at a model's location: listed within bounds, before any of it is downloaded or parsed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.errors import Problem, RegistryError, RequestError
+
+GIBIBYTE = 1 << 30
+HINT = "raise limits.model_files or limits.model_gib where the model is meant to be so large"
+# NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
+READ_MARK = "registered_model_meta"
+
+
+def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> dict[str, str]:
+    """Each file below a location with what a listing says of it: its size, on this machine its times too.
+
+    What is said differs where the file was changed, as far as a listing can tell.
+
+    Args:
+        location: where the model's files lie.
+        uri: the registry's, for locations that only it can read.
+        limits: how many files and bytes are taken.
+        where: the model, for messages.
+
+    Raises:
+        RequestError: more than the limits, or something that is no plain file.
+        RegistryError: nothing is there.
+    """
+    found: dict[str, str] = {}
+    count = size = 0
+    for path, bytes_, said in _entries(location, uri, where):
+        count, size = count + 1, size + bytes_
+        if count > limits.model_files:
+            problem = Problem("files", "are more than limits.model_files", f"over {limits.model_files}")
+            raise RequestError(where, (problem,), hint=HINT)
+        if size > limits.model_gib * GIBIBYTE:
+            problem = Problem("bytes", "are more than limits.model_gib", f"over {limits.model_gib:g} GiB")
+            raise RequestError(where, (problem,), hint=HINT)
+        # NOTE: folders are counted, so that one that never ends comes to an end.
+        if not path.endswith("/") and path != READ_MARK:
+            found[path] = said
+    if not found:
+        text = "holds no files: they were moved, or their store cannot be reached from here"
+        raise RegistryError(where, (Problem(location, text),))
+    return found
+
+
+def _entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str]]:
+    """Path, size and what tells a change, of each file; the caller stops where it has seen enough."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    if is_local_uri(location, is_tracking_or_registry_uri=False):
+        yield from _local(Path(local_file_uri_to_path(location)), where)
+    else:
+        yield from _remote(location, uri)
+
+
+def _local(folder: Path, where: str) -> Iterator[tuple[str, int, str]]:
+    # NOTE: links are followed, as MLflow's copy follows them.
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        yield f"{parent}/", 0, ""
+        for name in sorted(files):
+            file = Path(parent, name)
+            found = file.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise RequestError(where, (Problem(str(file), "is no plain file"),))
+            said = (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+            yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, said))
+
+
+def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str]]:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository: Any = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
+    waiting: list[str | None] = [None]
+    while waiting:
+        for entry in repository.list_artifacts(waiting.pop()):
+            if entry.is_dir:
+                waiting.append(entry.path)
+                yield f"{entry.path}/", 0, ""
+            else:
+                yield entry.path, int(entry.file_size or 0), str(entry.file_size)
