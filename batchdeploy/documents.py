@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import math
+import os
+import stat
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -16,12 +20,14 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.soundness import soundness
-from batchdeploy.errors import DataError, DeploymentError, Problem
+from batchdeploy.core.system_errors import WRONG_NAMES
+from batchdeploy.errors import DataError, DeploymentError, Problem, shorten
 
 T = TypeVar("T")
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12
+LARGEST = 2**63 - 1
 
 
 @cache
@@ -44,18 +50,20 @@ def read_deployment(file: Path) -> Deployment:
         raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
     if not isinstance(document, dict):
         raise DeploymentError(str(file), "must hold a mapping of keys", hint="batchdeploy init DIR")
+    found: list[tuple[Problem, tuple[Any, ...]]] = []
     try:
         # NOTE: through JSON, because only there does pydantic's strict mode take lists for tuples; and
         # default=str, because YAML's dates are values of a column here, not dates.
-        plain = json.dumps(document, default=str)
+        plain = json.dumps(_writable(document, (), found), default=str)
         deployment: Deployment = _adapter(Deployment).validate_json(plain, strict=True)
     except ValidationError as error:
-        problems = _merge_unions(error.errors(include_url=False))
-        raise DeploymentError(str(file), tuple(_located(p, loc, document) for p, loc in problems)) from None
+        found += _merge_unions(error.errors(include_url=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise DeploymentError(
             str(file), (Problem("YAML", "holds values that JSON cannot", str(error)),)
         ) from None
+    if found:
+        raise DeploymentError(str(file), tuple(_located(p, loc, document) for p, loc in found))
     if unsound := soundness(deployment):
         raise DeploymentError(
             str(file), tuple(_located(p, tuple(p.path.split(".")), document) for p in unsound)
@@ -99,15 +107,38 @@ def from_json(kind: type[T], text: str | bytes, *, where: str) -> T:
 
 
 def parse_json(text: str | bytes, *, where: str) -> Any:
-    """Any JSON value; NaN and infinities, which JSON does not have, are refused.
+    """Any JSON value that can be written again: no NaN, no infinity (1e999 is one), no half characters.
 
     Raises:
-        DataError: the text is not JSON.
+        DataError: the text is not JSON, or holds such a value.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise DataError(where, (Problem("JSON", str(error)),)) from None
+        raise DataError(where, (Problem("JSON", _json_problem(error)),)) from None
+    return value
+
+
+def read_whole(file: Path, most: int) -> bytes:
+    """The content of an ordinary file.
+
+    Args:
+        file: where it is.
+        most: how many bytes it may have.
+
+    Raises:
+        OSError: it is none, it has more, or cannot be read; with its path.
+    """
+    # NOTE: a FIFO would keep whoever opens it waiting, for ever where nobody writes to it.
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(file))
+        raw = stream.read(most + 1)
+    if len(raw) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most // 1024:,} KiB", str(file))
+    return raw
 
 
 def canonical(value: object) -> bytes:
@@ -121,16 +152,49 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is beyond what a number can be")
+    return value
+
+
+def _json_problem(error: ValueError | RecursionError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"holds {error.object[error.start]!r}, half of a character"
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 text (byte {error.start})"
+    return "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _writable(node: Any, loc: tuple[Any, ...], found: list[tuple[Problem, tuple[Any, ...]]]) -> Any:
+    """The document with what could be read, but never be written again, replaced and reported."""
+    if isinstance(node, dict):
+        return {key: _writable(value, (*loc, key), found) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_writable(value, (*loc, place), found) for place, value in enumerate(node)]
+    problem = None
+    if isinstance(node, float) and not math.isfinite(node):
+        problem, instead = "must be a finite number", 1
+    elif isinstance(node, int) and abs(node) > LARGEST:
+        problem, instead = "does not fit 64 bits", 1
+    elif isinstance(node, str) and any("\ud800" <= c <= "\udfff" for c in node):
+        problem, instead = "holds half of a character", "x"
+    if problem is None:
+        return node
+    got = shorten(node) if isinstance(node, float) else None
+    found.append((Problem(".".join(map(str, loc)), problem, got), loc))
+    return instead
+
+
 def _deployment_text(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+        raw = read_whole(file, MAX_BYTES)
     except FileNotFoundError:
         raise DeploymentError(str(file), "no such file", hint="batchdeploy init DIR") from None
     except OSError as error:
-        raise DeploymentError(str(file), f"cannot be read: {error.strerror}") from None
-    if len(raw) > MAX_BYTES:
-        raise DeploymentError(str(file), f"larger than {MAX_BYTES // 1024} KiB; not a deployment file")
+        why = WRONG_NAMES.get(error.errno or 0) or error.strerror
+        raise DeploymentError(str(file), f"cannot be read as a deployment file: {why}") from None
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

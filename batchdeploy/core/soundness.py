@@ -15,6 +15,9 @@ from batchdeploy.errors import Problem
 
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# NOTE: below it, the limit that a shift is held against lies beyond what a number can be.
+SMALLEST_RATE = 1e-12
+MOST_STEPS = 1_000
 COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
 
 
@@ -103,6 +106,9 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     drift = deployment.drift
     if drift and not 0 < drift.false_alarm_rate < 1:
         yield Problem("drift.false_alarm_rate", "must lie between 0 and 1", f"{drift.false_alarm_rate:g}")
+    elif drift and drift.false_alarm_rate < SMALLEST_RATE:
+        got = f"{drift.false_alarm_rate:g}"
+        yield Problem("drift.false_alarm_rate", f"must be at least {SMALLEST_RATE:g}", got)
     if drift and drift.min_psi < 0:
         yield Problem("drift.min_psi", "must not be negative", f"{drift.min_psi:g}")
     if not 0 <= deployment.quarantine.max_share <= 1:
@@ -118,6 +124,7 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     for path, value in above_zero.items():
         if value is not None and not value > 0:
             yield Problem(path, "must be above 0", f"{value:g}")
+    yield from _time_problems(deployment)
     if deployment.publish.keep_generations < 0:
         yield Problem("publish.keep_generations", "must not be negative")
     if not deployment.publish.reader_seconds >= 0:
@@ -131,3 +138,21 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     ):
         if isinstance(version, int) and version < 1:
             yield Problem(path, "versions start at 1", str(version))
+
+
+def _time_problems(deployment: Deployment) -> Iterator[Problem]:
+    """Clocks and calendars end somewhere; ten years are for ever here."""
+    times = {
+        "data.wait_hours": (deployment.data.wait_hours, 24),
+        "data.poll_seconds": (deployment.data.poll_seconds, 86_400),
+        "limits.minutes": (deployment.limits.minutes, 1_440),
+        "publish.reader_seconds": (deployment.publish.reader_seconds, 86_400),
+    }
+    for path, (value, a_day) in times.items():
+        if value is not None and value > 3_650 * a_day:
+            yield Problem(path, f"must be at most {3_650 * a_day:,}, ten years", f"{value:g}")
+    if abs(deployment.data.partition.run_offset) > MOST_STEPS:
+        got = str(deployment.data.partition.run_offset)
+        yield Problem(
+            "data.partition.run_offset", f"must lie between -{MOST_STEPS:,} and {MOST_STEPS:,}", got
+        )

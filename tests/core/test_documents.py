@@ -28,6 +28,54 @@ WRONG = {
     "a list": ("- 1\n", "must hold a mapping"),
     "deep nesting": ("a: " + "[" * 40 + "]" * 40, "nested deeper than 12"),
     "a megabyte": ("#" * 1_000_000, "larger than 256 KiB"),
+    "an infinite number": (
+        SOUND + "limits: {minutes: .inf}\n",
+        "limits.minutes: must be a finite number (line 5",
+    ),
+    "a number beyond all": (SOUND + "limits: {minutes: 1e999}\n", "limits.minutes: must be a finite number"),
+    "no number at all": (
+        SOUND.replace("keys: [id]", "keys: [id], where: [{column: a, op: in, value: [1.0, .nan]}]"),
+        "data.where.0.value.1: must be a finite number (line 3",
+    ),
+    "an infinite range": (
+        SOUND + "policy: {ranges: {a: [0, -.inf]}}\n",
+        "policy.ranges.a.1: must be a finite",
+    ),
+    "an infinite setting": (SOUND + "engine: {conf: {a: .nan}}\n", "engine.conf.a: must be a finite number"),
+    "a number of 400 digits": (
+        SOUND + f"limits: {{minutes: 1{'0' * 400}}}\n",
+        "limits.minutes: does not fit 64 bits",
+    ),
+    "as many rows": (SOUND + f"limits: {{rows: 1{'0' * 400}}}\n", "limits.rows: does not fit 64 bits"),
+    "a number of 5,000 digits": (SOUND + f"limits: {{rows: {'9' * 5000}}}\n", "YAML"),
+    "more minutes than a clock has": (
+        SOUND + "limits: {minutes: 1e300}\n",
+        "limits.minutes: must be at most",
+    ),
+    "hours of waiting beyond dates": (
+        SOUND.replace("keys: [id]", "keys: [id], wait_hours: 1e300"),
+        "data.wait_hours: must be at most",
+    ),
+    "a wait between looks beyond dates": (
+        SOUND.replace("keys: [id]", "keys: [id], poll_seconds: 1e12"),
+        "data.poll_seconds: must be at most",
+    ),
+    "readers that read for ever": (
+        SOUND + "publish: {reader_seconds: 1e300}\n",
+        "publish.reader_seconds: must",
+    ),
+    "a step beyond the calendar": (
+        SOUND.replace("{column: date}", "{column: date, run_offset: 10000000000}"),
+        "data.partition.run_offset: must lie between",
+    ),
+    "a rate that is nothing": (
+        SOUND + "drift: {reference: r, false_alarm_rate: 1e-320}\n",
+        "drift.false_alarm_rate: must be at least 1e-12",
+    ),
+    "half of a character": (
+        SOUND + 'owner: "\\ud800"\n',
+        "owner: holds half of a character (line 5, column 1)",
+    ),
     "a NUL": ("a: \0\n", "special characters are not allowed"),
     "an unknown key": (SOUND + "outputs: 1\n", "outputs: unknown key (line 5, column 1)"),
     "an unknown key inside": (

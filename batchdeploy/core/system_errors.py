@@ -1,0 +1,76 @@
+"""What the operating system refuses, as errors of this package: the path, what is wrong, what to do.
+
+The doors put `told_as_ours` around whatever they call, so that no OSError leaves a command, a notebook's call
+or a task as it is. Code that knows better what was being done translates earlier.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batchdeploy.errors import BatchdeployError, OutsideError, Problem, RequestError
+
+# NOTE: what these mean lies in the names that somebody wrote; trying again changes nothing.
+WRONG_NAMES = {
+    errno.ELOOP: "symbolic links that lead in a circle",
+    errno.ENAMETOOLONG: "a name that is too long for this filesystem",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "a folder, where a file is needed",
+}
+REMEDIES = {
+    errno.ENOSPC: "free space on that disk",
+    errno.EDQUOT: "free space within this user's quota",
+    errno.EROFS: "that filesystem is mounted read-only; mount it writable, or give another path",
+    errno.EACCES: "give this user the right to read or write it",
+    errno.EPERM: "give this user the right to read or write it",
+    errno.EMFILE: "raise the number of open files (ulimit -n)",
+    errno.ENFILE: "close files: the machine has none left",
+    errno.EIO: "look at the disk: it does not read or write",
+    errno.ESTALE: "mount that network filesystem again",
+    errno.ENOENT: "it was there, or should have been: see who removes it",
+}
+AGAIN = "then run the same again; batchdeploy status says what is published"
+
+
+def translated(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:
+    """The error as one of ours: a `RequestError` for a name that cannot be right, else an `OutsideError`.
+
+    Args:
+        error: what was raised.
+        where: what was being done or written, for errors that carry no path.
+    """
+    if isinstance(error, MemoryError):
+        problem = Problem(where, "this machine has no memory left for it", str(error) or None)
+        return OutsideError(
+            where, (problem,), hint="free memory, or give the process more; then run it again"
+        )
+    if isinstance(error, UnicodeError):
+        return RequestError(where, (_not_unicode(error, where),), hint="rename it, or write it as UTF-8")
+    path = where if error.filename is None else os.fsdecode(error.filename)
+    number = error.errno or 0
+    if number in WRONG_NAMES:
+        return RequestError(where, (Problem(path, WRONG_NAMES[number]),))
+    text = error.strerror or str(error) or type(error).__name__
+    return OutsideError(where, (Problem(path, text),), hint=f"{REMEDIES.get(number, 'mend that')}, {AGAIN}")
+
+
+@contextmanager
+def told_as_ours(where: str) -> Iterator[None]:
+    """Raises what the operating system refused as an error of this package; also a decorator."""
+    try:
+        yield
+    except BatchdeployError:
+        raise
+    except (OSError, UnicodeError, MemoryError) as error:
+        raise translated(error, where) from error
+
+
+def _not_unicode(error: UnicodeError, where: str) -> Problem:
+    if isinstance(error, UnicodeEncodeError):
+        return Problem(where, "holds a name or text that is not Unicode", error.object[:200])
+    if isinstance(error, UnicodeDecodeError):
+        return Problem(where, f"is not UTF-8 text (byte {error.start})")
+    return Problem(where, "is not Unicode text", str(error))
