@@ -173,7 +173,8 @@ def _writable(node: Any, loc: tuple[Any, ...], found: list[tuple[Problem, tuple[
         return {key: _writable(value, (*loc, key), found) for key, value in node.items()}
     if isinstance(node, list):
         return [_writable(value, (*loc, place), found) for place, value in enumerate(node)]
-    problem = None
+    problem: str | None = None
+    instead: object = None
     if isinstance(node, float) and not math.isfinite(node):
         problem, instead = "must be a finite number", 1
     elif isinstance(node, int) and abs(node) > LARGEST:

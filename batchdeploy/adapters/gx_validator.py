@@ -14,20 +14,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.core import suites
 from batchdeploy.core.records import ExpectationResult
+from batchdeploy.core.suites import (
+    argument_problems,
+    columns_of,
+    condition_text,
+    entry_problems,
+    level_of,
+    plain_condition,
+    suite_entries,
+)
 from batchdeploy.documents import canonical, parse_json
 from batchdeploy.errors import DataError, Problem, shorten
 
 # NOTE: asking for counts only costs Spark a sixth of the jobs; details are asked of what failed.
 COUNTS = {"result_format": "SUMMARY", "partial_unexpected_count": 0, "return_unexpected_index_query": False}
 DETAILS = {**COUNTS, "partial_unexpected_count": 5}
-SUITE_KEYS = {"name", "expectations", "meta", "notes", "id", "suite_parameters"}
-ENTRY_KEYS = {"type", "kwargs", "meta", "id", "notes", "description"}
-ONE_COLUMN = ("column", "column_A", "column_B")
-COUNT_ROWS = {"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"}
-OVERRIDES = {"severity", "meta", "result_format", "catch_exceptions", "row_condition"}
-LEVELS = ("block", "warn")
-EXACT = 2**53
 
 
 class GxValidator:
@@ -58,14 +61,8 @@ class GxValidator:
 
     def columns(self, suite_text: str, *, where: str) -> frozenset[str] | None:
         """The columns that the suite looks at, or None where it looks at the table as a whole."""
-        found: set[str] = set()
-        for entry in _entries(suite_text, where=where).values():
-            kwargs = entry["kwargs"]
-            named = {kwargs[key] for key in ONE_COLUMN if key in kwargs} | set(kwargs.get("column_list", ()))
-            if not named and entry["type"] not in COUNT_ROWS:
-                return None
-            found |= named
-        return frozenset(found)
+        found = [columns_of(entry) for entry in _entries(suite_text, where=where).values()]
+        return None if None in found else frozenset[str]().union(*(names for names in found if names))
 
     def check(self, suite_text: str, frame: Any, *, where: str) -> tuple[ExpectationResult, ...]:
         """Every expectation's result, in the suite's order; one that raises is a result too."""
@@ -86,60 +83,35 @@ class GxValidator:
         return tuple(_result(entries[place], raw[place]) for place in sorted(entries))
 
     def _mark(self, suite_text: str) -> Path | None:
-        """Named for all that the verdict depends on: the suite, GX, and this module."""
+        """Named for all that the verdict depends on: the suite, GX, and what reads it here."""
         if self._sound is None:
             return None
-        ours = sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+        readers = (Path(__file__), Path(suites.__file__))
+        ours = sha256(b"".join(file.read_bytes() for file in readers)).hexdigest()[:8]
         text = sha256(suite_text.encode()).hexdigest()
         return self._sound / f"{text}-gx{metadata.version('great-expectations')}-{ours}"
 
 
 def _entries(suite_text: str, *, where: str) -> dict[int, dict[str, Any]]:
-    suite = parse_json(suite_text, where=where)
-    expectations = suite.get("expectations") if isinstance(suite, dict) else None
-    if not isinstance(expectations, list) or not all(isinstance(e, dict) for e in expectations):
-        raise DataError(where, "not an expectation suite: it needs a list under 'expectations'")
-    if not expectations:
-        raise DataError(where, "the suite is empty, and an empty suite passes everything")
-    if unknown := set(suite) - SUITE_KEYS:
-        raise DataError(where, tuple(Problem(key, "unknown key") for key in sorted(unknown)))
-    return dict(enumerate(expectations))
+    return suite_entries(parse_json(suite_text, where=where), where=where)
 
 
 def _suite_problems(entries: dict[int, dict[str, Any]]) -> Iterator[Problem]:
     seen: Counter[bytes] = Counter()
     for place, entry in entries.items():
         path = f"expectations.{place}"
-        for key in sorted(set(entry) - ENTRY_KEYS):
-            yield Problem(f"{path}.{key}", "unknown key")
-        level = (entry.get("meta") or {}).get("level", "block")
-        if level not in LEVELS:
-            yield Problem(f"{path}.meta.level", "must be block or warn", str(level))
-        kwargs = entry.get("kwargs")
-        if not isinstance(kwargs, dict):
-            yield Problem(f"{path}.kwargs", "is required")
+        found = [*entry_problems(path, entry)]
+        yield from found
+        if any(problem.path in (f"{path}.kwargs", f"{path}.type") for problem in found):
             continue
-        yield from _argument_problems(f"{path}.kwargs", kwargs)
-        yield from _construction_problems(path, entry)
-        identity = canonical([entry.get("type"), kwargs])
+        wrong = [*argument_problems(f"{path}.kwargs", entry["kwargs"])]
+        yield from wrong
+        if not any(problem.path.startswith(f"{path}.kwargs.row_condition") for problem in wrong):
+            yield from _construction_problems(path, entry)
+        identity = canonical([entry["type"], entry["kwargs"]])
         seen[identity] += 1
         if seen[identity] == 2:
-            yield Problem(path, "the same expectation stands here twice", str(entry.get("type")))
-
-
-def _argument_problems(path: str, kwargs: dict[str, Any]) -> Iterator[Problem]:
-    for key in sorted(OVERRIDES & set(kwargs)):
-        yield Problem(f"{path}.{key}", "not taken here")
-    low, high = kwargs.get("min_value"), kwargs.get("max_value")
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
-        yield Problem(path, "min_value lies above max_value", f"{low} > {high}")
-    for key, value in kwargs.items():
-        if isinstance(value, dict) and "$PARAMETER" in value:
-            yield Problem(f"{path}.{key}", "suite parameters are not taken here")
-        if isinstance(value, int) and abs(value) > EXACT:
-            yield Problem(f"{path}.{key}", "GX compares as double; this is beyond 2**53", str(value))
-        if key == "value_set" and not value:
-            yield Problem(f"{path}.{key}", "is empty")
+            yield Problem(path, "the same expectation stands here twice", entry["type"])
 
 
 def _construction_problems(path: str, entry: dict[str, Any]) -> Iterator[Problem]:
@@ -149,17 +121,16 @@ def _construction_problems(path: str, entry: dict[str, Any]) -> Iterator[Problem
         except (TypeError, ValueError) as error:
             yield Problem(path, "GX refuses its arguments", " ".join(str(error).split()))
         except Exception as error:
-            yield Problem(
-                f"{path}.type", "GX does not know this expectation", f"{entry.get('type')} ({error})"
-            )
+            yield Problem(f"{path}.type", "GX does not know this expectation", f"{entry['type']} ({error})")
 
 
 def _configuration(entry: dict[str, Any], place: int = 0) -> Any:
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    return ExpectationConfiguration(
-        type=str(entry.get("type")), kwargs=dict(entry["kwargs"]), meta={"batchdeploy_place": place}
-    )
+    kwargs = dict(entry["kwargs"])
+    if "row_condition" in kwargs:
+        kwargs["row_condition"] = plain_condition(kwargs["row_condition"])
+    return ExpectationConfiguration(type=entry["type"], kwargs=kwargs, meta={"batchdeploy_place": place})
 
 
 def _batch(frame: Any) -> Any:
@@ -197,6 +168,8 @@ def _evaluate(
 def _result(entry: dict[str, Any], raw: dict[str, Any]) -> ExpectationResult:
     result, kwargs = raw["result"], dict(entry["kwargs"])
     elements, missing = result.get("element_count"), result.get("missing_count") or 0
+    if kwargs.get("row_condition"):
+        kwargs["row_condition"] = condition_text(kwargs["row_condition"])
     column = kwargs.pop("column", None) or ", ".join(kwargs.pop("column_list", ())) or None
     observed = result.get("observed_value")
     unexpected = [value for value in result.get("partial_unexpected_list") or () if value is not None]
@@ -207,7 +180,7 @@ def _result(entry: dict[str, Any], raw: dict[str, Any]) -> ExpectationResult:
         expectation=entry["type"],
         column=column,
         arguments=", ".join(f"{key}={shorten(value)}" for key, value in kwargs.items()),
-        level=(entry.get("meta") or {}).get("level", "block"),
+        level=level_of(entry),
         # NOTE: GX passes an expectation that met no value at all; nothing checked is not a pass.
         success=bool(raw["success"]) and exception is None and evaluated != 0,
         evaluated=evaluated,

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ def suite(*expectations: Any, **more: Any) -> str:
     return json.dumps({"name": "s", "expectations": list(expectations)} | more)
 
 
+def when(column: str, operator: str, value: Any) -> Any:
+    """A row condition as GX saves it."""
+    return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": value}
+
+
 def check(frame: pd.DataFrame, *expectations: Any) -> CheckReport:
     results = GxValidator().check(suite(*expectations), frame, where="s.json")
     return CheckReport(run_id="r", started_at="", rows=len(frame), results=results)
@@ -37,6 +43,12 @@ NO_SUITES = {
     "an empty suite": (suite(), "an empty suite passes everything"),
     "an unknown key": (suite(NOT_NULL, expectation=[]), "expectation: unknown key"),
     "NaN": ('{"name": "s", "expectations": [{"type": "x", "kwargs": {"a": NaN}}]}', "NaN is not JSON"),
+    "a number beyond all": (
+        '{"name": "s", "expectations": [{"type": "x", "kwargs": {"a": 1e999}}]}',
+        "1e999 is beyond what a number can be",
+    ),
+    "half of a character": ('{"name": "\\ud800", "expectations": []}', "half of a character"),
+    "no end of brackets": ("[" * 100_000, "nested too deeply"),
 }
 
 
@@ -81,6 +93,48 @@ UNSOUND = {
     ),
     "mostly above one": (NOT_NULL | {"kwargs": {"column": "x", "mostly": 2}}, "refuses its arguments"),
     "an unknown level": (NOT_NULL | {"meta": {"level": "maybe"}}, "must be block or warn"),
+    "meta that is a text": (NOT_NULL | {"meta": "block"}, "meta: must hold keys"),
+    "meta that is a list": (NOT_NULL | {"meta": ["block"]}, "meta: must hold keys"),
+    "a level that is none": (NOT_NULL | {"meta": {"level": {}}}, "must be block or warn"),
+    "a severity that is none": (NOT_NULL | {"severity": "bad"}, "must be one of critical, warning, info"),
+    "a severity that is a list": (NOT_NULL | {"severity": ["critical"]}, "must be one of critical"),
+    "a type that is a list": (NOT_NULL | {"type": ["a"]}, "must be the name of an expectation"),
+    "a column that is a list": (NOT_NULL | {"kwargs": {"column": ["x"]}}, "must name columns"),
+    "columns that are a number": (
+        {"type": "expect_compound_columns_to_be_unique", "kwargs": {"column_list": 3}},
+        "must name columns",
+    ),
+    "arguments that are a list": (NOT_NULL | {"kwargs": ["x"]}, "kwargs: is required"),
+    "a condition that is a text": (
+        NOT_NULL | {"kwargs": {"column": "x", "row_condition": "x > 1", "condition_parser": "pandas"}},
+        "row_condition: a text is code .* save the suite again, got 'x > 1'",
+    ),
+    "a condition that GX kept as a text": (
+        NOT_NULL
+        | {
+            "kwargs": {
+                "column": "x",
+                "row_condition": {"type": "pass_through", "pass_through_filter": "@x"},
+            }
+        },
+        "row_condition: a text is code .*, got '@x'",
+    ),
+    "a condition with a quote": (
+        NOT_NULL | {"kwargs": {"column": "x", "row_condition": when("x", "==", "a' or @f(")}},
+        "row_condition.parameter: must be a number or a text without quotes",
+    ),
+    "a condition on what is no column": (
+        NOT_NULL | {"kwargs": {"column": "x", "row_condition": when("`x`", "==", 1)}},
+        "row_condition.column.name: must be a column's name",
+    ),
+    "a condition with an operator of its own": (
+        NOT_NULL | {"kwargs": {"column": "x", "row_condition": when("x", "LIKE", "a")}},
+        "row_condition.operator: must be one of ==",
+    ),
+    "a condition of none": (
+        NOT_NULL | {"kwargs": {"column": "x", "row_condition": {"type": "and", "conditions": []}}},
+        "row_condition.conditions: must be a list",
+    ),
     "no arguments at all": ({"type": NOT_NULL["type"]}, "kwargs: is required"),
     "an unknown key": (NOT_NULL | {"args": {}}, "args: unknown key"),
     "limits the wrong way round": (
@@ -165,3 +219,48 @@ def test_a_suite_says_which_columns_it_looks_at() -> None:
     assert look(suite(NOT_NULL, pair, compound, count), where="s") == {"x", "a", "b", "c", "d"}
     assert look(suite(count), where="s") == frozenset()
     assert look(suite(NOT_NULL, columns), where="s") is None
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A suite as GX itself writes it into a project."""
+    root = tmp_path_factory.mktemp("gx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations as gx
+        import great_expectations.expectations as e
+        from great_expectations.expectations.row_conditions import Column
+
+        made = gx.get_context(mode="file", project_root_dir=root).suites.add(gx.ExpectationSuite(name="s"))
+        made.add_expectation(e.ExpectColumnValuesToNotBeNull(column="x", notes="why"))
+        made.add_expectation(e.ExpectColumnValuesToBeUnique(column="y", severity="warning", description="d"))
+        both = (Column("z") > 1) & (Column("y") != "b")
+        made.add_expectation(e.ExpectColumnValuesToNotBeNull(column="y", severity="info", row_condition=both))
+        for condition in (Column("y").is_not_in(["a"]), Column("y").is_null() | (Column("z") <= 1)):
+            made.add_expectation(
+                e.ExpectColumnValuesToBeBetween(column="x", max_value=5, row_condition=condition)
+            )
+        made.save()
+    return next(root.rglob("s.json")).read_text(encoding="utf-8")
+
+
+def test_a_suite_that_gx_saved_is_taken_with_its_severities_and_conditions(saved: str) -> None:
+    frame = pd.DataFrame({"x": [None, 9.0, 9.0, 2.0], "y": ["a", "b", None, "a"], "z": [0.0, 2.0, 1.0, 3.0]})
+    validator = GxValidator()
+    assert validator.problems(saved, where="s.json") == ()
+    assert validator.columns(saved, where="s.json") == {"x", "y", "z"}
+    results = validator.check(saved, frame, where="s.json")
+    assert [(r.column, r.arguments, r.level, r.success, r.evaluated, r.unexpected) for r in results] == [
+        ("x", "", "block", False, 4, 1),
+        ("y", "", "warn", False, 3, 2),
+        # NOTE: z is above 1 and y neither b nor null in the last row only.
+        ("y", "row_condition=(z > 1 and y != b)", "warn", True, 1, 0),
+        # NOTE: a null is neither in a set nor outside of it.
+        ("x", "max_value=5.0, row_condition=y not in ['a']", "block", False, 1, 1),
+        ("x", "max_value=5.0, row_condition=(y is null or z <= 1)", "block", False, 1, 1),
+    ]
+
+
+def test_what_meta_says_goes_over_the_severity_that_gx_wrote() -> None:
+    entry = NOT_NULL | {"severity": "critical", "meta": {"level": "warn"}}
+    assert check(pd.DataFrame({"x": [None, 1.0]}), entry).results[0].level == "warn"
