@@ -53,15 +53,22 @@ def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
     import numpy as np
     import pyarrow as pa
 
-    none = np.zeros(len(values), dtype=bool)
+    unfit = np.zeros(len(values), dtype=bool)
     try:
-        return _arrow(values), none
-    except (OverflowError, UnicodeError):
-        objects = np.array(values, dtype=object)
-        unfit = np.array([_unfit(value) for value in objects], dtype=bool)
-        objects[unfit] = None
-        return as_arrow(objects)[0], unfit
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        try:
+            return _arrow(values), unfit
+        except (OverflowError, UnicodeError):
+            objects = np.array(values, dtype=object)
+            unfit = np.array([_unfit(value) for value in objects], dtype=bool)
+            objects[unfit] = None
+            return _arrow(objects), unfit
+    except (
+        OverflowError,
+        UnicodeError,
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+    ) as error:
         raise ScoringRefused(
             "the model's answer", (Problem("values", "of mixed or unknown types", str(error)),)
         ) from error

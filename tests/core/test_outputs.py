@@ -80,6 +80,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "a boolean for a number": ("long", np.array([True])),
     "mixed in a series": ("double", pd.Series([1.0, "a"], dtype=object)),
     "mixed": ("double", np.array([1.0, "a"], dtype=object)),
+    "infinity among dates": ("string", np.array([pd.Timestamp("2020"), np.inf, "\ud800"], dtype=object)),
     "dates for numbers": ("double", np.array(["2024-01-01"], dtype="datetime64[ns]")),
 }
 
