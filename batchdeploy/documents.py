@@ -20,7 +20,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.soundness import soundness
-from batchdeploy.core.system_errors import WRONG_NAMES
+from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, DeploymentError, Problem, shorten
 
 T = TypeVar("T")
@@ -194,8 +194,7 @@ def _deployment_text(file: Path) -> str:
     except FileNotFoundError:
         raise DeploymentError(str(file), "no such file", hint="batchdeploy init DIR") from None
     except OSError as error:
-        why = WRONG_NAMES.get(error.errno or 0) or error.strerror
-        raise DeploymentError(str(file), f"cannot be read as a deployment file: {why}") from None
+        raise DeploymentError(str(file), reason(error)) from None
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

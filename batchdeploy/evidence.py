@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import Problem, RequestError
 
@@ -40,9 +42,15 @@ def find(folder: Path, kind: type[T]) -> T | None:
 
 def write(folder: Path, record: T) -> T:
     """Writes a record to a run's folder, whole or not at all, and gives it back."""
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILES[type(record)]
     scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
-    scratch.write_text(to_json(record), encoding="utf-8")
-    scratch.replace(file)
+    with told_as_ours(str(file)):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.write_text(to_json(record), encoding="utf-8")
+            scratch.replace(file)
+        except OSError:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
     return record

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from batchdeploy import evidence, flow, runtime
 from batchdeploy.core.records import DriftReport, Manifest, Plan
+from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.errors import RequestError
 
 if TYPE_CHECKING:
@@ -44,14 +45,17 @@ class Job:
         """Stops the engine where one was started."""
         self._tools.close()
 
+    @told_as_ours("the job")
     def partitions(self) -> tuple[str, ...]:
         """All values of the partition column that there are rows for, sorted."""
         return self._tools.store.partitions(self._tools.deployment.data)
 
+    @told_as_ours("the job")
     def plan(self, partition: str, *, evolve: bool = False) -> Plan:
         """What a run of the partition would do: every ref pinned, nothing written."""
         return flow.plan(self._tools, partition, evolve=evolve)
 
+    @told_as_ours("the job")
     def run(self, partition: str, *, evolve: bool = False) -> Run:
         """Scores and publishes one partition; what is published already with the same pins stays as it is.
 
@@ -65,6 +69,7 @@ class Job:
         """
         return self._run(flow.run(self._tools, partition, evolve=evolve))
 
+    @told_as_ours("the job")
     def backfill(
         self, first: str, last: str, *, done: Callable[[Run], None] | None = None, evolve: bool = False
     ) -> tuple[Run, ...]:
@@ -77,6 +82,7 @@ class Job:
                 done(runs[-1])
         return tuple(runs)
 
+    @told_as_ours("the job")
     def published(self, partition: str) -> Run:
         """The run whose scores are visible now.
 

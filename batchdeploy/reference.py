@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchdeploy.core.drift import calibrate
 from batchdeploy.core.profiles import Reference, ReferenceColumn, Role
 from batchdeploy.core.profiling import count, make_bins
+from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import to_json
 from batchdeploy.errors import DataError, Problem
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@told_as_ours("the reference")
 def build_reference(
     frame: pd.DataFrame,
     *,

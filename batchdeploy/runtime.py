@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
+from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, MissingPackageError, Problem, RequestError
@@ -38,6 +39,7 @@ RECORDED = (
 )
 
 
+@told_as_ours("the deployment file")
 def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> LocalToolbox:
     """The toolbox of a deployment file.
 

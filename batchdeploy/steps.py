@@ -13,6 +13,7 @@ from batchdeploy import evidence, flow
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, StepRequest
+from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.ports import Toolbox
@@ -23,6 +24,7 @@ from batchdeploy.stopping import stoppable
 PLANNED_ANEW = ("validate", "score")
 
 
+@told_as_ours("the step")
 def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     """Does the step.
 

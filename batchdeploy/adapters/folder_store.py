@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.pins import digest_files
 from batchdeploy.core.records import DataPin, FilePin
+from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
 # NOTE: what writers leave beside their files and every reader skips, because no row is in it.
@@ -110,7 +111,15 @@ class FolderStore:
         if "://" in ref.path:
             raise DataError(ref.path, (Problem("data.path", "only local folders are read so far, not URIs"),))
         folder = self._root / ref.path
-        if not folder.is_dir():
+        try:
+            is_folder = stat.S_ISDIR(folder.stat().st_mode)
+        except FileNotFoundError:
+            is_folder = None
+        except OSError as error:
+            raise DataError(ref.path, (Problem("data.path", reason(error)),)) from None
+        if is_folder is False:
+            raise DataError(ref.path, (Problem("data.path", "is not a folder", str(folder)),))
+        if is_folder is None:
             hint = "dvc repro, or dvc pull, makes tracked data" if self._recorded else None
             raise DataError(ref.path, (Problem("data.path", "no such folder"),), hint=hint)
         return folder
@@ -188,9 +197,11 @@ def _parquet_files(folder: Path, name: str) -> tuple[list[Path], list[Problem]]:
         try:
             regular = stat.S_ISREG(file.stat().st_mode)
         except OSError as error:
-            problems.append(Problem(path, "cannot be read", error.strerror))
+            problems.append(Problem(path, "cannot be read", reason(error)))
             continue
-        if not regular or file.suffix != ".parquet":
+        if not _is_text(file.name):
+            problems.append(Problem(path, "has a name that is not UTF-8; rename it"))
+        elif not regular or file.suffix != ".parquet":
             problems.append(Problem(path, "not a Parquet file"))
         elif file.name.startswith(("_", ".")):
             text = "has a name that Spark and others skip: its rows would be missing; rename or remove it"
@@ -198,6 +209,11 @@ def _parquet_files(folder: Path, name: str) -> tuple[list[Path], list[Problem]]:
         else:
             files.append(file)
     return files, problems
+
+
+def _is_text(name: str) -> bool:
+    """Whether it is Unicode: what is not can be opened, but neither be recorded nor shown."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _unknown(ref: DataRef, partition: str, known: tuple[str, ...]) -> PartitionError:

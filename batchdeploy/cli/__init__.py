@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import traceback
 
+from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem
 
 WANTS_JSON = {"--json", "--request"}
@@ -22,8 +24,10 @@ def main() -> None:
     from batchdeploy.stopping import stop_on_sigterm
 
     stop_on_sigterm()
+    _show_any_character()
     try:
-        app()
+        with told_as_ours("the command"):
+            app()
     except BatchdeployError as error:
         if WANTS_JSON & set(sys.argv[1:]):
             print(json.dumps({"error": _plain(error)}, indent=1))
@@ -39,6 +43,13 @@ def main() -> None:
             print(json.dumps({"error": _plain(wrapped)}, indent=1))
         print(wrapped, file=sys.stderr)
         sys.exit(wrapped.exit_code)
+
+
+def _show_any_character() -> None:
+    """A name that is not Unicode, or a terminal of ASCII only, must not end a command that is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _plain(error: BatchdeployError) -> dict[str, object]:

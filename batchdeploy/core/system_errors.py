@@ -35,6 +35,16 @@ REMEDIES = {
 AGAIN = "then run the same again; batchdeploy status says what is published"
 
 
+def reason(error: OSError) -> str:
+    """What is wrong, for a problem that names the path already."""
+    return WRONG_NAMES.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
+
+
+def remedy(error: OSError) -> str:
+    """What somebody has to do before the same can succeed."""
+    return REMEDIES.get(error.errno or 0, "mend that")
+
+
 def translated(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:
     """The error as one of ours: a `RequestError` for a name that cannot be right, else an `OutsideError`.
 
@@ -50,11 +60,10 @@ def translated(error: OSError | UnicodeError | MemoryError, where: str) -> Batch
     if isinstance(error, UnicodeError):
         return RequestError(where, (_not_unicode(error, where),), hint="rename it, or write it as UTF-8")
     path = where if error.filename is None else os.fsdecode(error.filename)
-    number = error.errno or 0
-    if number in WRONG_NAMES:
-        return RequestError(where, (Problem(path, WRONG_NAMES[number]),))
-    text = error.strerror or str(error) or type(error).__name__
-    return OutsideError(where, (Problem(path, text),), hint=f"{REMEDIES.get(number, 'mend that')}, {AGAIN}")
+    problem = Problem(path, reason(error))
+    if error.errno in WRONG_NAMES:
+        return RequestError(where, (problem,))
+    return OutsideError(where, (problem,), hint=f"{remedy(error)}, {AGAIN}")
 
 
 @contextmanager
@@ -66,6 +75,11 @@ def told_as_ours(where: str) -> Iterator[None]:
         raise
     except (OSError, UnicodeError, MemoryError) as error:
         raise translated(error, where) from error
+    except RuntimeError as error:
+        # NOTE: what pathlib makes of ELOOP, up to Python 3.12.
+        if not str(error).startswith("Symlink loop from"):
+            raise
+        raise translated(OSError(errno.ELOOP, "", str(error).split("'")[1]), where) from error
 
 
 def _not_unicode(error: UnicodeError, where: str) -> Problem:

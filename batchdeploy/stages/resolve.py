@@ -10,12 +10,15 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
+from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
-from batchdeploy.documents import canonical, from_json, to_plain
+from batchdeploy.documents import canonical, from_json, read_whole, to_plain
 from batchdeploy.errors import ContractError, DataError, Problem
 from batchdeploy.ports import Toolbox
 
 RUN_FORMAT = "batchdeploy.run/1"
+# NOTE: of a suite or a reference; a reference of 1,000 columns has some 4 MB.
+MOST_BYTES = 256 << 20
 
 
 def resolve(
@@ -102,12 +105,14 @@ def pin_reference(tools: Toolbox, model: ModelPin) -> TextPin | None:
 
 def _read(root: Path, path: str, key: str) -> tuple[str, TextPin]:
     try:
-        raw = (root / path).read_bytes()
+        raw = read_whole(root / path, MOST_BYTES)
         return raw.decode("utf-8"), TextPin(path=path, sha256=hashlib.sha256(raw).hexdigest())
     except FileNotFoundError:
         raise DataError(path, (Problem(key, "no such file"),)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, (Problem(key, "cannot be read", str(error)),)) from None
+    except OSError as error:
+        raise DataError(path, (Problem(key, reason(error)),)) from None
+    except UnicodeDecodeError as error:
+        raise DataError(path, (Problem(key, f"is not UTF-8 text (byte {error.start})"),)) from None
 
 
 def _pins(

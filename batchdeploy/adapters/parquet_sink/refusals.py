@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchdeploy.core.layout import Layout
-from batchdeploy.errors import PartitionError, Problem, PublishError, StaleRunError
+from batchdeploy.core.system_errors import WRONG_NAMES, reason, remedy
+from batchdeploy.errors import (
+    BatchdeployError,
+    PartitionError,
+    Problem,
+    PublishError,
+    RequestError,
+    StaleRunError,
+)
 
 
 def stale(folder: str, planned: str | None, live: str | None) -> StaleRunError:
@@ -62,9 +70,12 @@ def interrupted(error: OSError, where: Path, *, withdrawn: bool, swapped: bool) 
     )
 
 
-def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> PublishError:
-    problem = Problem("disk", error.strerror or str(error), error.filename)
-    return PublishError(str(where), (problem,), hint=hint)
+def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> BatchdeployError:
+    """What the disk refused; a name that cannot be right is a wrong request, at whatever step it is met."""
+    problem = Problem("disk", reason(error), error.filename)
+    if error.errno in WRONG_NAMES:
+        return RequestError(str(where), (problem,), hint="output.path says where the scores go")
+    return PublishError(str(where), (problem,), hint=f"{hint}; {remedy(error)}, then run it again")
 
 
 def outside(target: str, what: str, found: object, *, hint: str = "a retry may help") -> PublishError:
