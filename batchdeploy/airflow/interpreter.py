@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from batchdeploy import errors
 from batchdeploy.core.request import Answer, StepRequest
 from batchdeploy.documents import to_json
 from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, OutsideError, Problem
+from batchdeploy.process_session import PARENT_VARIABLE, end_leftovers, end_session
 from batchdeploy.roots import ROOT_VARIABLE
 
-GRACE_SECONDS = 8.0
 LAST_LINES = 5
 
 
@@ -38,7 +37,7 @@ class Interpreter:
         self._root = root
         self._deployment = deployment
         self._log = log
-        self._running: subprocess.Popen[str] | None = None
+        self._running: int | None = None
 
     def take_step(self, request: StepRequest) -> Answer:
         """Does the step there; its errors are raised here as they were there.
@@ -51,40 +50,55 @@ class Interpreter:
         if not os.access(self._python, os.X_OK):
             problem = Problem("airflow.python", "no such interpreter", str(self._python))
             raise MissingPackageError("the deployment", (problem,))
-        with subprocess.Popen(
-            [*command, "--request", to_json(request)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=_environment(self._root),
-            start_new_session=True,
-        ) as process:
-            self._running = process
-            lines = []
+        # NOTE: the step watches one end, and stops when the other is closed, as it is when this process dies.
+        watched, held = os.pipe()
+        try:
+            answer, lines, code = self._run([*command, "--request", to_json(request)], watched)
+        finally:
+            os.close(held)
+        return _read(answer, code, lines[-LAST_LINES:])
+
+    def _run(self, command: list[str], watched: int) -> tuple[str, list[str], int]:
+        """What the process answers, says on stderr and ends with; all that it started has ended, too."""
+        environment = _environment(self._root) | {PARENT_VARIABLE: str(watched)}
+        try:
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                start_new_session=True,
+                pass_fds=(watched,),
+            )
+        except OSError as error:
+            problem = Problem("airflow.python", "cannot be started", str(error))
+            raise MissingPackageError("the deployment", (problem,)) from error
+        finally:
+            os.close(watched)
+        assert process.stderr is not None
+        assert process.stdout is not None
+        lines = []
+        with process, ThreadPoolExecutor(2) as beside:
+            self._running = process.pid
+            # NOTE: what the process leaves behind may hold its stderr open, which is read to the end here.
+            beside.submit(end_leftovers, process.pid)
+            answer = beside.submit(process.stdout.read)
             try:
-                assert process.stderr is not None
-                assert process.stdout is not None
                 for line in process.stderr:
                     lines.append(line.rstrip())
                     self._log(line.rstrip())
-                answer = process.stdout.read()
             except BaseException:
                 self.kill()
                 raise
-        return _read(answer, process.returncode, lines[-LAST_LINES:])
+        self._running = None
+        return answer.result(), lines, process.returncode
 
     def kill(self) -> None:
         """Ends the process and all that it started."""
-        process = self._running
-        if process is None or process.poll() is not None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        if self._running is not None:
+            end_session(self._running)
 
 
 def _environment(root: Path | None) -> dict[str, str]:

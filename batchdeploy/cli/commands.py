@@ -14,6 +14,7 @@ from batchdeploy.cli import screens
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
+from batchdeploy.process_session import stop_with_parent
 from batchdeploy.roots import find_root
 
 app = typer.Typer(
@@ -163,6 +164,7 @@ def step(
     request: Annotated[str, typer.Option("--request", help="a step's request, as JSON")],
 ) -> None:
     """Do one step of a run, for an orchestrator; prints the answer as JSON."""
+    stop_with_parent()
     asked = from_json(StepRequest, request, where="--request")
     with opened(deployment) as tools:
         screens.print_json(steps.take_step(tools, asked))
