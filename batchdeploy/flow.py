@@ -76,6 +76,7 @@ def begin(tools: Toolbox, planned: Plan) -> Path:
     for name in (FILES[CheckReport], FILES[ScoredBatch], FILES[DriftReport], "report.html"):
         (folder / name).unlink(missing_ok=True)
     write(folder, planned)
+    tools.registry.settle(planned.model, tools.layout.models)
     return folder
 
 

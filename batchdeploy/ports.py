@@ -45,6 +45,10 @@ class Registry(Protocol):
         """A private copy of the model's files below ``models``, whose digest is the pin's."""
         ...
 
+    def settle(self, pin: ModelPin, models: Path) -> None:
+        """Keeps below ``models`` what `resolve` had to download of the model; downloads nothing."""
+        ...
+
     def made_with(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a fetched model was made with."""
         ...

@@ -91,7 +91,8 @@ class LocalToolbox:
         need("mlflow", "mlflow")
         from batchdeploy.adapters.mlflow_registry import open_registry
 
-        return open_registry(self.registry_uri, self.deployment.model, self.deployment.limits)
+        model, limits = self.deployment.model, self.deployment.limits
+        return open_registry(self.registry_uri, model, limits, self.layout.models)
 
     @cached_property
     def store(self) -> Store:

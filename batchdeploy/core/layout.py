@@ -7,6 +7,8 @@ from pathlib import Path
 
 from batchdeploy.core.deployment import OutputRef
 
+FIRST_USES = "first-used"
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -57,6 +59,11 @@ class Layout:
     def models(self) -> Path:
         """Fetched copies of models, one folder a digest; workers read the output's filesystem anyway."""
         return self.control / "models"
+
+    @property
+    def first_uses(self) -> Path:
+        """Records of what each version of a model was at its first use; kept as long as the table."""
+        return self.models / FIRST_USES
 
     @property
     def suites(self) -> Path:

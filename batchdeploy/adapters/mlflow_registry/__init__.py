@@ -1,5 +1,6 @@
 """Models from an MLflow registry: pinned, fetched, and loaded on workers."""
 
+from batchdeploy.adapters.mlflow_registry.copies import digest_folder
 from batchdeploy.adapters.mlflow_registry.loading import (
     PredictorOn,
     find_graph,
@@ -7,7 +8,7 @@ from batchdeploy.adapters.mlflow_registry.loading import (
     load_predictor,
 )
 from batchdeploy.adapters.mlflow_registry.opening import open_registry
-from batchdeploy.adapters.mlflow_registry.registry import DIGEST_TAG, MlflowRegistry, digest_folder
+from batchdeploy.adapters.mlflow_registry.registry import DIGEST_TAG, MlflowRegistry
 
 __all__ = [
     "DIGEST_TAG",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.errors import Problem, RegistryError, RequestError
@@ -15,12 +16,19 @@ GIBIBYTE = 1 << 30
 HINT = "raise limits.model_files or limits.model_gib where the model is meant to be so large"
 # NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
 READ_MARK = "registered_model_meta"
+# NOTE: a file that was written to so lately could be written to again without its times showing it.
+SETTLED_SECONDS = 3.0
 
 
-def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> dict[str, str]:
-    """Each file below a location with what a listing says of it: its size, on this machine its times too.
+class Listing(NamedTuple):
+    """Each file of a location with what a listing says of it, and whether it would show a further change."""
 
-    What is said differs where the file was changed, as far as a listing can tell.
+    files: dict[str, str]
+    settled: bool
+
+
+def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listing:
+    """What lies below a location: the size of each file, on this machine its identity and times too.
 
     Args:
         location: where the model's files lie.
@@ -34,7 +42,8 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> dict[
     """
     found: dict[str, str] = {}
     count = size = 0
-    for path, bytes_, said in _entries(location, uri, where):
+    now, newest = time.time_ns(), 0
+    for path, bytes_, said, changed in _entries(location, uri, where):
         count, size = count + 1, size + bytes_
         if count > limits.model_files:
             problem = Problem("files", "are more than limits.model_files", f"over {limits.model_files}")
@@ -45,14 +54,15 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> dict[
         # NOTE: folders are counted, so that one that never ends comes to an end.
         if not path.endswith("/") and path != READ_MARK:
             found[path] = said
+            newest = max(newest, changed)
     if not found:
         text = "holds no files: they were moved, or their store cannot be reached from here"
         raise RegistryError(where, (Problem(location, text),))
-    return found
+    return Listing(found, now - newest > SETTLED_SECONDS * 1e9)
 
 
-def _entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str]]:
-    """Path, size and what tells a change, of each file; the caller stops where it has seen enough."""
+def _entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str, int]]:
+    """Path, size, what tells a change and when the last was, of each file; folders end in a slash."""
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
@@ -62,21 +72,22 @@ def _entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, st
         yield from _remote(location, uri)
 
 
-def _local(folder: Path, where: str) -> Iterator[tuple[str, int, str]]:
+def _local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]:
     # NOTE: links are followed, as MLflow's copy follows them.
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
-        yield f"{parent}/", 0, ""
+        yield f"{parent}/", 0, "", 0
         for name in sorted(files):
             file = Path(parent, name)
             found = file.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise RequestError(where, (Problem(str(file), "is no plain file"),))
             said = (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-            yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, said))
+            changed = max(found.st_mtime_ns, found.st_ctime_ns)
+            yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, said)), changed
 
 
-def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str]]:
+def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository: Any = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
@@ -85,6 +96,6 @@ def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str]]:
         for entry in repository.list_artifacts(waiting.pop()):
             if entry.is_dir:
                 waiting.append(entry.path)
-                yield f"{entry.path}/", 0, ""
+                yield f"{entry.path}/", 0, "", 0
             else:
-                yield entry.path, int(entry.file_size or 0), str(entry.file_size)
+                yield entry.path, int(entry.file_size or 0), str(entry.file_size), 0

@@ -12,7 +12,7 @@ from batchdeploy.errors import Problem, RequestError
 SQLITE = "sqlite:///"
 
 
-def open_registry(uri: str, model: ModelRef, limits: LimitsSpec) -> MlflowRegistry:
+def open_registry(uri: str, model: ModelRef, limits: LimitsSpec, models: Path) -> MlflowRegistry:
     """What answers for the models of a registry, as a deployment wants them.
 
     Raises:
@@ -24,4 +24,6 @@ def open_registry(uri: str, model: ModelRef, limits: LimitsSpec) -> MlflowRegist
             (Problem(uri, "there is no such database"),),
             hint="register a model first, or set MLFLOW_TRACKING_URI",
         )
-    return MlflowRegistry(uri, code=model.code, trusted_types=model.trusted_types, limits=limits)
+    return MlflowRegistry(
+        uri, code=model.code, trusted_types=model.trusted_types, limits=limits, models=models
+    )

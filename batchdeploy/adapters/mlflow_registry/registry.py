@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.copies import Copies, VersionSource
 from batchdeploy.adapters.mlflow_registry.description import check_small_files, read_description
+from batchdeploy.adapters.mlflow_registry.first_uses import SHOWN_DIGITS
 from batchdeploy.adapters.mlflow_registry.graphs import weights_elsewhere
 from batchdeploy.adapters.mlflow_registry.loading import load_predictor, made_with
-from batchdeploy.adapters.mlflow_registry.locations import READ_MARK, list_files
+from batchdeploy.adapters.mlflow_registry.locations import list_files
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.core.pins import digest_model
+from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, ModelPin
 from batchdeploy.core.trust import code_in_model, unknown_types
@@ -34,6 +35,7 @@ class MlflowRegistry:
         code: whether models may bring code along, ``allow`` or ``refuse``.
         trusted_types: further types that a skops file may hold where they may not.
         limits: how many files and bytes of a model are taken.
+        models: where a table keeps its copies, and records of what each version's files were at first.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class MlflowRegistry:
         code: str = "allow",
         trusted_types: Sequence[str] = (),
         limits: LimitsSpec = LimitsSpec(),
+        models: Path | None = None,
     ) -> None:
         self._uri = uri
         self._limits = limits
+        self._copies = Copies(self._download, models)
         self._data_only = code == "refuse"
         self._trusted = tuple(trusted_types)
 
@@ -57,10 +61,12 @@ class MlflowRegistry:
     def resolve(self, ref: ModelRef) -> ModelPin:
         """One read of the registry pins alias, version, model id and digest.
 
-        A model registered without a recorded digest is downloaded once to compute it.
+        The files are downloaded to be hashed, unless they lie as they lay at the version's first use. The tag
+        ``batchdeploy.digest`` is a claim that must be true, and spares nothing.
 
         Raises:
-            RequestError: no such model, alias or version, or no signature.
+            RequestError: no such model, alias or version, no signature, or other files than at the first use
+                or than the tag claims.
             RegistryError: the registry does not answer.
         """
         with _translated(self._uri, ref):
@@ -70,31 +76,47 @@ class MlflowRegistry:
                 found = client.get_model_version_by_alias(ref.name, alias)
             else:
                 found = client.get_model_version(ref.name, str(ref.version))
-            location = _location(client, found)
             where = f"{ref.name} version {found.version}"
-            list_files(location, self._uri, self._limits, f"model {where}")
-            described = self._description(location, f"model {where}")
+            source, described = self._source(client, found)
             if self._data_only and (problems := (*code_in_model(described.flavors),)):
                 raise _brings_code(where, problems)
             inputs, outputs, returns = _signature(described.signature, where)
+            digest = self._copies.digest(source)
+            _hold_to_claim(dict(found.tags or {}).get(DIGEST_TAG), digest, where)
             return ModelPin(
                 name=ref.name,
                 version=int(found.version),
-                model_id=found.model_id or str(found.source),
-                digest=dict(found.tags or {}).get(DIGEST_TAG) or self._compute_digest(location),
+                model_id=source.seen.model_id,
+                digest=digest,
                 alias=alias,
                 inputs=inputs,
                 outputs=outputs,
                 returns=returns,
             )
 
+    def settle(self, pin: ModelPin, models: Path) -> None:
+        """Keeps what `resolve` downloaded of a version for `fetch`, in this process or another.
+
+        Raises:
+            RequestError: at its first use, the version held other files.
+        """
+        with _translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+            self._copies.settle(pin, models)
+
     def fetch(self, pin: ModelPin, models: Path) -> Path:
         """The model's files in a folder named by their digest; downloaded where it is not there yet.
 
         Raises:
             RegistryError: the download fails, or the files are not those that were pinned.
+            RequestError: at its first use, the version held other files.
         """
-        folder = self._fetched(pin, models)
+
+        def find() -> VersionSource:
+            client = self._client()
+            return self._source(client, client.get_model_version(pin.name, str(pin.version)))[0]
+
+        with _translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+            folder = self._copies.fetch(pin, models, find)
         where = f"model {pin.name} version {pin.version}"
         read_description(folder / "MLmodel", where)
         check_small_files(folder, where)
@@ -119,33 +141,6 @@ class MlflowRegistry:
             raise ScoringRefused(
                 f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
             )
-
-    def _fetched(self, pin: ModelPin, models: Path) -> Path:
-        folder = models / pin.digest
-        if folder.is_dir() and digest_folder(folder) == pin.digest:
-            # NOTE: what nobody has used for a month is removed.
-            os.utime(folder)
-            return folder
-        models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=models, prefix="fetching-") as scratch:
-            with _translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
-                client = self._client()
-                version = client.get_model_version(pin.name, str(pin.version))
-                copy = self._download(_location(client, version), Path(scratch))
-            found = digest_folder(copy)
-            if found != pin.digest:
-                raise RegistryError(
-                    f"model {pin.name} version {pin.version}",
-                    (Problem("digest", f"the files are not those recorded, {pin.digest[:12]}", found[:12]),),
-                )
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
-                copy.rename(folder)
-            except OSError:
-                # NOTE: another run fetched the same model in the meantime; its copy is as good.
-                if not folder.is_dir() or digest_folder(folder) != pin.digest:
-                    raise
-        return folder
 
     def made_with(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a fetched model was made with."""
@@ -172,14 +167,24 @@ class MlflowRegistry:
             client.get_model_version(name, str(version))
             client.set_registered_model_alias(name, alias, str(version))
 
-    def _compute_digest(self, location: str) -> str:
+    def _source(self, client: Any, found: Any) -> tuple[VersionSource, Any]:
+        """Where a version's files lie, listed, and its description; nothing of the model is loaded for it."""
+        location = _location(client, found)
+        where = f"model {found.name} version {found.version}"
+        listing = list_files(location, self._uri, self._limits, where)
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            return digest_folder(self._download(location, Path(scratch)))
-
-    def _description(self, location: str, where: str) -> Any:
-        """The model's own description; nothing of the model is loaded for it."""
-        with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            return read_description(self._download(f"{location}/MLmodel", Path(scratch)), where)
+            file = self._download(f"{location}/MLmodel", Path(scratch))
+            described = read_description(file, where)
+            # NOTE: MLflow writes the time into it, so that it tells a model that was saved anew.
+            files = listing.files | {"MLmodel": hashlib.sha256(file.read_bytes()).hexdigest()}
+        seen = VersionFiles(
+            name=found.name,
+            version=int(found.version),
+            model_id=found.model_id or str(found.source),
+            location=_public(location),
+            files=files,
+        )
+        return VersionSource(location, seen, listing.settled), described
 
     def _download(self, location: str, scratch: Path) -> Path:
         import mlflow.artifacts
@@ -202,18 +207,6 @@ class MlflowRegistry:
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-
-
-def digest_folder(folder: Path) -> str:
-    """The digest of a model's files; what the tag ``batchdeploy.digest`` of a version records."""
-    pairs = []
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != READ_MARK:
-            with file.open("rb") as stream:
-                pairs.append(
-                    (file.relative_to(folder).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest())
-                )
-    return digest_model(pairs)
 
 
 def _location(client: Any, version: Any) -> str:
@@ -253,6 +246,13 @@ def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Co
         Column(name=str(spec.name if named else i), type=_type_name(spec)) for i, spec in enumerate(specs)
     )
     return inputs, outputs, "frame" if named else "array"
+
+
+def _hold_to_claim(claimed: str | None, digest: str, where: str) -> None:
+    if claimed is not None and claimed != digest:
+        text = f"its tag {DIGEST_TAG} claims {claimed[:SHOWN_DIGITS]}, its files are others"
+        hint = "the files, or the tag, were changed after the version was registered: register it anew"
+        raise RequestError(f"model {where}", (Problem("digest", text, digest[:SHOWN_DIGITS]),), hint=hint)
 
 
 def _brings_code(where: str, problems: tuple[Problem, ...]) -> RequestError:

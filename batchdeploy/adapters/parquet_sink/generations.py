@@ -109,6 +109,8 @@ class Generations:
         aged = [(path, LITTER_SECONDS) for path in scratch]
         for kept in (self._layout.models, self._layout.suites):
             aged += [(path, MODEL_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]
+        # NOTE: records of what models were at first are no copies of anything.
+        aged = [(path, seconds) for path, seconds in aged if path != self._layout.first_uses]
         found = []
         for path, seconds in aged:
             with suppress(FileNotFoundError):
