@@ -19,9 +19,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.secrets import fill_document, literal_secrets, mask_document
 from batchdeploy.core.soundness import soundness
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, DeploymentError, Problem, shorten
+from batchdeploy.redaction import names_secret, redact, remember
 
 T = TypeVar("T")
 
@@ -36,26 +38,24 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def read_deployment(file: Path) -> Deployment:
-    """The deployment in a YAML 1.2 file.
+    """The deployment in a YAML 1.2 file, with the variables in it filled in; secrets among them stay names.
 
     Raises:
         DeploymentError: with every problem found; those of single keys carry line and column.
     """
-    text = _deployment_text(file)
-    try:
-        document = YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
-    except (YAMLError, ValueError) as error:
-        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
+    document = _load(file)
     if not isinstance(document, dict):
         raise DeploymentError(str(file), "must hold a mapping of keys", hint="batchdeploy init DIR")
     found: list[tuple[Problem, tuple[Any, ...]]] = []
     try:
         # NOTE: through JSON, because only there does pydantic's strict mode take lists for tuples; and
         # default=str, because YAML's dates are values of a column here, not dates.
-        plain = json.dumps(_writable(document, (), found), default=str)
-        deployment: Deployment = _adapter(Deployment).validate_json(plain, strict=True)
+        plain = json.loads(json.dumps(_writable(document, (), found), default=str))
+        remember(literal_secrets(plain))
+        plain, unfilled = fill_document(plain, os.environ)
+        found += [(problem, tuple(problem.path.split("."))) for problem in unfilled]
+        remember(literal_secrets(plain))
+        deployment: Deployment = _adapter(Deployment).validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         found += _merge_unions(error.errors(include_url=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -69,6 +69,32 @@ def read_deployment(file: Path) -> Deployment:
             str(file), tuple(_located(p, tuple(p.path.split(".")), document) for p in unsound)
         )
     return deployment
+
+
+def shown_deployment(file: Path) -> str:
+    """The text of a deployment file as people may see it: its comments, and no secret."""
+    document = _load(file)
+    if not mask_document(document):
+        return redact(_deployment_text(file))
+    stream = io.StringIO()
+    _round_trip().dump(document, stream)
+    return redact(stream.getvalue())
+
+
+def _round_trip() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.width, yaml.preserve_quotes = MAX_BYTES, True
+    return yaml
+
+
+def _load(file: Path) -> Any:
+    text = _deployment_text(file)
+    try:
+        return _round_trip().load(text)
+    except MarkedYAMLError as error:
+        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
+    except (YAMLError, ValueError) as error:
+        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
 
 
 def deployment_schema() -> dict[str, Any]:
@@ -225,7 +251,8 @@ def _refuse_bombs(file: Path, text: str) -> None:
 def _syntax_problem(error: MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "YAML"
-    return Problem(place, (error.problem or "not YAML").splitlines()[0])
+    # NOTE: of a key that is there twice it shows both values.
+    return Problem(place, (error.problem or "not YAML").splitlines()[0].partition(" with value ")[0])
 
 
 def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]]:
@@ -241,7 +268,7 @@ def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]
             "missing_keyword_only_argument": "is required",
             "unexpected_keyword_argument": "unknown key",
         }.get(error["type"], error["msg"])
-        if "required" in text:
+        if "required" in text or any(isinstance(part, str) and names_secret(part) for part in loc):
             got = None
         merged.setdefault(loc, Problem(path, text, got))
     # NOTE: a mapping that is no OutputColumn is also no output type; only the deeper problem helps.

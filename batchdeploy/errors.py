@@ -20,7 +20,8 @@
         └── PublishError            the table could not be locked or swapped
             └── StaleRunError       another run published this partition in the meantime
 
-They carry strings, numbers and tuples only, so they cross process borders by pickle, and print alike::
+They carry strings, numbers and tuples only, so they cross process borders by pickle, and print alike. No
+secret gets into one, whoever made the text::
 
     2 problems in dags/flights.yaml:
     - output.columns: is required
@@ -30,13 +31,13 @@ They carry strings, numbers and tuples only, so they cross process borders by pi
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
+
+from batchdeploy.redaction import redact
 
 SHOWN_PROBLEMS = 10
 SHOWN_VALUE = 60
 SHOWN_TEXT = 300
-CREDENTIALS = re.compile(r"//[^/\s]*@")
 
 
 class Problem(NamedTuple):
@@ -52,8 +53,8 @@ class Problem(NamedTuple):
 
 
 def shorten(value: object, most: int = SHOWN_VALUE) -> str:
-    """The value as one printable line of at most so many characters, without the password of a URL in it."""
-    text = CREDENTIALS.sub("//", " ".join(str(value).split("\n")))
+    """The value as one printable line of at most so many characters, without a secret in it."""
+    text = " ".join(redact(str(value)).split("\n"))
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
@@ -77,12 +78,12 @@ class BatchdeployError(Exception):
             Problem(
                 shorten(problem.path, SHOWN_TEXT),
                 shorten(problem.problem, SHOWN_TEXT),
-                None if problem.got is None else CREDENTIALS.sub("//", problem.got),
+                None if problem.got is None else redact(problem.got),
             )
             for problem in given
         )
-        self.hint = hint
-        super().__init__(self.where, self.problems, hint)
+        self.hint = None if hint is None else redact(hint)
+        super().__init__(self.where, self.problems, self.hint)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.where, self.problems, self.hint)

@@ -5,7 +5,6 @@ Evidence first, then the gate that may refuse. The same steps serve the shell, a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from batchdeploy.documents import from_json
 from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestError
 from batchdeploy.evidence import FILES, find, read, write
 from batchdeploy.ports import Toolbox
+from batchdeploy.redaction import logger
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
 from batchdeploy.stages.report import render_html
@@ -28,7 +28,7 @@ from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
 from batchdeploy.stopping import stoppable
 
-LOG = logging.getLogger("batchdeploy")
+LOG = logger("batchdeploy")
 Progress = Callable[[str, int], None]
 
 

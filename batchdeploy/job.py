@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,12 +13,30 @@ from typing import TYPE_CHECKING, Literal
 from batchdeploy import evidence, flow, runtime
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.core.system_errors import told_as_ours
-from batchdeploy.errors import RequestError
+from batchdeploy.errors import BatchdeployError, OutsideError, Problem, RequestError
+from batchdeploy.redaction import RedactedCause, redact, redact_chain
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@contextmanager
+def shown_safely() -> Iterator[None]:
+    """Lets errors out without secrets, in what led to them too: a notebook shows, and keeps, all of it."""
+    try:
+        yield
+    except BatchdeployError as error:
+        redact_chain(error)
+        raise
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))
+        if redact(told) == told:
+            raise
+        problem = Problem(type(error).__name__, "not foreseen", str(error))
+        raise OutsideError("batchdeploy itself", (problem,)) from RedactedCause(redact(told))
+
+
+@shown_safely()
 def load(file: str | os.PathLike[str]) -> Job:
     """The job that a deployment file describes.
 
@@ -45,16 +65,19 @@ class Job:
         """Stops the engine where one was started."""
         self._tools.close()
 
+    @shown_safely()
     @told_as_ours("the job")
     def partitions(self) -> tuple[str, ...]:
         """All values of the partition column that there are rows for, sorted."""
         return self._tools.store.partitions(self._tools.deployment.data)
 
+    @shown_safely()
     @told_as_ours("the job")
     def plan(self, partition: str, *, evolve: bool = False) -> Plan:
         """What a run of the partition would do: every ref pinned, nothing written."""
         return flow.plan(self._tools, partition, evolve=evolve)
 
+    @shown_safely()
     @told_as_ours("the job")
     def run(self, partition: str, *, evolve: bool = False) -> Run:
         """Scores and publishes one partition; what is published already with the same pins stays as it is.
@@ -69,6 +92,7 @@ class Job:
         """
         return self._run(flow.run(self._tools, partition, evolve=evolve))
 
+    @shown_safely()
     @told_as_ours("the job")
     def backfill(
         self, first: str, last: str, *, done: Callable[[Run], None] | None = None, evolve: bool = False
@@ -82,6 +106,7 @@ class Job:
                 done(runs[-1])
         return tuple(runs)
 
+    @shown_safely()
     @told_as_ours("the job")
     def published(self, partition: str) -> Run:
         """The run whose scores are visible now.

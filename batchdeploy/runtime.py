@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
+from batchdeploy.core.secrets import filled
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
-from batchdeploy.errors import DeploymentError, MissingPackageError, Problem, RequestError
+from batchdeploy.errors import DeploymentError, Problem, RequestError
+from batchdeploy.packages import need
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 from batchdeploy.roots import ROOT_VARIABLE, find_root, refuse_lost_output
 
@@ -77,9 +79,17 @@ class LocalToolbox:
         self.layout = Layout.of(root, deployment.output)
 
     @cached_property
+    def _connected(self) -> Deployment:
+        """The deployment with its secrets, which no record and no message holds."""
+        deployment, problems = filled(self.deployment, os.environ)
+        if problems:
+            raise DeploymentError(str(self.file), problems)
+        return deployment
+
+    @cached_property
     def registry_uri(self) -> str:
         """The deployment's registry, else ``MLFLOW_TRACKING_URI``, else the project's own SQLite file."""
-        given = self.deployment.model.registry
+        given = self._connected.model.registry
         if given is None:
             return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
         if given.startswith("sqlite:///"):
@@ -118,7 +128,7 @@ class LocalToolbox:
         need("pyspark", "spark")
         from batchdeploy.adapters.spark_engine import SparkEngine
 
-        spec = self.deployment.engine
+        spec = self._connected.engine
         memory = self.deployment.limits.worker_memory_mib
         limit = {} if memory is None else {"spark.executor.pyspark.memory": f"{memory}m"}
         return SparkEngine(spec.remote or spec.master, {**limit, **(spec.conf or {})}, spec.gpu)
@@ -257,18 +267,6 @@ class LocalToolbox:
         from batchdeploy.adapters.dvc_store import recorded_md5s
 
         return partial(recorded_md5s, self.root)
-
-
-def need(module: str, extra: str) -> None:
-    """Checks that an optional part is installed, without importing it.
-
-    Raises:
-        MissingPackageError: it is not; with what to type.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise MissingPackageError(
-            "this Python", (Problem(module, "is not installed"),), hint=f"pip install 'batchdeploy[{extra}]'"
-        )
 
 
 def _climbing(deployment: Deployment, root: Path) -> list[Problem]:

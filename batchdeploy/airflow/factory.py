@@ -19,6 +19,7 @@ from batchdeploy.airflow.step import StepOperator
 from batchdeploy.core.calendar import first_moment, last_moment, shifted
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.request import LATEST
+from batchdeploy.documents import shown_deployment
 from batchdeploy.errors import DeploymentError, Problem
 
 FOLLOWING: tuple[type[StepOperator], ...] = (
@@ -132,7 +133,7 @@ def scoring_params(deployment: str | Source) -> dict[str, Param]:
 
 def _arguments(source: Source, *, scheduled: bool) -> dict[str, Any]:
     spec = source.spec
-    text = source.file.read_text(encoding="utf-8")
+    text = shown_deployment(source.file)
     found: dict[str, Any] = {
         "dag_id": spec.name,
         "doc_md": f"### {spec.name}\n\n`{source.file.name}`\n\n```yaml\n{text}\n```\n",

@@ -15,6 +15,7 @@ from batchdeploy.core.request import Answer, StepRequest
 from batchdeploy.documents import to_json
 from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, OutsideError, Problem
 from batchdeploy.process_session import PARENT_VARIABLE, end_leftovers, end_session
+from batchdeploy.redaction import redact
 from batchdeploy.roots import ROOT_VARIABLE
 
 LAST_LINES = 5
@@ -87,8 +88,8 @@ class Interpreter:
             answer = beside.submit(process.stdout.read)
             try:
                 for line in process.stderr:
-                    lines.append(line.rstrip())
-                    self._log(line.rstrip())
+                    lines.append(redact(line.rstrip()))
+                    self._log(lines[-1])
             except BaseException:
                 self.kill()
                 raise

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import traceback
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
 
 from airflow.sdk import Asset, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
-from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+)
 
 from batchdeploy.airflow.control_folder import ControlFolder
 from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
@@ -18,6 +25,7 @@ from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, RequestError, StaleRunError
+from batchdeploy.redaction import redact, redact_chain
 
 if TYPE_CHECKING:
     from batchdeploy.airflow.interpreter import Interpreter
@@ -92,7 +100,11 @@ class StepOperator(BaseOperator):
     def registry_page(self) -> str | None:
         """The address of the registry's pages, where it is a server."""
         uri = self.spec.model.registry or os.environ.get("MLFLOW_TRACKING_URI") or ""
-        return uri.rstrip("/") if uri.startswith(("http://", "https://")) else None
+        if not uri.startswith(("http://", "https://")):
+            return None
+        parts = urlsplit(uri)
+        # NOTE: the link is kept in Airflow's database, and everybody who sees the task sees it.
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
     def execute(self, context: Any) -> Answer:
         """Does the step.
@@ -110,7 +122,14 @@ class StepOperator(BaseOperator):
             raise AirflowFailException(self._told(context, error)) from None
         except BatchdeployError as error:
             self._told(context, error)
+            redact_chain(error)
             raise
+        except AirflowException:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # NOTE: Airflow logs what is raised, and nobody knows what a message that nobody foresaw holds.
+            self.log.error("not foreseen:\n%s", redact(traceback.format_exc()))
+            raise AirflowFailException(redact(f"not foreseen: {type(error).__name__}: {error}")) from None
         return self.conclude(answer, context)
 
     def request(self, context: Any) -> StepRequest:

@@ -7,9 +7,12 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr
 
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem
+from batchdeploy.redaction import RedactedStream
 
 WANTS_JSON = {"--json", "--request"}
 
@@ -25,6 +28,11 @@ def main() -> None:
 
     stop_on_sigterm()
     _show_any_character()
+    with redirect_stderr(RedactedStream(sys.stderr)):
+        _run(app)
+
+
+def _run(app: Callable[[], None]) -> None:
     try:
         with told_as_ours("the command"):
             app()
@@ -35,7 +43,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001
         # NOTE: nobody foresaw it, so it is not "refused" (1); what is published is whole all the same.
-        traceback.print_exc()
+        sys.stderr.write(traceback.format_exc())
         wrapped = OutsideError(
             "batchdeploy itself", (Problem(type(error).__name__, "not foreseen", str(error)),)
         )

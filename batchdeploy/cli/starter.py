@@ -9,7 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from batchdeploy.errors import OutsideError, Problem, RequestError
-from batchdeploy.runtime import need
+from batchdeploy.packages import need
 
 COPIED = (
     "README.md",

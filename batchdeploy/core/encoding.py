@@ -7,10 +7,11 @@ So the encoder itself is asked, about the few values that there are, and the row
 from __future__ import annotations
 
 import copy
-import logging
 from typing import Any
 
-LOG = logging.getLogger(__name__)
+from batchdeploy.redaction import logger
+
+LOG = logger(__name__)
 ENCODERS = ("OrdinalEncoder", "TargetEncoder")
 # NOTE: where more than one of so many rows has a value of its own, little would be saved.
 ROWS_A_VALUE = 8

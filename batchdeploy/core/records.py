@@ -12,6 +12,7 @@ from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Role
+from batchdeploy.core.secrets import public
 
 State = Literal["new", "changed", "identical"]
 Verdict = Literal["quiet", "drift", "unmeasured"]
@@ -106,7 +107,7 @@ class Plan:
     """A deployment and a partition with every ref resolved to a pin: what would happen, before it does.
 
     Attributes:
-        run_id: 16 hex digits of the SHA-256 over the pins.
+        run_id: 16 hex digits of the SHA-256 over the pins. No secret is in them, nor in ``deployment``.
         live: the run whose scores are visible now; publishing refuses where that has changed.
         changes: why this is not what is visible now, one phrase each.
         evolve: whether the table may get another model's scores, or other columns, than it has.
@@ -125,6 +126,9 @@ class Plan:
     changes: tuple[str, ...]
     planned_at: str
     evolve: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "deployment", public(self.deployment))
 
     @property
     def state(self) -> State:

@@ -12,6 +12,7 @@ from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
 from batchdeploy.errors import Problem
+from batchdeploy.redaction import REFERENCE, secrets_in
 
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,10 +42,11 @@ def _name_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("model.name", "not a registered model's name", model.name)
     if model.alias is not None and model.version is not None:
         yield Problem("model", "give alias or version, not both")
-    if "://" in (model.registry or "") and "@" in (model.registry or ""):
-        yield Problem("model.registry", "holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME")
+    if "://" in (model.registry or "") and any(secrets_in(model.registry or "")):
+        what = "holds credentials; write ${NAME} for an environment variable, or set MLFLOW_TRACKING_USERNAME"
+        yield Problem("model.registry", what)
     remote = deployment.engine.remote
-    if remote is not None and not re.fullmatch(r"sc://[^/\s]+(/.*)?", remote):
+    if remote is not None and not REFERENCE.match(remote) and not re.fullmatch(r"sc://[^/\s]+(/.*)?", remote):
         yield Problem("engine.remote", "is not a Spark Connect address, sc://host:port", remote)
     yield from _path_problems(deployment)
 
@@ -69,11 +71,9 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
     if "://" in output and output.partition("://")[0] not in STORES:
         yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
-    if "@" in output.partition("://")[2].split("/")[0] and output.partition("://")[0] not in (
-        "abfs",
-        "abfss",
-    ):
-        yield Problem("output.path", "holds credentials; they belong in the environment")
+    for path, text in (("data.path", data), ("output.path", output)):
+        if "://" in text and any(secrets_in(text)):
+            yield Problem(path, "holds credentials; they belong in the environment")
     source, target = PurePosixPath(data), PurePosixPath(output)
     if not target.name:
         yield Problem("output.path", "must be a folder with a name of its own", output)

@@ -10,6 +10,7 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
+from batchdeploy.core.secrets import public
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, read_whole, to_plain
@@ -123,7 +124,7 @@ def _pins(
 ) -> bytes:
     """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
     model, suite, reference = others
-    written = to_plain(deployment)
+    written = to_plain(public(deployment))
     for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow"):
         del written[key]
     for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -20,8 +19,9 @@ from batchdeploy.core.work import ScoreJob, Split, SplitResult, batch_rows
 from batchdeploy.documents import from_json
 from batchdeploy.errors import DataError, EngineError, Problem, ScoringRefused
 from batchdeploy.ports import Toolbox
+from batchdeploy.redaction import logger
 
-LOG = logging.getLogger("batchdeploy")
+LOG = logger("batchdeploy")
 LEAST_FAILURES = 10
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import shutil
@@ -26,8 +25,9 @@ from batchdeploy.errors import (
     ScoringRefused,
     shorten,
 )
+from batchdeploy.redaction import logger
 
-LOG = logging.getLogger(__name__)
+LOG = logger(__name__)
 Kind = Literal["compiled", "onnx"]
 PROOF = "proof.json"
 # NOTE: of each the first that is installed; ONNX Runtime has a package of its own for GPUs.

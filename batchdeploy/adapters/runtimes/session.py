@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-LOG = logging.getLogger(__name__)
+from batchdeploy.redaction import logger
+
+LOG = logger(__name__)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # NOTE: by default a GPU multiplies 32-bit floats with 10 bits of mantissa.
 OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}

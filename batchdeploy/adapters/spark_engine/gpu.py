@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import subprocess
@@ -11,8 +10,9 @@ from pathlib import Path
 
 from batchdeploy.adapters.spark_engine.cluster import is_elsewhere
 from batchdeploy.errors import EngineError, Problem
+from batchdeploy.redaction import logger
 
-LOG = logging.getLogger(__name__)
+LOG = logger(__name__)
 JAR, PACKAGE = "rapids-4-spark_*.jar", "com.nvidia:rapids-4-spark_"
 PLUGIN = "com.nvidia.spark.SQLPlugin"
 PLUGINS, PYTHONPATH = "spark.plugins", "spark.executorEnv.PYTHONPATH"

@@ -1,0 +1,247 @@
+"""Secrets out of text: every message, log line and page goes through `redact` before it can be read.
+
+Two ways together: values that are known to be secret (those of environment variables, and of the deployment
+file, see `remember`) are found in any text; and in text that nobody knows, what stands where secrets stand:
+user and password of a URI, a value whose name says that it is one, the signature of a pre-signed URL.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from html import escape
+from typing import Any, TextIO
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+# NOTE: shorter values are words of every message, and hiding them would hide what is wrong.
+SHORTEST = 8
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+_WORDS = (
+    r"secret|passw(?:or)?d|passphrase|\bpwd|token|credentials?|signature|authori[sz]ation|cookie"
+    r"|(?<![a-z])(?:pass|sig|sas)(?![a-z])|_key(?![a-z])"
+    r"|(?:access|api|account|private|shared|encryption|signing|master|storage)[._ -]?key"
+)
+_NAME = re.compile(rf"(?i){_WORDS}|(?:^|[._-])key$")
+# NOTE: a name and a colon before several words is prose, "token: is required".
+_VALUE = r"(?:\$\{[^}]*\}|[^\s&;,\"'<>)}\]])+"
+_ASSIGNED = re.compile(
+    rf"(?im)(?:{_WORDS}|(?<=[?&;])(?:key|code|auth|pw))[\w.\[\]-]{{0,60}}[\"']?\s{{0,3}}"
+    r"(?:(?:=>|[:=])\s{0,3}(?P<quoted>\"(?:[^\"\\\n]|\\.){3,4000}\"|'(?:[^'\\\n]|\\.){3,4000}')"
+    rf"|(?:=|%3D)\s{{0,3}}(?P<plain>{_VALUE})"
+    r"|:\s{0,3}(?P<scheme>(?:bearer|basic|digest)\s+\S+)"
+    rf"|:\s{{0,3}}(?P<last>{_VALUE})(?=\s*(?:$|[,;)}}\]])))"
+)
+_BEARER = re.compile(r"(?i)\bbearer\s+([\w.~+/=-]{8,})")
+_TOKEN = re.compile(r"[^\s\"'`<>]+")
+# NOTE: what stands before the @ here names a container or a model, not a user.
+_CONTAINERS = ("abfs:", "abfss:", "wasb:", "wasbs:")
+_NO_USERS = {"models", "runs", "file", "mailto", "dbfs", "mlflow-artifacts"}
+_USER = re.compile(r"(?:^|[^\w.%+-])([\w.%+-]{1,100})$")
+_CONNECT = re.compile(r"sc://[^/;?\s\"'`<>]*/?;([^\s\"'`<>]*)")
+# NOTE: any other parameter of a Spark Connect address is sent as a header, such as x-api-key.
+_CONNECT_PUBLIC = {"use_ssl", "user_id", "user_agent", "session_id", "grpc_max_message_size"}
+
+Span = tuple[int, int]
+_remembered: set[str] = set()
+
+
+def names_secret(name: str) -> bool:
+    """Whether a setting's or variable's name says that its value is a secret."""
+    return _NAME.search(name) is not None
+
+
+def remember(values: Iterable[str]) -> None:
+    """Takes values for secrets from now on, in this process."""
+    _remembered.update(value for value in values if len(value) >= SHORTEST)
+
+
+def redact(text: str) -> str:
+    """The text with ``***`` in place of each secret; the same again for a text that went through before."""
+    if known := _known(tuple(os.environ.items()), frozenset(_remembered)):
+        text = known.sub(MASK, text)
+    return _masked(text, _spans(text))
+
+
+def redact_uri(uri: str) -> str:
+    """A text that is one URI and nothing else, so that blanks and quotes in a password do not end it."""
+    return _masked(uri, _whole(uri))
+
+
+def secrets_in(uri: str) -> Iterator[str]:
+    """The secrets that stand in a URI."""
+    for start, end in _whole(uri):
+        found = uri[start:end]
+        if not REFERENCE.search(found) and found != MASK:
+            yield found
+            yield found.partition(":")[2]
+
+
+def _masked(text: str, spans: Iterable[Span]) -> str:
+    parts, done = [], 0
+    for start, end in sorted(spans):
+        if start >= done and not _is_reference(text[start:end]):
+            parts += [text[done:start], MASK]
+        elif start >= done:
+            parts.append(text[done:start] + REFERENCE.sub(r"${\1}", text[start:end]))
+        done = max(done, end)
+    return REFERENCE.sub(_without_default, "".join([*parts, text[done:]]))
+
+
+def _is_reference(value: str) -> bool:
+    """Whether it is the name of a variable and no value, as in ``bob:${DB_PASSWORD}``."""
+    literal = REFERENCE.sub("", value)
+    return literal != value and (not literal or literal.endswith(":"))
+
+
+def _without_default(match: re.Match[str]) -> str:
+    return f"${{{match[1]}}}" if names_secret(match[1]) else match[0]
+
+
+def _spans(text: str) -> Iterator[Span]:
+    for match in _ASSIGNED.finditer(text):
+        if match["quoted"] is not None:
+            yield match.start("quoted") + 1, match.end("quoted") - 1
+        else:
+            yield next(match.span(group) for group in ("plain", "scheme", "last") if match[group] is not None)
+    for match in _BEARER.finditer(text):
+        yield match.span(1)
+    for match in _CONNECT.finditer(text):
+        yield from _connect_spans(match[1], match.start(1))
+    if "@" in text:
+        for match in _TOKEN.finditer(text):
+            yield from _user_spans(match[0], match.start())
+
+
+def _whole(uri: str) -> Iterator[Span]:
+    """What a URI holds where nothing but its own marks ends a part of it."""
+    head, mark, parameters = uri.partition("/;")
+    if head.startswith("sc://"):
+        yield from _user_spans(head, 0)
+        yield from _connect_spans(parameters, len(head + mark))
+        return
+    yield from _spans(uri)
+    yield from _user_spans(uri, 0)
+    start = len(uri.partition("?")[0]) + 1
+    for part in re.split("[&;#]", uri[start:]):
+        name, equals, value = part.partition("=")
+        if value and (names_secret(name) or name.lower() in ("key", "code", "auth", "pw")):
+            yield start + len(name + equals), start + len(part)
+        start += len(part) + 1
+
+
+def _connect_spans(parameters: str, start: int) -> Iterator[Span]:
+    for part in parameters.split(";"):
+        name, equals, value = part.partition("=")
+        if value and name.strip().lower() not in _CONNECT_PUBLIC:
+            yield start + len(name + equals), start + len(part)
+        start += len(part) + 1
+
+
+def _user_spans(token: str, offset: int) -> Iterator[Span]:
+    """User and password, up to the last @: a password may hold one itself, and a / that is not encoded."""
+    last, slashes = token.rfind("@"), token.find("//")
+    before = token[:slashes] if 0 <= slashes < last else None
+    if before is not None and (not before or not before[-1].isalnum()):
+        first = re.split("[/?#]", token[slashes + 2 :], maxsplit=1)[0]
+        container = before.lower().endswith(_CONTAINERS) and ":" not in first
+        if not container and ("@" in first or ":" in first):
+            yield offset + slashes + 2, offset + last
+        return
+    colon = token.find(":")
+    user = _USER.search(token[:colon]) if 0 < colon < last else None
+    if user and user[1].lower() not in _NO_USERS and token[last + 1 : last + 2].isalnum():
+        yield offset + colon + 1, offset + last
+
+
+@lru_cache(maxsize=8)
+def _known(environment: tuple[tuple[str, str], ...], remembered: frozenset[str]) -> re.Pattern[str] | None:
+    values = set(remembered)
+    for name, value in environment:
+        if names_secret(name):
+            values.add(value)
+        if "://" in value or "=" in value:
+            values.update(secrets_in(value))
+    forms = {form for value in values if len(value) >= SHORTEST for form in _forms(value)}
+    if not forms:
+        return None
+    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda f: (-len(f), f))))
+
+
+def _forms(value: str) -> set[str]:
+    """How a value is written inside URIs, JSON, HTML, YAML, a repr, and in one line."""
+    return {
+        value,
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        escape(value),
+        value.replace("'", "''"),
+        " ".join(value.split()),
+    }
+
+
+class RedactedCause(Exception):
+    """What another library raised, as text without its secrets; stands in for it in a chain of exceptions."""
+
+
+def redact_chain(error: BaseException) -> None:
+    """Puts text in place of the exceptions that led to an error, where one of them holds a secret."""
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    if cause is None:
+        error.__context__ = None
+        return
+    told = "".join(traceback.format_exception(cause))
+    if redact(told) != told:
+        error.__cause__ = RedactedCause(redact(told))
+    error.__context__ = None
+
+
+class RedactedStream:
+    """A text stream that secrets do not get through; otherwise the stream that it stands for."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes the text without its secrets."""
+        self._stream.write(redact(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes each of the lines without its secrets."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Filter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += "\n" + "".join(traceback.format_exception(record.exc_info[1]))
+        record.msg, record.args, record.exc_info = redact(text), (), None
+        return True
+
+
+_FILTER = _Filter()
+
+
+def logger(name: str) -> logging.Logger:
+    """The logger of this name, whose records hold no secrets, those of logged exceptions included."""
+    found = logging.getLogger(name)
+    found.addFilter(_FILTER)
+    return found
