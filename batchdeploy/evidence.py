@@ -42,15 +42,19 @@ def find(folder: Path, kind: type[T]) -> T | None:
 
 def write(folder: Path, record: T) -> T:
     """Writes a record to a run's folder, whole or not at all, and gives it back."""
-    file = folder / FILES[type(record)]
+    write_page(folder / FILES[type(record)], to_json(record))
+    return record
+
+
+def write_page(file: Path, text: str) -> None:
+    """Writes a text to a file, whole or not at all."""
     scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
     with told_as_ours(str(file)):
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            scratch.write_text(to_json(record), encoding="utf-8")
+            scratch.write_text(text, encoding="utf-8")
             scratch.replace(file)
         except OSError:
             with suppress(OSError):
                 scratch.unlink(missing_ok=True)
             raise
-    return record

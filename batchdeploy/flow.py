@@ -5,19 +5,20 @@ Evidence first, then the gate that may refuse. The same steps serve the shell, a
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.documents import from_json
 from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestError
-from batchdeploy.evidence import FILES, find, read, write
+from batchdeploy.evidence import find, read, write, write_page
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stages.compare import compare, gate_drift
@@ -28,6 +29,7 @@ from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
 from batchdeploy.stopping import stoppable
 
+T = TypeVar("T")
 LOG = logger("batchdeploy")
 Progress = Callable[[str, int], None]
 
@@ -71,12 +73,16 @@ def replan(tools: Toolbox, planned: Plan) -> Plan:
 
 
 def begin(tools: Toolbox, planned: Plan) -> Path:
-    """Writes plan.json; evidence of an earlier attempt at the same pins must not pass for this one's."""
-    folder = run_folder(tools, planned)
-    for name in (FILES[CheckReport], FILES[ScoredBatch], FILES[DriftReport], "report.html"):
-        (folder / name).unlink(missing_ok=True)
+    """Writes plan.json into the folder of a new attempt, and gives that folder.
+
+    Whatever else works at the same pins has a folder of its own: what one attempt found must not pass for
+    another's. The run's folder shows this one's evidence while nothing is published, or once this one is.
+    """
+    planned = replace(planned, attempt=f"{now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
+    folder = tools.layout.attempt(planned.folder, planned.run_id, planned.attempt)
     write(folder, planned)
     tools.registry.settle(planned.model, tools.layout.models)
+    tools.sink.begin_evidence(planned)
     return folder
 
 
@@ -111,12 +117,12 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     folder = run_folder(tools, planned)
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
         return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
-    begin(tools, planned)
+    attempt = begin(tools, planned)
     with stoppable(tools, planned):
-        manifest = _steps(tools, folder, progress)
+        manifest = _steps(tools, attempt, progress)
         progress("report", 0)
         try:
-            step_report(tools, folder)
+            step_report(tools, attempt)
         except Exception:
             # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
             LOG.exception("the report of run %s could not be drawn", planned.run_id)
@@ -141,7 +147,7 @@ def _steps(tools: Toolbox, folder: Path, progress: Progress) -> Manifest:
 def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
     """Writes check.json, then lets it pass or refuses."""
     planned = read(folder, Plan)
-    report = write(folder, validate(tools, planned, now=now().isoformat()))
+    report = keep(tools, planned, validate(tools, planned, now=now().isoformat()))
     try:
         gate_validation(planned, report)
     except Exception:
@@ -155,13 +161,13 @@ def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> Sco
     planned = read(folder, Plan)
     scored: ScoredBatch | None = None
     try:
-        scored = write(folder, score(tools, planned, now=now(), done=partial(progress, "score")))
+        scored = keep(tools, planned, score(tools, planned, now=now(), done=partial(progress, "score")))
         gate_quarantine(planned, scored)
     except GateRefused:
-        step_report(tools, folder)
         if scored is not None:
             tools.sink.keep_quarantine(planned, scored.attempt)
             tools.sink.discard(scored.attempt)
+        step_report(tools, folder)
         raise
     return scored
 
@@ -169,8 +175,9 @@ def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> Sco
 def step_compare(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None) -> DriftReport:
     """Writes drift.json and the drift table, then lets it pass or refuses."""
     planned = read(folder, Plan)
-    report = write(folder, compare(tools, planned, scored or read(folder, ScoredBatch)))
+    report = compare(tools, planned, scored or read(folder, ScoredBatch))
     tools.sink.write_drift(planned, report)
+    keep(tools, planned, report)
     try:
         gate_drift(planned, report)
     except Exception:
@@ -200,20 +207,35 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
     if planned.reference is not None:
         text = (tools.root / planned.reference.path).read_bytes()
         reference = from_json(Reference, text, where=planned.reference.path)
-    scored, manifest = find(folder, ScoredBatch), find(folder, Manifest)
-    if manifest is not None and (scored is None or scored.attempt != manifest.attempt):
-        manifest = None
+    scored, manifest = find(folder, ScoredBatch), find(run_folder(tools, planned), Manifest)
+    mine = manifest is not None and scored is not None and scored.attempt == manifest.attempt
     html = render_html(
         planned,
         check=find(folder, CheckReport),
         scored=scored,
         drift=find(folder, DriftReport),
-        manifest=manifest,
+        manifest=manifest if mine else None,
+        published_by=None if mine or manifest is None else manifest.attempt,
         reference=reference,
         painter=tools.painter,
     )
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    write_page(folder / "report.html", html)
+    tools.sink.update_evidence(planned)
     return folder / "report.html"
+
+
+def keep(tools: Toolbox, planned: Plan, record: T) -> T:
+    """Writes a record of an attempt, and gives it back."""
+    write(attempt_folder(tools, planned), record)
+    tools.sink.update_evidence(planned)
+    return record
+
+
+def attempt_folder(tools: Toolbox, planned: Plan) -> Path:
+    """The folder of the attempt's records; that of the run where none was begun."""
+    if not planned.attempt:
+        return run_folder(tools, planned)
+    return tools.layout.attempt(planned.folder, planned.run_id, planned.attempt)
 
 
 def plan_range(

@@ -197,11 +197,19 @@ class Sink(Protocol):
         ...
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Keeps the rows that a refused run set aside."""
+        """Keeps the rows that a refused attempt quarantined."""
+        ...
+
+    def begin_evidence(self, plan: Plan) -> None:
+        """Has the run's folder show the evidence of a new attempt, unless the run was published."""
+        ...
+
+    def update_evidence(self, plan: Plan) -> None:
+        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
         ...
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """The run's rows of the drift table."""
+        """The attempt's rows of the drift table."""
         ...
 
 

@@ -7,6 +7,7 @@ that sees the same filesystem.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from batchdeploy import evidence, flow
@@ -69,8 +70,8 @@ def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Pl
     """The folder of a run that was planned anew; with the same pins what validation found still holds."""
     if request.step == "validate" or planned.run_id != before.run_id:
         return flow.begin(tools, planned)
-    folder = flow.run_folder(tools, planned)
-    evidence.write(folder, planned)
+    folder = flow.attempt_folder(tools, before)
+    evidence.write(folder, replace(planned, attempt=before.attempt))
     return folder
 
 
@@ -86,13 +87,12 @@ def _plan(tools: Toolbox, request: StepRequest) -> Answer:
         return _identical(tools, planned)
     if (busy := _claim(tools, planned, request)) is not None:
         return busy
-    answer = _planned(planned) | {"outcome": "done", "folder": str(flow.run_folder(tools, planned))}
+    answer = _planned(planned) | {"outcome": "done"}
     if request.step == "plan":
-        flow.begin(tools, planned)
-        return answer
+        return answer | {"folder": str(flow.begin(tools, planned))}
     outcome = flow.execute(tools, planned, repeat=request.repeat)
     _release(tools, planned, request)
-    return answer | _published(outcome.manifest)
+    return answer | _published(outcome.manifest) | {"folder": str(outcome.folder)}
 
 
 def _contest(tools: Toolbox, request: StepRequest) -> Answer:
@@ -136,7 +136,7 @@ def _compare(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
 
 def _publish(tools: Toolbox, folder: Path, request: StepRequest) -> Answer:
     planned, scored = evidence.read(folder, Plan), evidence.read(folder, ScoredBatch)
-    manifest = evidence.find(folder, Manifest)
+    manifest = evidence.find(flow.run_folder(tools, planned), Manifest)
     # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
     if manifest is None or manifest.attempt != scored.attempt:
         manifest = flow.step_publish(tools, folder)

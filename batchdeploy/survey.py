@@ -83,7 +83,12 @@ def find_runs(root: Path, run_id: str) -> list[Path]:
         for name in names
         if name.endswith(".batchdeploy")
     ]
-    return sorted(run for control in controls for run in (control / "runs").glob(f"*/{run_id}*"))
+    return sorted(
+        run
+        for control in controls
+        for pattern in (f"*/{run_id}*", f"*/*/attempts/{run_id}*")
+        for run in (control / "runs").glob(pattern)
+    )
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:

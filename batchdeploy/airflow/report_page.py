@@ -14,7 +14,7 @@ from batchdeploy.airflow.links import RUN_KEY
 from batchdeploy.airflow.step import PROBLEM_KEY
 
 STEPS = ("plan", "validate", "score", "compare", "publish")
-REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}/report\.html")
+REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}(?:/attempts/[0-9a-z]{1,64})?/report\.html")
 
 
 @dataclass(frozen=True, slots=True)

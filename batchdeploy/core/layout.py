@@ -89,6 +89,10 @@ class Layout:
     def run(self, folder: str, run_id: str) -> Path:
         return self.control / "runs" / folder / run_id
 
+    def attempt(self, folder: str, run_id: str, name: str) -> Path:
+        """The evidence of one attempt at a run; the run's folder shows that of one of them."""
+        return self.run(folder, run_id) / "attempts" / name
+
     def retired(self, folder: str, run_id: str) -> Path:
         return self.control / "retired" / folder / run_id
 

@@ -1,15 +1,89 @@
-"""Hashes of pins: the run id, and digests over lists of files. A partition's value, checked."""
+"""Pins, and hashes of them: the run id, and digests over lists of files. A partition's value, checked."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
+from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.errors import PartitionError, Problem
 
 RUN_ID_DIGITS = 16
 PARTITION = re.compile(r"[^\x00-\x1f\x7f/\\=%*?\[\]{}]{1,200}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a signature or of a data schema; ``type`` is MLflow's or Arrow's own name for it."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str
+    type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPin:
+    """Exactly one model: the registry's version, its immutable id and the digest of its files.
+
+    Attributes:
+        digest: SHA-256 over the sorted (path, SHA-256) pairs of the model's files.
+        returns: ``frame`` where the answer's columns have names, ``array`` where they have positions,
+            ``unknown`` where the signature does not say.
+        outputs: the answer's columns; those of an array are named "0", "1", ...
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str
+    version: int
+    model_id: str
+    digest: str
+    alias: str | None
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+    returns: Literal["frame", "array", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePin:
+    """One input file: its name inside the data folder, what is in it, and where to read it."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    md5: str
+    size: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPin:
+    """Exactly the files of one partition.
+
+    Attributes:
+        rev: the full git commit the files were pinned at, or null for the workspace.
+        tracked: whether the files are those DVC recorded (``dvc``), differ from them (``modified``),
+            or are not tracked at all (``plain``).
+        digest: MD5 over the sorted (path, MD5) pairs of the files.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    rev: str | None
+    tracked: Literal["dvc", "modified", "plain"]
+    digest: str
+    files: tuple[FilePin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPin:
+    """A small file of the project (suite, reference), pinned by the SHA-256 of its bytes."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    sha256: str
 
 
 def check_partition(column: str, value: str) -> str:

@@ -10,74 +10,33 @@ from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.pins import Column, DataPin, FilePin, ModelPin, TextPin
 from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Role
 from batchdeploy.core.secrets import public
 
+__all__ = [
+    "CheckReport",
+    "Column",
+    "DataPin",
+    "DriftReport",
+    "DriftStatistic",
+    "ExpectationResult",
+    "FilePin",
+    "InputSchema",
+    "Manifest",
+    "ModelPin",
+    "OutputFile",
+    "Plan",
+    "ScoredBatch",
+    "SetAside",
+    "State",
+    "TextPin",
+    "Verdict",
+]
+
 State = Literal["new", "changed", "identical"]
 Verdict = Literal["quiet", "drift", "unmeasured"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A column of a signature or of a data schema; ``type`` is MLflow's or Arrow's own name for it."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    name: str
-    type: str
-    required: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelPin:
-    """Exactly one model: the registry's version, its immutable id and the digest of its files.
-
-    Attributes:
-        digest: SHA-256 over the sorted (path, SHA-256) pairs of the model's files.
-        returns: ``frame`` where the answer's columns have names, ``array`` where they have positions,
-            ``unknown`` where the signature does not say.
-        outputs: the answer's columns; those of an array are named "0", "1", ...
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    name: str
-    version: int
-    model_id: str
-    digest: str
-    alias: str | None
-    inputs: tuple[Column, ...]
-    outputs: tuple[Column, ...]
-    returns: Literal["frame", "array", "unknown"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilePin:
-    """One input file: its name inside the data folder, what is in it, and where to read it."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    path: str
-    md5: str
-    size: int
-    location: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPin:
-    """Exactly the files of one partition.
-
-    Attributes:
-        rev: the full git commit the files were pinned at, or null for the workspace.
-        tracked: whether the files are those DVC recorded (``dvc``), differ from them (``modified``),
-            or are not tracked at all (``plain``).
-        digest: MD5 over the sorted (path, MD5) pairs of the files.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    path: str
-    rev: str | None
-    tracked: Literal["dvc", "modified", "plain"]
-    digest: str
-    files: tuple[FilePin, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +53,6 @@ class InputSchema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextPin:
-    """A small file of the project (suite, reference), pinned by the SHA-256 of its bytes."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A deployment and a partition with every ref resolved to a pin: what would happen, before it does.
 
@@ -110,6 +60,7 @@ class Plan:
         run_id: 16 hex digits of the SHA-256 over the pins. No secret is in them, nor in ``deployment``.
         live: the run whose scores are visible now; publishing refuses where that has changed.
         changes: why this is not what is visible now, one phrase each.
+        attempt: whose evidence a written plan begins; empty where nothing was begun.
         evolve: whether the table may get another model's scores, or other columns, than it has.
     """
 
@@ -126,6 +77,7 @@ class Plan:
     changes: tuple[str, ...]
     planned_at: str
     evolve: bool = False
+    attempt: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "deployment", public(self.deployment))

@@ -22,10 +22,14 @@ def render_html(
     scored: ScoredBatch | None,
     drift: DriftReport | None,
     manifest: Manifest | None,
+    published_by: str | None,
     reference: Reference | None,
     painter: Painter,
 ) -> str:
-    """The run's page, with its pictures inside: no script, no network. Records not there yet are left out."""
+    """The run's page, with its pictures inside: no script, no network. Records not there yet are left out.
+
+    ``published_by`` is the attempt that published these pins, where it was another one.
+    """
     pictures = _pictures(drift, reference, painter) if drift and reference else []
     overview = Markup(painter.overview(drift)) if drift and drift.statistics else None  # noqa: S704
     page: str = (
@@ -40,7 +44,7 @@ def render_html(
             overview=overview,
             pictures=pictures,
             tested=[row for row in drift.statistics if row.statistic == "psi"] if drift else [],
-            verdict=_verdict(check, scored, drift, manifest),
+            verdict=_verdict(check, scored, drift, manifest, published_by),
         )
     )
     return page
@@ -69,6 +73,7 @@ def _verdict(
     scored: ScoredBatch | None,
     drift: DriftReport | None,
     manifest: Manifest | None,
+    published_by: str | None,
 ) -> tuple[str, str]:
     """(colour class, sentence) for the top of the page."""
     if manifest is None:
@@ -76,6 +81,11 @@ def _verdict(
             return (
                 "bad",
                 f"Refused: {len(check.blocking)} blocking expectations failed. Nothing was published.",
+            )
+        if published_by is not None:
+            return (
+                "bad",
+                f"Not published: what is visible of this run is from another attempt, {published_by}.",
             )
         return "bad", "Not published."
     if drift is not None and drift.verdict == "drift":

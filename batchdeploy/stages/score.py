@@ -137,7 +137,7 @@ def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
         answers = [aside for aside in scored.set_aside if aside.stage == "output"]
         broken += [Problem("output", f"{a.reason}: {a.rows} of {scored.rows_in} rows") for a in answers]
     if broken:
-        hint = f"policy says fail; the rows are in quarantine: batchdeploy show {plan.run_id}"
+        hint = f"policy says fail; the rows are in quarantine: batchdeploy show {plan.attempt or plan.run_id}"
         raise ScoringRefused(f"{plan.data.path}/{plan.folder}", tuple(broken), hint=hint)
 
 

@@ -50,7 +50,7 @@ def gate_validation(plan: Plan, report: CheckReport) -> None:
                 )
                 for result in report.blocking
             ),
-            hint=f"batchdeploy show {plan.run_id} has the evidence; nothing was published",
+            hint=f"batchdeploy show {plan.attempt or plan.run_id} has the evidence; nothing was published",
         )
 
 

@@ -92,9 +92,22 @@ class Disk:
 
     def sync_files(self, folder: Path) -> None:
         """The content of a folder's files."""
-        for name in os.listdir(folder) if self.power and folder.is_dir() else ():
-            with (folder / name).open("rb") as stream:
-                self._sync(stream.fileno())
+        for file in sorted(folder.iterdir()) if self.power and folder.is_dir() else ():
+            if file.is_file():
+                with file.open("rb") as stream:
+                    self._sync(stream.fileno())
+
+    def place(self, source: Path, target: Path) -> None:
+        """The same file under another name as well, whole; what had that name is gone."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f"{target.name}.tmp")
+        scratch.unlink(missing_ok=True)
+        try:
+            os.link(source, scratch)
+        except OSError:
+            # NOTE: not every filesystem has hard links, and not everybody may make them.
+            shutil.copyfile(source, scratch)
+        scratch.replace(target)
 
     @contextmanager
     def _whole(self, file: Path) -> Iterator[Path]:

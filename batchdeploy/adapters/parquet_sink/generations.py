@@ -105,7 +105,7 @@ class Generations:
     def litter(self, now: float) -> tuple[Path, ...]:
         """Half-written records and given-up intents, an hour old; models and marks unused for a month."""
         control = self._layout.control
-        scratch = [*control.glob("runs/*/*/*.tmp"), *control.glob("*/*.tmp"), *control.glob("intents/*.lost")]
+        scratch = [*control.glob("runs/**/*.tmp"), *control.glob("*/*.tmp"), *control.glob("intents/*.lost")]
         aged = [(path, LITTER_SECONDS) for path in scratch]
         for kept in (self._layout.models, self._layout.suites):
             aged += [(path, MODEL_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]

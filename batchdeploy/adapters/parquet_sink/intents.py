@@ -11,6 +11,7 @@ from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.files import Disk, exchange, move_new
 from batchdeploy.adapters.parquet_sink.points import reach
+from batchdeploy.adapters.parquet_sink.standing import Standing
 from batchdeploy.core.layout import Layout
 
 AUDIT_TAIL = 64 * 1024
@@ -27,6 +28,7 @@ class Intent:
         inode: of that folder; after the swap the public folder has it, which is how a second finisher
             knows that the swap was done.
         manifest: the manifest's JSON, written to the run's folder after the swap; a rollback has none.
+        evidence: the attempt whose records the run's folder shows from then on; empty where there are none.
         table: what the table remembers from then on, as JSON; None where nothing of it changes.
     """
 
@@ -39,6 +41,7 @@ class Intent:
     replaced: str | None
     manifest: str | None
     published_at: str
+    evidence: str = ""
     table: str | None = None
 
 
@@ -48,6 +51,7 @@ class Journal:
     def __init__(self, layout: Layout, disk: Disk) -> None:
         self._layout = layout
         self._disk = disk
+        self._standing = Standing(layout, disk)
 
     def write(self, intent: Intent) -> None:
         """Puts the intent on disk; from its rename on the run counts as decided."""
@@ -115,6 +119,7 @@ class Journal:
         if quarantined.is_dir():
             self._move_over(quarantined, layout.quarantine(intent.folder, intent.run_id))
         reach("quarantine kept")
+        self._standing.put(intent.folder, intent.run_id, intent.evidence)
         if intent.manifest is not None:
             self._disk.write(layout.run(intent.folder, intent.run_id) / "manifest.json", intent.manifest)
         reach("manifest written")

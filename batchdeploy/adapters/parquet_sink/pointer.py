@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -114,6 +113,7 @@ class PointerSink(StagingSink):
             "run_id": plan.run_id,
             "attempt": scored.attempt,
             "published_at": published_at,
+            "evidence": plan.attempt or scored.attempt,
             "manifest": f"manifests/{plan.folder}/{scored.attempt}.json",
             "files": [
                 {"path": f"{prefix}/{file.path}", "rows": file.rows, "size": file.size, "sha256": file.sha256}
@@ -122,7 +122,7 @@ class PointerSink(StagingSink):
         }
         self._objects.write(str(entry["manifest"]), text)
         # NOTE: before the step, since nobody knows whose turn it is afterwards.
-        self._keep_aside(plan.folder, plan.run_id, scored.attempt)
+        self.keep_quarantine(plan, scored.attempt)
         try:
             commit(
                 self._objects,
@@ -244,26 +244,22 @@ class PointerSink(StagingSink):
         made = with_entry(document, plan.folder, entry, self._spec)
         return made if table is None else made | {"table": json.loads(table)}
 
-    def _keep_aside(self, folder: str, run_id: str, attempt: str) -> None:
-        """Moves the rows that were set aside to where they can be looked at."""
-        source = self._layout.staging / attempt / "quarantine"
-        target = self._layout.quarantine(folder, run_id)
-        try:
-            if source.is_dir():
-                with locked(self._layout, self._spec.lock_seconds):
-                    shutil.rmtree(target, ignore_errors=True)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    source.rename(target)
-        except OSError as error:
-            raise translated(error, target) from error
-
     def _record(self, folder: str, entry: dict[str, Any], manifest: str) -> None:
         """What the control folder keeps of a published run. The scores are out, whatever happens here."""
         line = {"at": entry["published_at"], "action": "publish", "partition": folder}
         line |= {"run_id": entry["run_id"], "attempt": entry["attempt"]}
-        with suppress(OSError):
-            self._disk.write(self._layout.run(folder, entry["run_id"]) / "manifest.json", manifest)
-        self._audit(line)
+        with suppress(OSError, PublishError), locked(self._layout, self._spec.lock_seconds):
+            if not self._overtaken(folder, entry):
+                self._standing.put(folder, entry["run_id"], entry.get("evidence", ""))
+                self._standing.put_quarantine(folder, entry["run_id"], entry.get("evidence", ""))
+                self._disk.write(self._layout.run(folder, entry["run_id"]) / "manifest.json", manifest)
+            self._disk.append(self._layout.audit, json.dumps(line) + "\n")
+
+    def _overtaken(self, folder: str, entry: dict[str, Any]) -> bool:
+        """Whether another attempt at the same run was published after this one."""
+        visible = self._entry(folder)
+        known = [] if visible is None else [visible, *visible["earlier"]]
+        return any(e["run_id"] == entry["run_id"] and e["attempt"] != entry["attempt"] for e in known)
 
     def _audit(self, line: dict[str, Any]) -> None:
         with suppress(OSError, PublishError), locked(self._layout, self._spec.lock_seconds):

@@ -129,7 +129,7 @@ class ParquetSink(StagingSink):
                 self._tidy(plan.folder, scored.attempt)
                 return text
             schema = verify(staged, plan, scored)
-            self._disk.sync_files(run)
+            self._disk.sync_files(run / "attempts" / plan.attempt if plan.attempt else run)
             with locked(self._layout, self._spec.lock_seconds):
                 live = self._fenced(plan)
                 if live is not None:
@@ -148,6 +148,7 @@ class ParquetSink(StagingSink):
                             replaced=plan.live,
                             manifest=text,
                             published_at=published_at,
+                            evidence=plan.attempt,
                             table=table,
                         )
                     )

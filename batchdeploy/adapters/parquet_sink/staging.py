@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from batchdeploy.adapters.parquet_sink.drift_table import write_table
 from batchdeploy.adapters.parquet_sink.files import Disk
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.refusals import translated
+from batchdeploy.adapters.parquet_sink.standing import DRIFT, QUARANTINE, Standing
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import SplitResult
+from batchdeploy.errors import PublishError
 
 DEFAULT = PublishSpec()
+STAND_SECONDS = 5.0
 
 
 class StagingSink:
@@ -38,6 +41,7 @@ class StagingSink:
         self._spec = spec
         self._disk = Disk(spec.durability == "power")
         self._attempts = Attempts(layout, self._disk, exchanging=self.exchanging)
+        self._standing = Standing(layout, self._disk)
 
     def stage(self, run_id: str) -> Path:
         """A new private staging folder; never one that an earlier attempt left.
@@ -71,9 +75,27 @@ class StagingSink:
         """Removes an attempt's staging folder, unless it is decided already that it will be published."""
         self._attempts.discard(attempt)
 
+    def begin_evidence(self, plan: Plan) -> None:
+        """Has the run's folder show the evidence of a new attempt, unless the run was published."""
+        self._stand(plan, self._standing.begin)
+
+    def update_evidence(self, plan: Plan) -> None:
+        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
+        self._stand(plan, self._standing.update)
+
+    def _stand(self, plan: Plan, act: Callable[[str, str, str], None]) -> None:
+        # NOTE: the attempt's own folder has all of it, whatever happens here.
+        with (
+            suppress(OSError, PublishError),
+            locked(self._layout, min(STAND_SECONDS, self._spec.lock_seconds)),
+        ):
+            act(plan.folder, plan.run_id, plan.attempt)
+
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """The run's rows of the drift table: one for each column and statistic."""
+        """The attempt's rows of the drift table: one for each column and statistic."""
         file = self._layout.drift(plan.folder, plan.run_id)
+        if plan.attempt:
+            file = self._layout.attempt(plan.folder, plan.run_id, plan.attempt) / DRIFT
         try:
             write_table(file, plan, report)
         except OSError as error:
@@ -87,13 +109,18 @@ class StagingSink:
         ).to_pandas()
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Moves the rows that a refused run set aside to where they can be looked at."""
-        source = self._layout.staging / attempt / "quarantine"
-        target = self._layout.quarantine(plan.folder, plan.run_id)
-        if source.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
-            source.rename(target)
+        """Keeps the rows that a refused attempt quarantined with its evidence; staging stays as it is.
+
+        Raises:
+            PublishError: the disk refused.
+        """
+        source = self._layout.staging / attempt / QUARANTINE
+        target = self._layout.attempt(plan.folder, plan.run_id, plan.attempt or attempt) / QUARANTINE
+        try:
+            for file in sorted(source.iterdir()) if source.is_dir() else ():
+                self._disk.place(file, target / file.name)
+        except OSError as error:
+            raise translated(error, target) from error
 
     def claim(self, folder: str, owner: str, *, instead_of: str | None = None) -> str:
         """Takes a partition for a run whose steps are separate processes; gives who holds it then.
