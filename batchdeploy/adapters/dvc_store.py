@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ class DvcStore:
         missing = [path for path, location in located.items() if not os.path.isfile(location)]
         if missing:
             problems = tuple(Problem(path, "not in the DVC cache") for path in missing)
-            raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=f"dvc pull {ref.path}")
+            raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=_fetching(self._root, ref))
         # NOTE: DVC itself trusts what it once wrote to its cache.
         spoilt = [path for path, location in located.items() if _md5(location) != wanted[path]]
         if spoilt:
@@ -62,15 +64,35 @@ class DvcStore:
                 Problem(path, "the DVC cache holds other content than was recorded", located[path])
                 for path in spoilt
             )
-            raise StoreError(
-                f"{ref.path} at {ref.rev}", problems, hint=f"remove them there, then dvc pull {ref.path}"
-            )
+            hint = f"remove them there, then {_fetching(self._root, ref)}"
+            raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=hint)
         files = tuple(
             FilePin(path=path, md5=wanted[path], size=os.stat(location).st_size, location=location)
             for path, location in located.items()
         )
         digest = digest_files(wanted.items())
         return DataPin(path=ref.path, rev=commit, tracked="dvc", digest=digest, files=files)
+
+
+def _fetching(root: Path, ref: DataRef) -> str:
+    """What brings a revision's objects: `dvc pull` would bring those that the workspace records, no other."""
+    dvc = f"dvc --cd {shlex.quote(str(root))}"
+    fetch = f"{dvc} fetch --all-commits {shlex.quote(ref.path)}"
+    # NOTE: DVC reads a revision's remotes from that revision, and the local settings always.
+    with _opened(root, ref.rev) as then, _opened(root) as now:
+        if _remotes(then):
+            return fetch
+        for name, url in _remotes(now).items():
+            return f"{dvc} remote add --local -d {shlex.quote(name)} {shlex.quote(url)} && {fetch}"
+    return f"{dvc} remote add --local -d NAME URL && {fetch}: no remote is known here that could have them"
+
+
+def _remotes(repo: Any) -> dict[str, str]:
+    """The name and URL of each remote, the default one first; not that which DVC makes up for a revision."""
+    named = {name: str(found["url"]) for name, found in repo.config.get("remote", {}).items()}
+    named.pop("auto-generated-upstream", None)
+    default = repo.config.get("core", {}).get("remote")
+    return dict(sorted(named.items(), key=lambda item: item[0] != default))
 
 
 def _md5(location: str) -> str:
@@ -100,10 +122,9 @@ def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:
 def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str] | None:  # noqa: ARG001
     # NOTE: opening a repository costs DVC most of half a second, and a backfill pins hundreds of partitions.
     from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
-    from dvc.repo import Repo
 
     try:
-        with _quiet(), Repo(str(root)) as repo:
+        with _opened(root) as repo:
             found = repo.find_outs_by_path(str(folder))[0].get_obj()
             return None if found is None else _md5s(found)
     except (DvcException, OutputNotFoundError, NotDvcRepoError):
@@ -114,17 +135,20 @@ def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str
 @contextmanager
 def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str], Any]]:
     from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
-    from dvc.repo import Repo
     from dvc.scm import SCMError
 
     where = f"{ref.path} at {ref.rev}"
     try:
-        with _quiet(), Repo.open(str(root), rev=ref.rev) as repo:
-            found = repo.find_outs_by_path(f"/{ref.path.strip('/')}")[0].get_obj()
-            if found is None:
-                raise StoreError(
-                    where, "the folder's listing is not in the DVC cache", hint=f"dvc pull {ref.path}"
+        with _opened(root, ref.rev) as repo:
+            out = repo.find_outs_by_path(f"/{ref.path.strip('/')}")[0]
+            if not out.use_cache:
+                raise DataError(
+                    where, "DVC records it without keeping it (cache: false); no revision is stored"
                 )
+            found = out.get_obj()
+            if found is None:
+                what = "the folder's listing is not in the DVC cache"
+                raise StoreError(where, what, hint=_fetching(root, ref))
             yield repo.get_rev(), _md5s(found), repo.cache.local.oid_to_path
     except NotDvcRepoError:
         raise DataError(where, "not inside a DVC repository", hint="dvc init, or data.rev: null") from None
@@ -137,11 +161,35 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """DVC without the deprecation warnings of its own dependencies, which a user can do nothing about."""
-    with warnings.catch_warnings():
+def _opened(root: Path, rev: str | None = None) -> Iterator[Any]:
+    """The repository to read from, at a revision or as it is; nothing is written into the project.
+
+    Without the deprecation warnings of DVC's own dependencies, which a user can do nothing about.
+    """
+    with (
+        warnings.catch_warnings(),
+        tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch,
+    ):
         warnings.simplefilter("ignore")
-        yield
+        with _reading()(str(root), rev=rev, config={"core": {"site_cache_dir": scratch}}) as repo:
+            yield repo
+
+
+@cache
+def _reading() -> Any:
+    """DVC's repository, which on opening leaves locks, times and an entry of `.gitignore`; without them."""
+    from dvc.repo import Repo
+
+    class Reading(Repo):  # type: ignore[misc]
+        @property
+        def tmp_dir(self) -> str:
+            found: str = self.config["core"]["site_cache_dir"]
+            return found
+
+        def _ignore(self) -> None:
+            """Leaves `.dvc/.gitignore` as it is."""
+
+    return Reading
 
 
 def _md5s(tree: Any) -> dict[str, str]:

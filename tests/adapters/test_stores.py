@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_support import customers, write_day
+from tests_support import customers, tree, write_day
 
 from batchdeploy.adapters import folder_store
 from batchdeploy.adapters.dvc_store import DvcStore, recorded_md5s
@@ -181,10 +183,53 @@ def test_a_revision_that_is_not_there_or_not_in_the_cache(tracked: Path) -> None
         DvcStore(tracked).pin(replace(REF, rev="nonesuch"), "2024-01-01")
     with pytest.raises(DataError, match="DVC does not track"):
         DvcStore(tracked).pin(replace(REF, path="other", rev="HEAD"), "2024-01-01")
-    pin = DvcStore(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
-    Path(pin.files[0].location).unlink()
-    with pytest.raises(StoreError, match="dvc pull data"):
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lost", "known"),
+    [("the rows", "at the revision"), ("the listing", "since")],
+)
+def test_what_the_cache_lacks_is_there_after_the_command_of_the_hint(
+    tracked: Path, tmp_path: Path, lost: str, known: str
+) -> None:
+    dvc(tracked, "remote", "add", "-d", "store", str(tmp_path / "the store"))
+    dvc(tracked, "push")
+    if known == "at the revision":
+        git(tracked, "commit", "-qam", "a remote")
+    ref = replace(REF, rev=git(tracked, "rev-parse", "HEAD"))
+    before = DvcStore(tracked).pin(ref, "2024-01-01")
+    listings = list((tracked / ".dvc" / "cache").rglob("*.dir"))
+    # NOTE: the workspace moves on, so that `dvc pull` brings other rows than those of the revision.
+    dvc(tracked, "unprotect", "data")
+    write_day(tracked / "data", "2024-01-01", customers("b", 7))
+    dvc(tracked, "add", "data")
+    for file in listings if lost == "the listing" else [Path(before.files[0].location)]:
+        file.unlink()
+    with pytest.raises(StoreError, match="not in the DVC cache") as caught:
+        DvcStore(tracked).pin(ref, "2024-01-01")
+    subprocess.run(str(caught.value.hint), shell=True, check=True, capture_output=True, cwd=tmp_path)
+    assert DvcStore(tracked).pin(ref, "2024-01-01") == before
+
+
+@pytest.mark.slow
+def test_what_dvc_records_without_keeping_it_has_no_revisions(tracked: Path) -> None:
+    file = tracked / "data.dvc"
+    file.write_text(file.read_text() + "  cache: false\n")
+    git(tracked, "commit", "-qam", "no cache")
+    with pytest.raises(DataError, match="without keeping it"):
         DvcStore(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
+
+
+@pytest.mark.slow
+def test_reading_what_dvc_recorded_writes_nothing(tracked: Path) -> None:
+    shutil.rmtree(tracked / ".dvc" / "tmp")
+    before = tree(tracked)
+    assert (
+        FolderStore(tracked, recorded=partial(recorded_md5s, tracked)).pin(REF, "2024-01-01").tracked == "dvc"
+    )
+    DvcStore(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
+    assert tree(tracked) == before
 
 
 @pytest.mark.slow
