@@ -176,8 +176,8 @@ class EngineSpec:
             ``auto`` goes on without it; ``none``. Its jar comes with ``conf: {spark.jars: ...}``.
 
     Workers on other machines are sent this batchdeploy and the model by Spark itself. They need Python with
-    pyarrow, pandas and what the model needs, and have to see the project's filesystem: they read their piece
-    of the data there, and write the scores to staging.
+    numpy, pandas, pyarrow, threadpoolctl and what the model needs, and have to see the project's filesystem:
+    they read their piece of the data there, and write the scores to staging.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN

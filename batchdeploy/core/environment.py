@@ -8,6 +8,21 @@ from importlib import metadata
 
 from batchdeploy.errors import Problem
 
+# NOTE: what a worker imports whatever the model is; the model's own requirements may name none of it.
+NEEDED = ("numpy", "pandas", "pyarrow", "threadpoolctl")
+
+
+def lacking(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
+    """What each worker would need to score at all, and does not have.
+
+    Args:
+        workers: name of each worker and what it has.
+    """
+    for worker, found in workers:
+        for name in NEEDED:
+            if name not in found:
+                yield Problem(worker, f"lacks {name}, which every worker needs")
+
 
 def unlike(wanted: Mapping[str, str], workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
     """What differs, for each worker, in the first two numbers of a version: the rest are repairs.

@@ -10,7 +10,7 @@ from functools import reduce
 from math import ceil
 from pathlib import Path
 
-from batchdeploy.core.environment import unlike
+from batchdeploy.core.environment import NEEDED, lacking, unlike
 from batchdeploy.core.policy import Finding
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.profiling import empty, merge
@@ -75,13 +75,16 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
 
 
 def check_versions(tools: Toolbox, model: Path) -> None:
-    """Looks whether the workers have what the model was made with, as far as both say.
+    """Looks whether the workers have what they need, and what the model was made with, as far as both say.
 
     Raises:
-        EngineError: some differ, and ``engine.versions`` says refuse; all of them in one message.
+        EngineError: some lack what each needs, or differ and ``engine.versions`` says refuse; in one message.
     """
     wanted = tools.registry.made_with(model)
-    problems = tuple(unlike(wanted, tools.engine.versions(tuple(wanted))))
+    workers = tools.engine.versions((*wanted, *(name for name in NEEDED if name not in wanted)))
+    if missing := tuple(lacking(workers)):
+        raise EngineError("the workers", missing, hint=f"install there: pip install {' '.join(NEEDED)}")
+    problems = tuple(unlike(wanted, workers))
     if not problems:
         return
     hint = "install what the model was made with, or set engine.versions to warn"

@@ -13,9 +13,6 @@ from batchdeploy.adapters.parquet_sink.points import reach
 from batchdeploy.adapters.parquet_sink.refusals import no_generation
 from batchdeploy.core.layout import Layout
 
-LITTER_SECONDS = 3600.0
-MODEL_DAYS = 30
-
 
 def choose_generation(folder: str, earlier: Sequence[str], *, live: str | None, to: str | None) -> str:
     """The run that a rollback goes back to.
@@ -101,27 +98,3 @@ class Generations:
         """The partitions that have earlier generations."""
         retired = self._layout.control / "retired"
         return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()
-
-    def litter(self, now: float) -> tuple[Path, ...]:
-        """Half-written records and given-up intents, an hour old; models and marks unused for a month."""
-        control = self._layout.control
-        scratch = [*control.glob("runs/**/*.tmp"), *control.glob("*/*.tmp"), *control.glob("intents/*.lost")]
-        aged = [(path, LITTER_SECONDS) for path in scratch]
-        for kept in (self._layout.models, self._layout.suites):
-            aged += [(path, MODEL_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]
-        # NOTE: records of what models were at first are no copies of anything.
-        aged = [(path, seconds) for path, seconds in aged if path != self._layout.first_uses]
-        found = []
-        for path, seconds in aged:
-            with suppress(FileNotFoundError):
-                if now - path.stat().st_mtime > seconds:
-                    found.append(path)
-        return tuple(found)
-
-
-def remove(path: Path) -> None:
-    """A file or a folder, where it is still there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from batchdeploy.adapters.parquet_sink.attempts import verify
 from batchdeploy.adapters.parquet_sink.committing import commit
 from batchdeploy.adapters.parquet_sink.generations import choose_generation
+from batchdeploy.adapters.parquet_sink.leftovers import remove_leftovers
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.objects import Objects
 from batchdeploy.adapters.parquet_sink.ownership import claim_table, inferred
@@ -177,7 +178,7 @@ class PointerSink(StagingSink):
         return run
 
     def collect_garbage(self, *, now: float) -> Cleaned:
-        """All of `recover`, and the files that no generation names any more.
+        """All of `recover`, the files that no generation names any more, and leftovers on this machine.
 
         Args:
             now: seconds since the epoch.
@@ -196,6 +197,10 @@ class PointerSink(StagingSink):
                 if path not in named and now - since > grace:
                     self._objects.delete(path)
                     removed.append(path)
+        try:
+            removed += remove_leftovers(self._layout, now)
+        except OSError as error:
+            raise translated(error, self._layout.control, hint="what is published is whole") from error
         return Cleaned(finished=cleaned.finished, attempts=cleaned.attempts, litter=tuple(removed))
 
     def _remembered(self, document: dict[str, Any]) -> TableRecord | None:

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.attempts import verify
-from batchdeploy.adapters.parquet_sink.generations import Generations, choose_generation, remove
+from batchdeploy.adapters.parquet_sink.generations import Generations, choose_generation
 from batchdeploy.adapters.parquet_sink.intents import Intent, Journal
+from batchdeploy.adapters.parquet_sink.leftovers import remove_leftovers
 from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.ownership import claim_table, read_table
 from batchdeploy.adapters.parquet_sink.points import reach
@@ -218,14 +219,11 @@ class ParquetSink(StagingSink):
                     gone = self._generations.prune(folder, self.live(folder), now)
                     pruned += (f"{folder}/{run}" for run in gone)
             self._generations.empty_trash(now)
-            litter = self._generations.litter(now)
-            for path in litter:
-                remove(path)
+            litter = remove_leftovers(self._layout, now)
         except OSError as error:
             raise translated(error, self._layout.control, hint="what is published is whole") from error
-        names = tuple(str(path.relative_to(self._layout.control)) for path in litter)
         return Cleaned(
-            finished=cleaned.finished, attempts=cleaned.attempts, generations=tuple(pruned), litter=names
+            finished=cleaned.finished, attempts=cleaned.attempts, generations=tuple(pruned), litter=litter
         )
 
     def _finish_waiting(self) -> tuple[str, ...]:
