@@ -189,7 +189,8 @@ class LocalToolbox:
         read = [c for c in plan.schema.columns if columns is None or c.name in columns]
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
         if self.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
-            return self._spark.frame(plan.data, partition, where)
+            nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
+            return self._spark.frame(plan.data, partition, where, nanoseconds=nanoseconds)
         from batchdeploy.adapters.parquet_splits import read_frame
 
         return read_frame(plan.data, partition, where, columns)

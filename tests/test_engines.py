@@ -255,6 +255,30 @@ def test_files_written_by_different_writers_are_one_partition(tools: LocalToolbo
     assert np.abs(found["churn_probability"] - by_mlflow(tools, frame)).max() <= 1e-9
 
 
+@pytest.mark.parametrize("legacy", [False, True], ids=["nanoseconds", "int96"])
+def test_timestamps_are_taken_as_pandas_and_as_spark_write_them(tools: LocalToolbox, legacy: bool) -> None:
+    """pandas writes nanoseconds by default and Spark INT96, which reach into other centuries."""
+    unit, first = ("us", "3000-01-01T00:00:01.5") if legacy else ("ns", "1700-01-01T00:00:00.000001")
+    times = np.datetime64(first, unit) + np.arange(200) * np.timedelta64(1, "D")
+    table = pa.Table.from_pandas(customers(DAY), schema=SCHEMA, preserve_index=False)
+    table = table.append_column("at", pa.array(times))
+    file = tools.root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+    pq.write_table(table, file, use_deprecated_int96_timestamps=legacy)
+    later = "3000-01-01T00:00:00" if legacy else "1700-01-01T00:00:00"
+    suite = tools.root / "expectations" / "customers.json"
+    rule = {"type": "expect_column_values_to_be_between", "meta": {"level": "block"}}
+    written = {"name": "times", "expectations": [rule | {"kwargs": {"column": "at", "min_value": later}}]}
+    suite.write_text(json.dumps(written), encoding="utf-8")
+    tools.deployment = replace(tools.deployment, output=replace(tools.deployment.output, keep=("at",)))
+    outcome = flow.run(tools, DAY)
+    assert outcome.manifest.rows_scored == 200
+    published = pa.concat_tables(
+        pq.read_table(tools.layout.live(f"date={DAY}") / f.path) for f in outcome.manifest.files
+    )
+    assert published.schema.field("at").type == pa.timestamp("us")
+    assert sorted(published["at"].to_pylist()) == times.astype("M8[us]").tolist()
+
+
 def test_a_flipped_bit_is_found_and_names_its_file(tools: LocalToolbox) -> None:
     file = tools.root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
     table = pq.read_table(file, partitioning=None)

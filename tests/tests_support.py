@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,19 @@ def write_day(folder: Path, day: str, frame: pd.DataFrame, schema: pa.Schema = S
     """Writes one partition, whatever was in it."""
     file = folder / f"date={day}" / "part-0.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), file)
+    texts = {field.name: text_array(frame[field.name]) for field in schema if pa.types.is_string(field.type)}
+    columns = frame.assign(**dict.fromkeys(texts))
+    table = pa.Table.from_pandas(columns, schema=schema, preserve_index=False)
+    for name, values in texts.items():
+        table = table.set_column(schema.get_field_index(name), schema.field(name), values)
+    pq.write_table(table, file)
     return file
+
+
+def text_array(values: Iterable[Any]) -> pa.Array:
+    """Texts as Arrow; a lone surrogate stands for a byte that is not UTF-8, which Arrow does not mind."""
+    raw = [v.encode("utf-8", "surrogateescape") if isinstance(v, str) else None for v in values]
+    return pa.array(raw, pa.binary()).view(pa.string())
 
 
 def write_encrypted(table: pa.Table, file: Path, **options: Any) -> None:

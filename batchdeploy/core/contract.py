@@ -23,7 +23,7 @@ FITS = {
     "float": {"halffloat", "float", "int8", "int16", "uint8", "uint16"},
     "double": {*FLOATS, *INTEGERS},
     "string": STRINGS,
-    "binary": {"binary", "large_binary", "fixed_size_binary"},
+    "binary": {"binary", "large_binary", "binary_view", "fixed_size_binary"},
     "datetime": {"date32", "date64", "timestamp"},
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.answers import answer_columns, as_arrow, refuse_answer
 from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.text import mend_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +109,7 @@ def _typed(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Ba
     if pa.types.is_null(kind):
         return array.cast(arrow_type(declared)), []
     if declared == "string" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return array.cast(pa.string()), []
+        return _from_texts(name, array)
     if declared == "boolean" and pa.types.is_boolean(kind):
         return array, []
     if declared in ("double", "float", "long", "integer"):
@@ -117,6 +118,18 @@ def _typed(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Ba
         if pa.types.is_integer(kind):
             return _from_integers(name, declared, array)
     refuse_answer(f"output {name}", f"declared {declared}", str(kind))
+
+
+def _from_texts(name: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
+    import numpy as np
+    import pyarrow as pa
+
+    try:
+        texts, spoilt = mend_text(array.cast(pa.string()))
+    except pa.ArrowInvalid as error:
+        # NOTE: more than 2 GiB; fewer rows at once may fit.
+        raise MemoryError(str(error)) from error
+    return texts, [] if spoilt is None else [(f"{name} is not UTF-8", np.flatnonzero(spoilt))]
 
 
 def _from_floats(name: str, declared: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:

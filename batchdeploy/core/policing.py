@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchdeploy.core.policy import Finding, PolicySpec, Rule
 from batchdeploy.core.records import Column
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from batchdeploy.core.frames import Verdicts
@@ -23,8 +24,18 @@ REASONS: dict[Rule, str] = {
     "out_of_range": "out of range:",
     "unseen_category": "unseen category in",
     "large_cell": "cell too large in",
+    "invalid_text": "not UTF-8:",
+    "inexact": "finer than microseconds, or beyond them:",
 }
 Broken = tuple[Rule, str, "pa.Array"]
+
+
+class RowFault(NamedTuple):
+    """Rows of a batch (positions) that break a rule, as whoever read the batch found out."""
+
+    rule: Rule
+    column: str
+    rows: Sequence[int] | np.ndarray[Any, Any]
 
 
 def police(
@@ -54,6 +65,18 @@ def police(
             counts[rule, column] += len(rows)
             if policy.action(rule) != "pass":
                 verdicts.set_aside(rows, "input", f"{REASONS[rule]} {column}")
+    return counts
+
+
+def note_faults(
+    faults: Iterable[RowFault], policy: PolicySpec, verdicts: Verdicts
+) -> Counter[tuple[Rule, str]]:
+    """Quarantines the rows of these faults, unless the policy passes them; gives the counts of all."""
+    counts: Counter[tuple[Rule, str]] = Counter()
+    for rule, column, rows in faults:
+        counts[rule, column] += len(rows)
+        if policy.action(rule) != "pass":
+            verdicts.set_aside(rows, "input", f"{REASONS[rule]} {column}")
     return counts
 
 

@@ -10,8 +10,18 @@ from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.errors import Problem
 
 Action = Literal["fail", "quarantine", "pass"]
+Strict = Literal["fail", "quarantine"]
 Rule = Literal[
-    "null_key", "duplicate_key", "null", "nan", "infinity", "out_of_range", "unseen_category", "large_cell"
+    "null_key",
+    "duplicate_key",
+    "null",
+    "nan",
+    "infinity",
+    "out_of_range",
+    "unseen_category",
+    "large_cell",
+    "invalid_text",
+    "inexact",
 ]
 MEBIBYTE = 1 << 20
 
@@ -33,6 +43,10 @@ class PolicySpec:
         out_of_range: a feature lies outside its ``ranges``.
         unseen_category: a feature is none of its ``categories``.
         large_cell: a text or binary value takes more than ``max_cell_bytes``.
+        invalid_text: a text is not UTF-8. Quarantine holds it with the bytes at fault escaped, because many
+            readers refuse a whole column for one such cell.
+        inexact: a timestamp in a key or kept column is finer than the microseconds that are written, or one
+            of INT96 is finer, or further away, than microseconds tell.
         output: the model's answer for the row is missing (None, NaN, masked), or does not fit the declared
             type (infinity, 1.7 for an integer, an overflow).
         nondeterministic: the model answers the same rows differently when asked twice (a few rows of each
@@ -50,7 +64,9 @@ class PolicySpec:
     out_of_range: Action = "quarantine"
     unseen_category: Action = "quarantine"
     large_cell: Action = "quarantine"
-    output: Literal["fail", "quarantine"] = "quarantine"
+    invalid_text: Strict = "quarantine"
+    inexact: Strict = "quarantine"
+    output: Strict = "quarantine"
     nondeterministic: Literal["fail", "pass"] = "fail"
     ranges: dict[str, tuple[float | None, float | None]] | None = None
     categories: dict[str, tuple[str, ...]] | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchdeploy.core.equality import alike
 from batchdeploy.core.frames import Verdicts, model_frame
 from batchdeploy.core.outputs import convert_output, pick_outputs
-from batchdeploy.core.policing import police
+from batchdeploy.core.policing import RowFault, note_faults, police
 from batchdeploy.core.policy import Rule
 from batchdeploy.core.work import ScoreJob
 from batchdeploy.errors import Problem, ScoringRefused
@@ -56,7 +56,7 @@ def score_batch(
     predict: Callable[[Any], Any],
     *,
     source: Source,
-    duplicates: Sequence[int] = (),
+    faults: Sequence[RowFault] = (),
 ) -> ScoredRows:
     """Scores one batch.
 
@@ -65,7 +65,7 @@ def score_batch(
         job: what to do.
         predict: a frame of the model's inputs to its answer, one row each.
         source: the input file and the position in it of each row, for those set aside.
-        duplicates: rows of the batch whose keys another row of the partition has as well.
+        faults: what was wrong with rows of it already when they were read.
 
     Returns:
         The scored rows and those set aside, together as many as ``batch`` has.
@@ -76,11 +76,8 @@ def score_batch(
     import numpy as np
 
     verdicts = Verdicts(np.ones(batch.num_rows, dtype=bool))
-    broken = police(batch, job.policy, (job.keys, job.inputs), verdicts)
-    if len(duplicates):
-        broken["duplicate_key", ", ".join(job.keys)] = len(duplicates)
-        if job.policy.duplicate_key != "pass":
-            verdicts.set_aside(duplicates, "input", f"duplicate key {', '.join(job.keys)}")
+    broken = note_faults(faults, job.policy, verdicts)
+    broken += police(batch, job.policy, (job.keys, job.inputs), verdicts)
     outputs = _answers(batch, job, predict, verdicts)
     return ScoredRows(
         _scored(batch, job, verdicts, outputs), _set_aside(batch, job, verdicts, source), broken

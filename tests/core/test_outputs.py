@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from tests_support import text_array
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.outputs import convert_output, pick_outputs
@@ -60,6 +62,10 @@ CONVERTED: dict[str, tuple[str, Any, list[Any], set[int]]] = {
     "an array of no mask": ("double", np.ma.array([1.0, 2.0]), [1.0, 2.0], set()),
     "an integer beyond 64 bits": ("long", np.array([2**70, 1], dtype=object), [None, 1], {0}),
     "half a surrogate": ("string", np.array(["\ud800", "a"], dtype=object), [None, "a"], {0}),
+    "bytes that are no text": (
+        "string", pd.Series(text_array(["Z\udcfcrich", "a"]), dtype=pd.ArrowDtype(pa.string())),
+        ["Z\\xfcrich", "a"], {0},
+    ),
     "half a surrogate in a series": ("string", pd.Series(["\ud800", "a"]), [None, "a"], {0}),
     "half a surrogate in an array of texts": ("string", np.array(["\ud800", "a"]), [None, "a"], {0}),
     "bytes in another order": ("double", np.array([1.0, 2.0], dtype=">f8"), [1.0, 2.0], set()),

@@ -215,9 +215,6 @@ FILES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
         on_spark(second(added("extra", pa.float16(), np.float16(1)))),
         ("part-1.parquet: column extra: Spark cannot read the type", "got halffloat"),
     ),
-    "nanoseconds, which Spark cannot read": (
-        on_spark(second(added("at", pa.timestamp("ns"), 1))), ("column at: Spark", "timestamp[ns]"),
-    ),
     "a time of day, which Spark cannot read": (
         on_spark(second(added("at", pa.time64("us"), 1))), ("column at: Spark cannot read", "time64"),
     ),
@@ -322,12 +319,17 @@ VALUES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, str, str, s
     "an unseen category": (at("city", "Chur", 9), CITIES, "unseen_category", "city", {9}),
     "a null key": (at("customer_id", None, 2), "", "null_key", "customer_id", {2}),
     "a duplicate key": (twice, "", "duplicate_key", "customer_id", {7, 190}),
+    "text that is not UTF-8": (at("city", "Z\udcfcrich", 9, 11), "", "invalid_text", "city", {9, 11}),
+    "a key that is not UTF-8": (at("customer_id", "caf\udce9", 2), "", "invalid_text", "customer_id", {2}),
     "a huge cell": (at("city", "x" * 5000, 6), "max_cell_bytes: 4000", "large_cell", "city", {6}),
 }  # fmt: skip
 
 
-# NOTE: an integer cannot be null, nor this model take an infinity, whatever the policy lets through.
-PASSABLE = [name for name in VALUES if "infinity" not in name and name != "null in an integer"]
+# NOTE: an integer cannot be null, nor this model take an infinity, whatever the policy lets through; and it
+# lets no text through that readers refuse.
+PASSABLE = [
+    name for name in VALUES if "infinity" not in name and "UTF-8" not in name and name != "null in an integer"
+]
 
 
 def quarantined(project: Path) -> pd.DataFrame:

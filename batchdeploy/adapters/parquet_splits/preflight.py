@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.columns import logical, open_file
 from batchdeploy.adapters.parquet_splits.footer import first_chunks
-from batchdeploy.adapters.parquet_splits.reading import logical
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, DataPin, FilePin, InputSchema
 from batchdeploy.errors import DataError, PartitionError, Problem
@@ -99,7 +98,7 @@ def _open(file: FilePin) -> Footer | Problem:
     except (ValueError, OSError) as error:
         return Problem(file.path, "cannot be read as Parquet", str(error))
     try:
-        with pq.ParquetFile(file.location) as opened:
+        with open_file(file.location) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow.remove_metadata()
             names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
@@ -234,11 +233,7 @@ def _engine_problems(found: list[Footer]) -> Iterator[Problem]:
 def _unreadable_by_spark(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(
-        types.is_float16(kind)
-        or types.is_time(kind)
-        or types.is_duration(kind)
-        or types.is_decimal256(kind)
-        or (types.is_timestamp(kind) and kind.unit == "ns")
+        types.is_float16(kind) or types.is_time(kind) or types.is_duration(kind) or types.is_decimal256(kind)
     )
 
 

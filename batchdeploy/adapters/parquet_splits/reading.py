@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.columns import (
+    Masks,
+    in_microseconds,
+    int96_loss,
+    open_file,
+    plain_batch,
+    plain_schema,
+)
+from batchdeploy.core.policing import RowFault
+from batchdeploy.core.policy import Rule
 from batchdeploy.core.predicates import Predicate, matching
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.scoring import alive_frame, columns_needed
@@ -27,7 +37,7 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     """The partition cut into pieces of whole row groups, about half a million rows each."""
     splits: list[Split] = []
     for file in pin.files:
-        with pq.ParquetFile(file.location) as opened:
+        with open_file(file.location) as opened:
             sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
         for groups, first, rows in _grouped(sizes):
             splits.append(
@@ -79,11 +89,16 @@ def read_frame(
 
 
 class Meant(NamedTuple):
-    """The rows of a batch that are meant, where in the file each of them is, and how many are not."""
+    """The rows of a batch that are meant, where in the file each of them is, and how many are not.
+
+    Attributes:
+        faults: what is wrong with rows of it, as far as reading tells.
+    """
 
     batch: pa.RecordBatch
     places: np.ndarray[Any, Any]
     left_out: int
+    faults: tuple[RowFault, ...] = ()
 
 
 def read_batches(split: Split, job: ScoreJob, columns: Sequence[str] | None = None) -> Iterator[Meant]:
@@ -96,21 +111,42 @@ def read_batches(split: Split, job: ScoreJob, columns: Sequence[str] | None = No
     """
     import numpy as np
 
-    row = split.first_row
-    with pq.ParquetFile(split.location, page_checksum_verification=True) as file:
+    row, groups = split.first_row, list(split.row_groups)
+    with open_file(split.location, page_checksum_verification=True) as file:
         columns = columns or columns_needed(job, file.schema_arrow.names)
         asked = [*dict.fromkeys([*columns, *(predicate.column for predicate in job.where)])]
-        batches = file.iter_batches(
-            batch_size=job.batch_rows, row_groups=list(split.row_groups), columns=asked
-        )
+        lost = _int96_loss(file, split, columns)
+        batches = file.iter_batches(batch_size=job.batch_rows, row_groups=groups, columns=asked)
         while (batch := _next(batches, split.path)) is not None:
-            places = np.arange(row, row + batch.num_rows)
-            read = batch.num_rows
+            start, read = row - split.first_row, batch.num_rows
+            places = np.arange(row, row + read)
             row += read
+            batch, spoilt = plain_batch(batch)
+            batch, finer = in_microseconds(batch, (*job.keys, *job.keep))
+            finer |= {name: mask[start : start + read] for name, mask in lost.items()}
+            meant = None
             if job.where:
-                meant = matching(_plain(batch), job.where)
-                batch, places = batch.filter(meant), places[meant.to_numpy(zero_copy_only=False)]
-            yield Meant(_plain(batch.select(columns)), places, read - batch.num_rows)
+                meant = matching(batch, job.where).to_numpy(zero_copy_only=False)
+                batch, places = batch.filter(pa.array(meant)), places[meant]
+            faults = (*_faults("invalid_text", spoilt, meant), *_faults("inexact", finer, meant))
+            faults = tuple(fault for fault in faults if fault.column in columns)
+            yield Meant(batch.select(columns), places, read - batch.num_rows, faults)
+
+
+def _int96_loss(file: pq.ParquetFile, split: Split, columns: Sequence[str]) -> Masks:
+    try:
+        return int96_loss(file, split.location, list(split.row_groups), columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(split.path, error) from error
+
+
+def _faults(rule: Rule, masks: Masks, meant: np.ndarray[Any, Any] | None) -> Iterator[RowFault]:
+    import numpy as np
+
+    for name, mask in masks.items():
+        rows = np.flatnonzero(mask if meant is None else mask[meant])
+        if len(rows):
+            yield RowFault(rule, name, rows)
 
 
 def sample_frames(splits: Sequence[Split], job: ScoreJob) -> Iterator[pd.DataFrame]:
@@ -138,37 +174,30 @@ def _read(location: str, path: str, columns: Collection[str] | None) -> pa.Table
             known = pq.read_schema(location).names
             # NOTE: at least one, or there would be no rows.
             names = [name for name in known if name in columns] or known[:1]
-        table = pq.read_table(location, columns=names, partitioning=None, page_checksum_verification=True)
+        with open_file(location, page_checksum_verification=True) as file:
+            table = file.read(columns=names)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    return pa.Table.from_batches([_plain(batch) for batch in table.to_batches()], _plain_schema(table.schema))
+    batches = [part for batch in table.to_batches() for part in _plain_parts(batch)]
+    return pa.Table.from_batches(batches, plain_schema(table.schema))
+
+
+def _plain_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch as its values are, in two parts or more where they do not fit into one."""
+    try:
+        yield plain_batch(batch)[0]
+    except MemoryError:
+        if batch.num_rows < 2:
+            raise
+        half = batch.num_rows // 2
+        yield from _plain_parts(batch.slice(0, half))
+        yield from _plain_parts(batch.slice(half))
 
 
 def _unreadable(path: str, error: Exception) -> DataError:
     return DataError(
         path, (Problem(path, "its pages cannot be read", str(error)),), hint="get the file again"
     )
-
-
-def logical(kind: pa.DataType) -> pa.DataType:
-    """The type of the values, however they are encoded: writers mix these freely."""
-    if isinstance(kind, pa.DictionaryType):
-        kind = kind.value_type
-    return {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}.get(kind, kind)
-
-
-def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(field.name, logical(field.type)) for field in schema])
-
-
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with every column as its values are, so that all files of a run are written alike."""
-    schema = _plain_schema(batch.schema)
-    columns = [
-        values if values.type == field.type else values.cast(field.type)
-        for values, field in zip(batch.columns, schema, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _grouped(sizes: list[int]) -> Iterator[tuple[tuple[int, ...], int, int]]:

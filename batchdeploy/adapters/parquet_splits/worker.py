@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_splits.keys import MASK, hash_keys, total, write_hashes
 from batchdeploy.adapters.parquet_splits.reading import read_batches
-from batchdeploy.core.policing import findings
+from batchdeploy.core.policing import RowFault, findings
 from batchdeploy.core.policy import Rule
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.profiling import count_batch, empty, merge
@@ -66,7 +66,7 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         while True:
             try:
                 return _score(split, replace(job, batch_rows=size), predict, loaded=loaded)
-            except MemoryError:
+            except (MemoryError, pa.lib.ArrowCapacityError):
                 if size == 1:
                     raise
                 size = max(1, size // SMALLER)
@@ -80,7 +80,7 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
         writers = {kind: _Writer(staging / kind / name) for kind in ("scored", "quarantine")}
         for writer in writers.values():
             stack.callback(writer.close)
-        for batch, places, left_out in read_batches(split, job):
+        for batch, places, left_out, faults in read_batches(split, job):
             if not totals.rows and batch.num_rows and job.policy.nondeterministic == "fail":
                 same_twice(batch, job, predict)
             rows = score_batch(
@@ -88,7 +88,7 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
                 job,
                 predict,
                 source=(split.path, places),
-                duplicates=_duplicates(split, totals.rows, batch.num_rows),
+                faults=(*faults, *_duplicates(split, job, totals.rows, batch.num_rows)),
             )
             totals.left_out += left_out
             totals.add(batch, rows, job)
@@ -116,10 +116,11 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
     )
 
 
-def _duplicates(split: Split, start: int, rows: int) -> list[int]:
+def _duplicates(split: Split, job: ScoreJob, start: int, rows: int) -> tuple[RowFault, ...]:
     """The split's duplicates that lie in a batch, counted from the batch's start."""
     low, high = bisect_left(split.duplicates, start), bisect_left(split.duplicates, start + rows)
-    return [row - start for row in split.duplicates[low:high]]
+    found = [row - start for row in split.duplicates[low:high]]
+    return (RowFault("duplicate_key", ", ".join(job.keys), found),) if found else ()
 
 
 class _Totals:

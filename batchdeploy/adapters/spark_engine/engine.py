@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import re
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from batchdeploy.adapters.spark_engine.cluster import (
     report,
     shipped,
 )
-from batchdeploy.adapters.spark_engine.conditions import condition
+from batchdeploy.adapters.spark_engine.frames import read_rows
 from batchdeploy.adapters.spark_engine.gpu import on_gpu, with_gpu
 from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, environment
 from batchdeploy.core.environment import versions_here
@@ -73,28 +72,16 @@ class SparkEngine:
         """Gives where a worker has what `ship` sent to it."""
         return shipped if is_elsewhere(self._master) else str
 
-    def frame(self, pin: DataPin, partition: tuple[str, str], where: Sequence[Predicate] = ()) -> Any:
-        """The partition as a Spark DataFrame over exactly the pinned files.
-
-        NaN becomes null, as it is in pandas: to Spark it is a number above all others, which passes a
-        not-null check and a lower bound.
-        """
-        from pyspark.sql import functions, types
-
-        paths = ["file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", file.location) for file in pin.files]
-        frame = self._spark().read.parquet(*paths)
-        floating = (types.DoubleType, types.FloatType)
-        columns = []
-        for field in frame.schema.fields:
-            column = functions.col("`" + field.name.replace("`", "``") + "`")
-            if isinstance(field.dataType, floating):
-                column = functions.when(~functions.isnan(column), column).alias(field.name)
-            columns.append(column)
-        frame = frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
-        for predicate in where:
-            column = functions.col("`" + predicate.column.replace("`", "``") + "`")
-            frame = frame.filter(condition(column, predicate))
-        return frame
+    def frame(
+        self,
+        pin: DataPin,
+        partition: tuple[str, str],
+        where: Sequence[Predicate] = (),
+        *,
+        nanoseconds: Collection[str] = (),
+    ) -> Any:
+        """The partition as a Spark DataFrame over exactly the pinned files; see `frames.read_rows`."""
+        return read_rows(self._spark(), pin, partition, where, nanoseconds)
 
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]

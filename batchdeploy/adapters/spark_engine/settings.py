@@ -15,6 +15,8 @@ PINNED = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
+    # NOTE: Spark reads no timestamps in nanoseconds; as numbers, it leaves it to the reader what they are.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     "spark.sql.parquet.mergeSchema": "false",
     "spark.sql.runSQLOnFiles": "false",
     "spark.sql.session.timeZone": "UTC",

@@ -1,0 +1,141 @@
+"""Columns as they are read, whatever their files' writers made of them: plain types, UTF-8, microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchdeploy.core.text import mend_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MOST_BYTES = 1 << 30
+# NOTE: what a mask says of a column: its text is not UTF-8, or its time would lose a part of itself.
+Masks = dict[str, "np.ndarray[Any, Any]"]
+
+
+def open_file(location: str, **options: Any) -> pq.ParquetFile:
+    """An input file; its INT96 timestamps are microseconds, because nanoseconds end in the year 2262.
+
+    pyarrow takes INT96 for nanoseconds by default; a later time then comes out as another, without a word.
+    """
+    return pq.ParquetFile(location, coerce_int96_timestamp_unit="us", **options)
+
+
+def logical(kind: pa.DataType) -> pa.DataType:
+    """The type of the values, however they are encoded: writers mix these freely."""
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    texts = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
+    return {pa.large_binary(): pa.binary(), pa.binary_view(): pa.binary(), **texts}.get(kind, kind)
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The columns with the types of their values."""
+    return pa.schema([pa.field(field.name, logical(field.type)) for field in schema])
+
+
+def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
+    """The batch with every column as its values are, so that all files of a run are written alike.
+
+    Returns:
+        The batch, and by column which rows hold text that is not UTF-8; that text is escaped.
+
+    Raises:
+        MemoryError: the values take more than Arrow can hold in a column; fewer rows may fit.
+    """
+    schema, columns, spoilt = plain_schema(batch.schema), [], {}
+    for values, field in zip(batch.columns, schema, strict=True):
+        plain = values if values.type == field.type else _decoded(values, field.type)
+        if pa.types.is_string(field.type):
+            plain, mask = mend_text(plain)
+            if mask is not None:
+                spoilt[field.name] = mask
+        columns.append(plain)
+    return pa.RecordBatch.from_arrays(columns, schema=schema), spoilt
+
+
+def in_microseconds(batch: pa.RecordBatch, names: Collection[str]) -> tuple[pa.RecordBatch, Masks]:
+    """The batch with these columns, as far as they are timestamps, in microseconds, which every reader takes.
+
+    Returns:
+        The batch, and by column which rows are finer than that.
+    """
+    changed: Masks = {}
+    for place, field in enumerate(batch.schema):
+        if field.name in names and pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            values, kind = batch.column(place), pa.timestamp("us", tz=field.type.tz)
+            cast = values.cast(kind, safe=False)
+            finer = pc.fill_null(pc.not_equal(cast.cast(field.type), values), False)
+            if pc.any(finer).as_py():
+                changed[field.name] = finer.to_numpy(zero_copy_only=False)
+            batch = batch.set_column(place, pa.field(field.name, kind), cast)
+    return batch, changed
+
+
+def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Collection[str]) -> Masks:
+    """By INT96 column, which rows of some row groups are no whole microseconds, or beyond 64 bits of them.
+
+    Args:
+        file: the file, opened.
+        location: where it is.
+        groups: its row groups.
+        names: the columns to look at.
+    """
+    import numpy as np
+
+    kinds = {column.path: column.physical_type for column in map(file.schema.column, range(len(file.schema)))}
+    wanted = [name for name in dict.fromkeys(names) if kinds.get(name) == "INT96"]
+    if not wanted:
+        return {}
+    read: dict[str, Any] = {}
+    for unit in ("ns", "us", "s"):
+        with pq.ParquetFile(location, coerce_int96_timestamp_unit=unit) as again:
+            table = again.read_row_groups(groups, columns=wanted)
+        read[unit] = {name: _counts(table.column(name)) for name in wanted}
+    lost = {}
+    for name in wanted:
+        nanoseconds, microseconds, seconds = (read[unit][name] for unit in ("ns", "us", "s"))
+        # NOTE: both wrap alike, so that what is left is the part that is finer.
+        mask = (microseconds * np.int64(1000) != nanoseconds) | (microseconds // 1_000_000 != seconds)
+        if mask.any():
+            lost[name] = mask
+    return lost
+
+
+def _counts(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    counts: np.ndarray[Any, Any] = column.cast(pa.int64()).fill_null(0).to_numpy()
+    return counts
+
+
+def _decoded(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    # NOTE: pyarrow lets offsets of 32 bits overflow here, and gives other cells than there were.
+    if _bytes(values) > MOST_BYTES:
+        raise MemoryError(f"texts of more than {MOST_BYTES} bytes in one batch")
+    try:
+        return values.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise MemoryError(str(error)) from error
+
+
+def _bytes(values: pa.Array) -> int:
+    """How many bytes the texts of a dictionary or of views take, once each row has its own."""
+    import numpy as np
+
+    kind = values.type
+    if isinstance(kind, pa.DictionaryType):
+        sized = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+        if not any(is_kind(kind.value_type) for is_kind in sized):
+            return 0
+        lengths = pc.binary_length(values.dictionary).cast(pa.int64())
+        return int(pc.sum(lengths.take(values.indices)).as_py() or 0)
+    if kind in (pa.string_view(), pa.binary_view()):
+        # NOTE: a view has sixteen bytes, of which the first four are the length.
+        views = np.frombuffer(values.buffers()[1], dtype=np.int32).reshape(-1, 4)
+        return int(views[values.offset : values.offset + len(values), 0].clip(0).sum(dtype=np.int64))
+    return 0
