@@ -6,8 +6,8 @@ Evidence first, then the gate that may refuse. The same steps serve the shell, a
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestErro
 from batchdeploy.evidence import find, read, write, write_page
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
+from batchdeploy.stage_clock import Progress, StageClock
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
 from batchdeploy.stages.report import render_html
@@ -31,7 +32,6 @@ from batchdeploy.stopping import stoppable
 
 T = TypeVar("T")
 LOG = logger("batchdeploy")
-Progress = Callable[[str, int], None]
 
 
 def silent(stage: str, rows: int) -> None:
@@ -40,11 +40,16 @@ def silent(stage: str, rows: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a partition ended: ``published`` now, or ``identical`` to what was visible already."""
+    """How a partition ended: ``published`` now, or ``identical`` to what was visible already.
+
+    Attributes:
+        seconds: what each stage took that this call went through.
+    """
 
     status: Literal["published", "identical"]
     folder: Path
     manifest: Manifest
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def now() -> datetime:
@@ -103,9 +108,10 @@ def run(
         evolve: lets the table get another model's scores, or other columns, than it has.
         progress: told the stage that begins (0 rows), and rows as they are scored.
     """
+    clock = StageClock(progress)
+    clock("resolve", 0)
     tools.sink.recover(now=now().timestamp())
-    progress("resolve", 0)
-    return execute(tools, plan(tools, partition, evolve=evolve), repeat=repeat, progress=progress)
+    return execute(tools, plan(tools, partition, evolve=evolve), repeat=repeat, progress=clock)
 
 
 def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Progress = silent) -> Outcome:
@@ -114,19 +120,20 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     Raises:
         GateRefused: the evidence is in the run's folder, nothing was published.
     """
-    folder = run_folder(tools, planned)
+    folder, clock = run_folder(tools, planned), StageClock.of(progress)
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
-        return Outcome(status="identical", folder=folder, manifest=read(folder, Manifest))
+        manifest = read(folder, Manifest)
+        return Outcome(status="identical", folder=folder, manifest=manifest, seconds=clock.stop())
     attempt = begin(tools, planned)
     with stoppable(tools, planned):
-        manifest = _steps(tools, attempt, progress)
-        progress("report", 0)
+        manifest = _steps(tools, attempt, clock)
+        clock("report", 0)
         try:
             step_report(tools, attempt)
         except Exception:
             # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
             LOG.exception("the report of run %s could not be drawn", planned.run_id)
-    return Outcome(status="published", folder=folder, manifest=manifest)
+    return Outcome(status="published", folder=folder, manifest=manifest, seconds=clock.stop())
 
 
 def _steps(tools: Toolbox, folder: Path, progress: Progress) -> Manifest:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -133,6 +133,7 @@ class Job:
             status=outcome.status,
             manifest=outcome.manifest,
             folder=outcome.folder,
+            seconds=outcome.seconds,
             files=tuple(file if "://" in file else Path(file) for file in files),
         )
 
@@ -145,12 +146,14 @@ class Run:
         status: ``published`` by this call, or ``identical``: visible already with the same pins.
         folder: the run's records and its report.
         files: the published Parquet files; URIs where they are in an object store.
+        seconds: what each stage took that this call went through.
     """
 
     status: Literal["published", "identical"]
     manifest: Manifest
     folder: Path
     files: tuple[Path | str, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def scores(self) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import typer
 
 from batchdeploy import evidence, flow, runtime, steps, survey
 from batchdeploy.cli import screens
+from batchdeploy.cli.progress import progress, say_stage
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
@@ -114,7 +115,7 @@ def run(
 
     Where the same pins are published already, it says so and does nothing.
     """
-    with opened(deployment) as tools, screens.progress(1) as bar:
+    with opened(deployment) as tools, progress(1) as bar:
         bar.begin(partition)
         outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
         bar.end()
@@ -140,10 +141,11 @@ def backfill(
     with opened(deployment) as tools:
         ref = None if model is None else flow.model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
+        say_stage(f"{first} to {last}", "resolve")
         plans = flow.plan_range(tools, first, last, ref, evolve=evolve)
         outcomes: list[flow.Outcome] = []
         failed: list[tuple[str, BatchdeployError]] = []
-        with screens.progress(len(plans)) as bar:
+        with progress(len(plans)) as bar:
             for planned in plans:
                 bar.begin(planned.partition)
                 try:

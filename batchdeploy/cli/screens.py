@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -43,43 +34,6 @@ def out() -> Console:
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(document, indent=1, ensure_ascii=False))
-
-
-class Bar:
-    """Progress on stderr: which partition, which stage, how many are done."""
-
-    def __init__(self, shown: Progress, total: int) -> None:
-        self._shown = shown
-        self._task = shown.add_task("starting", total=total, stage="", rows=0)
-        self._rows = 0
-        self._partition = ""
-
-    def begin(self, partition: str) -> None:
-        self._partition, self._rows = partition, 0
-        self._shown.update(self._task, description=partition)
-
-    def stage(self, name: str, rows: int) -> None:
-        self._rows += rows
-        self._shown.update(self._task, stage=name + (f" {self._rows:,} rows" if self._rows else ""))
-
-    def end(self) -> None:
-        self._shown.update(self._task, advance=1, stage="done")
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Bar]:
-    """A progress bar on stderr; silent where stderr is no terminal."""
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[stage]}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
-        yield Bar(shown, total)
 
 
 def show_plans(plans: Sequence[Plan], *, seconds: float | None, json_: bool) -> None:
@@ -110,7 +64,7 @@ def show_plans(plans: Sequence[Plan], *, seconds: float | None, json_: bool) -> 
 def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
     """What one run did, and where its report is."""
     if json_:
-        document = {"status": outcome.status, "folder": str(outcome.folder)}
+        document = {"status": outcome.status, "folder": str(outcome.folder), "seconds": outcome.seconds}
         return print_json(document | {"manifest": to_plain(outcome.manifest)})
     if outcome.status == "identical":
         manifest = outcome.manifest
@@ -122,6 +76,8 @@ def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
         )
     else:
         out().print(render_text(outcome.manifest), soft_wrap=True)
+        parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in outcome.seconds.items())
+        out().print(f"time: {sum(outcome.seconds.values()):.1f} s ({parts})", soft_wrap=True)
     out().print(f"report: {_shown(outcome.folder / 'report.html')}", soft_wrap=True)
     return None
 
@@ -131,7 +87,9 @@ def show_backfill(
 ) -> None:
     """A line for each partition, those that were refused with why."""
     if json_:
-        done = [{"status": o.status, "manifest": to_plain(o.manifest)} for o in outcomes]
+        done = [
+            {"status": o.status, "seconds": o.seconds, "manifest": to_plain(o.manifest)} for o in outcomes
+        ]
         return print_json({"partitions": done, "failed": {p: str(error) for p, error in failed}})
     table = _table("partition", "status", "rows>", "set aside>", "model", "drift", "seconds>", "run")
     for outcome in outcomes:
@@ -143,7 +101,7 @@ def show_backfill(
             f"{manifest.rows_quarantined:,}",
             f"{manifest.model} v{manifest.model_version}",
             _drift(manifest),
-            f"{manifest.seconds:.1f}",
+            f"{sum(outcome.seconds.values()):.1f}",
             manifest.run_id,
         )
     for partition, error in failed:

@@ -56,8 +56,7 @@ def render_text(manifest: Manifest) -> str:
     aside += f", {manifest.rows_left_out:,} left out by data.where" if manifest.rows_left_out else ""
     lines = [
         f"{manifest.deployment} {manifest.partition}: {manifest.rows_scored:,} rows scored{aside} by "
-        f"{manifest.model} version {manifest.model_version} in {manifest.seconds:.1f} s "
-        f"(run {manifest.run_id})",
+        f"{manifest.model} version {manifest.model_version} (run {manifest.run_id})",
         f"drift: {manifest.drift}" + _in_columns(manifest.drift_alarms),
     ]
     lines += [f"warning: {warning}" for warning in manifest.warnings]

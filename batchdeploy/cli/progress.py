@@ -1,0 +1,103 @@
+"""Progress on stderr: a bar on a terminal, else a line for each stage as it begins."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+
+class Shown(Protocol):
+    """What a command tells of its work: partitions, their stages, and rows that are done."""
+
+    def begin(self, partition: str) -> None:
+        """A partition begins."""
+        ...
+
+    def stage(self, name: str, rows: int) -> None:
+        """A stage begins (0 rows), or has done so many more rows."""
+        ...
+
+    def end(self) -> None:
+        """The partition is done."""
+        ...
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Shown]:
+    """A bar where stderr is a terminal; else lines, for a log or whoever waits for it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines(total)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[stage]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as shown:
+        yield Bar(shown, total)
+
+
+class Bar:
+    """Which partition, which stage, how many are done."""
+
+    def __init__(self, shown: Progress, total: int) -> None:
+        self._shown = shown
+        self._task = shown.add_task("starting", total=total, stage="", rows=0)
+        self._rows = 0
+        self._partition = ""
+
+    def begin(self, partition: str) -> None:
+        self._partition, self._rows = partition, 0
+        self._shown.update(self._task, description=partition)
+
+    def stage(self, name: str, rows: int) -> None:
+        self._rows += rows
+        self._shown.update(self._task, stage=name + (f" {self._rows:,} rows" if self._rows else ""))
+
+    def end(self) -> None:
+        self._shown.update(self._task, advance=1, stage="done")
+
+
+class Lines:
+    """A line for each stage: the seconds since the command began to work, the partition, the stage."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._count = 0
+        self._began = time.monotonic()
+        self._partition = self._stage = ""
+
+    def begin(self, partition: str) -> None:
+        self._count += 1
+        place = f" ({self._count} of {self._total})" if self._total > 1 else ""
+        self._partition, self._stage = partition + place, ""
+
+    def stage(self, name: str, rows: int) -> None:  # noqa: ARG002
+        if name != self._stage:
+            self._stage = name
+            say_stage(self._partition, name, time.monotonic() - self._began)
+
+    def end(self) -> None:
+        """Says nothing: the command says at its end what came of each partition."""
+
+
+def say_stage(partition: str, stage: str, seconds: float = 0.0) -> None:
+    """One line on stderr."""
+    print(f"{seconds:6.1f} s {partition}: {stage}", file=sys.stderr, flush=True)
