@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.pins import check_partition
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.documents import from_json
@@ -265,13 +266,15 @@ def plan_range(
 
 def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]:
     """The partitions there are from first to last, both included, in order."""
+    spec = tools.deployment.data.partition
+    for bound in (first, last):
+        check_partition(spec.column, bound, spec.format)
     known = tools.store.partitions(tools.deployment.data)
     wanted = tuple(partition for partition in known if first <= partition <= last)
     if not wanted:
-        column = tools.deployment.data.partition.column
         raise PartitionError(
             tools.deployment.data.path,
-            (Problem(column, "no partition in this range", f"{first} to {last}"),),
+            (Problem(spec.column, "no partition in this range", f"{first} to {last}"),),
             hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
         )
     return wanted

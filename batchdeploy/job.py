@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchdeploy import evidence, flow, runtime
+from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem, RequestError
@@ -114,7 +115,8 @@ class Job:
         Raises:
             RequestError: the partition is not published.
         """
-        folder = f"{self._tools.deployment.data.partition.column}={partition}"
+        spec = self._tools.deployment.data.partition
+        folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
         live = self._tools.sink.live(folder)
         if live is None:
             raise RequestError(folder, "not published yet", hint=f'job.run("{partition}")')

@@ -110,9 +110,8 @@ def _partition(tools: Toolbox, given: str | None) -> str:
     spec = tools.deployment.data.partition
     if given is None:
         raise PartitionError("the request", (Problem(spec.column, "no partition was given"),))
-    if given == LATEST:
-        return tools.store.partitions(tools.deployment.data)[-1]
-    return check_partition(spec.column, given)
+    value = tools.store.partitions(tools.deployment.data)[-1] if given == LATEST else given
+    return check_partition(spec.column, value, spec.format)
 
 
 def _validate(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:

@@ -76,6 +76,9 @@ def test_a_partition_without_rows_is_missing_and_a_malformed_one_is_wrong(deploy
     assert "no such partition" in str(answer["reason"])
     with pytest.raises(PartitionError, match="not a partition's value"):
         ask(deployment, step="plan", partition="../..")
+    for step in ("plan", "run", "contest"):
+        with pytest.raises(PartitionError, match="Hint: write 2024-03-02"):
+            ask(deployment, step=step, partition="2024-3-2")
     with pytest.raises(RequestError, match="needs the run's folder"):
         ask(deployment, step="score")
 

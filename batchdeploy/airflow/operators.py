@@ -8,10 +8,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
 from batchdeploy.airflow.partition import resolve_partition
+from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of, with_assets
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
+
+RUN_PARAMS = ("partition", "model", "on_missing", "repeat", "evolve")
 
 
 class PlanOperator(StepOperator):
@@ -28,6 +31,7 @@ class PlanOperator(StepOperator):
 
     def request(self, context: Any) -> StepRequest:
         """The run's partition, and the model by the policy that applies; the log says which and why."""
+        refuse_unknown_keys(context, read=RUN_PARAMS, ours=StepOperator)
         params = context.get("params") or {}
         policy, why = model_policy(context, self.spec)
         partition = resolve_partition(context, self.spec.data.partition)

@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
+from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator, with_assets
 from batchdeploy.core.request import LATEST, Answer, Step, StepRequest
@@ -72,6 +73,7 @@ class ContestOperator(StepOperator):
 
     def request(self, context: Any) -> StepRequest:
         """Challenger and partition as the DAG run's params say."""
+        refuse_unknown_keys(context, read=("challenger", "partition"), ours=StepOperator)
         params = context.get("params") or {}
         return StepRequest(
             step=self.step,

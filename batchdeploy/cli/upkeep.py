@@ -52,8 +52,8 @@ def rollback(
     """
     with opened(deployment) as tools:
         survey.check_own(tools)
-        column = tools.deployment.data.partition.column
-        folder = f"{column}={check_partition(column, partition)}"
+        spec = tools.deployment.data.partition
+        folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
         live = tools.sink.live(folder)
         run = tools.sink.roll_back(folder, to=to, live=live, at=flow.now().isoformat())
         if json_:

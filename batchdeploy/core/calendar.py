@@ -30,6 +30,7 @@ LENGTHS: dict[Grain, timedelta] = {
     "weekly": timedelta(days=7),
 }
 CRON_FIELD = re.compile(r"[0-9A-Za-z*/,\-#?]+")
+SAMPLE = datetime(2013, 8, 21, 14, 15, 16)
 FINEST = (("%S", timedelta(seconds=1)), ("%M", timedelta(minutes=1)), ("%H", timedelta(hours=1)))
 
 
@@ -57,12 +58,27 @@ def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator
 
 
 def key_problem(path: str, key: str | None, key_format: str) -> Iterator[Problem]:
-    """Whether a partition's value can be read by the key format."""
+    """Whether a partition's value is written as the key format writes it."""
     try:
-        if key is not None:
-            datetime.strptime(key, key_format)
+        if key is not None and (right := respelled(key, key_format)) is not None:
+            yield Problem(path, f"is not written as {key_format!r}, which is {right}", key)
     except ValueError:
         yield Problem(path, f"is not written as {key_format!r}", key)
+
+
+def respelled(key: str, key_format: str) -> str | None:
+    """A partition's value as the key format writes it, where somebody wrote it otherwise; else None.
+
+    ``2013-8-12`` is read as if it were ``2013-08-12``, and names another folder.
+
+    Raises:
+        ValueError: the key format cannot read it.
+    """
+    right = datetime.strptime(key, key_format).strftime(key_format)
+    # NOTE: a week's number alone is read as some other day, so that nothing can be told by writing it again.
+    sample = SAMPLE.strftime(key_format)
+    faithful = datetime.strptime(sample, key_format).strftime(key_format) == sample
+    return right if faithful and right != key else None
 
 
 def first_moment(key: str, *, timezone: str, key_format: str) -> datetime:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
+from batchdeploy.core.calendar import respelled
 from batchdeploy.errors import PartitionError, Problem
 
 RUN_ID_DIGITS = 16
@@ -86,14 +88,24 @@ class TextPin:
     sha256: str
 
 
-def check_partition(column: str, value: str) -> str:
+def check_partition(column: str, value: str, key_format: str | None = None) -> str:
     """The value again, where it can be the name of one folder and nothing else.
 
+    Args:
+        column: the partition column.
+        value: what somebody gave for a value of it.
+        key_format: how its values are written; a date that is written otherwise names another folder.
+
     Raises:
-        PartitionError: empty, over 200 characters, or with characters that paths or globs read.
+        PartitionError: empty, over 200 characters, with characters that paths or globs read, or a date that
+            is not written as the key format writes it; with how it is.
     """
     if not PARTITION.fullmatch(value) or value in (".", "..", "__HIVE_DEFAULT_PARTITION__"):
         raise PartitionError(column, (Problem(column, "not a partition's value", repr(value)),))
+    with suppress(ValueError):
+        if key_format is not None and (right := respelled(value, key_format)) is not None:
+            problem = Problem(column, f"is not written as {key_format!r}", value)
+            raise PartitionError(column, (problem,), hint=f"write {right}")
     return value
 
 

@@ -40,7 +40,7 @@ def resolve(
         OutsideError: registry or store do not answer.
     """
     deployment = tools.deployment
-    check_partition(deployment.data.partition.column, partition)
+    check_partition(deployment.data.partition.column, partition, deployment.data.partition.format)
     table = tools.sink.table()
     check_owner(deployment.output.path, table, deployment)
     data = tools.store.pin(deployment.data, partition)

@@ -11,6 +11,7 @@ from batchdeploy.core.calendar import (
     first_moment,
     key_problem,
     last_moment,
+    respelled,
     shifted,
 )
 from batchdeploy.core.deployment import PartitionSpec
@@ -100,3 +101,22 @@ def test_a_key_is_read_by_its_format() -> None:
     assert not list(key_problem("partition", "2024-02-29", "%Y-%m-%d"))
     (problem,) = key_problem("partition", "2023-02-29", "%Y-%m-%d")
     assert str(problem) == "partition: is not written as '%Y-%m-%d', got 2023-02-29"
+
+
+@pytest.mark.parametrize(
+    ("key", "key_format", "right"),
+    [
+        ("2013-8-12", "%Y-%m-%d", "2013-08-12"),
+        ("2013-08-12T5", "%Y-%m-%dT%H", "2013-08-12T05"),
+        ("2013-8", "%Y-%m", "2013-08"),
+        ("2013-08-12", "%Y-%m-%d", None),
+        ("20130812", "%Y%m%d", None),
+        ("2013-224", "%Y-%j", None),
+        # A week's number is no date: what it is read as says nothing of how it is written.
+        ("2013-W07", "%Y-W%W", None),
+    ],
+)
+def test_a_key_is_written_in_one_way(key: str, key_format: str, right: str | None) -> None:
+    assert respelled(key, key_format) == right
+    problems = [problem.problem for problem in key_problem("partition", key, key_format)]
+    assert problems == ([] if right is None else [f"is not written as {key_format!r}, which is {right}"])

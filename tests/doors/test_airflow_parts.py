@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchdeploy.core.request import StepRequest
-from batchdeploy.errors import EngineError, MissingPackageError, PartitionError
+from batchdeploy.errors import EngineError, MissingPackageError, PartitionError, RequestError
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -142,3 +142,41 @@ def test_a_dag_run_has_a_report_for_each_group_and_single_operator() -> None:
 
     tasks = ["plan", "publish", "night.plan", "night.publish", "flights_score", "hours_score"]
     assert list(map(group_of, tasks)) == ["", "", "night", "night", "flights_score", "hours_score"]
+
+
+def test_config_keys_that_nobody_reads_are_refused_with_the_right_spelling(deployment: Path) -> None:
+    from types import SimpleNamespace
+
+    from airflow.sdk import DAG, task
+
+    from batchdeploy.airflow import PromotionDag, RunOperator, ScoringDag, scoring_params
+
+    @task
+    def other() -> None: ...
+
+    with DAG("own", params={**scoring_params(str(deployment)), "region": "EU"}) as own:
+        RunOperator(task_id="plan", deployment=str(deployment))
+        other()
+    scoring, promotion = ScoringDag(str(deployment)), PromotionDag(str(deployment))
+
+    def refused(dag: DAG, task_id: str, **conf: object) -> list[str]:
+        run = SimpleNamespace(conf=conf, partition_key="2024-03-02", run_type="manual")
+        context = {"dag": dag, "dag_run": run, "params": {}, "ti": SimpleNamespace(dag_id="d", run_id="r")}
+        try:
+            dag.get_task(task_id).request(context)
+        except RequestError as error:
+            return [str(problem) for problem in error.problems]
+        return []
+
+    fine = {"partition": "2024-03-02", "model": None, "on_missing": "skip", "repeat": True, "evolve": False}
+    assert refused(scoring, "plan", **fine) == refused(own, "plan", **fine) == []
+    known = ["Partition: unknown key; did you mean partition?", "when: unknown key"]
+    assert refused(scoring, "plan", when=1, Partition=1) == known
+    said = refused(scoring, "plan", partition_key="2024-03-02", models=3, repaet=True)
+    assert [text.partition("did you mean ")[2] for text in said] == ["model?", "partition?", "repeat?"]
+    # Keys that other tasks may read are theirs, unless they look like one of ours.
+    assert refused(own, "plan", when=1, region="CH") == []
+    assert refused(own, "plan", partiton="2024-03-02") == ["partiton: unknown key; did you mean partition?"]
+    assert refused(promotion, "compare", challenger="2") == []
+    told = ["challanger: unknown key; did you mean challenger?", "model: unknown key"]
+    assert refused(promotion, "compare", challanger="2", model="3") == told

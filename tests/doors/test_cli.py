@@ -152,6 +152,13 @@ REQUESTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("run", "--partition", "2031-01-01"),
         "there are 4 from 2024-03-01 to 2024-03-04",
     ),
+    "a partition that is written otherwise": (("run", "-p", "2024-3-2"), "Hint: write 2024-03-02"),
+    "a plan of one that is": (("plan", "-p", "2024-3-2"), "is not written as '%Y-%m-%d', got 2024-3-2"),
+    "a bound that is written otherwise": (
+        ("backfill", "--from", "2024-03-01", "--to", "2024-3-2"),
+        "Hint: write 2024-03-02",
+    ),
+    "a rollback of one that is": (("rollback", "-p", "2024-3-2"), "Hint: write 2024-03-02"),
     "a partition that is a path": (("run", "--partition", "../../etc"), "not a partition's value"),
     "a range without partitions": (
         ("backfill", "--from", "2031-01-01", "--to", "2031-02-01"),

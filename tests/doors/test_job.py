@@ -21,6 +21,9 @@ def test_a_run_has_its_scores_and_drift_as_frames(deployment: Path) -> None:
         assert job.plan(DAY).state == "new"
         with pytest.raises(bd.RequestError, match="not published yet"):
             job.published(DAY)
+        for ask in (job.plan, job.run, job.published, lambda day: job.backfill(day, day)):
+            with pytest.raises(bd.RequestError, match="Hint: write 2024-03-02"):
+                ask("2024-3-2")
         run = job.run(DAY)
         assert list(run.scores.columns)[:3] == ["customer_id", "city", "churn_probability"]
         assert len(run.scores) == 200
