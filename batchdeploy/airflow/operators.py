@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
-from batchdeploy.airflow.partition import resolve_partition
+from batchdeploy.airflow.partition import find_partition
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of, with_assets
@@ -34,8 +34,10 @@ class PlanOperator(StepOperator):
         refuse_unknown_keys(context, read=RUN_PARAMS, ours=StepOperator)
         params = context.get("params") or {}
         policy, why = model_policy(context, self.spec)
-        partition = resolve_partition(context, self.spec.data.partition)
-        self.log.info("partition %s; model policy: %s (%s)", partition, policy or "as deployed", why)
+        partition, told = find_partition(context, self.spec.data.partition)
+        self.log.info(
+            "partition %s (%s); model policy: %s (%s)", partition, told, policy or "as deployed", why
+        )
         return StepRequest(
             step=self.step,
             partition=partition,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from batchdeploy.core.calendar import key_problem
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.request import LATEST
-from batchdeploy.errors import PartitionError
+from batchdeploy.core.schedule import partition_at
+from batchdeploy.errors import PartitionError, Problem
 
 
 def resolve_partition(context: Mapping[str, Any], spec: PartitionSpec) -> str:
     """The run's partition.
 
     Its partition key; else the param ``partition``; else the one that a triggering asset event carries
-    in its extra; else that of its logical date, which only plain schedules and ``dag.test()`` have.
+    in its extra; else that of its logical date, which only plain schedules, ``dag.test()`` and triggers that
+    give one have: the period it lies in, in the deployment's zone, ``run_offset`` further on. Where a person
+    gave only a date, it is that date in any zone.
 
     Args:
         context: Airflow's task context.
@@ -26,40 +30,89 @@ def resolve_partition(context: Mapping[str, Any], spec: PartitionSpec) -> str:
         A value of the partition column, or ``latest`` where the param says so.
 
     Raises:
-        PartitionError: a run that says nothing of a partition, or writes it otherwise than the key
-            format; with what to type.
+        PartitionError: a run that says nothing of a partition, writes it otherwise than the key format, or
+            has a logical date outside of the deployment's start and end; with what to type.
     """
-    found = _found(context, spec)
+    return find_partition(context, spec)[0]
+
+
+def find_partition(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str, str]:
+    """The run's partition, as `resolve_partition` has it, and where it was said, for the log."""
+    found, source = _found(context, spec)
     if found is None:
-        raise PartitionError(
-            "this DAG run",
-            f"says no partition of {spec.column!r}",
-            hint="trigger it with a partition key, or with the config "
-            f'{{"partition": "{_example(spec)}"}}, or backfill a range of dates',
-        )
+        raise PartitionError("this DAG run", f"says no partition of {spec.column!r}", hint=_hint(spec))
     if found != LATEST:
         for problem in key_problem("partition", found, spec.format):
             raise PartitionError("this DAG run", (problem,), hint=f"for example {_example(spec)}")
-    return found
+    return found, source
 
 
-def _found(context: Mapping[str, Any], spec: PartitionSpec) -> str | None:
+def run_kind(context: Mapping[str, Any]) -> str:
+    """What made the DAG run: ``manual``, ``scheduled``, ``backfill``, ``asset_triggered``, ..."""
+    kind = getattr(context.get("dag_run"), "run_type", "manual")
+    # NOTE: a task gets an enumeration whose text is its member's name, not its value.
+    return str(getattr(kind, "value", kind))
+
+
+def _found(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str | None, str]:
     run = context.get("dag_run")
     key = context.get("partition_key") or getattr(run, "partition_key", None)
     if key:
-        return str(key)
+        return str(key), "its partition key"
     if given := (context.get("params") or {}).get("partition"):
-        return str(given)
+        return str(given), "the param of this DAG run"
     for events in (context.get("triggering_asset_events") or {}).values():
         for event in events:
             if told := (getattr(event, "extra", None) or {}).get("partition"):
-                return str(told)
+                return str(told), "the asset event that triggered it"
     if logical := context.get("logical_date"):
-        return str(logical.astimezone(ZoneInfo(spec.timezone)).strftime(spec.format))
-    return None
+        return _of_logical_date(logical, run_kind(context), spec)
+    return None, ""
+
+
+def _of_logical_date(logical: datetime, kind: str, spec: PartitionSpec) -> tuple[str, str]:
+    """What a logical date means, and why."""
+    date = _only_a_date(logical) if kind == "manual" else None
+    wall = date or logical.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None)
+    found = partition_at(wall, spec)
+    shown = f"{wall:%Y-%m-%d}" if date else f"{wall:%Y-%m-%d %H:%M} in {spec.timezone}"
+    offset = f", run_offset {spec.run_offset}" if spec.run_offset else ""
+    for name, bound, outside in (("start", spec.start, -1), ("end", spec.end, 1)):
+        if bound is not None and _order(found, bound, spec) == outside:
+            where = "before" if outside < 0 else "after"
+            problem = f"its logical date, {shown}{offset}, means {found}, {where} data.partition.{name}"
+            raise PartitionError("this DAG run", (Problem("partition", problem, bound),), hint=_hint(spec))
+    return found, f"its logical date, {shown}{offset}"
+
+
+def _only_a_date(logical: datetime) -> datetime | None:
+    """The date that a person gave without a time of day, or None.
+
+    NOTE: Airflow makes midnight of it, in UTC or in the zone that its configuration names; in a schedule's
+    zone west of that it would be the evening before.
+    """
+    from airflow.sdk.timezone import parse
+
+    utc = logical.astimezone(UTC).replace(tzinfo=None)
+    day = utc.replace(hour=0, minute=0, second=0, microsecond=0)
+    if utc == day:
+        return day
+    days = (day + timedelta(days=step) for step in (-1, 0, 1))
+    # NOTE: the very function that reads a command's dates.
+    return next((d for d in days if parse(d.isoformat()) == logical), None)
+
+
+def _order(one: str, other: str, spec: PartitionSpec) -> int:
+    moments = [datetime.strptime(key, spec.format) for key in (one, other)]
+    return (moments[0] > moments[1]) - (moments[0] < moments[1])
+
+
+def _hint(spec: PartitionSpec) -> str:
+    return (
+        "trigger it with a partition key, or with the config "
+        f'{{"partition": "{_example(spec)}"}}, or backfill a range of dates'
+    )
 
 
 def _example(spec: PartitionSpec) -> str:
-    from datetime import datetime
-
     return spec.start or datetime(2013, 2, 4).strftime(spec.format)
