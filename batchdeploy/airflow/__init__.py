@@ -8,7 +8,7 @@ dag = ScoringDag("flights.yaml")
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
-from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup, scoring_params
+from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup, scoring_params, scoring_schedule
 from batchdeploy.airflow.operators import (
     CompareOperator,
     PlanOperator,
@@ -39,6 +39,7 @@ __all__ = [
     "resolve_partition",
     "scores_asset",
     "scoring_params",
+    "scoring_schedule",
 ]
 
 

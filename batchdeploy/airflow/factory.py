@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import DAG, CronPartitionTimetable, Param, TaskGroup
+from airflow.sdk import DAG, Param, TaskGroup
 
 from batchdeploy.airflow.operators import (
     CompareOperator,
@@ -16,12 +16,15 @@ from batchdeploy.airflow.operators import (
 )
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator
-from batchdeploy.core.calendar import first_moment, last_moment, shifted
+from batchdeploy.airflow.timetable import PartitionTimetable
+from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.request import LATEST
 from batchdeploy.documents import shown_deployment
 from batchdeploy.errors import DeploymentError, Problem
 
+# NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
+BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
 FOLLOWING: tuple[type[StepOperator], ...] = (
     ValidateOperator,
     ScoreOperator,
@@ -43,7 +46,7 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
             import error of this DAG file alone.
     """
     source = find_source(deployment)
-    arguments = _arguments(source, scheduled="schedule" not in dag_arguments) | dag_arguments
+    arguments = _arguments(source, dag_arguments) | dag_arguments
     if "start_date" in (dag_arguments.get("default_args") or {}) and "start_date" not in dag_arguments:
         del arguments["start_date"]
     arguments["params"] = scoring_params(source) | dict(dag_arguments.get("params") or {})
@@ -131,37 +134,44 @@ def scoring_params(deployment: str | Source) -> dict[str, Param]:
     }
 
 
-def _arguments(source: Source, *, scheduled: bool) -> dict[str, Any]:
+def scoring_schedule(deployment: str | Source) -> PartitionTimetable:
+    """When the deployment's partitions are due, as the ``schedule`` of somebody's own DAG.
+
+    Args:
+        deployment: the YAML file, relative to the DAG file that calls this.
+
+    Raises:
+        DeploymentError: the file is missing or wrong, or its schedule is not one that cron knows.
+    """
+    from croniter import croniter
+
+    source = find_source(deployment)
+    spec = source.spec.data.partition
+    if not croniter.is_valid(spec.cron):
+        problem = Problem("data.partition.schedule", "not a cron expression", spec.cron)
+        raise DeploymentError(str(source.file), (problem,))
+    return PartitionTimetable(spec)
+
+
+def _arguments(source: Source, given: dict[str, Any]) -> dict[str, Any]:
+    """What the deployment says of a DAG, beside what was given for it."""
     spec = source.spec
     text = shown_deployment(source.file)
     found: dict[str, Any] = {
         "dag_id": spec.name,
         "doc_md": f"### {spec.name}\n\n`{source.file.name}`\n\n```yaml\n{text}\n```\n",
         "catchup": False,
-        "start_date": datetime(2000, 1, 1, tzinfo=UTC),
+        "start_date": BEFORE_ALL,
     }
-    if scheduled:
-        found |= _calendar(source, spec.data.partition)
+    if "schedule" not in given:
+        found["schedule"] = scoring_schedule(source)
+        command = _backfill_command(given.get("dag_id", spec.name), spec.data.partition)
+        found["doc_md"] += f"\nFrom a shell, both dates included: `{command}`\n"
     return found
 
 
-def _calendar(source: Source, spec: PartitionSpec) -> dict[str, Any]:
-    """Schedule, start and end. A run with an offset comes so many periods after its partition."""
-    from croniter import croniter
-
-    if not croniter.is_valid(spec.cron):
-        problem = Problem("data.partition.schedule", "not a cron expression", spec.cron)
-        raise DeploymentError(str(source.file), (problem,))
-    found: dict[str, Any] = {
-        "schedule": CronPartitionTimetable(
-            spec.cron, timezone=spec.timezone, key_format=spec.format, run_offset=spec.run_offset
-        )
-    }
+def _backfill_command(dag_id: str, spec: PartitionSpec) -> str:
     bounds = {"timezone": spec.timezone, "key_format": spec.format}
-    if spec.start is not None:
-        found["start_date"] = shifted(
-            first_moment(spec.start, **bounds), spec.grain, -max(spec.run_offset, 0)
-        )
-    if spec.end is not None:
-        found["end_date"] = shifted(last_moment(spec.end, **bounds), spec.grain, max(-spec.run_offset, 0))
-    return found
+    first = f"{first_moment(spec.start, **bounds):%Y-%m-%d}" if spec.start else "DATE"
+    last = f"{last_moment(spec.end, **bounds):%Y-%m-%d}" if spec.end else "DATE"
+    return f"airflow backfill create --dag-id {dag_id} --from-date {first} --to-date {last}"

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from airflow.plugins_manager import AirflowPlugin
 
 from batchdeploy.airflow.links import REPORT_ROUTE, ModelLink, ReportLink
+from batchdeploy.airflow.timetable import PartitionTimetable
 
 PREFIX = "/batchdeploy"
 MOST_CHARACTERS = 250
@@ -69,7 +70,7 @@ class LazyApp:
 
 
 class BatchdeployPlugin(AirflowPlugin):
-    """The tab, its page, and the links from the tasks."""
+    """The tab, its page, the links from the tasks, and the timetable that the scheduler asks."""
 
     name = "batchdeploy"
     fastapi_apps: ClassVar[list[Any]] = [
@@ -84,3 +85,4 @@ class BatchdeployPlugin(AirflowPlugin):
         }
     ]
     operator_extra_links: ClassVar[list[Any]] = [ReportLink(), ModelLink()]
+    timetables: ClassVar[list[Any]] = [PartitionTimetable]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
+from batchdeploy.airflow.factory import BEFORE_ALL
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator, with_assets
@@ -34,7 +34,7 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     arguments: dict[str, Any] = {
         "dag_id": f"{spec.name}-promotion",
         "schedule": None,
-        "start_date": datetime(2000, 1, 1, tzinfo=UTC),
+        "start_date": BEFORE_ALL,
         "catchup": False,
         "doc_md": f"### Promotion of {spec.model.name}\n\nCompares, asks, then moves the alias "
         f"`{spec.model.alias or 'champion'}`.",

@@ -132,7 +132,58 @@ def test_a_run_without_a_partition_says_what_to_type(project: Path, airflow_home
     assert "TOLD" not in out, "a wrong request is no refused gate"
 
 
+LOGICAL = """
+import sys, json, warnings
+warnings.simplefilter("ignore")
+from datetime import datetime
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+assert not bag.import_errors, bag.import_errors
+dag = bag.dags["churn"]
+for date, conf, pattern in json.loads(sys.argv[2]):
+    run = dag.test(logical_date=datetime.fromisoformat(date), run_conf=conf, mark_success_pattern=pattern)
+    states = {t.task_id: str(t.state) for t in run.get_task_instances()}
+    print("RAN", json.dumps([str(run.state), states, run.partition_key]))
+"""
+
+
+def test_a_logical_date_is_never_green_with_nothing_done(project: Path, airflow_home: Path) -> None:
+    deployment = project / "dags" / "churn.yaml"
+    bounded = "{column: date, timezone: America/New_York, start: 2024-03-01, end: 2024-03-04}"
+    deployment.write_text(deployment.read_text().replace("{column: date}", bounded))
+    asked = [
+        ("2026-01-01T00:00:00+00:00", {}, None),
+        ("2013-01-01T00:00:00+00:00", {}, None),
+        ("2024-03-02T00:00:00+00:00", {}, "(?!plan).*"),
+        # NOTE: the last, because dag.test() leaves a run's config in the DAG's params.
+        ("2026-01-02T00:00:00+00:00", {"partition": "2024-03-03"}, None),
+        ("2026-01-03T00:00:00+00:00", {"Partition": "2024-03-03", "dat": "x"}, None),
+    ]
+    command = [sys.executable, "-c", LOGICAL, str(with_dag(project)), json.dumps(asked)]
+    done = subprocess.run(
+        command,
+        env=environment(airflow_home, project / "dags"),
+        cwd=airflow_home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    out = done.stdout + done.stderr
+    ran = [json.loads(line.removeprefix("RAN ")) for line in out.splitlines() if line.startswith("RAN ")]
+    assert [state for state, _, _ in ran] == ["failed", "failed", "success", "success", "failed"], out[-3000:]
+    assert ran[0][1]["plan"] == ran[1][1]["plan"] == ran[4][1]["plan"] == "failed"
+    assert "its logical date, 2026-01-01, means 2026-01-01, after data.partition.end, got 2024-03-04" in out
+    assert "its logical date, 2013-01-01, means 2013-01-01, before data.partition.start" in out
+    assert out.count('or with the config {"partition": "2024-03-01"}') >= 2
+    # A date that a person gave is that date, and not the evening before in New York.
+    assert "partition 2024-03-02 (its logical date, 2024-03-02); model policy" in out
+    assert {folder.name for folder in (project / "scores" / "churn").iterdir()} == {"date=2024-03-03"}
+    assert "2 problems in the config of this DAG run: Partition: unknown key; did you mean partition?" in out
+    assert "dat: unknown key. Hint: keys are " in out
+
+
 SPEC = PartitionSpec(column="date", timezone="Europe/Zurich")
+WEST = PartitionSpec(column="date", timezone="America/New_York", run_offset=-1)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +206,30 @@ def test_one_answer_to_which_partition(context: dict[str, object], expected: str
     assert resolve_partition(context, SPEC) == expected
 
 
+@pytest.mark.parametrize(
+    ("logical", "kind", "expected"),
+    [
+        # A date alone: that date's run, whose partition is the one before.
+        ("2013-02-08T00:00+00:00", "manual", "2013-02-07"),
+        # A plain schedule's moment, seven in the evening of the day before in New York.
+        ("2013-02-08T00:00+00:00", "scheduled", "2013-02-06"),
+        ("2013-02-08T11:00+00:00", "scheduled", "2013-02-07"),
+        ("2013-02-08T04:59+00:00", "manual", "2013-02-06"),
+        ("2013-02-08T05:00+00:00", "manual", "2013-02-07"),
+    ],
+)
+def test_a_logical_date_obeys_zone_and_offset(logical: str, kind: str, expected: str) -> None:
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
+    from batchdeploy.airflow import resolve_partition
+
+    context = {
+        "logical_date": datetime.fromisoformat(logical),
+        "dag_run": SimpleNamespace(run_type=DagRunType(kind), partition_key=None),
+    }
+    assert resolve_partition(context, WEST) == expected
+
+
 def test_no_partition_is_an_error() -> None:
     from batchdeploy.airflow import resolve_partition
 
@@ -167,6 +242,9 @@ def test_a_partition_written_otherwise_is_an_error() -> None:
 
     with pytest.raises(PartitionError, match="is not written as '%Y-%m-%d', got 3 Feb"):
         resolve_partition({"params": {"partition": "3 Feb"}}, SPEC)
+    for context in ({"params": {"partition": "2013-8-12"}}, {"partition_key": "2013-8-12"}):
+        with pytest.raises(PartitionError, match=r"as '%Y-%m-%d', which is 2013-08-12, got 2013-8-12"):
+            resolve_partition(context, SPEC)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +334,9 @@ import runpy
 dag = runpy.run_path(sys.argv[1])["dag"]
 params = {name: dag.params.get_param(name).schema for name in dag.params}
 print("DAG", json.dumps({
-    "start": str(dag.start_date), "end": str(dag.end_date), "tags": sorted(dag.tags), "doc": dag.doc_md,
-    "params": params, "offset": getattr(dag.timetable, "run_offset", None), "id": dag.dag_id,
+    "start": str(dag.timetable._first), "end": str(dag.timetable._last), "bound": dag.end_date,
+    "tags": sorted(dag.tags), "doc": dag.doc_md,
+    "params": params, "offset": dag.timetable._run_offset, "id": dag.dag_id,
     "retries": [(t.retries, t.retry_delay.total_seconds(), t.retry_exponential_backoff) for t in dag.tasks],
     "limits": {t.task_id: t.max_active_tis_per_dag for t in dag.tasks}, "owner": dag.tasks[0].owner,
     "outlets": {t.task_id: [a.name for a in t.outlets] for t in dag.tasks},
@@ -276,11 +355,12 @@ def test_what_the_deployment_says_becomes_the_dag() -> None:
     assert dag["owner"] == "flights-oncall"
     assert dag["offset"] == -1
     assert dag["retries"] == [[3, 30.0, 2.0]] * 5
-    assert dag["start"] == "2013-04-01 04:00:00+00:00"
-    # In UTC: the zone's summer time, and a week after the last week in its winter time.
-    assert dag["end"] == "2014-01-07 04:59:59+00:00"
+    assert dag["start"] == "2013-04-01 00:00:00-04:00"
+    assert dag["end"] == "2013-12-30 23:59:59-05:00"
+    assert dag["bound"] is None, "a run with a later logical date would have no tasks, and be green"
     assert dag["tags"] == ["batchdeploy", "local"]
     assert "run_offset: -1" in dag["doc"]
+    assert "--dag-id departure-delay --from-date 2013-04-01 --to-date 2013-12-30`" in dag["doc"]
     assert set(dag["params"]) == {"partition", "model", "on_missing", "repeat", "evolve"}
     assert dag["params"]["on_missing"]["enum"] == [None, "fail", "skip", "wait"]
     assert dag["params"]["model"]["title"] == "Model (departure-delay)"
