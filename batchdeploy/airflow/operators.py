@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
-from batchdeploy.airflow.partition import find_partition
+from batchdeploy.airflow.partition import find_partition, run_kind
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of, with_assets
@@ -128,7 +128,6 @@ def model_policy(context: Any, spec: Deployment) -> tuple[str | None, str]:
     """Which model a DAG run takes, and why: its param, else a backfill's policy, else as deployed."""
     if given := (context.get("params") or {}).get("model"):
         return str(given), "the param of this DAG run"
-    kind = str(getattr(context.get("dag_run"), "run_type", ""))
-    if kind.endswith("backfill") and spec.backfill.model is not None:
+    if run_kind(context) == "backfill" and spec.backfill.model is not None:
         return str(spec.backfill.model), "backfill.model of the deployment"
     return None, f"the deployment says {spec.model.wanted}; no param was given"

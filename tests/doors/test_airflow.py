@@ -259,6 +259,8 @@ def test_a_partition_written_otherwise_is_an_error() -> None:
 def test_which_model_a_run_takes_and_why(
     params: dict[str, str], kind: str, policy: str | None, why: str
 ) -> None:
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
     from batchdeploy.airflow.operators import model_policy
     from batchdeploy.core.deployment import BackfillSpec, DataRef, Deployment, ModelRef, OutputRef
 
@@ -269,7 +271,8 @@ def test_which_model_a_run_takes_and_why(
         output=OutputRef(path="scores", columns={"y": "double"}),
         backfill=BackfillSpec(model=2),
     )
-    context = {"params": params, "dag_run": SimpleNamespace(run_type=kind)}
+    # NOTE: what a task gets, not the scheduler's enumeration of the same name, which prints its value.
+    context = {"params": params, "dag_run": SimpleNamespace(run_type=DagRunType(kind))}
     found, reason = model_policy(context, spec)
     assert found == policy
     assert why in reason
