@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from batchdeploy.core.layout import OUTPUT
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import from_json, to_json
@@ -38,6 +39,12 @@ def find(folder: Path, kind: type[T]) -> T | None:
     """The record of a kind in a run's folder, or None."""
     file = folder / FILES[kind]
     return from_json(kind, file.read_bytes(), where=str(file)) if file.is_file() else None
+
+
+def find_output(folder: Path) -> str:
+    """What the model printed in a run, empty where it printed nothing."""
+    file = folder / OUTPUT
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def write(folder: Path, record: T) -> T:

@@ -19,7 +19,7 @@ from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.documents import from_json
 from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestError
-from batchdeploy.evidence import find, read, write, write_page
+from batchdeploy.evidence import find, find_output, read, write, write_page
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stage_clock import Progress, StageClock
@@ -226,6 +226,7 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
         published_by=None if mine or manifest is None else manifest.attempt,
         reference=reference,
         painter=tools.painter,
+        printed=find_output(folder),
     )
     write_page(folder / "report.html", html)
     tools.sink.update_evidence(planned)

@@ -181,6 +181,11 @@ class Run:
         """The HTML report; opens from disk."""
         return self.folder / "report.html"
 
+    @property
+    def printed(self) -> str:
+        """What the model printed while it was loaded and asked; empty where it printed nothing."""
+        return evidence.find_output(self.folder)
+
     def _repr_html_(self) -> str:
         from html import escape
 

@@ -196,6 +196,10 @@ class Sink(Protocol):
         """The scores in staging as a pandas frame."""
         ...
 
+    def keep_output(self, plan: Plan, attempt: str) -> None:
+        """Keeps what the model printed with the run's records."""
+        ...
+
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
         """Keeps the rows that a refused attempt quarantined."""
         ...

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.secrets import filled
 from batchdeploy.core.system_errors import told_as_ours
@@ -233,12 +233,13 @@ class LocalToolbox:
             return job
         need(RUNTIMES[kind], kind)
         from batchdeploy.adapters import runtimes
-        from batchdeploy.adapters.parquet_splits import sample_frames
+        from batchdeploy.adapters.parquet_splits import captured, sample_frames
 
         into = self.layout.models / runtimes.folder_name(kind, job.model_digest)
         refuse = self.deployment.model.fallback == "refuse"
         samples = partial(sample_frames, splits, job)
-        made = runtimes.prove(kind, model, into, samples, self._loads, refuse=refuse)
+        with captured(Path(job.staging, PRINTED, "prepare.txt")):
+            made = runtimes.prove(kind, model, into, samples, self._loads, refuse=refuse)
         return replace(job, runtime_folder=self.engine.ship(into)) if made else job
 
     @property

@@ -15,7 +15,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests_support import FEATURES, SCHEMA, customers, move_alias, register_coded, write_day
+from tests_support import (
+    FEATURES,
+    SCHEMA,
+    TALK,
+    customers,
+    move_alias,
+    register_coded,
+    talking,
+    write_day,
+)
 
 import batchdeploy as bd
 from batchdeploy import flow
@@ -418,6 +427,18 @@ def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: Lo
         assert manifest.model_version == version
         published = scores(box).merge(customers(DAY, 1_000), on="customer_id")
         assert (published["y"] == factor * published["age"]).all()
+
+
+def test_what_a_model_prints_is_kept_with_the_run(
+    tools: LocalToolbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    box = open_toolbox(talking(tools.root))
+    for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
+        setattr(box, name, tools.__dict__[name])
+    capfd.readouterr()
+    run = bd.Job(box).run(DAY)
+    assert set(run.printed.splitlines()) == {*TALK}
+    assert not {*TALK} & {*capfd.readouterr().out.splitlines()}
 
 
 def test_a_backfill_is_one_session_and_can_be_resumed(tools: LocalToolbox) -> None:

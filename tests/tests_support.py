@@ -212,6 +212,25 @@ def register_coded(root: Path, factor: int, entry: str = ENTRY) -> int:
     return version
 
 
+TALK = ("loading", "asking", "C is asking", "warning")
+
+
+def talking(root: Path) -> Path:
+    """The project with a model that prints in every way, at its end too; gives the deployment."""
+    entry = ENTRY.replace(
+        "return Model()",
+        "print('loading'); atexit.register(print, 'at the end'); return Model()",
+    ).replace(
+        "        return (",
+        "        print('asking'); ctypes.CDLL(None).puts(b'C is asking')\n"
+        "        print('warning', file=sys.stderr); return (",
+    )
+    register_coded(root, 1, f"import atexit, ctypes, sys\n{entry}")
+    edit("churn_probability: {type: double, select: 1}", "y: double")(root)
+    edit("drift: {reference: data/reference/churn.json}\n", "")(root)
+    return root / "dags" / "churn.yaml"
+
+
 def register(
     root: Path, model: Any, sample: pd.DataFrame, *, alias: str, name: str = "churn", signed: bool = True
 ) -> int:

@@ -23,22 +23,26 @@ def main() -> None:
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     from batchdeploy.cli import upkeep  # noqa: F401
+    from batchdeploy.cli.answers import answer, reserve_stdout
     from batchdeploy.cli.commands import app
     from batchdeploy.stopping import stop_on_sigterm
 
     stop_on_sigterm()
     _show_any_character()
+    wants_json = bool(WANTS_JSON & set(sys.argv[1:]))
+    if wants_json:
+        reserve_stdout()
     with redirect_stderr(RedactedStream(sys.stderr)):
-        _run(app)
+        _run(app, answer if wants_json else None)
 
 
-def _run(app: Callable[[], None]) -> None:
+def _run(app: Callable[[], None], answer: Callable[[str], None] | None) -> None:
     try:
         with told_as_ours("the command"):
             app()
     except BatchdeployError as error:
-        if WANTS_JSON & set(sys.argv[1:]):
-            print(json.dumps({"error": _plain(error)}, indent=1))
+        if answer:
+            answer(json.dumps({"error": _plain(error)}, indent=1))
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001
@@ -47,8 +51,8 @@ def _run(app: Callable[[], None]) -> None:
         wrapped = OutsideError(
             "batchdeploy itself", (Problem(type(error).__name__, "not foreseen", str(error)),)
         )
-        if WANTS_JSON & set(sys.argv[1:]):
-            print(json.dumps({"error": _plain(wrapped)}, indent=1))
+        if answer:
+            answer(json.dumps({"error": _plain(wrapped)}, indent=1))
         print(wrapped, file=sys.stderr)
         sys.exit(wrapped.exit_code)
 

@@ -13,10 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from batchdeploy import flow, survey
+from batchdeploy.cli.answers import answer
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.layout import OUTPUT
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused
+from batchdeploy.evidence import find_output
 from batchdeploy.stages.report import render_text
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ def out() -> Console:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(document, indent=1, ensure_ascii=False))
+    answer(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def show_plans(plans: Sequence[Plan], *, seconds: float | None, json_: bool) -> None:
@@ -168,6 +171,8 @@ def show_run(folder: Path, records: dict[str, Any]) -> None:
         console.print(
             f"drift      {drift.verdict}" + (f" in {', '.join(drift.alarms)}" if drift.alarms else "")
         )
+    if printed := find_output(folder):
+        console.print(f"output     {len(printed):,} characters that the model printed: {OUTPUT}")
     manifest = records.get("Manifest")
     console.print(f"published  {manifest.published_at[:19]} UTC" if manifest else "published  no")
     console.print(f"folder     {_shown(folder)}", soft_wrap=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 from batchdeploy.core.deployment import OutputRef
 
 FIRST_USES = "first-used"
+# NOTE: what the model printed: a folder of an attempt with a file for each split, and then the run's file.
+PRINTED, OUTPUT = "printed", "output.txt"
 
 
 @dataclass(frozen=True, slots=True)

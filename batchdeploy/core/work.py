@@ -52,6 +52,7 @@ class ScoreJob:
         where: which rows are meant.
         policy: what becomes of rows that are not as they should be.
         durable: whether files are flushed to the disk.
+        alone: whether workers are processes that do nothing else.
         threads: native threads a worker may use, or None for as many as there are.
         batch_rows: rows that the model is asked about at once.
         runtime_folder: what a model that is not native needs besides its folder, as workers find it.
@@ -72,6 +73,7 @@ class ScoreJob:
     where: tuple[Predicate, ...] = ()
     policy: PolicySpec = PolicySpec()
     durable: bool = True
+    alone: bool = False
     threads: int | None = None
     runtime_folder: str | None = None
     batch_rows: int = MOST_ROWS

@@ -13,6 +13,7 @@ from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, S
 from batchdeploy.ports import Painter
 
 DRAWN = 6
+SHOWN_OUTPUT = 4000
 
 
 def render_html(
@@ -25,6 +26,7 @@ def render_html(
     published_by: str | None,
     reference: Reference | None,
     painter: Painter,
+    printed: str = "",
 ) -> str:
     """The run's page, with its pictures inside: no script, no network. Records not there yet are left out.
 
@@ -42,6 +44,7 @@ def render_html(
             drift=drift,
             manifest=manifest,
             overview=overview,
+            printed=printed[:SHOWN_OUTPUT] + ("…" if len(printed) > SHOWN_OUTPUT else ""),
             pictures=pictures,
             tested=[row for row in drift.statistics if row.statistic == "psi"] if drift else [],
             verdict=_verdict(check, scored, drift, manifest, published_by),

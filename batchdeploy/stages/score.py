@@ -69,8 +69,10 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
         if tools.store.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
             raise DataError(plan.data.path, f"{plan.folder} changed while it was scored", hint="run it again")
     except BaseException:
+        tools.sink.keep_output(plan, attempt.name)
         tools.sink.discard(attempt.name)
         raise
+    tools.sink.keep_output(plan, attempt.name)
     return scored
 
 
@@ -164,6 +166,7 @@ def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) ->
         where=deployment.data.where,
         policy=deployment.policy,
         durable=deployment.publish.durability == "power",
+        alone=tools.engine.name != "local",
         threads=tools.engine.threads,
         batch_rows=batch_rows(plan.model.inputs),
     )

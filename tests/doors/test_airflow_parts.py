@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests_support import TALK, talking
 
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import EngineError, MissingPackageError, PartitionError, RequestError
@@ -50,6 +51,31 @@ def test_an_interpreter_that_answers_nothing(
     other = Interpreter(python(tmp_path, body), deployment, lambda _line: None)
     with pytest.raises(error, match=text):
         other.take_step(StepRequest(step="plan", partition="x"))
+
+
+@pytest.mark.timeout(30)
+def test_a_long_answer_is_read_while_the_log_goes_on(tmp_path: Path, deployment: Path) -> None:
+    """A pipe holds 64 KiB; who waits for the end of one before he reads the other waits for ever."""
+    from batchdeploy.airflow.interpreter import Interpreter
+
+    body = (
+        "head -c 200000 /dev/zero | tr '\\0' ' '; echo '{\"outcome\": \"done\"}'; printf '\\377 why\\n' >&2"
+    )
+    other = Interpreter(python(tmp_path, body), deployment, lambda _line: None)
+    assert other.take_step(StepRequest(step="plan", partition="x")) == {"outcome": "done"}
+
+
+def test_a_model_that_prints_leaves_the_answer_alone(project: Path, deployment: Path) -> None:
+    from batchdeploy.airflow.interpreter import Interpreter
+
+    talking(project)
+    other = Interpreter(Path(sys.executable), deployment, lambda _line: None)
+    answer = other.take_step(StepRequest(step="run", partition="2024-03-02"))
+    assert (answer["outcome"], answer["rows"]) == ("done", 200)
+    printed = (Path(str(answer["folder"])) / "output.txt").read_text(encoding="utf-8")
+    for words in TALK:
+        assert words in printed
+    assert "at the end" not in printed
 
 
 def test_an_interpreter_that_is_not_there(tmp_path: Path, deployment: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests_support import ENTRY, FEATURES, Result, customers, register_coded, tree
+from tests_support import ENTRY, FEATURES, TALK, Result, customers, register_coded, talking, tree
 
 pytestmark = pytest.mark.slow
 
@@ -230,6 +233,30 @@ def test_a_model_that_exits_ends_neither_the_run_nor_its_evidence(
     assert not (project / "scores" / "churn").exists()
     (folder,) = (project / "scores" / "churn.batchdeploy" / "runs" / f"date={DAY}").iterdir()
     assert {"plan.json", "check.json", "report.html"} <= {file.name for file in folder.iterdir()}
+
+
+def test_a_model_that_prints_leaves_stdout_to_the_answer(project: Path, cli: Cli) -> None:
+    """Also where the answer is an error, and where C holds back what it prints till the process ends."""
+    deployment = talking(project)
+    command = [sys.executable, "-m", "batchdeploy", "run", str(deployment), "--partition", DAY, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    manifest = json.loads(done.stdout)["manifest"]
+    assert manifest["rows_scored"] == 200
+    folder = project / "scores" / "churn.batchdeploy" / "runs" / f"date={DAY}" / manifest["run_id"]
+    printed = (folder / "output.txt").read_text(encoding="utf-8")
+    for words in TALK:
+        assert words in printed
+        assert words not in done.stderr
+    assert "at the end" in done.stderr
+    assert "C is asking" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "that the model printed: output.txt" in cli("show", folder).out
+    register_coded(
+        project, 2, f"print('a last word')\n{ENTRY}".replace("return (", "raise SystemExit; return (")
+    )
+    result = cli("run", deployment, "--partition", DAY, "--json")
+    assert result.json["error"]["kind"] == "ScoringRefused"
+    (refused,) = (file for file in folder.parent.glob("*/output.txt") if file.parent != folder)
+    assert refused.read_text(encoding="utf-8") == "a last word\n"
 
 
 def refusing(root: Path) -> Path:

@@ -17,13 +17,16 @@ from batchdeploy.adapters.parquet_sink.locking import locked
 from batchdeploy.adapters.parquet_sink.refusals import translated
 from batchdeploy.adapters.parquet_sink.standing import DRIFT, QUARANTINE, Standing
 from batchdeploy.core.deployment import PublishSpec
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import OUTPUT, PRINTED, Layout
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import PublishError
+from batchdeploy.redaction import redact
 
 DEFAULT = PublishSpec()
 STAND_SECONDS = 5.0
+# NOTE: what is kept of all that a model printed in a run: of so many splits, so many bytes.
+MOST_SPLITS, MOST_OUTPUT = 64, 2**18
 
 
 class StagingSink:
@@ -107,6 +110,16 @@ class StagingSink:
         return pa.concat_tables(
             pq.read_table(folder / file.path, partitioning=None) for file in scored.files
         ).to_pandas()
+
+    def keep_output(self, plan: Plan, attempt: str) -> None:
+        """Puts what the model printed beside the attempt's records, where it has any."""
+        source = self._layout.staging / attempt / PRINTED
+        records = self._layout.attempt(plan.folder, plan.run_id, plan.attempt or attempt)
+        # NOTE: evidence, and no part of the scores: whatever becomes of it does not stop the run.
+        with suppress(OSError):
+            text = b"".join(file.read_bytes() for file in sorted(source.iterdir())[:MOST_SPLITS])
+            if records.is_dir():
+                self._disk.write(records / OUTPUT, redact(text.decode("utf-8", "replace"))[:MOST_OUTPUT])
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
         """Keeps the rows that a refused attempt quarantined with its evidence; staging stays as it is.

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.files import Disk
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import OUTPUT, Layout
 
 PLAN, PAGE, DRIFT, QUARANTINE = "plan.json", "report.html", "drift.parquet", "quarantine"
-RECORDS = (PLAN, "check.json", "scored.json", "drift.json")
+RECORDS = (PLAN, "check.json", "scored.json", "drift.json", OUTPUT)
 
 
 class Standing:

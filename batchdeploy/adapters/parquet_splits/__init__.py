@@ -2,10 +2,12 @@
 
 from batchdeploy.adapters.parquet_splits.keys import checksum, find_duplicates
 from batchdeploy.adapters.parquet_splits.preflight import inspect
+from batchdeploy.adapters.parquet_splits.printed import captured
 from batchdeploy.adapters.parquet_splits.reading import make_splits, read_frame, sample_frames
 from batchdeploy.adapters.parquet_splits.worker import score_split
 
 __all__ = [
+    "captured",
     "checksum",
     "find_duplicates",
     "inspect",

@@ -24,7 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_splits.keys import MASK, hash_keys, total, write_hashes
+from batchdeploy.adapters.parquet_splits.printed import captured
 from batchdeploy.adapters.parquet_splits.reading import read_batches
+from batchdeploy.core.layout import PRINTED
 from batchdeploy.core.policing import RowFault, findings
 from batchdeploy.core.policy import Rule
 from batchdeploy.core.profiles import ColumnProfile
@@ -55,9 +57,10 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         EngineError: this process lacks what the model needs to be loaded.
     """
     misses = _model.cache_info().misses
-    predict = _loaded(job, load)
-    loaded = _model.cache_info().misses > misses
     with ExitStack() as stack:
+        printed = stack.enter_context(captured(_printed(split, job), alone=job.alone))
+        predict = _loaded(job, load)
+        loaded = _model.cache_info().misses > misses
         if job.threads is not None:
             from threadpoolctl import threadpool_limits
 
@@ -65,14 +68,21 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         size = job.batch_rows
         while True:
             try:
-                return _score(split, replace(job, batch_rows=size), predict, loaded=loaded)
+                result = _score(split, replace(job, batch_rows=size), predict, printed.trim)
+                return replace(result, loaded=loaded)
             except (MemoryError, pa.lib.ArrowCapacityError):
                 if size == 1:
                     raise
                 size = max(1, size // SMALLER)
 
 
-def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded: bool) -> SplitResult:
+def _printed(split: Split, job: ScoreJob) -> Path:
+    return Path(job.staging, PRINTED, f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.txt")
+
+
+def _score(
+    split: Split, job: ScoreJob, predict: Callable[[Any], Any], batch_done: Callable[[], None]
+) -> SplitResult:
     name = f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.parquet"
     staging = Path(job.staging)
     totals = _Totals(job.bins)
@@ -97,6 +107,7 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
             writers["scored"].write(rows.scored)
             if rows.aside.num_rows:
                 writers["quarantine"].write(rows.aside)
+            batch_done()
     files = {kind: writer.finish(durable=job.durable) for kind, writer in writers.items()}
     keys_out = sum(_file_keys(staging / kind / name, job) for kind, file in files.items() if file)
     return SplitResult(
@@ -108,7 +119,7 @@ def _score(split: Split, job: ScoreJob, predict: Callable[[Any], Any], *, loaded
         keys_out=keys_out & MASK,
         set_aside=totals.set_aside(),
         profile=tuple(totals.profile.values()),
-        loaded=loaded,
+        loaded=False,
         worker=f"{socket.gethostname()}:{os.getpid()}",
         keys=write_hashes(staging, name, totals.hashes),
         findings=findings(totals.broken, job.policy),
@@ -194,14 +205,12 @@ def _loaded(job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> Calla
     except BatchdeployError:
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        what = Problem("loading it", "failed", text)
+        what = Problem("loading it", "failed", f"{type(error).__name__}: {error}")
         where = f"model version {job.model_version}"
         # NOTE: a package, a file or memory that is missing here may be there another time.
         if isinstance(error, (ImportError, OSError, MemoryError)):
-            raise EngineError(
-                where, (what,), hint="engine.versions: refuse compares packages first"
-            ) from error
+            hint = "install what the model was made with" if isinstance(error, ImportError) else None
+            raise EngineError(where, (what,), hint=hint) from error
         raise ScoringRefused(where, (what,), hint="log and register the model again") from error
 
 

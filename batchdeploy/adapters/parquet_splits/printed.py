@@ -1,0 +1,175 @@
+"""What a model prints, by Python or by native code: kept from this process's own output, in a file."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+# NOTE: of one split; what a run keeps of all its splits is bounded, too.
+MOST_BYTES = 65_536
+CUT = f"\n(cut: a split keeps {MOST_BYTES} bytes)\n".encode()
+STDOUT, STDERR = 1, 2
+
+
+class Capture:
+    """A file that takes what is printed, up to `MOST_BYTES`."""
+
+    def __init__(self) -> None:
+        self._file = _unnamed_file()
+        self.number = self._file.fileno()
+        self._cut = False
+
+    def write(self, data: bytes) -> int:
+        """Adds to it, as far as there is room."""
+        room = MOST_BYTES - os.fstat(self.number).st_size
+        self._cut |= room < len(data)
+        if room > 0:
+            os.write(self.number, data[:room])
+        return len(data)
+
+    def trim(self) -> None:
+        """Cuts off what native code has written beyond the limit."""
+        if os.fstat(self.number).st_size > MOST_BYTES:
+            os.ftruncate(self.number, MOST_BYTES)
+            self._cut = True
+
+    def keep(self, file: Path) -> None:
+        """Writes it to a file, where there is anything, and is done."""
+        self.trim()
+        self._file.seek(0)
+        text = self._file.read() + (CUT if self._cut else b"")
+        self._file.close()
+        if text:
+            # NOTE: where the disk is full, the scores themselves will say so.
+            with suppress(OSError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(text)
+
+
+class _Binary:
+    """What ``sys.stdout.buffer`` is to a model."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+
+    def write(self, data: bytes) -> int:
+        return self._capture.write(bytes(data))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class _Router:
+    """Stands where ``sys.stdout`` or ``sys.stderr`` stood: takes what threads print that ask a model."""
+
+    def __init__(self, before: Any, captures: dict[int, Capture]) -> None:
+        self._before = before
+        self._captures = captures
+
+    def __getattr__(self, name: str) -> Any:
+        capture = self._captures.get(threading.get_ident())
+        if name == "buffer" and capture is not None:
+            return _Binary(capture)
+        return getattr(self._before, name)
+
+    def write(self, text: str) -> int:
+        capture = self._captures.get(threading.get_ident())
+        if capture is None:
+            return int(self._before.write(text) or 0)
+        capture.write(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def writelines(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+
+class _Streams:
+    """The process's streams; replaced when the first thread asks a model, and put back after the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captures: dict[int, Capture] = {}
+        self._replaced: dict[str, Any] = {}
+        self._numbers: dict[int, int] = {}
+
+    def enter(self, capture: Capture, numbers: Sequence[int]) -> None:
+        with self._lock:
+            if not self._captures:
+                self._replace(capture, numbers)
+            self._captures[threading.get_ident()] = capture
+
+    def leave(self) -> None:
+        with self._lock:
+            self._captures.pop(threading.get_ident(), None)
+            if not self._captures:
+                self._put_back()
+
+    def _replace(self, capture: Capture, numbers: Sequence[int]) -> None:
+        _flush()
+        for number in numbers:
+            # NOTE: a process may have been started without it.
+            with suppress(OSError):
+                self._numbers[number] = os.dup(number)
+                os.dup2(capture.number, number)
+        for name in ("stdout", "stderr"):
+            self._replaced[name] = getattr(sys, name)
+            setattr(sys, name, _Router(self._replaced[name], self._captures))
+
+    def _put_back(self) -> None:
+        _flush()
+        for name, before in self._replaced.items():
+            setattr(sys, name, before)
+        _flush()
+        for number, before in self._numbers.items():
+            os.dup2(before, number)
+            os.close(before)
+        self._replaced.clear()
+        self._numbers.clear()
+
+
+STREAMS = _Streams()
+
+
+@contextmanager
+def captured(file: Path, *, alone: bool = False) -> Iterator[Capture]:
+    """Keeps what is printed meanwhile in a file, bounded; the file comes into being where anything is.
+
+    Args:
+        file: where to keep it.
+        alone: whether this process does nothing else, so that whatever native code says on stderr is the
+            model's, too.
+    """
+    capture = Capture()
+    STREAMS.enter(capture, (STDOUT, STDERR) if alone else (STDOUT,))
+    try:
+        yield capture
+    finally:
+        STREAMS.leave()
+        capture.keep(file)
+
+
+def _unnamed_file() -> Any:
+    """A file that native code can write to, open for appending."""
+    if not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile("a+b", buffering=0)
+    number = os.memfd_create("printed")
+    fcntl.fcntl(number, fcntl.F_SETFL, os.O_APPEND)
+    return os.fdopen(number, "a+b", buffering=0)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    # NOTE: what C's printf holds back would come out when this process ends.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
