@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,6 @@ def test_xgboost_is_told_its_device(tmp_path: Path) -> None:
     model = xgboost.XGBClassifier(n_estimators=3).fit(NUMBERS, LABEL)
     folder = saved(model, tmp_path / "model", "predict_proba")
     bound: Any = PredictorOn("cuda")(str(folder))
-    assert bound.__self__.get_params()["device"] == "cuda"
+    assert unwrap(bound).__self__.get_params()["device"] == "cuda"
     assert PredictorOn("cuda") == PredictorOn("cuda")
     np.testing.assert_allclose(bound(NUMBERS), model.predict_proba(NUMBERS), atol=1e-6)

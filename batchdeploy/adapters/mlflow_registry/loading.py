@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def _loading(own: OwnModules | None) -> Iterator[None]:
 def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
     """The function, with a model's own modules in place while it answers; what it raises is an exception."""
 
+    @wraps(ask)
     def answer(frame: Any) -> Any:
         with own.in_place() if own else nullcontext(), as_failure():
             return ask(frame)
