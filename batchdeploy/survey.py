@@ -74,15 +74,19 @@ def check_own(tools: Toolbox) -> None:
 
 
 def find_runs(root: Path, run_id: str) -> list[Path]:
-    """The folders of all runs below a root whose id begins so."""
+    """The folders of all runs below a root, or in a table's control folder, whose id begins so."""
     if not run_id.isalnum():
         return []
-    controls = [
-        Path(folder, name)
-        for folder, names, _ in _walk(root)
-        for name in names
-        if name.endswith(".batchdeploy")
-    ]
+    controls = (
+        [root]
+        if root.name.endswith(".batchdeploy")
+        else [
+            Path(folder, name)
+            for folder, names, _ in _walk(root)
+            for name in names
+            if name.endswith(".batchdeploy")
+        ]
+    )
     return sorted(
         run
         for control in controls

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -37,6 +38,10 @@ Last = Annotated[str | None, typer.Option("--to", help="last partition, included
 Evolve = Annotated[
     bool, typer.Option("--evolve", help="let the table get another model's scores, or other columns")
 ]
+RunsOf = Annotated[
+    Path | None,
+    typer.Option("--deployment", "-d", metavar="FILE", help="whose run it is; else any of this project's"),
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginning, or a run's folder")]
 
 
@@ -49,7 +54,7 @@ def opened(file: Path) -> Iterator[runtime.LocalToolbox]:
     except KeyboardInterrupt as stop:
         why = f"was stopped by {str(stop) or 'Ctrl-C'}"
         raise RunStopped(
-            "the command", (Problem(str(file), why),), hint=f"batchdeploy status {file}"
+            "the command", (Problem(str(file), why),), hint=f"batchdeploy status {quote(str(file))}"
         ) from stop
     finally:
         tools.close()
@@ -180,9 +185,9 @@ def status(deployment: DeploymentFile, json_: Json = False) -> None:
 
 
 @app.command()
-def show(run: RunId, json_: Json = False) -> None:
+def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     """Show the records of one run: what was pinned, checked, scored, measured and published."""
-    folder = find_run(run)
+    folder = find_run(run, deployment)
     records = {kind.__name__: record for kind in evidence.FILES if (record := evidence.find(folder, kind))}
     if json_:
         screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
@@ -191,42 +196,58 @@ def show(run: RunId, json_: Json = False) -> None:
 
 
 @app.command()
-def report(run: RunId, json_: Json = False) -> None:
+def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     """Print where a run's HTML report is; it opens from disk, without a network."""
-    file = find_run(run) / "report.html"
+    file = find_run(run, deployment) / "report.html"
     if not file.is_file():
         raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
     screens.show_path(file, json_=json_)
 
 
 @app.command()
-def doctor(json_: Json = False) -> None:
-    """Look for Java, Spark, the registry, DVC, GX and Airflow: what is there, what to type."""
+def doctor(
+    deployment: Annotated[
+        Path | None, typer.Argument(metavar="[DEPLOYMENT]", help="the deployment whose needs count")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Look for Java, Spark, the registry, DVC, GX and Airflow: what is there, what to type.
+
+    What counts is what the deployment uses; without DEPLOYMENT, what those of the project in this folder use.
+    """
     from batchdeploy.cli.doctor import examine
 
-    findings = examine(Path.cwd())
+    findings = examine(Path.cwd(), deployment)
     screens.show_findings(findings, json_=json_)
-    if not all(finding.ok for finding in findings):
+    if not all(finding.ok for finding in findings if finding.needed):
         raise typer.Exit(OutsideError.exit_code)
 
 
-def find_run(text: str) -> Path:
+def find_run(text: str, deployment: Path | None = None) -> Path:
     """The folder of the run that a person named.
 
+    Args:
+        text: the run's folder, its id, or the beginning of it.
+        deployment: whose runs are meant; without one, all below the project that the person is in.
+
     Raises:
-        RequestError: no such run below the project's root, or several.
+        RequestError: no such run there, or several.
     """
     folder = Path(text)
     if (folder / "plan.json").is_file():
         return folder
-    root = find_root(Path.cwd() / "here")
+    if deployment is not None:
+        root = runtime.open_toolbox(deployment).layout.control
+        hint = f"batchdeploy status {quote(str(deployment))} lists them"
+    else:
+        root = find_root(Path.cwd() / "here")
+        hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
     found = survey.find_runs(root, text)
     if len(found) != 1:
         names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
         problem = Problem(text, "no such run" if not found else "several runs begin so", names or None)
-        raise RequestError(
-            f"the runs below {root}", (problem,), hint="batchdeploy status DEPLOYMENT lists them"
-        )
+        hint = hint if not found else "give more of its id, or the run's folder"
+        raise RequestError(f"the runs below {root}", (problem,), hint=hint)
     return found[0]
 
 

@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
+from batchdeploy.cli.needs import OPTIONAL, deployments_below, needs_of
+from batchdeploy.documents import read_deployment
 from batchdeploy.errors import shorten
 from batchdeploy.roots import find_root
 
@@ -23,23 +25,46 @@ PACKAGES = {
     "great_expectations": ("Great Expectations", "gx"),
     "dvc": ("DVC", "dvc"),
     "airflow": ("Airflow", "airflow"),
+    "treelite": ("Treelite", "compiled"),
+    "onnxruntime": ("ONNX Runtime", "onnx"),
+    "obstore": ("obstore", "objects"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked for."""
+    """One thing that was looked for; ``needed`` where a deployment uses it."""
 
     name: str
     ok: bool
     found: str
     remedy: str | None = None
+    needed: bool = True
 
 
-def examine(folder: Path) -> list[Finding]:
-    """Looks for everything; nothing is started but ``java -version``."""
-    root = find_root(folder / "here")
-    return [_python(), _java(), *_packages(), _registry(root), _dvc(root)]
+def examine(folder: Path, deployment: Path | None = None) -> list[Finding]:
+    """Looks for everything; nothing is started but ``java -version``.
+
+    Args:
+        folder: where the person is.
+        deployment: whose needs count. Without one it is those of the deployments in the project's folder and
+            its ``dags``; where there are none, everything may be needed.
+
+    Raises:
+        DeploymentError: the deployment cannot be read.
+    """
+    if deployment is None:
+        root = find_root(folder / "here")
+        known = dict(deployments_below(root))
+    else:
+        known = {deployment: read_deployment(deployment)}
+        root = find_root(deployment, known[deployment].root)
+    needed = set[str]().union(*(needs_of(spec) for spec in known.values()))
+    registries = [spec.model.registry for spec in known.values()] or [None]
+    found = [_python(), _java(), *_packages(), *_registries(root, registries), _dvc(root)]
+    if not known:
+        return [finding for finding in found if finding.ok or finding.name not in OPTIONAL]
+    return [replace(finding, needed=finding.name in needed) for finding in found]
 
 
 def _python() -> Finding:
@@ -69,6 +94,18 @@ def _packages() -> Iterator[Finding]:
         else:
             distribution = {"airflow": "apache-airflow", "great_expectations": "great-expectations"}
             yield Finding(name, True, metadata.version(distribution.get(module, module)))
+
+
+def _registries(root: Path, given: Iterable[str | None]) -> Iterator[Finding]:
+    for uri in dict.fromkeys(given):
+        if uri is None:
+            yield _registry(root)
+        elif not uri.startswith("sqlite:///"):
+            yield Finding("model registry", True, f"{shorten(uri)} (model.registry)")
+        else:
+            file = root / uri.removeprefix("sqlite:///")
+            there = file.is_file()
+            yield Finding("model registry", there, f"{'' if there else 'none at '}{file} (model.registry)")
 
 
 def _registry(root: Path) -> Finding:

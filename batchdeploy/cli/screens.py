@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -196,23 +198,21 @@ def show_project(folder: Path, files: Sequence[str], *, json_: bool) -> None:
         return print_json({"folder": str(folder), "files": list(files)})
     console = out()
     console.print(f"wrote {len(files)} files to {folder}/, and trained and registered a model there")
-    console.print("next:")
-    console.print(
-        f"  cd {folder}\n  batchdeploy run dags/progression.yaml --partition 2024-01-14", markup=False
-    )
+    step = "batchdeploy run dags/progression.yaml --partition 2024-01-14"
+    console.print(f"next:\n  cd {quote(str(folder))}\n  {step}", markup=False, soft_wrap=True)
     return None
 
 
 def show_findings(findings: Sequence[Finding], *, json_: bool) -> None:
     """A line for each thing that was looked for."""
     if json_:
-        return print_json(
-            [{"name": f.name, "ok": f.ok, "found": f.found, "type": f.remedy} for f in findings]
-        )
+        return print_json([asdict(f) | {"type": f.remedy} for f in findings])
     table = _table("", "what", "found", "to type")
     for finding in findings:
-        mark = Text("ok", "green") if finding.ok else Text("missing", "red")
-        table.add_row(mark, finding.name, Text(finding.found), Text(finding.remedy or ""))
+        missing = Text("missing", "red") if finding.needed else Text("not used", "dim")
+        remedy = finding.remedy if finding.needed else None
+        mark = Text("ok", "green") if finding.ok else missing
+        table.add_row(mark, finding.name, Text(finding.found), Text(remedy or ""))
     return out().print(table)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
+from shlex import quote
 
 from batchdeploy.errors import OutsideError, Problem, RequestError
 from batchdeploy.packages import need
@@ -64,5 +65,5 @@ def _run_pipeline(folder: Path) -> None:
         raise OutsideError(
             str(folder),
             (Problem("pipeline.py", "failed", lines[-1]),),
-            hint=f"cd {folder} && python pipeline.py",
+            hint=f"cd {quote(str(folder))} && {quote(sys.executable)} pipeline.py",
         )

@@ -295,6 +295,12 @@ def test_show_and_report_find_a_run_by_the_beginning_of_its_id(
     missing = cli("show", "ffff")
     assert (missing.code, "no such run" in missing.err) == (2, True)
     assert cli("show", "../..").code == 2
+    monkeypatch.chdir("/")
+    away = cli("show", run)
+    assert (away.code, f"batchdeploy show {run} --deployment FILE" in away.err) == (2, True)
+    assert "churn version 1" in cli("show", run, "--deployment", deployment).out
+    assert cli("report", run[:6], "-d", deployment, "--json").json["report"] == str(file)
+    assert f"batchdeploy status {deployment} lists them" in cli("show", "ffff", "-d", deployment).err
 
 
 def test_doctor_says_what_is_there(cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +310,26 @@ def test_doctor_says_what_is_there(cli: Callable[..., Result], monkeypatch: pyte
     result = cli("doctor")
     assert result.code == 3
     assert "openjdk-17" in " ".join(result.out.split())
+
+
+def test_doctor_asks_only_for_what_the_deployments_use(
+    project: Path, deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", "/nonesuch")
+    monkeypatch.chdir(project)
+    for words in ((), (deployment,)):
+        result = cli("doctor", *words, "--json")
+        java = next(f for f in result.json if f["name"] == "Java")
+        assert (result.code, java["ok"], java["needed"]) == (0, False, False), result.out
+    assert "not used" in cli("doctor").out
+    edit("engine: {kind: local}", "engine: {kind: spark}")(project)
+    assert cli("doctor").code == 3
+    edit("engine: {kind: spark}", "engine: {kind: spark, remote: 'sc://host'}")(project)
+    assert cli("doctor").code == 0
+    edit("name: churn, alias: champion", "name: churn, registry: 'sqlite:///none.db'")(project)
+    assert cli("doctor", deployment).code == 3
+    edit("owner: tests", "ownr: tests")(project)
+    assert "ownr: unknown key" in cli("doctor", deployment).err
 
 
 @pytest.mark.parametrize(
@@ -323,16 +349,31 @@ def test_init_gives_a_project_whose_first_run_works(tmp_path: Path, cli: Callabl
         command = [sys.executable, "-m", "batchdeploy", *words]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
-    made = shell("init", "mine", folder=tmp_path)
+    mine = tmp_path / "it's mine"
+    made = shell("init", mine.name, folder=tmp_path)
     assert made.returncode == 0, made.stderr
-    printed = made.stdout.strip().splitlines()[-1].split()
-    assert printed[0] == "batchdeploy"
-    ran = shell(*printed[1:], folder=tmp_path / "mine")
+    entering, printed = made.stdout.strip().splitlines()[-2:]
+    where = subprocess.check_output(f"{entering} && pwd", shell=True, cwd=tmp_path, text=True)
+    assert where.strip() == str(mine)
+    assert printed.split()[0] == "batchdeploy"
+    ran = shell(*printed.split()[1:], folder=mine)
     assert ran.returncode == 0, ran.stderr
     assert "21 rows scored by progression version 1" in ran.stdout
-    checked = shell("check", "dags/progression.yaml", folder=tmp_path / "mine")
+    checked = shell("check", "dags/progression.yaml", folder=mine)
     assert checked.returncode == 0, checked.stderr
-    before = tree(tmp_path / "mine")
-    again = shell("init", "mine", folder=tmp_path)
+    before = tree(mine)
+    again = shell("init", mine.name, folder=tmp_path)
     assert (again.returncode, "is not an empty folder" in again.stderr) == (2, True)
-    assert tree(tmp_path / "mine") == before
+    assert tree(mine) == before
+    write_day(mine / "data" / "customers", "2024-01-01", customers("2024-01-01", 3))
+    put_under_dvc(mine, "data/customers")
+
+
+def put_under_dvc(root: Path, data: str) -> None:
+    """As DVC's own guide says; git has what describes the data, and not the data."""
+    for command in ("git init -q", "dvc init -q", f"dvc add -q {data}", "git add -A"):
+        done = subprocess.run(command.split(), cwd=root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (command, done.stderr)
+    listed = subprocess.check_output(["git", "ls-files"], cwd=root, text=True).split()
+    assert f"{data}.dvc" in listed
+    assert not [name for name in listed if name.endswith((".parquet", ".db")) or "mlartifacts" in name]
