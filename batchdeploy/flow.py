@@ -18,20 +18,22 @@ from batchdeploy.core.pins import check_partition
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.documents import from_json
-from batchdeploy.errors import GateRefused, PartitionError, Problem, RequestError
+from batchdeploy.errors import GateRefused, PartitionError, Problem
 from batchdeploy.evidence import find, find_output, read, write, write_page
+from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stage_clock import Progress, StageClock
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
-from batchdeploy.stages.report import render_html
+from batchdeploy.stages.report import render_html, render_line
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
 from batchdeploy.stopping import stoppable
+from batchdeploy.timing import timed
 
-T = TypeVar("T")
+T = TypeVar("T", CheckReport, ScoredBatch, DriftReport)
 LOG = logger("batchdeploy")
 
 
@@ -58,6 +60,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@timed("plan")
 def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolve: bool = False) -> Plan:
     """What a run of the partition would do, before it does anything.
 
@@ -71,6 +74,7 @@ def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolv
     return resolve(tools, partition, now=now().isoformat(), model=pin, evolve=evolve)
 
 
+@timed("plan")
 def replan(tools: Toolbox, planned: Plan) -> Plan:
     """The plan again, for rows, suite and reference as they are now; the model stays as it was pinned."""
     return resolve(
@@ -152,6 +156,7 @@ def _steps(tools: Toolbox, folder: Path, progress: Progress) -> Manifest:
         raise
 
 
+@timed("validate")
 def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
     """Writes check.json, then lets it pass or refuses."""
     planned = read(folder, Plan)
@@ -164,6 +169,7 @@ def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
     return report
 
 
+@timed("score")
 def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> ScoredBatch:
     """Writes scored.json, with the scores in staging; then lets the set-aside rows pass or refuses."""
     planned = read(folder, Plan)
@@ -180,6 +186,7 @@ def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> Sco
     return scored
 
 
+@timed("compare")
 def step_compare(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None) -> DriftReport:
     """Writes drift.json and the drift table, then lets it pass or refuses."""
     planned = read(folder, Plan)
@@ -194,11 +201,12 @@ def step_compare(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None
     return report
 
 
+@timed("publish")
 def step_publish(
     tools: Toolbox, folder: Path, check: CheckReport | None = None, scored: ScoredBatch | None = None
 ) -> Manifest:
     """Publishes; the sink writes manifest.json as the last part of the swap."""
-    return publish(
+    manifest = publish(
         tools,
         read(folder, Plan),
         check=check or read(folder, CheckReport),
@@ -206,8 +214,11 @@ def step_publish(
         drift=read(folder, DriftReport),
         clock=now,
     )
+    LOG.info(render_line(manifest))
+    return manifest
 
 
+@timed("report")
 def step_report(tools: Toolbox, folder: Path) -> Path:
     """Writes report.html from whatever records the folder holds."""
     planned = read(folder, Plan)
@@ -234,8 +245,9 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
 
 
 def keep(tools: Toolbox, planned: Plan, record: T) -> T:
-    """Writes a record of an attempt, and gives it back."""
+    """Writes a record of an attempt, says in the log what is in it, and gives it back."""
     write(attempt_folder(tools, planned), record)
+    LOG.info(render_line(record))
     tools.sink.update_evidence(planned)
     return record
 
@@ -279,20 +291,6 @@ def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]
             hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
         )
     return wanted
-
-
-def model_policy(tools: Toolbox, policy: str | int | None) -> ModelRef:
-    """Which model a run takes: ``champion`` (any alias) or a version number; None as deployed."""
-    ref = tools.deployment.model
-    if policy is None:
-        return ref
-    if str(policy).isdigit():
-        return replace(ref, alias=None, version=int(policy))
-    if policy == "as-of":
-        raise RequestError(
-            "the model policy", "as-of needs a ledger of alias moves, which this version does not keep"
-        )
-    return replace(ref, alias=str(policy), version=None)
 
 
 def run_folder(tools: Toolbox, planned: Plan) -> Path:

@@ -10,6 +10,7 @@ from batchdeploy.core.comparison import Comparison, differences
 from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import Problem, RequestError
+from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.compare import compare
 from batchdeploy.stages.resolve import resolve
@@ -37,7 +38,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         )
         raise RequestError(str(tools.deployment.name), (problem,), hint="name the model by alias")
     first = tools.registry.resolve(ref)
-    second = tools.registry.resolve(flow.model_policy(tools, challenger))
+    second = tools.registry.resolve(model_policy(tools, challenger))
     if first.version == second.version:
         problem = Problem(challenger, f"is version {second.version}, which {first.alias} is already")
         raise RequestError(f"model {first.name}", (problem,))

@@ -17,6 +17,7 @@ from batchdeploy.core.request import LATEST, Answer, StepRequest
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
+from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.promotion import compare_models, promote, render_markdown
 from batchdeploy.stopping import stoppable
@@ -78,7 +79,7 @@ def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Pl
 def _plan(tools: Toolbox, request: StepRequest) -> Answer:
     partition = _partition(tools, request.partition)
     tools.sink.recover(now=flow.now().timestamp())
-    model = None if request.model is None else flow.model_policy(tools, request.model)
+    model = None if request.model is None else model_policy(tools, request.model)
     try:
         planned = flow.plan(tools, partition, model, evolve=request.evolve)
     except PartitionError as error:

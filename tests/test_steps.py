@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import platform
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +53,37 @@ def test_five_steps_publish_and_a_sixth_finds_it_identical(project: Path, deploy
     assert ask(deployment, step="plan", partition=DAY, owner="b")["outcome"] == "identical"
     assert ask(deployment, step="plan", partition="latest")["partition"] == "2024-03-04"
     assert not any((project / "scores" / "churn.batchdeploy" / "claims").iterdir())
+
+
+def test_each_step_says_what_it_did(
+    project: Path, deployment: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    suite = project / "expectations" / "customers.json"
+    suite.write_text(suite.read_text().replace('"max_value": 120', '"max_value": 89'))
+    policy = "policy: {ranges: {visits: [0, 6]}}\nquarantine: {max_share: 0.5}\n"
+    deployment.write_text(deployment.read_text() + policy)
+    caplog.set_level(logging.INFO, "batchdeploy")
+    said = {}
+    folder = None
+    for step in ("plan", *FOLLOWING):
+        caplog.clear()
+        with suppress(ValidationRefused):
+            answer = ask(deployment, step=step, partition=DAY if step == "plan" else None, folder=folder)
+        folder = folder or answer["folder"]
+        said[step] = "\n".join(r.getMessage() for r in caplog.records if r.name == "batchdeploy")
+        assert f"{step} took " in said[step]
+    failed = "1 of 3 expectations fail; block: age expect_column_values_to_be_between in "
+    assert f"validated 200 rows: {failed}" in said["validate"]
+    records = {
+        name: json.loads((Path(str(folder)) / f"{name}.json").read_text()) for name in ("scored", "drift")
+    }
+    rows = records["scored"]["rows_quarantined"]
+    assert rows > 0
+    assert f"scored {200 - rows} of 200 rows (native); {rows} quarantined, input: " in said["score"]
+    assert f"scoring with python {platform.python_version()}, batchdeploy " in said["score"]
+    assert f"drift: {records['drift']['verdict']}" in said["compare"]
+    assert f"published {200 - rows} rows of {DAY} as run " in said["publish"]
+    assert "report took" in said["publish"]
 
 
 def test_all_in_one_step(project: Path, deployment: Path) -> None:
@@ -201,6 +235,7 @@ def test_the_shell_answers_the_same(deployment: Path) -> None:
 
     done = shell(json.dumps({"step": "plan", "partition": DAY}))
     assert json.loads(done.stdout)["rows"] == 200
+    assert "plan took " in done.stderr
     wrong = shell('{"step": "explode", "colour": 1}')
     assert wrong.returncode == 2
     assert json.loads(wrong.stdout)["error"]["kind"] == "DataError"

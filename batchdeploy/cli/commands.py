@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from batchdeploy.cli.progress import progress, say_stage
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
+from batchdeploy.model_policy import model_policy
 from batchdeploy.process_session import stop_with_parent
 from batchdeploy.roots import find_root
 
@@ -144,7 +146,7 @@ def backfill(
     fails ends the backfill there; what was published stays, and the same command goes on from it.
     """
     with opened(deployment) as tools:
-        ref = None if model is None else flow.model_policy(tools, model)
+        ref = None if model is None else model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
         say_stage(f"{first} to {last}", "resolve")
         plans = flow.plan_range(tools, first, last, ref, evolve=evolve)
@@ -172,6 +174,9 @@ def step(
 ) -> None:
     """Do one step of a run, for an orchestrator; prints the answer as JSON."""
     stop_with_parent()
+    # NOTE: the orchestrator keeps what is written to stderr as the log of its task.
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("batchdeploy").setLevel(logging.INFO)
     asked = from_json(StepRequest, request, where="--request")
     with opened(deployment) as tools:
         screens.print_json(steps.take_step(tools, asked))

@@ -9,11 +9,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from batchdeploy.core.profiles import Reference
-from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.core.records import CheckReport, DriftReport, ExpectationResult, Manifest, Plan, ScoredBatch
+from batchdeploy.errors import SHOWN_TEXT, shorten
 from batchdeploy.ports import Painter
 
 DRAWN = 6
 SHOWN_OUTPUT = 4000
+SHOWN_REASONS = 10
 
 
 def render_html(
@@ -64,6 +66,35 @@ def render_text(manifest: Manifest) -> str:
     ]
     lines += [f"warning: {warning}" for warning in manifest.warnings]
     return "\n".join(lines)
+
+
+def render_line(record: CheckReport | ScoredBatch | DriftReport | Manifest) -> str:
+    """What a step found or did, as one line of a log."""
+    match record:
+        case CheckReport():
+            what = (
+                f"validated {record.rows:,} rows: {len(record.failed)} of {len(record.results)} expectations"
+            )
+            what += " fail"
+            more = [f"{r.level}: {r.column or 'table'} {r.expectation}{_of_rows(r)}" for r in record.failed]
+        case ScoredBatch():
+            what = f"scored {record.rows_scored:,} of {record.rows_in:,} rows ({record.runtime})"
+            what += f", {record.rows_left_out:,} left out by data.where" if record.rows_left_out else ""
+            more = [f"{r.rows:,} quarantined, {r.stage}: {r.reason}" for r in record.set_aside]
+        case DriftReport():
+            columns = {(row.role, row.column) for row in record.statistics}
+            what = f"drift: {record.verdict}{_in_columns(record.alarms)}, {len(columns)} columns measured"
+            more = []
+        case Manifest():
+            what = f"published {record.rows_scored:,} rows of {record.partition} as run {record.run_id}"
+            what += f" in place of run {record.replaced}" if record.replaced else ""
+            more = [f"warning: {warning}" for warning in record.warnings]
+    hidden = [f"and {len(more) - SHOWN_REASONS} more"] if len(more) > SHOWN_REASONS else []
+    return "; ".join([what, *(shorten(text, SHOWN_TEXT) for text in more[:SHOWN_REASONS]), *hidden])
+
+
+def _of_rows(result: ExpectationResult) -> str:
+    return "" if result.unexpected is None else f" in {result.unexpected} of {result.evaluated} rows"
 
 
 def _in_columns(names: tuple[str, ...]) -> str:

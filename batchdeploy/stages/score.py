@@ -40,6 +40,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
     """
     model_folder = tools.registry.fetch(plan.model, tools.layout.models)
     check_versions(tools, model_folder)
+    LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in tools.versions.items()))
     attempt = tools.sink.stage(plan.run_id)
     try:
         splits = tools.make_splits(plan.data)

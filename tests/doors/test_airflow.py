@@ -45,6 +45,8 @@ def test_dag_test_scores_a_partition_and_the_next_one_finds_it_identical(
     steps = ("plan", "validate", "score", "compare", "publish")
     assert all(f'"{step}": "success"' in out for step in steps), out[-2000:]
     assert len(pd.read_parquet(project / "scores" / "churn")) == 200
+    assert "scored 200 of 200 rows" in out
+    assert "publish took " in out
     again = airflow(airflow_home, dags, '{"partition": "2024-03-02"}')
     assert all(f'"{step}": "skipped"' in again for step in steps), again[-2000:]
     assert "is identical to run" in again

@@ -82,6 +82,7 @@ def test_a_signal_ends_a_run_and_all_its_processes(
     assert f"was stopped by {how}" in err
     assert "nothing was published; run it again" in err
     assert "Traceback" not in err
+    assert "incubator" not in err, "a line of the JVM that says nothing"
     assert not (project / "scores" / "churn").exists()
     assert litter(project / "scores" / "churn.batchdeploy") == []
     mark.unlink()

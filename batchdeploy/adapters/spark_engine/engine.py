@@ -22,6 +22,7 @@ from batchdeploy.adapters.spark_engine.cluster import (
     shipped,
 )
 from batchdeploy.adapters.spark_engine.frames import read_rows
+from batchdeploy.adapters.spark_engine.gateway import start_jvm
 from batchdeploy.adapters.spark_engine.gpu import on_gpu, with_gpu
 from batchdeploy.adapters.spark_engine.settings import PINNED, as_spark_writes, embedded, environment
 from batchdeploy.core.environment import versions_here
@@ -169,12 +170,12 @@ class SparkEngine:
         from pyspark.sql import SparkSession
 
         self._started_here = SparkSession.getActiveSession() is None
-        builder = SparkSession.builder.appName("batchdeploy").master(self._master)
-        for key, value in {**embedded(self._master), **self._conf, **PINNED}.items():
-            builder = builder.config(key, value)
+        settings = {**embedded(self._master), **self._conf, **PINNED}
+        settings |= {"spark.app.name": "batchdeploy", "spark.master": self._master}
         before = signal.getsignal(signal.SIGINT)
         with environment(self._master, self._conf):
-            session = builder.getOrCreate()
+            start_jvm(settings)
+            session = SparkSession.builder.config(map=settings).getOrCreate()
         if self._started_here and threading.current_thread() is threading.main_thread():
             # NOTE: PySpark's own answer to Ctrl-C talks to the JVM in the middle of another talk with it.
             signal.signal(signal.SIGINT, before)

@@ -1,0 +1,40 @@
+"""The JVM that a session on this machine starts, without the one line that says nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+
+STDERR = 2
+# NOTE: the launcher of Spark asks for this module itself, and no option keeps the JVM from telling so.
+SAYS_NOTHING = b"WARNING: Using incubator modules"
+
+
+def start_jvm(settings: Mapping[str, str]) -> None:
+    """Starts the JVM of the session that is made next, where this process has none yet.
+
+    Args:
+        settings: the session's.
+    """
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    if SparkContext._gateway is not None:
+        return
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    reading, writing = os.pipe()
+    try:
+        gateway = launch_gateway(conf, {"stderr": writing})
+    finally:
+        os.close(writing)
+        threading.Thread(target=forward, args=(reading, STDERR), name="JVM's stderr", daemon=True).start()
+    SparkContext._ensure_initialized(gateway=gateway)
+
+
+def forward(reading: int, writing: int) -> None:
+    """Passes lines on until nobody writes any more, all but the one that says nothing."""
+    with open(reading, "rb") as lines:
+        for line in lines:
+            if not line.startswith(SAYS_NOTHING):
+                os.write(writing, line)
