@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -19,6 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.measured import record_problems
 from batchdeploy.core.secrets import fill_document, literal_secrets, mask_document
 from batchdeploy.core.soundness import soundness
 from batchdeploy.core.system_errors import reason
@@ -122,13 +123,13 @@ def from_json(kind: type[T], text: str | bytes, *, where: str) -> T:
         DataError: the text is not JSON, or not such a record.
     """
     try:
-        anything: Any = kind
-        record: T = _adapter(anything).validate_json(text, strict=True)
+        record: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
     except ValidationError as error:
-        problems = tuple(
-            Problem(".".join(map(str, e["loc"])) or "JSON", e["msg"]) for e in error.errors(include_url=False)
-        )
+        found = error.errors(include_url=False)
+        problems = tuple(Problem(".".join(map(str, e["loc"])) or "JSON", e["msg"]) for e in found)
         raise DataError(where, problems) from None
+    if wrong := (*record_problems(record),):
+        raise DataError(where, wrong)
     return record
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.measured import is_whole
 from batchdeploy.core.predicates import column_problems
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
@@ -73,19 +74,8 @@ def reference_problems(reference: Reference, model: ModelPin, deployment: Deploy
 
 def _malformed(reference: Reference) -> Iterator[Problem]:
     for column in reference.columns:
-        profile = column.profile
-        bins = len(profile.edges) + 1 if profile.kind == "numeric" else len(profile.categories) + 1
-        if (
-            len(profile.counts) != bins
-            or not _ascending(profile)
-            or column.between < 0
-            or column.between_variance < 0
-        ):
-            yield Problem(profile.name, "the reference's bins, counts or calibration do not agree")
-
-
-def _ascending(profile: ColumnProfile) -> bool:
-    return all(low < high for low, high in zip(profile.edges, profile.edges[1:], strict=False))
+        if not is_whole(column):
+            yield Problem(column.profile.name, "the reference's bins, counts or calibration do not agree")
 
 
 def _kind(type_name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -177,6 +178,8 @@ def _bins(tools: Toolbox, plan: Plan) -> tuple[ColumnProfile, ...]:
     if plan.reference is None:
         return ()
     text = (tools.root / plan.reference.path).read_bytes()
+    if hashlib.sha256(text).hexdigest() != plan.reference.sha256:
+        raise DataError(plan.reference.path, "changed since it was planned", hint="plan the run again")
     return tuple(empty(p) for p in from_json(Reference, text, where=plan.reference.path).profiles)
 
 
