@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow_registry.asking import Asking, ask
 from batchdeploy.adapters.mlflow_registry.copies import Copies, VersionSource
 from batchdeploy.adapters.mlflow_registry.description import check_small_files, read_description
 from batchdeploy.adapters.mlflow_registry.first_uses import SHOWN_DIGITS
 from batchdeploy.adapters.mlflow_registry.graphs import weights_elsewhere
 from batchdeploy.adapters.mlflow_registry.loading import load_predictor, made_with
 from batchdeploy.adapters.mlflow_registry.locations import list_files
+from batchdeploy.adapters.mlflow_registry.translating import public, translated, translated_files
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, ModelPin
 from batchdeploy.core.trust import code_in_model, unknown_types
-from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError, ScoringRefused
+from batchdeploy.errors import Problem, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
 MOST_OUTPUTS = 100_000
@@ -69,7 +71,7 @@ class MlflowRegistry:
                 or than the tag claims.
             RegistryError: the registry does not answer.
         """
-        with _translated(self._uri, ref):
+        with translated(self._uri, ref):
             client = self._client()
             alias = None if ref.version is not None else (ref.alias or "champion")
             if alias is not None:
@@ -100,7 +102,7 @@ class MlflowRegistry:
         Raises:
             RequestError: at its first use, the version held other files.
         """
-        with _translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+        with translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
             self._copies.settle(pin, models)
 
     def fetch(self, pin: ModelPin, models: Path) -> Path:
@@ -115,7 +117,7 @@ class MlflowRegistry:
             client = self._client()
             return self._source(client, client.get_model_version(pin.name, str(pin.version)))[0]
 
-        with _translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+        with translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
             folder = self._copies.fetch(pin, models, find)
         where = f"model {pin.name} version {pin.version}"
         read_description(folder / "MLmodel", where)
@@ -153,7 +155,7 @@ class MlflowRegistry:
             RequestError: somebody has moved it in the meantime, or there is no such version.
             RegistryError: the registry does not answer.
         """
-        with _translated(self._uri, ModelRef(name=name, version=version)):
+        with translated(self._uri, ModelRef(name=name, version=version)):
             client = self._client()
             current = int(client.get_model_version_by_alias(name, alias).version)
             if current == version:
@@ -169,9 +171,11 @@ class MlflowRegistry:
 
     def _source(self, client: Any, found: Any) -> tuple[VersionSource, Any]:
         """Where a version's files lie, listed, and its description; nothing of the model is loaded for it."""
-        location = _location(client, found)
         where = f"model {found.name} version {found.version}"
-        listing = list_files(location, self._uri, self._limits, where)
+        with translated_files(str(found.source), where):
+            location = _location(client, found)
+        with translated_files(location, where):
+            listing = ask(partial(list_files, location, self._uri, self._limits, where), location)
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             file = self._download(f"{location}/MLmodel", Path(scratch))
             described = read_description(file, where)
@@ -181,7 +185,7 @@ class MlflowRegistry:
             name=found.name,
             version=int(found.version),
             model_id=found.model_id or str(found.source),
-            location=_public(location),
+            location=public(location),
             files=files,
         )
         return VersionSource(location, seen, listing.settled), described
@@ -191,22 +195,21 @@ class MlflowRegistry:
 
         # NOTE: by its location, and not by models:/NAME/VERSION: that asks the process's global registry,
         # and leaves a mark in the registry's own folder where that is local.
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                artifact_uri=location,
-                dst_path=str(scratch),
-                tracking_uri=self._uri,
-                registry_uri=self._uri,
+        with translated_files(location, "the model's files"):
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=location,
+                    dst_path=str(scratch),
+                    tracking_uri=self._uri,
+                    registry_uri=self._uri,
+                )
             )
-        )
 
-    def _client(self) -> Any:
+    def _client(self) -> Asking:
         """A client of its own: MLflow's global URIs belong to whoever uses this process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        return Asking(self._uri)
 
 
 def _location(client: Any, version: Any) -> str:
@@ -261,28 +264,3 @@ def _brings_code(where: str, problems: tuple[Problem, ...]) -> RequestError:
 
 def _type_name(spec: Any) -> str:
     return str(getattr(spec.type, "name", spec.type))
-
-
-@contextmanager
-def _translated(uri: str, ref: ModelRef) -> Iterator[None]:
-    """MLflow's exceptions as ours: what the person asked for wrongly, or what did not work outside."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except BatchdeployError:
-        raise
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            problem = Problem(f"{ref.name} {ref.wanted}", "no such model, version or alias", str(error))
-            raise RequestError("the MLflow registry", (problem,), hint=f"registry: {_public(uri)}") from None
-        raise RegistryError(_public(uri), (Problem(ref.name, "the registry failed", str(error)),)) from error
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        raise RegistryError(_public(uri), (Problem(ref.name, "cannot be read", text),)) from error
-
-
-def _public(uri: str) -> str:
-    """The URI without user and password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
