@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.environment import versions_here
 from batchdeploy.core.layout import PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.secrets import filled
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 RUNTIMES = {"compiled": "treelite", "onnx": "onnxruntime"}
 RECORDED = (
+    "python",
     "batchdeploy",
     "pyspark",
     "mlflow",
@@ -167,13 +167,7 @@ class LocalToolbox:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Versions of Python and of the libraries that a score depends on."""
-        found = {"python": platform.python_version()}
-        for name in RECORDED:
-            try:
-                found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
-        return found
+        return versions_here(RECORDED)
 
     def inspect(self, pin: DataPin) -> InputSchema:
         """Columns and rows from the footers of a partition's files."""

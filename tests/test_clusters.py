@@ -23,7 +23,7 @@ from tests_support import SPARKS
 from batchdeploy import flow
 from batchdeploy.adapters.spark_engine import SparkEngine
 from batchdeploy.core.records import ScoredBatch
-from batchdeploy.errors import EngineError
+from batchdeploy.errors import RequestError
 from batchdeploy.runtime import LocalToolbox, open_toolbox
 
 pytestmark = [pytest.mark.jvm, pytest.mark.slow]
@@ -118,7 +118,7 @@ def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(
 ) -> None:
     wanted = {"python": "3.8.20", "scikit-learn": "0.24.2", "no-such-package": "1.0"}
     monkeypatch.setattr(tools.registry, "made_with", lambda folder: wanted)
-    with pytest.raises(EngineError) as refused:
+    with pytest.raises(RequestError) as refused:
         flow.run(tools, DAYS[0])
     said = str(refused.value)
     assert all(name in said for name in wanted)

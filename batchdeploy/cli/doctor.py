@@ -10,10 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 from batchdeploy.cli.needs import OPTIONAL, deployments_below, needs_of
+from batchdeploy.core.environment import versions_here
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import shorten
 from batchdeploy.roots import find_root
@@ -92,8 +92,9 @@ def _packages() -> Iterator[Finding]:
         if importlib.util.find_spec(module) is None:
             yield Finding(name, False, "not installed", remedy)
         else:
-            distribution = {"airflow": "apache-airflow", "great_expectations": "great-expectations"}
-            yield Finding(name, True, metadata.version(distribution.get(module, module)))
+            package = {"airflow": "apache-airflow", "great_expectations": "great-expectations"}
+            version = versions_here([package.get(module, module)])
+            yield Finding(name, True, "".join(version.values()) or "installed")
 
 
 def _registries(root: Path, given: Iterable[str | None]) -> Iterator[Finding]:

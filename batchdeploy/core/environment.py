@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
@@ -10,6 +11,9 @@ from batchdeploy.errors import Problem
 
 # NOTE: what a worker imports whatever the model is; the model's own requirements may name none of it.
 NEEDED = ("numpy", "pandas", "pyarrow", "threadpoolctl")
+
+# NOTE: what the names of packages end in that bring one and the same module.
+VARIANT = re.compile(r"[-_](?:binary|cpu|cu\d+|cuda\d*|gpu|headless|nightly|rocm|skinny)$")
 
 
 def lacking(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
@@ -41,11 +45,20 @@ def unlike(wanted: Mapping[str, str], workers: Sequence[tuple[str, Mapping[str, 
 
 
 def versions_here(names: Sequence[str]) -> dict[str, str]:
-    """The versions in this process; a package that is not there is left out."""
-    found = {"python": platform.python_version()}
-    for name in names:
+    """The versions in this process; a package that is not there is left out.
+
+    A package is also there where another brings the module of its name, as xgboost-cpu brings xgboost.
+    """
+    found = {"python": platform.python_version()} if "python" in names else {}
+    absent = []
+    for name in set(names) - {"python"}:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue
-    return {name: version for name, version in found.items() if name in names}
+            absent.append(name)
+    bringers = metadata.packages_distributions() if absent else {}
+    for name in absent:
+        module = VARIANT.sub("", name.lower()).replace("-", "_")
+        for other in bringers.get(module, ())[:1]:
+            found[name] = metadata.version(other)
+    return {name: found[name] for name in names if name in found}

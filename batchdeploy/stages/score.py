@@ -18,7 +18,14 @@ from batchdeploy.core.profiling import empty, merge
 from batchdeploy.core.records import Plan, ScoredBatch, SetAside
 from batchdeploy.core.work import ScoreJob, Split, SplitResult, batch_rows
 from batchdeploy.documents import from_json
-from batchdeploy.errors import DataError, EngineError, Problem, ScoringRefused
+from batchdeploy.errors import (
+    DataError,
+    EngineError,
+    MissingPackageError,
+    Problem,
+    RequestError,
+    ScoringRefused,
+)
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 
@@ -82,17 +89,20 @@ def check_versions(tools: Toolbox, model: Path) -> None:
     """Looks whether the workers have what they need, and what the model was made with, as far as both say.
 
     Raises:
-        EngineError: some lack what each needs, or differ and ``engine.versions`` says refuse; in one message.
+        RequestError: some lack what each needs, or differ and ``engine.versions`` says refuse; in one
+            message. Trying again would change nothing.
     """
     wanted = tools.registry.made_with(model)
     workers = tools.engine.versions((*wanted, *(name for name in NEEDED if name not in wanted)))
     if missing := tuple(lacking(workers)):
-        raise EngineError("the workers", missing, hint=f"install there: pip install {' '.join(NEEDED)}")
+        raise MissingPackageError(
+            "the workers", missing, hint=f"install there: pip install {' '.join(NEEDED)}"
+        )
     problems = tuple(unlike(wanted, workers))
     if not problems:
         return
     hint = "install what the model was made with, or set engine.versions to warn"
-    error = EngineError("the workers", problems, hint=hint)
+    error = RequestError("the workers", problems, hint=hint)
     if tools.deployment.engine.versions == "refuse":
         raise error
     LOG.warning("%s", error)
