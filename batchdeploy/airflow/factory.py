@@ -37,7 +37,7 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     """A DAG that scores one partition of a deployment a run.
 
     Args:
-        deployment: the YAML file, relative to the DAG file that calls this.
+        deployment: the YAML file, relative to the DAG's own file.
         dag_arguments: anything `airflow.sdk.DAG` takes; goes over what the deployment says, and so does what
             ``default_args`` say of tasks. ``params`` and ``tags`` are added to those that are there.
 
@@ -69,7 +69,7 @@ def ScoringTaskGroup(  # noqa: N802
     take ``trigger_rule="none_failed"``.
 
     Args:
-        deployment: the YAML file, relative to the DAG file that calls this.
+        deployment: the YAML file, relative to the DAG's own file.
         group_id: the group's id; the deployment's name where it is not given.
         group_arguments: anything `airflow.sdk.TaskGroup` takes.
 
@@ -95,7 +95,7 @@ def scoring_params(deployment: str | Source) -> dict[str, Param]:
     """What a DAG run may be told; the form in Airflow's UI is made from it.
 
     Args:
-        deployment: the YAML file, relative to the DAG file that calls this.
+        deployment: the YAML file, relative to the DAG's own file.
     """
     spec = find_source(deployment).spec
     partition, data = spec.data.partition, spec.data
@@ -138,7 +138,7 @@ def scoring_schedule(deployment: str | Source) -> PartitionTimetable:
     """When the deployment's partitions are due, as the ``schedule`` of somebody's own DAG.
 
     Args:
-        deployment: the YAML file, relative to the DAG file that calls this.
+        deployment: the YAML file, relative to the DAG's own file.
 
     Raises:
         DeploymentError: the file is missing or wrong, or its schedule is not one that cron knows.

@@ -26,7 +26,7 @@ class PlanOperator(StepOperator):
     step: ClassVar[Step] = "plan"
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
-        source = find_source(deployment)
+        source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "inlets", model_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:
@@ -96,7 +96,7 @@ class CompareOperator(StepOperator):
     step: ClassVar[Step] = "compare"
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
-        source = find_source(deployment)
+        source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", drift_asset(source.spec)))
 
 
@@ -106,7 +106,7 @@ class PublishOperator(StepOperator):
     step: ClassVar[Step] = "publish"
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
-        source = find_source(deployment)
+        source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", scores_asset(source.spec)))
 
 
@@ -117,7 +117,7 @@ class RunOperator(PlanOperator):
     heavy = True
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
-        source = find_source(deployment)
+        source = find_source(deployment, arguments.get("dag"))
         super().__init__(
             deployment=source,
             **with_assets(arguments, "outlets", scores_asset(source.spec), drift_asset(source.spec)),

@@ -23,7 +23,7 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     it again with the new model.
 
     Args:
-        deployment: the YAML file, relative to the DAG file that calls this; its model is named by alias.
+        deployment: the YAML file, relative to the DAG's own file; its model is named by alias.
         dag_arguments: anything `airflow.sdk.DAG` takes.
 
     Raises:
@@ -89,7 +89,7 @@ class PromoteOperator(StepOperator):
     events_have_keys = False
 
     def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
-        source = find_source(deployment)
+        source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", model_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:  # noqa: ARG002

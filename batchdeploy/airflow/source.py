@@ -1,16 +1,19 @@
-"""A deployment file as a DAG file names it: beside the file that calls, wherever a DAG bundle put both."""
+"""A deployment file as a DAG file names it: beside the DAG file, wherever a DAG bundle put both."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.documents import read_deployment
+from batchdeploy.errors import DeploymentError
 from batchdeploy.roots import find_root, refuse_lost_output
 
-OURS = Path(__file__).parent
+OURS = str(Path(__file__).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,12 @@ class Source:
     root: Path
 
 
-def find_source(deployment: str | Source) -> Source:
-    """Reads the deployment; a relative path starts at the DAG file's folder.
+def find_source(deployment: str | Source, dag: Any = None) -> Source:
+    """Reads the deployment; a relative path starts at the folder of the DAG's own file.
+
+    Args:
+        deployment: the path, or the deployment as it was read before.
+        dag: the DAG that a task is for, where there is one; a mapped task is made when it runs.
 
     Raises:
         DeploymentError: the file is missing or wrong, with line and column, or its scores would lie in a
@@ -34,8 +41,11 @@ def find_source(deployment: str | Source) -> Source:
 
     if isinstance(deployment, Source):
         return deployment
-    caller = _calling_file()
+    caller = _dag_file(deployment, dag)
     file = (caller.parent / deployment).resolve()
+    if not file.exists():
+        hint = f"relative paths start at the DAG file's folder, {caller.parent}"
+        raise DeploymentError(str(file), "no such file", hint=hint)
     spec = read_deployment(file)
     # NOTE: Airflow's configuration may say it in a file, which other doors do not read.
     storage = get_bundle_storage_root_path()
@@ -44,12 +54,31 @@ def find_source(deployment: str | Source) -> Source:
     return Source(file, spec, caller, root)
 
 
-def _calling_file() -> Path:
-    """The first file up the stack that is neither of this package nor Airflow's own."""
-    import airflow.sdk
+def _dag_file(deployment: str, dag: Any) -> Path:
+    """The DAG's own file, whoever calls: a helper that several DAG files share is none."""
+    from airflow.sdk.definitions._internal.contextmanager import DagContext
 
-    inside = (str(OURS), str(Path(airflow.sdk.__file__ or "").parent))
+    parsed = sys.modules.get(DagContext.current_autoregister_module_name or "")
+    if (file := getattr(parsed, "__file__", None)) is not None:
+        return Path(file).resolve()
+    # NOTE: a DAG has this path once Airflow has parsed its file, and then it has the right file, too.
+    if getattr(dag, "relative_fileloc", None) is not None:
+        return Path(dag.fileloc).resolve()
+    # NOTE: a DAG file that Python runs; a function in it may be called by something else, such as a test.
+    files = _calling_files()
+    return next((file for file in files if (file.parent / deployment).exists()), files[0])
+
+
+def _calling_files() -> list[Path]:
+    """The file whose top level is running, then the one that calls; neither is ours or Airflow's."""
+    import airflow
+
+    inside = (OURS, str(Path(airflow.__file__ or "").parent))
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(inside):
+    outside = []
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(inside):
+            outside.append(frame.f_code)
         frame = frame.f_back
-    return Path(frame.f_code.co_filename if frame is not None else ".").resolve()
+    top_level = [code for code in outside if code.co_name == "<module>"]
+    return [Path(code.co_filename).resolve() for code in (*top_level[:1], *outside[:1])]

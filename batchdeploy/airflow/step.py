@@ -72,7 +72,7 @@ class StepOperator(BaseOperator):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **arguments: Any,
     ) -> None:
-        source = find_source(deployment)
+        source = find_source(deployment, arguments.get("dag"))
         spec = source.spec
         default_args = arguments.get("default_args") or {}
         arguments.setdefault("owner", default_args.get("owner", spec.owner))

@@ -98,6 +98,58 @@ def test_a_group_and_a_single_operator_in_somebodys_own_dag(project: Path, airfl
     assert len(pd.read_parquet(project / "scores" / "other")) == 200
 
 
+HELPERS = """
+from airflow.sdk import DAG
+from batchdeploy.airflow import RunOperator, ScoringDag, scoring_params
+
+def one(name):
+    return ScoringDag(name)
+
+def many(names):
+    with DAG("many", schedule=None, params=scoring_params(names[0])) as dag:
+        RunOperator(task_id="first", deployment=names[0])
+        RunOperator.partial(task_id="all").expand(deployment=names)
+    return dag
+"""
+
+
+@pytest.mark.parametrize("by_airflow", [True, False], ids=["parsed by Airflow", "run by Python"])
+def test_deployments_are_found_beside_the_dag_file_whoever_calls(
+    project: Path, airflow_home: Path, by_airflow: bool
+) -> None:
+    helpers = project / "include" / "makers.py"
+    helpers.parent.mkdir()
+    helpers.write_text(HELPERS)
+    dags = with_dag(
+        project,
+        f"import sys\n\nsys.path.append({str(helpers.parent)!r})\n"
+        'from makers import many, one\n\nsingle, dag = one("churn.yaml"), many(["churn.yaml"])\n'
+        'if __name__ == "__main__":\n    print("FILES", single.get_task("plan").file, single.fileloc)\n'
+        '    conf = {"partition": "2031-01-01", "on_missing": "skip"}\n'
+        "    run = dag.test(logical_date=None, run_conf=conf)\n"
+        '    print("STATES", [(t.task_id, t.map_index, str(t.state)) for t in run.get_task_instances()])',
+    )
+    if by_airflow:
+        assert (
+            f"PARSED churn tests ['compare', 'plan', 'publish', 'score', 'validate'] {dags / 'churn.py'}"
+            in (airflow(airflow_home, dags, "parse", "churn"))
+        )
+        conf = '{"partition": "2031-01-01", "on_missing": "skip"}'
+        assert '"all": "skipped"' in airflow(airflow_home, dags, conf, "many")
+        return
+    command = [sys.executable, str(dags / "churn.py")]
+    done = subprocess.run(
+        command,
+        env=environment(airflow_home, dags),
+        cwd=airflow_home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"FILES {dags / 'churn.yaml'} {dags / 'churn.py'}" in done.stdout, done.stderr[-2000:]
+    assert "('all', 0, 'skipped')" in done.stdout
+
+
 def test_airflow_needs_only_the_light_core_where_tasks_run_by_another_python(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
