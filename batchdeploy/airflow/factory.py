@@ -25,6 +25,10 @@ from batchdeploy.errors import DeploymentError, Problem
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
 BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
+# NOTE: Airflow's form for backfills shows the params of a run, and sends none unless that box is ticked.
+NOT_SENT = (
+    "\n\n**A BACKFILL DROPS WHAT IS TYPED HERE**, unless *Override parameters on existing runs* is ticked."
+)
 FOLLOWING: tuple[type[StepOperator], ...] = (
     ValidateOperator,
     ScoreOperator,
@@ -99,37 +103,41 @@ def scoring_params(deployment: str | Source) -> dict[str, Param]:
     """
     spec = find_source(deployment).spec
     partition, data = spec.data.partition, spec.data
+    model = f"An alias or a version instead of the deployed {spec.model.wanted}."
     return {
         "partition": Param(
             None,
             type=["null", "string"],
             title=f"Partition ({partition.column})",
-            description=f"For a run without a partition key: written as {partition.format}, or {LATEST}.",
+            description_md=f"For a run without a partition key: as `{partition.format}`, or `{LATEST}`.",
         ),
         "model": Param(
             None,
             type=["null", "string"],
             title=f"Model ({spec.model.name})",
-            description=f"An alias or a version instead of the deployed {spec.model.wanted}.",
+            description_md=f"{model}{NOT_SENT} Its model is `backfill: {{model: ...}}` of the deployment"
+            f" ({spec.backfill.model or 'not set: the deployed one'}).",
         ),
         "on_missing": Param(
             None,
             type=["null", "string"],
             enum=[None, "fail", "skip", "wait"],
             title="Where there are no rows yet",
-            description=f"The deployment says {data.on_missing}.",
+            description_md=f"The deployment says {data.on_missing}." + NOT_SENT,
         ),
         "repeat": Param(
             False,
             type="boolean",
             title="Repeat",
-            description="Score again what is published already with the same model, data and settings.",
+            description_md="Score again what is published already with the same model, data and settings."
+            + NOT_SENT,
         ),
         "evolve": Param(
             False,
             type="boolean",
             title="Evolve the table",
-            description="Let the table get another model's scores, or other columns, than it has.",
+            description_md="Let the table get another model's scores, or other columns, than it has."
+            + NOT_SENT,
         ),
     }
 

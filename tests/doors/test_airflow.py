@@ -390,7 +390,9 @@ warnings.simplefilter("ignore")
 import runpy
 dag = runpy.run_path(sys.argv[1])["dag"]
 params = {name: dag.params.get_param(name).schema for name in dag.params}
+texts = {name: dag.params.get_param(name).description for name in dag.params}
 print("DAG", json.dumps({
+    "texts": texts,
     "start": str(dag.timetable._first), "end": str(dag.timetable._last), "bound": dag.end_date,
     "tags": sorted(dag.tags), "doc": dag.doc_md,
     "params": params, "offset": dag.timetable._run_offset, "id": dag.dag_id,
@@ -421,6 +423,11 @@ def test_what_the_deployment_says_becomes_the_dag() -> None:
     assert set(dag["params"]) == {"partition", "model", "on_missing", "repeat", "evolve"}
     assert dag["params"]["on_missing"]["enum"] == [None, "fail", "skip", "wait"]
     assert dag["params"]["model"]["title"] == "Model (departure-delay)"
+    # The form for backfills shows these, and drops them; Airflow renders this only without a description.
+    for name in ("model", "on_missing", "repeat", "evolve"):
+        assert "**A BACKFILL DROPS WHAT IS TYPED HERE**" in dag["params"][name]["description_md"]
+        assert dag["texts"][name] is None
+    assert "`backfill: {model: ...}` of the deployment" in dag["params"]["model"]["description_md"]
     assert dag["limits"]["score"] == dag["limits"]["validate"] == 1
     assert dag["outlets"]["publish"] == ["departure-delay/scores"]
     assert dag["outlets"]["compare"] == ["departure-delay/drift"]
