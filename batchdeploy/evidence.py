@@ -14,6 +14,7 @@ from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import Problem, RequestError
 
 T = TypeVar("T")
+PAGE, PAGE_END, TAIL = "report.html", b"</html>", 64
 FILES: dict[type, str] = {
     Plan: "plan.json",
     CheckReport: "check.json",
@@ -51,6 +52,16 @@ def write(folder: Path, record: T) -> T:
     """Writes a record to a run's folder, whole or not at all, and gives it back."""
     write_page(folder / FILES[type(record)], to_json(record))
     return record
+
+
+def is_whole(page: Path) -> bool:
+    """Whether a page is there, to its last line."""
+    try:
+        with page.open("rb") as stream:
+            stream.seek(max(0, page.stat().st_size - TAIL))
+            return stream.read().rstrip().endswith(PAGE_END)
+    except OSError:
+        return False
 
 
 def write_page(file: Path, text: str) -> None:

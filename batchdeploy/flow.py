@@ -14,23 +14,19 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.core.pins import check_partition
-from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
-from batchdeploy.documents import from_json
-from batchdeploy.errors import GateRefused, PartitionError, Problem
-from batchdeploy.evidence import find, find_output, read, write, write_page
-from batchdeploy.model_policy import model_policy
+from batchdeploy.endings import attempted, goes_on
+from batchdeploy.errors import GateRefused
+from batchdeploy.evidence import PAGE, find, find_output, is_whole, read, write, write_page
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stage_clock import Progress, StageClock
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
-from batchdeploy.stages.report import render_html, render_line
+from batchdeploy.stages.report import find_reference, render_html, render_line
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
-from batchdeploy.stopping import stoppable
 from batchdeploy.timing import timed
 
 T = TypeVar("T", CheckReport, ScoredBatch, DriftReport)
@@ -127,17 +123,14 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
     """
     folder, clock = run_folder(tools, planned), StageClock.of(progress)
     if planned.state == "identical" and not repeat and (folder / "manifest.json").is_file():
+        mend_page(tools, folder)
         manifest = read(folder, Manifest)
         return Outcome(status="identical", folder=folder, manifest=manifest, seconds=clock.stop())
     attempt = begin(tools, planned)
-    with stoppable(tools, planned):
+    with attempted(tools, planned, partial(step_report, tools, attempt)):
         manifest = _steps(tools, attempt, clock)
         clock("report", 0)
-        try:
-            step_report(tools, attempt)
-        except Exception:
-            # NOTE: the scores are published; a page that cannot be drawn does not make that untrue.
-            LOG.exception("the report of run %s could not be drawn", planned.run_id)
+        draw_page(tools, attempt)
     return Outcome(status="published", folder=folder, manifest=manifest, seconds=clock.stop())
 
 
@@ -161,11 +154,7 @@ def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
     """Writes check.json, then lets it pass or refuses."""
     planned = read(folder, Plan)
     report = keep(tools, planned, validate(tools, planned, now=now().isoformat()))
-    try:
-        gate_validation(planned, report)
-    except Exception:
-        step_report(tools, folder)
-        raise
+    gate_validation(planned, report)
     return report
 
 
@@ -173,15 +162,16 @@ def step_validate(tools: Toolbox, folder: Path) -> CheckReport:
 def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> ScoredBatch:
     """Writes scored.json, with the scores in staging; then lets the set-aside rows pass or refuses."""
     planned = read(folder, Plan)
-    scored: ScoredBatch | None = None
+    scored = score(tools, planned, now=now(), done=partial(progress, "score"))
     try:
-        scored = keep(tools, planned, score(tools, planned, now=now(), done=partial(progress, "score")))
+        keep(tools, planned, scored)
         gate_quarantine(planned, scored)
     except GateRefused:
-        if scored is not None:
-            tools.sink.keep_quarantine(planned, scored.attempt)
-            tools.sink.discard(scored.attempt)
-        step_report(tools, folder)
+        keep_quarantine(tools, planned, scored)
+        tools.sink.discard(scored.attempt)
+        raise
+    except BaseException:
+        tools.sink.discard(scored.attempt)
         raise
     return scored
 
@@ -190,13 +180,14 @@ def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> Sco
 def step_compare(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None) -> DriftReport:
     """Writes drift.json and the drift table, then lets it pass or refuses."""
     planned = read(folder, Plan)
-    report = compare(tools, planned, scored or read(folder, ScoredBatch))
+    scored = scored or read(folder, ScoredBatch)
+    report = compare(tools, planned, scored)
     tools.sink.write_drift(planned, report)
     keep(tools, planned, report)
     try:
         gate_drift(planned, report)
-    except Exception:
-        step_report(tools, folder)
+    except GateRefused:
+        keep_quarantine(tools, planned, scored)
         raise
     return report
 
@@ -222,10 +213,6 @@ def step_publish(
 def step_report(tools: Toolbox, folder: Path) -> Path:
     """Writes report.html from whatever records the folder holds."""
     planned = read(folder, Plan)
-    reference = None
-    if planned.reference is not None:
-        text = (tools.root / planned.reference.path).read_bytes()
-        reference = from_json(Reference, text, where=planned.reference.path)
     scored, manifest = find(folder, ScoredBatch), find(run_folder(tools, planned), Manifest)
     mine = manifest is not None and scored is not None and scored.attempt == manifest.attempt
     html = render_html(
@@ -235,13 +222,35 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
         drift=find(folder, DriftReport),
         manifest=manifest if mine else None,
         published_by=None if mine or manifest is None else manifest.attempt,
-        reference=reference,
+        reference=find_reference(tools, planned),
         painter=tools.painter,
         printed=find_output(folder),
     )
-    write_page(folder / "report.html", html)
+    write_page(folder / PAGE, html)
     tools.sink.update_evidence(planned)
-    return folder / "report.html"
+    return folder / PAGE
+
+
+def draw_page(tools: Toolbox, folder: Path) -> None:
+    """Draws the page of a published attempt; where that fails, a warning: the scores are out."""
+    try:
+        step_report(tools, folder)
+    except Exception as error:  # noqa: BLE001
+        LOG.warning("the page of %s could not be drawn: %s: %s", folder, type(error).__name__, error)
+
+
+def mend_page(tools: Toolbox, folder: Path) -> None:
+    """Draws the page of a run's folder again where it is missing, or was cut short by a full disk."""
+    planned = None if is_whole(folder / PAGE) else find(folder, Plan)
+    if planned is not None:
+        draw_page(tools, attempt_folder(tools, planned))
+
+
+def keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:
+    """Keeps the quarantined rows of an attempt that a gate refused; where that fails, a warning."""
+    with goes_on(f"the quarantined rows of run {planned.run_id} could not be kept"):
+        tools.sink.keep_quarantine(planned, scored.attempt)
+        tools.sink.update_evidence(planned)
 
 
 def keep(tools: Toolbox, planned: Plan, record: T) -> T:
@@ -257,40 +266,6 @@ def attempt_folder(tools: Toolbox, planned: Plan) -> Path:
     if not planned.attempt:
         return run_folder(tools, planned)
     return tools.layout.attempt(planned.folder, planned.run_id, planned.attempt)
-
-
-def plan_range(
-    tools: Toolbox, first: str, last: str, model: ModelRef | None = None, *, evolve: bool = False
-) -> list[Plan]:
-    """A plan for each partition there is from first to last, both included; the model is pinned once.
-
-    Where no model is given, it is that of the deployment's ``backfill.model``, else the deployed one.
-    All of them before any is executed: a range with a bad partition is refused with nothing written.
-
-    Raises:
-        RequestError: no partition in the range, or one that cannot be scored.
-    """
-    wanted = partitions_between(tools, first, last)
-    pin = tools.registry.resolve(model or model_policy(tools, tools.deployment.backfill.model))
-    return [
-        resolve(tools, partition, now=now().isoformat(), model=pin, evolve=evolve) for partition in wanted
-    ]
-
-
-def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]:
-    """The partitions there are from first to last, both included, in order."""
-    spec = tools.deployment.data.partition
-    for bound in (first, last):
-        check_partition(spec.column, bound, spec.format)
-    known = tools.store.partitions(tools.deployment.data)
-    wanted = tuple(partition for partition in known if first <= partition <= last)
-    if not wanted:
-        raise PartitionError(
-            tools.deployment.data.path,
-            (Problem(spec.column, "no partition in this range", f"{first} to {last}"),),
-            hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
-        )
-    return wanted
 
 
 def run_folder(tools: Toolbox, planned: Plan) -> Path:

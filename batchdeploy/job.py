@@ -15,6 +15,7 @@ from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem, RequestError
+from batchdeploy.ranges import plan_range
 from batchdeploy.redaction import RedactedCause, redact, redact_chain
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Job:
         """Runs every partition from first to last, both included, in one engine session."""
         runs = []
         self._tools.sink.recover(now=flow.now().timestamp())
-        for planned in flow.plan_range(self._tools, first, last, evolve=evolve):
+        for planned in plan_range(self._tools, first, last, evolve=evolve):
             runs.append(self._run(flow.execute(self._tools, planned)))
             if done is not None:
                 done(runs[-1])

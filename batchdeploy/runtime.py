@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.environment import versions_here
-from batchdeploy.core.layout import PRINTED, Layout
+from batchdeploy.core.layout import CONTROL, PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.secrets import filled
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem, RequestError
+from batchdeploy.evidence import read
 from batchdeploy.packages import need
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 from batchdeploy.roots import ROOT_VARIABLE, find_root, refuse_lost_output
@@ -63,6 +64,19 @@ def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> L
     if problems := tuple(_climbing(deployment, root)):
         raise DeploymentError(str(path), problems, hint=f"paths start at the project's root, {root}")
     return LocalToolbox(root, path.resolve(), deployment)
+
+
+def open_run(folder: Path) -> LocalToolbox:
+    """The toolbox that a run was made with, from its own plan; for what needs no secret.
+
+    Raises:
+        RequestError: there is no plan in the folder.
+    """
+    planned = read(folder, Plan)
+    control = next((p for p in folder.resolve().parents if p.name.endswith(CONTROL)), folder)
+    tools = LocalToolbox(find_root(control, planned.deployment.root), folder, planned.deployment)
+    tools.layout = Layout(control.with_name(control.name.removesuffix(CONTROL)))
+    return tools
 
 
 class LocalToolbox:

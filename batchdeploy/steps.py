@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from batchdeploy import evidence, flow
@@ -16,11 +17,11 @@ from batchdeploy.core.records import CheckReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, StepRequest
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import to_plain
+from batchdeploy.endings import attempted
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.promotion import compare_models, promote, render_markdown
-from batchdeploy.stopping import stoppable
 
 # NOTE: rows, suite or reference may have been mended since; later steps need the scores of their own plan.
 PLANNED_ANEW = ("validate", "score")
@@ -63,7 +64,7 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         "partition": planned.partition,
     }
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
-    with stoppable(tools, planned):
+    with attempted(tools, planned, partial(flow.step_report, tools, folder)):
         return shared | DO[request.step](tools, folder, request)
 
 
@@ -140,8 +141,8 @@ def _publish(tools: Toolbox, folder: Path, request: StepRequest) -> Answer:
     # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
     if manifest is None or manifest.attempt != scored.attempt:
         manifest = flow.step_publish(tools, folder)
-    flow.step_report(tools, folder)
     _release(tools, planned, request)
+    flow.draw_page(tools, folder)
     return _published(manifest)
 
 
@@ -166,6 +167,7 @@ def _release(tools: Toolbox, planned: Plan, request: StepRequest) -> None:
 
 
 def _identical(tools: Toolbox, planned: Plan) -> Answer:
+    flow.mend_page(tools, flow.run_folder(tools, planned))
     return _planned(planned) | {"outcome": "identical", "folder": str(flow.run_folder(tools, planned))}
 
 

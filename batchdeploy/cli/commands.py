@@ -19,6 +19,7 @@ from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
 from batchdeploy.model_policy import model_policy
 from batchdeploy.process_session import stop_with_parent
+from batchdeploy.ranges import plan_range
 from batchdeploy.roots import find_root
 
 app = typer.Typer(
@@ -104,7 +105,7 @@ def plan(
     with opened(deployment) as tools:
         bounds = _bounds(partition, first, last)
         if partition is None:
-            plans = flow.plan_range(tools, *bounds, evolve=evolve)
+            plans = plan_range(tools, *bounds, evolve=evolve)
         else:
             plans = [flow.plan(tools, partition, evolve=evolve)]
         screens.show_plans(plans, seconds=survey.usual_seconds(tools), json_=json_)
@@ -149,7 +150,7 @@ def backfill(
         ref = None if model is None else model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
         say_stage(f"{first} to {last}", "resolve")
-        plans = flow.plan_range(tools, first, last, ref, evolve=evolve)
+        plans = plan_range(tools, first, last, ref, evolve=evolve)
         outcomes: list[flow.Outcome] = []
         failed: list[tuple[str, BatchdeployError]] = []
         with progress(len(plans)) as bar:
@@ -202,8 +203,14 @@ def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
 
 @app.command()
 def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
-    """Print where a run's HTML report is; it opens from disk, without a network."""
-    file = find_run(run, deployment) / "report.html"
+    """Print where a run's HTML report is; it opens from disk, without a network.
+
+    A page that is missing, or was cut short by a full disk, is drawn again.
+    """
+    folder = find_run(run, deployment)
+    file = folder / evidence.PAGE
+    if not evidence.is_whole(file):
+        flow.mend_page(runtime.open_run(folder), folder)
     if not file.is_file():
         raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
     screens.show_path(file, json_=json_)

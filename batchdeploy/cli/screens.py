@@ -83,7 +83,9 @@ def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
         out().print(render_text(outcome.manifest), soft_wrap=True)
         parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in outcome.seconds.items())
         out().print(f"time: {sum(outcome.seconds.values()):.1f} s ({parts})", soft_wrap=True)
-    out().print(f"report: {_shown(outcome.folder / 'report.html')}", soft_wrap=True)
+    page = outcome.folder / "report.html"
+    drawn = _shown(page) if page.is_file() else "could not be drawn; the same run again draws it"
+    out().print(f"report: {drawn}", soft_wrap=True)
     return None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batchdeploy.core.deployment import OutputRef
 
+CONTROL = ".batchdeploy"
 FIRST_USES = "first-used"
 # NOTE: what the model printed: a folder of an attempt with a file for each split, and then the run's file.
 PRINTED, OUTPUT = "printed", "output.txt"
@@ -36,7 +37,7 @@ class Layout:
     @property
     def control(self) -> Path:
         """The sibling, on the same filesystem, so that folders can be exchanged between the two."""
-        return self.table.with_name(f"{self.table.name}.batchdeploy")
+        return self.table.with_name(f"{self.table.name}{CONTROL}")
 
     @property
     def staging(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from typing import Any
 
@@ -10,8 +11,9 @@ from markupsafe import Markup
 
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import CheckReport, DriftReport, ExpectationResult, Manifest, Plan, ScoredBatch
-from batchdeploy.errors import SHOWN_TEXT, shorten
-from batchdeploy.ports import Painter
+from batchdeploy.documents import from_json
+from batchdeploy.errors import SHOWN_TEXT, DataError, shorten
+from batchdeploy.ports import Painter, Toolbox
 
 DRAWN = 6
 SHOWN_OUTPUT = 4000
@@ -53,6 +55,19 @@ def render_html(
         )
     )
     return page
+
+
+def find_reference(tools: Toolbox, plan: Plan) -> Reference | None:
+    """The reference of a plan for its page; None where it is gone or is another one by now."""
+    if plan.reference is None:
+        return None
+    try:
+        raw = (tools.root / plan.reference.path).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != plan.reference.sha256:
+            return None
+        return from_json(Reference, raw, where=plan.reference.path)
+    except (OSError, DataError):
+        return None
 
 
 def render_text(manifest: Manifest) -> str:

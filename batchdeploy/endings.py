@@ -1,0 +1,44 @@
+"""How an attempt ends: with the evidence kept first and the page drawn last, whatever else goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from batchdeploy.core.records import Plan
+from batchdeploy.errors import GateRefused
+from batchdeploy.ports import Toolbox
+from batchdeploy.redaction import logger
+from batchdeploy.stopping import stoppable
+
+LOG = logger("batchdeploy")
+
+
+@contextmanager
+def attempted(tools: Toolbox, planned: Plan, draw: Callable[[], object]) -> Iterator[None]:
+    """Does what `stoppable` does, and draws the page of an attempt that a gate refused.
+
+    Args:
+        tools: what answers for the deployment.
+        planned: what is being executed.
+        draw: draws the page from the evidence there is; where that fails, the refusal stands all the same.
+    """
+    try:
+        with stoppable(tools, planned):
+            yield
+    except GateRefused:
+        with goes_on(f"the page of run {planned.run_id} could not be drawn"):
+            draw()
+        raise
+
+
+@contextmanager
+def goes_on(what: str) -> Iterator[None]:
+    """Warns of a failure in place of raising it, where the attempt's end is decided already.
+
+    Ctrl-C is one too: an attempt that was refused stays refused.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        LOG.warning("%s: %s: %s", what, type(error).__name__, error)
