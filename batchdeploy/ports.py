@@ -45,6 +45,10 @@ class Registry(Protocol):
         """A private copy of the model's files below ``models``, whose digest is the pin's."""
         ...
 
+    def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
+        """What of a model would run code of whoever registered it, told from its description."""
+        ...
+
     def settle(self, pin: ModelPin, models: Path) -> None:
         """Keeps below ``models`` what `resolve` had to download of the model; downloads nothing."""
         ...

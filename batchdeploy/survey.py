@@ -64,6 +64,12 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
+def code_allowed(tools: Toolbox) -> tuple[Problem, ...]:
+    """What in the model runs code of whoever registered it, where ``model.code: allow`` lets it."""
+    model = tools.deployment.model
+    return tools.registry.code_in(model) if model.code == "allow" else ()
+
+
 def check_own(tools: Toolbox) -> None:
     """Does nothing where the published table is this deployment's, or nobody's.
 

@@ -84,12 +84,13 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
     """Find everything that can be wrong before any row is read, in one message.
 
     Reads the deployment, the registry, the suite, the reference and the footers of the newest partition.
+    Says, too, what in the model runs code of whoever registered it, and how to refuse that.
     """
     with opened(deployment) as tools:
         problems = survey.check(tools)
         if problems:
             raise RequestError(str(deployment), problems)
-        screens.show_checked(tools.deployment, json_=json_)
+        screens.show_checked(tools.deployment, survey.code_allowed(tools), json_=json_)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import OUTPUT
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
-from batchdeploy.errors import BatchdeployError, GateRefused
+from batchdeploy.errors import BatchdeployError, GateRefused, Problem
 from batchdeploy.evidence import find_output
 from batchdeploy.stages.report import render_text
 
@@ -187,11 +187,18 @@ def show_path(file: Path, *, json_: bool) -> None:
     print_json({"report": str(file.resolve())}) if json_ else print(file)
 
 
-def show_checked(deployment: Deployment, *, json_: bool) -> None:
-    """That nothing was found."""
+def show_checked(deployment: Deployment, code: Sequence[Problem], *, json_: bool) -> None:
+    """That nothing was found, and what code comes with the model."""
     if json_:
-        return print_json({"deployment": deployment.name, "problems": []})
-    return out().print(f"{deployment.name}: nothing wrong found")
+        return print_json({"deployment": deployment.name, "problems": [], "code": [str(one) for one in code]})
+    out().print(f"{deployment.name}: nothing wrong found")
+    if code:
+        model = f"{deployment.model.name} {deployment.model.wanted}"
+        lines = [f"note: model {model} runs code of whoever registered it when it is loaded:"]
+        lines += [f"- {one}" for one in code]
+        lines.append("model.code: refuse takes only models that are data, and would refuse this one")
+        out().print("\n".join(lines), markup=False, soft_wrap=True)
+    return None
 
 
 def show_project(folder: Path, files: Sequence[str], *, json_: bool) -> None:

@@ -136,6 +136,23 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
         yield from _session(own)
 
 
+def code_if_allowed(flavors: dict[str, Any], trusted: Iterable[str]) -> Iterator[Problem]:
+    """What may run code of whoever registered a model, where its deployment says ``model.code: allow``.
+
+    All that `code_in_model` finds, and types in a skops file that the model's own list vouches for: MLflow
+    believes that list.
+
+    Args:
+        flavors: the part of that name of the file ``MLmodel``.
+        trusted: the deployment's ``model.trusted_types``.
+    """
+    yield from code_in_model(flavors)
+    for flavor in flavors.values():
+        listed = flavor.get("skops_trusted_types") if isinstance(flavor, dict) else None
+        if isinstance(listed, list) and flavor.get("serialization_format") == "skops":
+            yield from unknown_types(map(str, listed), trusted)
+
+
 def _wrong_file(
     name: str, known: DataFormat, function: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Iterator[Problem]:

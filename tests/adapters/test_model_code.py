@@ -7,7 +7,7 @@ import importlib
 import itertools
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from tests_support import register_folder
+from tests_support import Result, edit, register_folder
 
 from batchdeploy.adapters.mlflow_registry import MlflowRegistry, find_graph, load_predictor
 from batchdeploy.core.deployment import ModelRef
@@ -189,3 +189,35 @@ def test_an_onnx_graph_takes_its_weights_from_its_own_folder(project: Path, wher
     fetched = registry.fetch(registry.resolve(ModelRef(name="churn")), project / "models")
     answer = load_predictor(str(fetched))(pd.DataFrame(np.zeros((2, 4), dtype="f4"), columns=list("abcd")))
     assert answer["y"].to_list() == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("edit_", "told"),
+    [
+        (
+            ("serialization_format: skops", "serialization_format: cloudpickle"),
+            "is a pickle, which runs code",
+        ),
+        (("- numpy.dtype", "- posix.system"), "a type that is not known to be harmless, got posix.system"),
+    ],
+    ids=["a pickle", "a list of its own"],
+)
+def test_check_says_once_what_will_run_code_and_how_to_refuse_it(
+    project: Path, deployment: Path, cli: Callable[..., Result], edit_: tuple[str, str], told: str
+) -> None:
+    registry = MlflowRegistry(f"sqlite:///{project / 'mlflow.db'}")
+    copy = registry.fetch(registry.resolve(ModelRef(name="churn")), project / "elsewhere")
+    text = (copy / "MLmodel").read_text(encoding="utf-8")
+    assert edit_[0] in text
+    (copy / "MLmodel").write_text(text.replace(*edit_), encoding="utf-8")
+    register_folder(project, copy)
+    done = cli("check", deployment)
+    assert done.code == 0, done.err
+    assert done.out.startswith("churn: nothing wrong found\nnote: model churn alias champion runs code of")
+    assert done.out.count(told) == 1
+    assert "model.code: refuse takes only models that are data" in done.out
+    assert told in cli("check", deployment, "--json").json["code"][0]
+    edit("alias: champion", "alias: champion, code: refuse")(project)
+    refused = cli("run", deployment, "--partition", "2024-03-01")
+    assert refused.code in (1, 2)
+    assert not (project / "scores" / "churn").exists()

@@ -22,7 +22,7 @@ from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, ModelPin
-from batchdeploy.core.trust import code_in_model, unknown_types
+from batchdeploy.core.trust import code_if_allowed, code_in_model, unknown_types
 from batchdeploy.errors import Problem, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
@@ -52,6 +52,7 @@ class MlflowRegistry:
         self._uri = uri
         self._limits = limits
         self._copies = Copies(self._download, models)
+        self._code: dict[ModelRef, tuple[Problem, ...]] = {}
         self._data_only = code == "refuse"
         self._trusted = tuple(trusted_types)
 
@@ -80,6 +81,7 @@ class MlflowRegistry:
                 found = client.get_model_version(ref.name, str(ref.version))
             where = f"{ref.name} version {found.version}"
             source, described = self._source(client, found)
+            self._code[ref] = (*code_if_allowed(described.flavors, self._trusted),)
             if self._data_only and (problems := (*code_in_model(described.flavors),)):
                 raise _brings_code(where, problems)
             inputs, outputs, returns = _signature(described.signature, where)
@@ -95,6 +97,12 @@ class MlflowRegistry:
                 outputs=outputs,
                 returns=returns,
             )
+
+    def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
+        """What of a model would run code of whoever registered it, told from its description."""
+        if ref not in self._code:
+            self.resolve(ref)
+        return self._code[ref]
 
     def settle(self, pin: ModelPin, models: Path) -> None:
         """Keeps what `resolve` downloaded of a version for `fetch`, in this process or another.
