@@ -84,6 +84,7 @@ def begin(tools: Toolbox, planned: Plan) -> Path:
     Whatever else works at the same pins has a folder of its own: what one attempt found must not pass for
     another's. The run's folder shows this one's evidence while nothing is published, or once this one is.
     """
+    tools.check_packages()
     planned = replace(planned, attempt=f"{now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
     folder = tools.layout.attempt(planned.folder, planned.run_id, planned.attempt)
     write(folder, planned)

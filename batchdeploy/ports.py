@@ -257,6 +257,10 @@ class Toolbox(Protocol):
     @property
     def versions(self) -> dict[str, str]: ...
 
+    def check_packages(self) -> None:
+        """Looks whether all is installed that a run needs: MissingPackageError with all that is not."""
+        ...
+
     def inspect(self, pin: DataPin) -> InputSchema:
         """Columns and rows from the footers of a partition's files."""
         ...

@@ -20,7 +20,7 @@ from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem, RequestError
 from batchdeploy.evidence import read
-from batchdeploy.packages import need
+from batchdeploy.packages import need, need_all, needed
 from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 from batchdeploy.roots import ROOT_VARIABLE, find_root, refuse_lost_output
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from batchdeploy.adapters.runtimes import Loads
     from batchdeploy.adapters.spark_engine import SparkEngine
 
-RUNTIMES = {"compiled": "treelite", "onnx": "onnxruntime"}
 RECORDED = (
     "python",
     "batchdeploy",
@@ -112,7 +111,7 @@ class LocalToolbox:
 
     @cached_property
     def registry(self) -> Registry:
-        need("mlflow", "mlflow")
+        need("mlflow", self.deployment)
         from batchdeploy.adapters.mlflow_registry import open_registry
 
         model, limits = self.deployment.model, self.deployment.limits
@@ -121,7 +120,7 @@ class LocalToolbox:
     @cached_property
     def store(self) -> Store:
         if self.deployment.data.rev is not None:
-            need("dvc", "dvc")
+            need("dvc", self.deployment)
             from batchdeploy.adapters.dvc_store import DvcStore
 
             return DvcStore(self.root)
@@ -139,7 +138,7 @@ class LocalToolbox:
 
     @cached_property
     def _spark(self) -> SparkEngine:
-        need("pyspark", "spark")
+        need("spark", self.deployment)
         from batchdeploy.adapters.spark_engine import SparkEngine
 
         spec = self._connected.engine
@@ -149,16 +148,16 @@ class LocalToolbox:
 
     @cached_property
     def validator(self) -> Validator:
-        need("great_expectations", "gx")
+        need("gx", self.deployment)
         from batchdeploy.adapters.gx_validator import GxValidator
 
         return GxValidator(self.layout.suites)
 
     @cached_property
     def sink(self) -> Sink:
-        need("pyarrow", "mlflow")
+        need("mlflow", self.deployment)
         if self.deployment.publish.mode == "pointer":
-            need("obstore", "objects")
+            need("objects", self.deployment)
             from batchdeploy.adapters.parquet_sink.pointer import PointerSink
 
             path = self.deployment.output.path
@@ -183,9 +182,13 @@ class LocalToolbox:
         """Versions of Python and of the libraries that a score depends on."""
         return versions_here(RECORDED)
 
+    def check_packages(self) -> None:
+        """Looks whether all is installed that a run of the deployment needs; nothing is imported for it."""
+        need_all(needed(self.deployment))
+
     def inspect(self, pin: DataPin) -> InputSchema:
         """Columns and rows from the footers of a partition's files."""
-        need("pyarrow", "mlflow")
+        need("mlflow", self.deployment)
         from batchdeploy.adapters.parquet_splits import inspect
 
         return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
@@ -239,7 +242,7 @@ class LocalToolbox:
         kind = self.deployment.model.runtime
         if kind == "native":
             return job
-        need(RUNTIMES[kind], kind)
+        need(kind, self.deployment)
         from batchdeploy.adapters import runtimes
         from batchdeploy.adapters.parquet_splits import captured, sample_frames
 

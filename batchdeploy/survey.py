@@ -49,7 +49,7 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
     """All that is wrong with a deployment before any row is read: registry, suite, reference, footers."""
     problems: list[Problem] = []
     found: dict[str, object] = {}
-    for step in (_check_suite, _check_model, _check_data, _check_reference, _check_owner):
+    for step in (_check_packages, _check_suite, _check_model, _check_data, _check_reference, _check_owner):
         try:
             step(tools, found)
         except BatchdeployError as error:
@@ -61,7 +61,7 @@ def check(tools: Toolbox) -> tuple[Problem, ...]:
         schema := found.get("schema"), InputSchema
     ):
         problems += contract(tools.deployment, model, schema)
-    return tuple(problems)
+    return tuple(dict.fromkeys(problems))
 
 
 def code_allowed(tools: Toolbox) -> tuple[Problem, ...]:
@@ -120,6 +120,10 @@ def _status(tools: Toolbox, partition: str) -> Status:
     return Status(
         partition=partition, state="refused" if tried else "new", run_id=tried[-1].name if tried else None
     )
+
+
+def _check_packages(tools: Toolbox, _found: dict[str, object]) -> None:
+    tools.check_packages()
 
 
 def _check_suite(tools: Toolbox, _found: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -18,6 +19,7 @@ from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json, to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
 from batchdeploy.model_policy import model_policy
+from batchdeploy.packages import install_hint, needed
 from batchdeploy.process_session import stop_with_parent
 from batchdeploy.ranges import plan_range
 from batchdeploy.roots import find_root
@@ -32,6 +34,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        # NOTE: by name, because what imports the front page would import the notebook's door.
+        screens.out().print(f"batchdeploy {import_module('batchdeploy').__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print the version")
+    ] = False,
+) -> None:
+    pass
+
 
 DeploymentFile = Annotated[Path, typer.Argument(metavar="DEPLOYMENT", help="the deployment's YAML file")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and nothing else on stdout")]
@@ -89,7 +108,7 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
     with opened(deployment) as tools:
         problems = survey.check(tools)
         if problems:
-            raise RequestError(str(deployment), problems)
+            raise RequestError(str(deployment), problems, hint=install_hint(needed(tools.deployment)))
         screens.show_checked(tools.deployment, survey.code_allowed(tools), json_=json_)
 
 
