@@ -23,7 +23,12 @@ def answer_columns(answer: Any) -> list[tuple[str | None, Any]]:
     import pandas as pd
 
     if isinstance(answer, pd.DataFrame):
-        return [(str(name), answer.iloc[:, position]) for position, name in enumerate(answer.columns)]
+        # NOTE: a frame whose maker gave its columns no names (PyTorch's answers, say) counts them.
+        unnamed = answer.columns.equals(pd.RangeIndex(answer.shape[1]))
+        return [
+            (None if unnamed else str(name), answer.iloc[:, position])
+            for position, name in enumerate(answer.columns)
+        ]
     if isinstance(answer, pd.Series):
         return [(None, answer)]
     if isinstance(answer, (list, tuple)):

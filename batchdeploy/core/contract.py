@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.deployment import Deployment, OutputColumn
 from batchdeploy.core.measured import is_whole
+from batchdeploy.core.outputs import output_line
 from batchdeploy.core.predicates import column_problems
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
@@ -13,6 +14,7 @@ from batchdeploy.errors import Problem
 
 INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
 FLOATS = {"halffloat": 16, "float": 32, "double": 64}
+DECIMALS = {f"decimal{bits}" for bits in (32, 64, 128, 256)}
 STRINGS = {"string", "large_string", "string_view"}
 
 # NOTE: MLflow names on the left, Arrow names on the right. Only casts that cannot change a value are
@@ -28,6 +30,8 @@ FITS = {
     "datetime": {"date32", "date64", "timestamp"},
 }
 
+# NOTE: what data.casts takes; strings are never read as numbers.
+CASTS = ("integer", "long", "float", "double")
 KEY_TYPES = {*STRINGS, *INTEGERS, "bool", "date32", "date64", "timestamp", "decimal128", "decimal256"}
 
 
@@ -36,7 +40,7 @@ def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tu
     columns = {column.name: column for column in schema.columns}
     return (
         *_key_problems(deployment, columns, {column.name for column in model.inputs}),
-        *_input_problems(model, columns),
+        *_input_problems(deployment, model, columns),
         *_output_problems(deployment, model),
         *_policy_problems(deployment, columns),
         *column_problems(deployment.data.where, {n: arrow_family(c.type) for n, c in columns.items()}),
@@ -112,7 +116,38 @@ def _policy_problems(deployment: Deployment, columns: dict[str, Column]) -> Iter
                 yield Problem(f"policy.{kind}.{name}", "does not fit the column", columns[name].type)
 
 
-def _input_problems(model: ModelPin, columns: dict[str, Column]) -> Iterator[Problem]:
+def casts_hint(deployment: Deployment, model: ModelPin, schema: InputSchema) -> str | None:
+    """The line of YAML that casts all numbers of other types than the model wants; None without any."""
+    columns, casts = {column.name: column.type for column in schema.columns}, deployment.data.casts or {}
+    wanted = {
+        name: kind
+        for name, kind in ((column.name, column.type) for column in model.inputs)
+        if name in columns
+        and name not in casts
+        and _castable(columns[name], kind)
+        and arrow_family(columns[name]) not in FITS[kind]
+    }
+    if not wanted:
+        return None
+    line = ", ".join(f"{name}: {kind}" for name, kind in (casts | wanted).items())
+    return f"data: {{casts: {{{line}}}}} gives the model these types; what is lost in it is quarantined"
+
+
+def _castable(found: str, wanted: str) -> bool:
+    return wanted in CASTS and arrow_family(found) in {*INTEGERS, *FLOATS, *DECIMALS}
+
+
+def _input_problems(deployment: Deployment, model: ModelPin, columns: dict[str, Column]) -> Iterator[Problem]:
+    casts = deployment.data.casts or {}
+    inputs = {column.name: column.type for column in model.inputs}
+    for name, kind in casts.items():
+        path = f"data.casts.{name}"
+        if name not in inputs:
+            yield Problem(path, "the model has no such input")
+        elif inputs[name] != kind:
+            yield Problem(path, f"the model wants {inputs[name]}", kind)
+        elif name in columns and not _castable(columns[name].type, kind):
+            yield Problem(path, f"the data holds {columns[name].type}, which is not cast to numbers")
     for wanted in model.inputs:
         found = columns.get(wanted.name)
         if found is None:
@@ -122,29 +157,62 @@ def _input_problems(model: ModelPin, columns: dict[str, Column]) -> Iterator[Pro
                 )
         elif wanted.type not in FITS:
             yield Problem(wanted.name, f"the model wants the type {wanted.type}, which is not supported")
-        elif arrow_family(found.type) not in FITS[wanted.type]:
-            yield Problem(wanted.name, f"the model wants {wanted.type}, the data holds {found.type}")
+        elif wanted.name not in casts and arrow_family(found.type) not in FITS[wanted.type]:
+            text = f"the model wants {wanted.type}, the data holds {found.type}"
+            if _castable(found.type, wanted.type):
+                text += f"; data: {{casts: {{{wanted.name}: {wanted.type}}}}} casts it"
+            yield Problem(wanted.name, text)
 
 
 def _output_problems(deployment: Deployment, model: ModelPin) -> Iterator[Problem]:
-    declared, offered = deployment.outputs, model.outputs
+    """Each with the line of YAML that would mend it."""
+    declared, names = deployment.outputs, [column.name for column in model.outputs]
     if model.returns == "unknown":
         return
-    names = [column.name for column in offered]
-    for position, (name, column) in enumerate(declared):
-        if column.select is None:
-            if model.returns == "frame" and position < len(names) and names[position] != name:
-                yield Problem(
-                    f"output.columns.{name}", f"the model's output {position} is {names[position]!r}"
-                )
-        elif not _offered(column.select, model):
-            has = f"has {len(names)} columns" if model.returns == "array" else f"has {', '.join(names)}"
-            yield Problem(f"output.columns.{name}.select", f"the model's answer {has}", repr(column.select))
-    if not any(column.select is not None for _, column in declared) and len(declared) != len(offered):
-        yield Problem(
-            "output.columns",
-            f"{len(declared)} declared, the model returns {len(offered)}; pick with 'select'",
-        )
+    selected = any(column.select is not None for _, column in declared)
+    if not selected and len(declared) != len(names):
+        text = f"{len(declared)} declared, the model returns {len(names)}"
+        if (spare := len(names) - len(declared)) > 0:
+            # NOTE: the last ones, because of two probabilities the second is that of the event.
+            lines = [
+                output_line(n, c, _choice(model, place + spare)) for place, (n, c) in enumerate(declared)
+            ]
+            text += f"; pick with 'select', such as {', '.join(lines)}"
+        yield Problem("output.columns", text)
+    elif not selected and model.returns == "frame":
+        yield from _misnamed(declared, names)
+    for place, (name, column) in enumerate(declared):
+        if column.select is not None and not _offered(column.select, model):
+            line = output_line(name, column, _choice(model, place))
+            text = f"the model's answer {_described(model)}; write {line}"
+            yield Problem(f"output.columns.{name}.select", text, repr(column.select))
+
+
+def _misnamed(declared: Sequence[tuple[str, OutputColumn]], names: Sequence[str]) -> Iterator[Problem]:
+    if sorted(names) == sorted(name for name, _ in declared):
+        if [name for name, _ in declared] != list(names):
+            lines = ", ".join(output_line(name, column, name) for name, column in declared)
+            text = f"the model's order is {', '.join(names)}; write {lines}"
+            yield Problem("output.columns", text, ", ".join(name for name, _ in declared))
+        return
+    for place, (name, column) in enumerate(declared):
+        if names[place] != name:
+            line = output_line(name, column, names[place])
+            text = f"the model's output {place} is {names[place]!r}; write {line}"
+            yield Problem(f"output.columns.{name}", text)
+
+
+def _choice(model: ModelPin, place: int) -> int | str:
+    """What most likely is meant: the column at the same place, or the last."""
+    place = min(place, len(model.outputs) - 1)
+    return model.outputs[place].name if model.returns == "frame" else place
+
+
+def _described(model: ModelPin) -> str:
+    names = [column.name for column in model.outputs]
+    if model.returns == "frame":
+        return f"has {', '.join(names)}"
+    return f"has {len(names)} column{'' if len(names) == 1 else 's'} without names, counted from 0"
 
 
 def _offered(select: int | str, model: ModelPin) -> bool:

@@ -11,6 +11,7 @@ from batchdeploy.core.policy import LimitsSpec, PolicySpec
 from batchdeploy.core.predicates import Predicate
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
+CastType = Literal["integer", "long", "float", "double"]
 OnMissing = Literal["fail", "skip", "wait"]
 
 RESERVED = ("_model_version", "_run_id", "_scored_at")
@@ -101,6 +102,9 @@ class DataRef:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain.
         keys: the columns that name a row; never given to the model.
         where: which rows are meant; the others are counted, and neither scored nor validated.
+        casts: features to give to the model as the type that its signature wants (``integer``, ``long``,
+            ``float``, ``double``), where the files hold another: decimals, or doubles for a model of 32-bit
+            floats. Rounding to a float's digits is meant; a value that is lost otherwise is quarantined.
         rev: a DVC (git) revision; null reads the workspace.
         on_missing: what an Airflow run does where its partition has no rows yet: ``fail``, ``skip``, or
             ``wait``, which holds no worker.
@@ -113,6 +117,7 @@ class DataRef:
     partition: PartitionSpec
     keys: tuple[str, ...]
     where: tuple[Predicate, ...] = ()
+    casts: dict[str, CastType] | None = None
     rev: str | None = None
     on_missing: OnMissing = "fail"
     wait_hours: float = 24

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchdeploy.core.numbers import to_floats, to_integers
 from batchdeploy.core.records import Column
 from batchdeploy.errors import shorten
 
@@ -81,8 +82,13 @@ def _model_column(batch: pa.RecordBatch, column: Column, verdicts: Verdicts) -> 
     if column.type in ("integer", "long"):
         reason = f"null in the integer feature {column.name}"
         verdicts.set_aside(np.flatnonzero(null), "input", reason)
-        return values.fill_null(0).cast(NUMPY_TYPES[column.type]).to_numpy(zero_copy_only=False)
-    return _float_column(values, column, verdicts)
+        integers, lost = to_integers(values, NUMPY_TYPES[column.type])
+        verdicts.set_aside(lost, "input", f"no whole number that fits {column.type}: {column.name}")
+        return integers.to_numpy(zero_copy_only=False)
+    floats, lost = to_floats(values, NUMPY_TYPES[column.type])
+    what = "too large for" if pa.types.is_integer(values.type) else "lost in the cast to"
+    verdicts.set_aside(lost, "input", f"{what} {column.type}: {column.name}")
+    return floats
 
 
 def _objects(values: pa.Array) -> Any:
@@ -112,19 +118,3 @@ def _datetime_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np
     kept = pc.if_else(outside, pa.scalar(None, values.type), values)
     stamps: np.ndarray[Any, Any] = kept.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
     return stamps
-
-
-def _float_column(values: pa.Array, column: Column, verdicts: Verdicts) -> np.ndarray[Any, Any]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    floats: np.ndarray[Any, Any] = values.cast(NUMPY_TYPES[column.type], safe=False).to_numpy(
-        zero_copy_only=False
-    )
-    if pa.types.is_integer(values.type):
-        # NOTE: 2**53 and beyond: a double no longer holds every integer, so the cast is checked back.
-        back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
-        changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
-        verdicts.set_aside(np.flatnonzero(changed), "input", f"too large for {column.type}: {column.name}")
-    return floats

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchdeploy.core.answers import answer_columns, as_arrow, refuse_answer
 from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.records import Returns
 from batchdeploy.core.text import mend_text
 
 if TYPE_CHECKING:
@@ -33,13 +34,17 @@ def arrow_type(name: str) -> pa.DataType:
     return types[name]
 
 
-def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows: int) -> list[Any]:
+def pick_outputs(
+    answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows: int, *, returns: Returns = "unknown"
+) -> list[Any]:
     """The declared outputs' values, each of length ``rows``, in the declared order.
 
     Args:
         answer: a frame, a series, a list, or an array of shape (rows,) or (rows, columns).
         outputs: name and declaration of each output.
         rows: how many rows the model was given.
+        returns: what the model's signature says of the answer. Of an ``array`` the columns have no names, so
+            that the only one may be called anything, as ONNX models do.
 
     Raises:
         ScoringRefused: another number of rows, rows in another order, or missing, extra, doubled or reordered
@@ -55,14 +60,43 @@ def pick_outputs(answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows:
         refuse_answer("columns", "more than one of a name", ", ".join(doubled))
     if any(column.select is not None for _, column in outputs):
         return [_select(columns, name, column) for name, column in outputs]
+    if returns != "array" or len(names) != 1:
+        _check_names(names, outputs, returns)
+    elif len(outputs) != 1:
+        _refuse_names(names, outputs, returns)
+    return [values for _, values in columns]
+
+
+def _check_names(
+    names: Sequence[str | None], outputs: Sequence[tuple[str, OutputColumn]], returns: Returns
+) -> None:
     declared = [name for name, _ in outputs]
     if len(names) != len(declared) or any(
         found is not None and found != name for found, name in zip(names, declared, strict=False)
     ):
-        refuse_answer(
-            "columns", f"declared are {', '.join(declared)}", ", ".join(str(name) for name in names)
-        )
-    return [values for _, values in columns]
+        _refuse_names(names, outputs, returns)
+
+
+def _refuse_names(
+    names: Sequence[str | None], outputs: Sequence[tuple[str, OutputColumn]], returns: Returns
+) -> NoReturn:
+    """Refuses, with the lines of YAML that would pick the declared outputs from these columns."""
+    declared, positions = [name for name, _ in outputs], returns == "array" or None in names
+    lines = [
+        output_line(name, column, place if positions else name if name in names else str(names[place]))
+        for place, (name, column) in enumerate(outputs[: len(names)])
+    ]
+    refuse_answer(
+        "columns",
+        f"declared are {', '.join(declared)}",
+        ", ".join(str(name) for name in names),
+        hint=f"output.columns: {{{', '.join(lines)}}} would pick them",
+    )
+
+
+def output_line(name: str, column: OutputColumn, select: int | str) -> str:
+    """The line of ``output.columns`` that picks a column of the model's answer."""
+    return f"{name}: {{type: {column.type}, select: {select}}}"
 
 
 def _check_index(answer: Any, rows: int) -> None:
@@ -174,8 +208,8 @@ def _from_integers(name: str, declared: str, array: pa.Array) -> tuple[pa.Array,
 def _select(columns: list[tuple[str | None, Any]], name: str, column: OutputColumn) -> Any:
     if isinstance(column.select, int) and 0 <= column.select < len(columns):
         return columns[column.select][1]
-    for found, values in columns:
-        if found is not None and found == column.select:
+    for position, (found, values) in enumerate(columns):
+        if (str(position) if found is None else found) == column.select:
             return values
     refuse_answer(
         f"output {name}", f"select: {column.select!r}", f"{len(columns)} columns, {[c for c, _ in columns]}"

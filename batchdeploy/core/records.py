@@ -37,6 +37,7 @@ __all__ = [
 
 State = Literal["new", "changed", "identical"]
 Verdict = Literal["quiet", "drift", "unmeasured"]
+Returns = Literal["frame", "array", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,7 @@ def _outputs(
     for rows, answer in answers:
         order.append(rows)
         try:
-            picked = pick_outputs(answer, job.outputs, len(rows))
+            picked = pick_outputs(answer, job.outputs, len(rows), returns=job.returns)
             converted = [
                 (name, convert_output(name, column.type, values))
                 for (name, column), values in zip(job.outputs, picked, strict=True)

@@ -10,7 +10,7 @@ from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.policy import Finding, PolicySpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.records import Column, OutputFile, SetAside
+from batchdeploy.core.records import Column, OutputFile, Returns, SetAside
 
 # NOTE: more rows at once are no quicker; and a copy or two of this many bytes a worker has room for.
 MOST_ROWS, LEAST_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
@@ -55,6 +55,7 @@ class ScoreJob:
         alone: whether workers are processes that do nothing else.
         threads: native threads a worker may use, or None for as many as there are.
         batch_rows: rows that the model is asked about at once.
+        returns: what the model's signature says of its answer.
         runtime_folder: what a model that is not native needs besides its folder, as workers find it.
     """
 
@@ -77,6 +78,7 @@ class ScoreJob:
     threads: int | None = None
     runtime_folder: str | None = None
     batch_rows: int = MOST_ROWS
+    returns: Returns = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from batchdeploy.core.contract import contract, reference_problems
+from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
@@ -47,9 +47,8 @@ def resolve(
     schema = tools.inspect(data)
     model = model or tools.registry.resolve(deployment.model)
     if problems := contract(deployment, model, schema):
-        raise ContractError(
-            f"{deployment.name}: model {model.name} version {model.version} and data", problems
-        )
+        where = f"{deployment.name}: model {model.name} version {model.version} and data"
+        raise ContractError(where, problems, hint=casts_hint(deployment, model, schema))
     check_table(deployment.output.path, table, describe_table(deployment, schema), evolve=evolve)
     suite = pin_suite(tools)
     reference = pin_reference(tools, model)

@@ -181,6 +181,7 @@ def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) ->
         alone=tools.engine.name != "local",
         threads=tools.engine.threads,
         batch_rows=batch_rows(plan.model.inputs),
+        returns=plan.model.returns,
     )
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from batchdeploy.core.contract import arrow_family, contract, reference_problems
+from batchdeploy.core.contract import arrow_family, casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputColumn, OutputRef, PartitionSpec
 from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
 from batchdeploy.core.records import Column, InputSchema, ModelPin
@@ -121,6 +124,82 @@ def test_outputs_must_be_those_the_signature_offers(
 ) -> None:
     problems = contract(deployment, model, schema())
     assert any(expected in str(problem) for problem in problems), problems
+
+
+A, B = OutputColumn(type="double"), OutputColumn(type="long")
+SINGLE = replace(MODEL, returns="array", outputs=(Column(name="0", type="float32"),))
+TWO = replace(MODEL, outputs=(Column(name="b", type="long"), Column(name="a", type="double")))
+LINES = {
+    "a name where there are none": (
+        outputs(y=OutputColumn(type="double", select="variable")), SINGLE,
+        "has 1 column without names, counted from 0; write y: {type: double, select: 0}, got 'variable'",
+    ),
+    "one of two probabilities": (outputs(y=A), ARRAY, "such as y: {type: double, select: 1}"),
+    "the model's names in another order": (
+        outputs(a=A, b=B), TWO,
+        "output.columns: the model's order is b, a; write a: {type: double, select: a}, "
+        "b: {type: long, select: b}, got a, b",
+    ),
+    "a name of one's own": (outputs(z=A), MODEL, "is 'y'; write z: {type: double, select: y}"),
+    "a name that the model lacks": (
+        outputs(z=OutputColumn(type="long", select="w")), MODEL, "has y; write z: {type: long, select: y}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("deployment", "model", "expected"), LINES.values(), ids=LINES.keys())
+def test_what_is_wrong_with_outputs_comes_with_the_line_that_mends_it(
+    deployment: Deployment, model: ModelPin, expected: str
+) -> None:
+    (problem,) = contract(deployment, model, schema())
+    assert expected in str(problem)
+    lines = re.findall(r"(\w+): (\{.*?\})", expected)
+    columns = {name: OutputColumn(**YAML(typ="safe").load(line)) for name, line in lines}
+    assert columns
+    assert contract(outputs(**columns), model, schema()) == ()
+
+
+def cast(**casts: Any) -> Deployment:
+    return replace(DEPLOYMENT, data=replace(DEPLOYMENT.data, casts=casts))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("double", "decimal128(10, 2)"),
+        ("double", "decimal256(50, 2)"),
+        ("float", "double"),
+        ("float", "int64"),
+        ("integer", "int64"),
+        ("long", "decimal128(20, 0)"),
+        ("long", "double"),
+    ],
+)
+def test_numbers_of_another_type_are_cast_where_the_deployment_says_so(wanted: str, found: str) -> None:
+    model = replace(MODEL, inputs=(Column(name="x", type=wanted), Column(name="city", type="string")))
+    (problem,) = contract(DEPLOYMENT, model, schema(x=found))
+    assert f"the model wants {wanted}, the data holds {found}; data: {{casts: {{x: {wanted}}}}}" in str(
+        problem
+    )
+    assert str(casts_hint(DEPLOYMENT, model, schema(x=found))).startswith(
+        f"data: {{casts: {{x: {wanted}}}}} "
+    )
+    assert contract(cast(x=wanted), model, schema(x=found)) == ()
+    assert casts_hint(cast(x=wanted), model, schema(x=found)) is None
+
+
+def test_nothing_but_numbers_is_cast() -> None:
+    text = schema(x="string")
+    assert "casts" not in str(contract(DEPLOYMENT, MODEL, text)[0])
+    assert casts_hint(DEPLOYMENT, MODEL, text) is None
+    wrong = [str(problem) for problem in contract(cast(x="double", y="long"), MODEL, text)]
+    assert wrong == [
+        "data.casts.x: the data holds string, which is not cast to numbers",
+        "data.casts.y: the model has no such input",
+    ]
+    assert [str(problem) for problem in contract(cast(x="float"), MODEL, schema())] == [
+        "data.casts.x: the model wants double, got float"
+    ]
 
 
 def reference(*profiles: ColumnProfile) -> Reference:

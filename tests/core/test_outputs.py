@@ -10,6 +10,7 @@ from tests_support import text_array
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.outputs import convert_output, pick_outputs
+from batchdeploy.core.records import Returns
 from batchdeploy.errors import ScoringRefused
 
 D = OutputColumn(type="double")
@@ -113,6 +114,10 @@ PICKED: dict[str, tuple[Any, list[tuple[str, OutputColumn]], list[list[float]]]]
         [np.ma.array([1.0, 2.0]), np.ma.array([3.0, 777.0], mask=[0, 1])],
         [("y", OutputColumn(type="double", select=1))], [[2, np.ma.masked]],
     ),
+    "a frame that only counts its columns": (pd.DataFrame([[1.0], [2.0]]), [("y", D)], [[1, 2]]),
+    "a column by its count": (
+        pd.DataFrame([[1, 2], [3, 4]]), [("y", OutputColumn(type="double", select="1"))], [[2, 4]],
+    ),
     "a list of text with NaN": (["a", NAN], [("y", OutputColumn(type="string"))], [["a", NAN]]),
     "a matrix": (np.array([[1.0], [2.0]]).view(np.matrix), [("y", D)], [[1, 2]]),
     "a series with the input's index": (pd.Series([1.0, 2.0], index=np.array([0, 1])), [("y", D)], [[1, 2]]),
@@ -170,3 +175,32 @@ def test_says_what_to_do_about_an_answer_in_another_order() -> None:
     assert "index: is not the input's" in str(refusal.value)
     assert "got 1, 2, 0" in str(refusal.value)
     assert ".sort_index()" in str(refusal.value)
+
+
+def test_the_only_column_may_be_called_anything_where_the_signature_has_no_name_for_it() -> None:
+    """As ONNX models answer: a frame with the graph's own name for its output."""
+    (values,) = pick_outputs(frame(variable=[1, 2]), [("progression", D)], 2, returns="array")
+    assert list(values) == [1, 2]
+
+
+HINTED: dict[str, tuple[Any, list[str], Returns, str]] = {
+    "another name": (frame(z=[1, 2]), ["y"], "frame", "{y: {type: double, select: z}}"),
+    "another order": (
+        frame(b=[1, 2], a=[3, 4]), ["a", "b"], "frame",
+        "{a: {type: double, select: a}, b: {type: double, select: b}}",
+    ),
+    "two without names": (
+        frame(label=[1, 2], p=[3, 4]), ["y"], "array", "{y: {type: double, select: 0}}",
+    ),
+    "one for two": (frame(variable=[1, 2]), ["y", "z"], "array", "{y: {type: double, select: 0}}"),
+    "an array of two": (np.ones((2, 2)), ["y"], "unknown", "{y: {type: double, select: 0}}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "names", "returns", "line"), HINTED.values(), ids=HINTED.keys())
+def test_says_which_line_would_pick_the_outputs(
+    answer: Any, names: list[str], returns: Returns, line: str
+) -> None:
+    with pytest.raises(ScoringRefused) as refusal:
+        pick_outputs(answer, [(name, D) for name in names], 2, returns=returns)
+    assert f"Hint: output.columns: {line} would pick" in str(refusal.value)

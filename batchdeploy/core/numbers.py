@@ -1,0 +1,74 @@
+"""Numbers of one type as those of another, and the rows in which they would not survive it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    Rows = Sequence[int] | np.ndarray[Any, Any]
+
+
+def to_integers(values: pa.Array, kind: str) -> tuple[pa.Array, Rows]:
+    """Integers, and the rows that hold no whole number that fits; those and nulls are 0."""
+    import pyarrow as pa
+
+    try:
+        # NOTE: a checked cast of all at once; only where it finds something is each looked at.
+        return values.fill_null(0).cast(kind), ()
+    except pa.ArrowInvalid:
+        numbers = values.to_pylist()
+    lost = [row for row, number in enumerate(numbers) if number is not None and not _fits(number, kind)]
+    gone = set(lost)
+    kept = [0 if number is None or row in gone else int(number) for row, number in enumerate(numbers)]
+    return pa.array(kept, kind), lost
+
+
+def to_floats(values: pa.Array, kind: str) -> tuple[np.ndarray[Any, Any], Rows]:
+    """Floats, NaN for null, and the rows whose number they cannot stand for.
+
+    A float has fewer digits than a double or a decimal: that a number is rounded to them is no loss, that it
+    becomes infinite or zero is. Of integers every digit counts, of decimals all that a double has room for.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    whole, exact = pa.types.is_integer(values.type), pa.types.is_decimal(values.type)
+    doubles = values.cast("float64", safe=False) if exact else values
+    floats: np.ndarray[Any, Any] = doubles.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+    if whole or (exact and kind == "float64"):
+        return floats, _changed(values, floats)
+    if kind == "float32" and doubles.type == pa.float64():
+        wide = doubles.to_numpy(zero_copy_only=False)
+        lost = (np.isinf(floats) & np.isfinite(wide)) | ((floats == 0) & (wide != 0))
+        return floats, np.flatnonzero(lost)
+    return floats, ()
+
+
+def _changed(values: pa.Array, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The rows whose number comes back as another; from 2**53 on a double does not hold every integer."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
+        changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        # NOTE: a decimal of as many digits as its type has may not come back as one.
+        pairs = zip(values.to_pylist(), floats.tolist(), strict=True)
+        changed = np.array([value is not None and Decimal(repr(found)) != value for value, found in pairs])
+    rows: np.ndarray[Any, Any] = np.flatnonzero(changed)
+    return rows
+
+
+def _fits(number: Any, kind: str) -> bool:
+    bits = int(kind.removeprefix("int")) - 1
+    try:
+        return bool(int(number) == number and -(2**bits) <= number < 2**bits)
+    except (ValueError, OverflowError):
+        return False
