@@ -15,20 +15,20 @@ LOG = logger("batchdeploy")
 
 
 @contextmanager
-def attempted(tools: Toolbox, planned: Plan, draw: Callable[[], object]) -> Iterator[None]:
-    """Does what `stoppable` does, and draws the page of an attempt that a gate refused.
+def attempted(tools: Toolbox, planned: Plan, tell: Callable[[GateRefused], object]) -> Iterator[None]:
+    """Does what `stoppable` does, and tells of an attempt that a gate refused: on its page.
 
     Args:
         tools: what answers for the deployment.
         planned: what is being executed.
-        draw: draws the page from the evidence there is; where that fails, the refusal stands all the same.
+        tell: keeps the refusal and draws the page; where that fails, the refusal stands all the same.
     """
     try:
         with stoppable(tools, planned):
             yield
-    except GateRefused:
+    except GateRefused as refusal:
         with goes_on(f"the page of run {planned.run_id} could not be drawn"):
-            draw()
+            tell(refusal)
         raise
 
 

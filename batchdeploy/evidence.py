@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchdeploy.core.layout import OUTPUT
-from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import from_json, to_json
-from batchdeploy.errors import Problem, RequestError
+from batchdeploy.errors import BatchdeployError, Problem, RequestError
 
 T = TypeVar("T")
 PAGE, PAGE_END, TAIL = "report.html", b"</html>", 64
@@ -20,6 +20,7 @@ FILES: dict[type, str] = {
     CheckReport: "check.json",
     ScoredBatch: "scored.json",
     DriftReport: "drift.json",
+    Refusal: "refusal.json",
     Manifest: "manifest.json",
 }
 
@@ -62,6 +63,12 @@ def is_whole(page: Path) -> bool:
             return stream.read().rstrip().endswith(PAGE_END)
     except OSError:
         return False
+
+
+def write_refusal(folder: Path, error: BatchdeployError) -> None:
+    """Writes why a gate refused."""
+    problems = tuple(map(str, error.problems))
+    write(folder, Refusal(gate=type(error).__name__, where=error.where, problems=problems, hint=error.hint))
 
 
 def write_page(file: Path, text: str) -> None:

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.endings import attempted, goes_on
 from batchdeploy.errors import GateRefused
-from batchdeploy.evidence import PAGE, find, find_output, is_whole, read, write, write_page
+from batchdeploy.evidence import PAGE, find, find_output, is_whole, read, write, write_page, write_refusal
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stage_clock import Progress, StageClock
 from batchdeploy.stages.compare import compare, gate_drift
 from batchdeploy.stages.publish import publish
-from batchdeploy.stages.report import find_reference, render_html, render_line
+from batchdeploy.stages.report import Found, find_reference, render_html, render_line
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
@@ -128,7 +128,7 @@ def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Pr
         manifest = read(folder, Manifest)
         return Outcome(status="identical", folder=folder, manifest=manifest, seconds=clock.stop())
     attempt = begin(tools, planned)
-    with attempted(tools, planned, partial(step_report, tools, attempt)):
+    with attempted(tools, planned, partial(tell_refusal, tools, attempt)):
         manifest = _steps(tools, attempt, clock)
         clock("report", 0)
         draw_page(tools, attempt)
@@ -216,20 +216,27 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
     planned = read(folder, Plan)
     scored, manifest = find(folder, ScoredBatch), find(run_folder(tools, planned), Manifest)
     mine = manifest is not None and scored is not None and scored.attempt == manifest.attempt
-    html = render_html(
-        planned,
+    found = Found(
         check=find(folder, CheckReport),
         scored=scored,
         drift=find(folder, DriftReport),
+        refusal=find(folder, Refusal),
         manifest=manifest if mine else None,
         published_by=None if mine or manifest is None else manifest.attempt,
-        reference=find_reference(tools, planned),
-        painter=tools.painter,
         printed=find_output(folder),
     )
+    reference = find_reference(tools, planned)
+    html = render_html(planned, found, reference=reference, painter=tools.painter)
     write_page(folder / PAGE, html)
     tools.sink.update_evidence(planned)
     return folder / PAGE
+
+
+def tell_refusal(tools: Toolbox, folder: Path, refusal: GateRefused) -> None:
+    """Keeps why a gate refused an attempt, and draws its page."""
+    with goes_on(f"why {folder} was refused could not be kept"):
+        write_refusal(folder, refusal)
+    step_report(tools, folder)
 
 
 def draw_page(tools: Toolbox, folder: Path) -> None:

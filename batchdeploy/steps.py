@@ -64,7 +64,7 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         "partition": planned.partition,
     }
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
-    with attempted(tools, planned, partial(flow.step_report, tools, folder)):
+    with attempted(tools, planned, partial(flow.tell_refusal, tools, folder)):
         return shared | DO[request.step](tools, folder, request)
 
 

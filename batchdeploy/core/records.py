@@ -223,6 +223,17 @@ class DriftReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a gate refused; ``gate`` is the kind of its error. Not there where no gate did."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    gate: str
+    where: str
+    problems: tuple[str, ...]
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a run did. Written last: a run folder that holds one was published."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from batchdeploy.core.profiles import Reference
-from batchdeploy.core.records import CheckReport, DriftReport, ExpectationResult, Manifest, Plan, ScoredBatch
+from batchdeploy.core.records import (
+    CheckReport,
+    DriftReport,
+    ExpectationResult,
+    Manifest,
+    Plan,
+    Refusal,
+    ScoredBatch,
+)
 from batchdeploy.documents import from_json
 from batchdeploy.errors import SHOWN_TEXT, DataError, shorten
 from batchdeploy.ports import Painter, Toolbox
@@ -20,38 +29,46 @@ SHOWN_OUTPUT = 4000
 SHOWN_REASONS = 10
 
 
-def render_html(
-    plan: Plan,
-    *,
-    check: CheckReport | None,
-    scored: ScoredBatch | None,
-    drift: DriftReport | None,
-    manifest: Manifest | None,
-    published_by: str | None,
-    reference: Reference | None,
-    painter: Painter,
-    printed: str = "",
-) -> str:
-    """The run's page, with its pictures inside: no script, no network. Records not there yet are left out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The records that an attempt at a run has by now.
 
-    ``published_by`` is the attempt that published these pins, where it was another one.
+    Attributes:
+        manifest: where this attempt is the one that was published.
+        published_by: the attempt that published these pins, where it was another one.
+        printed: what the model and its libraries wrote.
     """
+
+    check: CheckReport | None
+    scored: ScoredBatch | None
+    drift: DriftReport | None
+    refusal: Refusal | None
+    manifest: Manifest | None
+    published_by: str | None
+    printed: str = ""
+
+
+def render_html(plan: Plan, found: Found, *, reference: Reference | None, painter: Painter) -> str:
+    """The run's page, with its pictures inside: no script, no network. Records not there yet are left out."""
+    drift = found.drift
     pictures = _pictures(drift, reference, painter) if drift and reference else []
     overview = Markup(painter.overview(drift)) if drift and drift.statistics else None  # noqa: S704
+    refused = found.refusal if found.manifest is None else None
     page: str = (
         _templates()
         .get_template("report.html.j2")
         .render(
             plan=plan,
-            check=check,
-            scored=scored,
+            check=found.check,
+            scored=found.scored,
             drift=drift,
-            manifest=manifest,
+            manifest=found.manifest,
             overview=overview,
-            printed=printed[:SHOWN_OUTPUT] + ("…" if len(printed) > SHOWN_OUTPUT else ""),
+            printed=found.printed[:SHOWN_OUTPUT] + ("…" if len(found.printed) > SHOWN_OUTPUT else ""),
             pictures=pictures,
             tested=[row for row in drift.statistics if row.statistic == "psi"] if drift else [],
-            verdict=_verdict(check, scored, drift, manifest, published_by),
+            verdict=_unpublished(plan, found) if found.manifest is None else _published(found),
+            refused=refused.problems if refused is not None else (),
         )
     )
     return page
@@ -116,32 +133,49 @@ def _in_columns(names: tuple[str, ...]) -> str:
     return f" in {', '.join(names)}" if names else ""
 
 
-def _verdict(
-    check: CheckReport | None,
-    scored: ScoredBatch | None,
-    drift: DriftReport | None,
-    manifest: Manifest | None,
-    published_by: str | None,
-) -> tuple[str, str]:
-    """(colour class, sentence) for the top of the page."""
-    if manifest is None:
-        if check is not None and check.blocking:
-            return (
-                "bad",
-                f"Refused: {len(check.blocking)} blocking expectations failed. Nothing was published.",
-            )
-        if published_by is not None:
-            return (
-                "bad",
-                f"Not published: what is visible of this run is from another attempt, {published_by}.",
-            )
-        return "bad", "Not published."
+def _published(found: Found) -> tuple[str, str]:
+    """(colour class, sentence) for the top of the page of a run that was published."""
+    drift, check = found.drift, found.check
     if drift is not None and drift.verdict == "drift":
         return "warn", f"Published, with drift{_in_columns(drift.alarms)}."
     if check is not None and check.failed:
         return "warn", f"Published, with {len(check.failed)} failed expectations of level warn."
-    quarantined = scored is not None and scored.rows_quarantined
+    quarantined = found.scored is not None and found.scored.rows_quarantined
     return "good", f"Published{f', {quarantined} rows set aside' if quarantined else ''}."
+
+
+def _unpublished(plan: Plan, found: Found) -> tuple[str, str]:
+    """The same of a run that was not: which gate refused it, or how far it got."""
+    check = found.check
+    if check is not None and check.blocking:
+        return "bad", f"Refused: {len(check.blocking)} blocking expectations failed. Nothing was published."
+    others = f"what is visible of this run is from another attempt, {found.published_by}"
+    if found.refusal is not None:
+        also = f" ({others})" if found.published_by is not None else ""
+        return "bad", f"Not published: {_why(plan, found)}{also}."
+    if found.published_by is not None:
+        return "bad", f"Not published: {others}."
+    far = sum(record is not None for record in (check, found.scored, found.drift))
+    return (
+        "bad",
+        f"Not published: the run was {('planned', 'validated', 'scored', 'compared')[far]}, no more.",
+    )
+
+
+def _why(plan: Plan, found: Found) -> str:
+    """The gate's reason in a few words; the details follow it on the page."""
+    scored, drift = found.scored, found.drift
+    if drift is not None:
+        return f"drift{_in_columns(drift.alarms)}, and drift.on_alarm is block"
+    if scored is None:
+        return "the scores were refused"
+    if not scored.rows_in:
+        return f"none of the {scored.rows_left_out:,} rows matches data.where"
+    rows, allowed = scored.rows_quarantined, plan.deployment.quarantine.max_share
+    if rows > allowed * scored.rows_in:
+        share = f"{rows / scored.rows_in:.1%}, allowed {allowed:.1%}"
+        return f"{rows:,} of {scored.rows_in:,} rows were quarantined ({share})"
+    return "rows break a rule of the policy that says fail"
 
 
 def _pictures(drift: DriftReport, reference: Reference, painter: Painter) -> list[tuple[Any, Markup]]:

@@ -16,7 +16,7 @@ from batchdeploy.adapters.parquet_sink.files import Disk
 from batchdeploy.core.layout import OUTPUT, Layout
 
 PLAN, PAGE, DRIFT, QUARANTINE = "plan.json", "report.html", "drift.parquet", "quarantine"
-RECORDS = (PLAN, "check.json", "scored.json", "drift.json", OUTPUT)
+RECORDS = (PLAN, "check.json", "scored.json", "drift.json", "refusal.json", OUTPUT)
 
 
 class Standing:
