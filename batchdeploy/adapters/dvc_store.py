@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy.core.deployment import DataRef
-from batchdeploy.core.pins import digest_files
+from batchdeploy.core.pins import digest_files, identity_of
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.errors import DataError, PartitionError, Problem, StoreError
 
@@ -57,6 +57,8 @@ class DvcStore:
         if missing:
             problems = tuple(Problem(path, "not in the DVC cache") for path in missing)
             raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=_fetching(self._root, ref))
+        # NOTE: looked at before they are hashed, so that what is written to meanwhile is another file.
+        seen = {path: os.stat(location) for path, location in located.items()}
         # NOTE: DVC itself trusts what it once wrote to its cache.
         spoilt = [path for path, location in located.items() if _md5(location) != wanted[path]]
         if spoilt:
@@ -67,7 +69,13 @@ class DvcStore:
             hint = f"remove them there, then {_fetching(self._root, ref)}"
             raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=hint)
         files = tuple(
-            FilePin(path=path, md5=wanted[path], size=os.stat(location).st_size, location=location)
+            FilePin(
+                path=path,
+                md5=wanted[path],
+                size=seen[path].st_size,
+                location=location,
+                identity=identity_of(seen[path]),
+            )
             for path, location in located.items()
         )
         digest = digest_files(wanted.items())

@@ -135,7 +135,13 @@ class FolderStore:
             # NOTE: a file written to again within a tick of its clock would look the same; git calls it racy.
             if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file.stat()) == before:
                 self._hashed[file] = before, md5
-        return FilePin(path=f"{name}/{file.name}", md5=md5, size=before.size, location=str(file.resolve()))
+        return FilePin(
+            path=f"{name}/{file.name}",
+            md5=md5,
+            size=before.size,
+            location=str(file.resolve()),
+            identity=(before.inode, before.size, before.modified, before.changed),
+        )
 
     def _strays(self, pinned: FilePin, data: Path) -> Iterator[Problem]:
         """A link may lead to other data of the project, or to content named by its hash, as DVC's do."""

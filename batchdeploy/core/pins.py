@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import respelled
 from batchdeploy.errors import PartitionError, Problem
 
+# NOTE: no device: that of a network filesystem is another one on each machine.
+Identity = tuple[int, int, int, int]
 RUN_ID_DIGITS = 16
 PARTITION = re.compile(r"[^\x00-\x1f\x7f/\\=%*?\[\]{}]{1,200}")
 
@@ -51,13 +54,19 @@ class ModelPin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePin:
-    """One input file: its name inside the data folder, what is in it, and where to read it."""
+    """One input file: its name inside the data folder, what is in it, and where to read it.
+
+    Attributes:
+        identity: what the file cannot be written to without changing, as `identity_of` tells it; it says of
+            no two files that they hold the same.
+    """
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
     md5: str
     size: int
     location: str
+    identity: Identity | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +95,11 @@ class TextPin:
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
     sha256: str
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """Inode, size and times of a file, in nanoseconds."""
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def check_partition(column: str, value: str, key_format: str | None = None) -> str:

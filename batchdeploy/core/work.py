@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.pins import Identity
 from batchdeploy.core.policy import Finding, PolicySpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
@@ -28,6 +29,7 @@ class Split:
     """A piece of work: some row groups of one input file.
 
     Attributes:
+        md5, identity: of the file, as it was pinned.
         first_row: counts from the file's start.
         duplicates: rows whose keys another row of the partition has as well, counted from the split's start
             among those that are meant.
@@ -40,6 +42,8 @@ class Split:
     first_row: int
     rows: int
     duplicates: tuple[int, ...] = ()
+    md5: str = ""
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

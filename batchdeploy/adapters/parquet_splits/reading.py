@@ -17,10 +17,11 @@ from batchdeploy.adapters.parquet_splits.columns import (
     plain_batch,
     plain_schema,
 )
+from batchdeploy.adapters.parquet_splits.held import held
 from batchdeploy.core.policing import RowFault
 from batchdeploy.core.policy import Rule
 from batchdeploy.core.predicates import Predicate, matching
-from batchdeploy.core.records import DataPin
+from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.scoring import alive_frame, columns_needed
 from batchdeploy.core.work import ScoreJob, Split
 from batchdeploy.errors import DataError, Problem
@@ -37,7 +38,7 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     """The partition cut into pieces of whole row groups, about half a million rows each."""
     splits: list[Split] = []
     for file in pin.files:
-        with open_file(file.location) as opened:
+        with held(file) as location, open_file(location) as opened:
             sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
         for groups, first, rows in _grouped(sizes):
             splits.append(
@@ -48,6 +49,8 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
                     row_groups=groups,
                     first_row=first,
                     rows=rows,
+                    md5=file.md5,
+                    identity=file.identity,
                 )
             )
     return tuple(splits)
@@ -78,7 +81,7 @@ def read_frame(
     }
     if columns is not None:
         columns = {*columns, *(predicate.column for predicate in where)}
-    parts = [_read(file.location, file.path, columns) for file in pin.files]
+    parts = [_read(file, columns) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:
@@ -112,10 +115,10 @@ def read_batches(split: Split, job: ScoreJob, columns: Sequence[str] | None = No
     import numpy as np
 
     row, groups = split.first_row, list(split.row_groups)
-    with open_file(split.location, page_checksum_verification=True) as file:
+    with held(split) as location, open_file(location, page_checksum_verification=True) as file:
         columns = columns or columns_needed(job, file.schema_arrow.names)
         asked = [*dict.fromkeys([*columns, *(predicate.column for predicate in job.where)])]
-        lost = _int96_loss(file, split, columns)
+        lost = _int96_loss(file, replace(split, location=location), columns)
         batches = file.iter_batches(batch_size=job.batch_rows, row_groups=groups, columns=asked)
         while (batch := _next(batches, split.path)) is not None:
             start, read = row - split.first_row, batch.num_rows
@@ -167,7 +170,12 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
         raise _unreadable(path, error) from error
 
 
-def _read(location: str, path: str, columns: Collection[str] | None) -> pa.Table:
+def _read(pinned: FilePin, columns: Collection[str] | None) -> pa.Table:
+    with held(pinned) as location:
+        return _read_file(location, pinned.path, columns)
+
+
+def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.Table:
     names = None
     try:
         if columns is not None:

@@ -1,0 +1,108 @@
+"""Workers read the very files that were pinned, whatever takes their names for a while."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_support import customers, write_day
+
+from batchdeploy import flow
+from batchdeploy.errors import DataError
+from batchdeploy.runtime import LocalToolbox, open_toolbox
+
+pytestmark = pytest.mark.slow
+
+DAY, OTHER = "2024-03-02", "2024-03-03"
+Swap = Callable[[Path, Path], None]
+
+
+def swap_files(file: Path, other: Path) -> None:
+    aside = file.with_name("aside")
+    file.rename(aside)
+    other.rename(file)
+    aside.rename(other)
+
+
+def swap_folders(file: Path, other: Path) -> None:
+    """The file itself is not touched, not even its times."""
+    swap_files(file.parent, other.parent)
+
+
+def write_over(file: Path, other: Path) -> None:
+    """The same inode with other bytes, and with its old times."""
+    before, (mine, theirs) = file.stat(), (path.read_bytes() for path in (file, other))
+    file.write_bytes(theirs)
+    other.write_bytes(mine)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def scored_while(tools: LocalToolbox, before: Callable[[], None], after: Callable[[], None]) -> flow.Outcome:
+    """A run that something happens to just before a worker begins, and just after it ends."""
+    planned, work = flow.plan(tools, DAY), tools.engine.map_splits
+
+    def between(do: Any, splits: Any) -> Iterator[Any]:
+        for split in splits:
+            before()
+            found = list(work(do, [split]))
+            after()
+            yield from found
+
+    tools.engine.map_splits = between  # type: ignore[method-assign]
+    return flow.execute(tools, planned)
+
+
+@pytest.mark.parametrize("swap", [swap_files, swap_folders, write_over])
+def test_a_file_that_is_swapped_and_swapped_back_is_not_published(deployment: Path, swap: Swap) -> None:
+    tools = open_toolbox(deployment)
+    data = tools.root / "data" / "customers"
+    mine = data / f"date={DAY}" / "part-0.parquet"
+    theirs = write_day(
+        tools.root / "elsewhere", DAY, customers(OTHER).assign(customer_id=customers(DAY)["customer_id"])
+    )
+    with pytest.raises(DataError, match=r"part-0\.parquet: changed since it was pinned"):
+        scored_while(tools, lambda: swap(mine, theirs), lambda: swap(mine, theirs))
+    assert not tools.layout.table.exists()
+
+
+def linked(file: Path) -> None:
+    os.link(file, file.parents[3] / "link")
+
+
+def copied(file: Path) -> None:
+    shutil.copy2(file, file.parents[3] / "copy")
+    (file.parents[3] / "copy").replace(file)
+
+
+def made_read_only(file: Path) -> None:
+    file.chmod(0o444)
+
+
+@pytest.mark.parametrize("touch", [linked, copied, made_read_only])
+def test_a_file_that_holds_what_was_pinned_is_scored(deployment: Path, touch: Callable[[Path], None]) -> None:
+    tools = open_toolbox(deployment)
+    file = tools.root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+    assert scored_while(tools, lambda: touch(file), lambda: None).manifest.rows_scored == 200
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_not_published(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batchdeploy.adapters.parquet_splits import worker
+
+    tools = open_toolbox(deployment)
+    file = tools.root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+    score_batch = worker.score_batch
+
+    def writing(*arguments: Any, **options: Any) -> Any:
+        with file.open("r+b") as stream:
+            stream.write(b"P")
+        return score_batch(*arguments, **options)
+
+    monkeypatch.setattr(worker, "score_batch", writing)
+    with pytest.raises(DataError, match="changed while it was read"):
+        flow.run(tools, DAY)
