@@ -62,6 +62,8 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         "folder": str(folder),
         "run_id": planned.run_id,
         "partition": planned.partition,
+        "model": planned.model.name,
+        "model_version": planned.model.version,
     }
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
     with attempted(tools, planned, partial(flow.tell_refusal, tools, folder)):

@@ -70,6 +70,7 @@ def test_each_step_says_what_it_did(
         with suppress(ValidationRefused):
             answer = ask(deployment, step=step, partition=DAY if step == "plan" else None, folder=folder)
         folder = folder or answer["folder"]
+        assert (answer["model"], answer["model_version"]) == ("churn", 1)
         said[step] = "\n".join(r.getMessage() for r in caplog.records if r.name == "batchdeploy")
         assert f"{step} took " in said[step]
     failed = "1 of 3 expectations fail; block: age expect_column_values_to_be_between in "

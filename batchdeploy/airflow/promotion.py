@@ -94,7 +94,7 @@ class PromoteOperator(StepOperator):
 
     def request(self, context: Any) -> StepRequest:  # noqa: ARG002
         """The comparison that was approved."""
-        return StepRequest(step=self.step, folder=self.run["comparison"])
+        return StepRequest(step=self.step, folder=self.handed_on("comparison"))
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
         """Says what moved."""

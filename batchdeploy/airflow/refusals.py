@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from batchdeploy.airflow.links import report_url
-from batchdeploy.errors import BatchdeployError
+from batchdeploy.errors import (
+    BatchdeployError,
+    GateRefused,
+    OutsideError,
+    Problem,
+    RequestError,
+    StaleRunError,
+)
+
+# NOTE: what only somebody with a shell or a notebook could do; the step that failed is a task here.
+SHELL = re.compile(r"\bbatchdeploy [a-z]|(?:^|\s)--[a-z]|\b(?:run it|plan the run) again\b|\bjob\.")
+# NOTE: a step that needs what an earlier one made of the rows goes on from there; others from themselves.
+GOES_ON = {"compare": "validate", "publish": "validate", "promote": "contest"}
+WAYS_PAST = (
+    "mend the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "
+    "drift.on_alarm)"
+)
+REWORDED = (
+    (re.compile(r",? then run (?:it|the same) again"), ""),
+    (re.compile(r"\bsay --evolve\b"), "trigger it with the param evolve"),
+)
 
 
 class GateFailure(AirflowFailException):
@@ -49,3 +70,51 @@ class GateRefusal:
 def one_line(error: BatchdeployError) -> str:
     """The error as one line of a log or of a red square's tooltip."""
     return " ".join(str(error).replace("\n- ", " ").replace("\n", ". ").split())
+
+
+def in_airflow(error: BatchdeployError, action: str | None) -> BatchdeployError:
+    """The error with a hint for people who sit before Airflow: no command of a shell, but what to click.
+
+    Args:
+        error: what a step raised.
+        action: what to do in Airflow; left out where the hint says so already.
+    """
+    hint = error.hint or ""
+    for words, instead in REWORDED:
+        hint = words.sub(instead, hint)
+    parts = [part for part in hint.split("; ") if part and not SHELL.search(part)]
+    if action is not None and not any("clear " in part or "trigger " in part for part in parts):
+        parts.append(action)
+    return type(error)(error.where, error.problems, hint="; ".join(parts) or None)
+
+
+def action_after(error: BatchdeployError, task: Any) -> str:
+    """What to do in Airflow after a failure.
+
+    Args:
+        error: what the task's step raised.
+        task: the operator.
+    """
+    if isinstance(error, StaleRunError):
+        return f"clear {_task_of(task, 'plan')} and what follows it: it plans against what is there now"
+    mended = _task_of(task, GOES_ON.get(task.step))
+    if isinstance(error, OutsideError):
+        return f"Airflow tries again while tries are left; after that clear {mended} and what follows it"
+    seen = "; the tab Report has the evidence" if isinstance(error, GateRefused) else ""
+    return f"when that is mended, clear {mended} and what follows it{seen}"
+
+
+def nothing_handed_on(task: Any) -> RequestError:
+    """The error of a task that finds nothing of the task before it."""
+    before = ", ".join(sorted(task.upstream_task_ids)) or "the task before"
+    problem = "handed on nothing: it was marked as success by hand, or its XCom was deleted"
+    hint = f"marking a task passes no gate: {WAYS_PAST}, then clear {before} and what follows it"
+    return RequestError(f"task {task.task_id}", (Problem(before, problem),), hint=hint)
+
+
+def _task_of(task: Any, step: str | None) -> str:
+    """The task that does a step of the same run, before this one; this one where there is none."""
+    for other in task.get_flat_relatives(upstream=True) if task.has_dag() else ():
+        if getattr(other, "step", None) == step and other.file == task.file:
+            return str(other.task_id)
+    return str(task.task_id)

@@ -37,5 +37,7 @@ def refuse_unknown_keys(context: Mapping[str, Any], *, read: Iterable[str], ours
     )
     if problems:
         raise RequestError(
-            "the config of this DAG run", problems, hint=f"keys are {', '.join(sorted(known))}"
+            "the config of this DAG run",
+            problems,
+            hint=f"keys are {', '.join(sorted(known))}; trigger it again",
         )

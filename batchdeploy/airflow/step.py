@@ -20,11 +20,18 @@ from airflow.sdk.exceptions import (
 
 from batchdeploy.airflow.control_folder import ControlFolder
 from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
-from batchdeploy.airflow.refusals import GateFailure, one_line
+from batchdeploy.airflow.refusals import GateFailure, action_after, in_airflow, nothing_handed_on, one_line
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
-from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, RequestError, StaleRunError
+from batchdeploy.errors import (
+    BatchdeployError,
+    GateRefused,
+    OutsideError,
+    PartitionError,
+    RequestError,
+    StaleRunError,
+)
 from batchdeploy.redaction import redact, redact_chain
 
 if TYPE_CHECKING:
@@ -114,6 +121,8 @@ class StepOperator(BaseOperator):
             AirflowSkipException: what would be published is published already.
             OutsideError: something outside failed; Airflow tries again.
         """
+        if isinstance(self.run, dict):
+            self._know_model(self.run)
         try:
             answer = self._take_turn(self.request(context), context)
         except GateRefused as error:
@@ -123,7 +132,7 @@ class StepOperator(BaseOperator):
         except BatchdeployError as error:
             self._told(context, error)
             redact_chain(error)
-            raise
+            raise in_airflow(error, self._action(error)) from error.__cause__
         except AirflowException:
             raise
         except Exception as error:  # noqa: BLE001
@@ -134,18 +143,30 @@ class StepOperator(BaseOperator):
 
     def request(self, context: Any) -> StepRequest:
         """What the step is asked for: by default, to go on with the run that the step before answered."""
-        folder = self.run["folder"] if isinstance(self.run, dict) else self.run
         return StepRequest(
-            step=self.step, folder=folder, again=context["ti"].try_number > 1, owner=owner_of(context)
+            step=self.step,
+            folder=self.handed_on("folder"),
+            again=context["ti"].try_number > 1,
+            owner=owner_of(context),
         )
+
+    def handed_on(self, key: str) -> str:
+        """What the task before handed on under a key.
+
+        Raises:
+            RequestError: nothing, as a task does that was marked as success by hand.
+        """
+        value = self.run.get(key) if isinstance(self.run, dict) else self.run
+        if isinstance(value, str) and value:
+            return value
+        raise nothing_handed_on(self)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
         """What the task hands on."""
         ti = context["ti"]
         if "folder" in answer:
             ti.xcom_push(key=RUN_KEY, value=answer["folder"])
-        if "model_version" in answer and "model" in answer:
-            self.pinned_model = (answer["model"], answer["model_version"])
+        self._know_model(answer)
         if answer.pop("outcome") == "identical":
             raise AirflowSkipException(
                 f"{answer['partition']} is identical to run {answer['run_id']}: nothing to do"
@@ -205,9 +226,20 @@ class StepOperator(BaseOperator):
 
     def _told(self, context: Any, error: BatchdeployError) -> str:
         """The error in one line, for the log, the exception and the report's page."""
-        text = one_line(error)
+        text = one_line(in_airflow(error, self._action(error)))
         context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
         return text
+
+    def _action(self, error: BatchdeployError) -> str | None:
+        """What to do in Airflow after a failure; None where no clearing of tasks would help."""
+        if isinstance(error, PartitionError):
+            return None
+        return action_after(error, self)
+
+    def _know_model(self, answer: Answer) -> None:
+        """Keeps which version the run takes, for the link to it; a task that fails has that link too."""
+        if "model_version" in answer and "model" in answer:
+            self.pinned_model = (answer["model"], answer["model_version"])
 
     def _emit(self, answer: Answer, context: Any) -> None:
         """Tells the assets' events what was made, and which partition where the run has no key."""
