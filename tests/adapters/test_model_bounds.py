@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests_support import register_folder
 
-from batchdeploy.adapters.mlflow_registry import MlflowRegistry
-from batchdeploy.adapters.mlflow_registry.description import read_description
+from batchdeploy.adapters.mlflow_registry import MlflowRegistry, description
+from batchdeploy.adapters.mlflow_registry.description import check_small_files, read_description
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.errors import RegistryError, RequestError
@@ -60,6 +61,32 @@ def test_aliases_that_stay_small_are_read(tmp_path: Path) -> None:
     file = tmp_path / "MLmodel"
     file.write_text(GOOD + "metadata: {a: &a [1, 2], b: *a}\n", encoding="utf-8")
     assert read_description(file, "m").metadata == {"a": [1, 2], "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("member", "mebibytes", "refusal"),
+    [
+        ("schema.json", 65, "a schema.json larger than 64 MiB"),
+        ("0.npy", 8, "unpacks to 8 MiB, more than 200 times its size"),
+    ],
+)
+def test_a_skops_file_that_unpacks_to_far_more_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, mebibytes: int, refusal: str
+) -> None:
+    # NOTE: a gibibyte takes a test too long to pack.
+    monkeypatch.setattr(description, "LEAST_PACKED_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "model.skops", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, bytes(mebibytes << 20))
+    with pytest.raises(RequestError, match=refusal):
+        check_small_files(tmp_path, "model m version 1")
+
+
+def test_small_files_are_small(tmp_path: Path) -> None:
+    (tmp_path / "model.skops").write_bytes(b"no archive")
+    check_small_files(tmp_path, "m")
+    (tmp_path / "requirements.txt").write_bytes(bytes(3 << 20))
+    with pytest.raises(RequestError, match=r"requirements.txt: is larger than 2 MiB"):
+        check_small_files(tmp_path, "m")
 
 
 def many_files(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ MOST_BYTES = 2 * MEBIBYTE
 MOST_NODES = 20_000
 MOST_LEVELS = 32
 MOST_DIGITS = 200
+# NOTE: skops does not compress unless it is told to; numbers that are no noise take a hundredth at best.
+MOST_SCHEMA_BYTES = 64 * MEBIBYTE
+LEAST_PACKED_BYTES = 1 << 30
+MOST_TIMES = 200
 SMALL_FILES = ("requirements.txt",)
 
 
@@ -51,15 +56,32 @@ def _parsed(file: Path) -> tuple[Any, str | None]:
 
 
 def check_small_files(folder: Path, where: str) -> None:
-    """Looks at what MLflow and we read as a whole beside the description.
+    """Looks at what MLflow, skops and we read as a whole beside the description.
 
     Raises:
-        RequestError: one of them is larger than a description may be.
+        RequestError: one is larger than a description may be, or holds much more than its size says.
     """
     for name in SMALL_FILES:
         file = folder / name
         if file.is_file() and file.stat().st_size > MOST_BYTES:
             raise RequestError(where, (Problem(name, f"is larger than {MOST_BYTES // MEBIBYTE} MiB"),))
+    for file in folder.glob("*.skops"):
+        if (problem := _unpacked(file)) is not None:
+            raise RequestError(where, (Problem(file.name, problem),))
+
+
+def _unpacked(file: Path) -> str | None:
+    """What in an archive would take far more room than its size says. What is none is named elsewhere."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return None
+    if sizes.get("schema.json", 0) > MOST_SCHEMA_BYTES:
+        return f"has a schema.json larger than {MOST_SCHEMA_BYTES // MEBIBYTE} MiB"
+    if sum(sizes.values()) > max(LEAST_PACKED_BYTES, MOST_TIMES * file.stat().st_size):
+        return f"unpacks to {sum(sizes.values()) >> 20} MiB, more than {MOST_TIMES} times its size"
+    return None
 
 
 def _growing(text: str) -> str | None:
