@@ -13,6 +13,7 @@ from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of, with_assets
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
+from batchdeploy.core.schedule import is_due
 
 RUN_PARAMS = ("partition", "model", "on_missing", "repeat", "evolve")
 
@@ -67,6 +68,12 @@ class PlanOperator(StepOperator):
     def _miss(self, answer: Answer, context: Any) -> None:
         wanted = (context.get("params") or {}).get("on_missing") or self.spec.data.on_missing
         reason = f"no rows yet for {answer['partition']}"
+        spec = self.spec.data.partition
+        if wanted != "fail" and run_kind(context) == "manual" and not is_due(answer["partition"], spec):
+            # NOTE: a person typed it; rows for it will never come, and a skipped run would be green.
+            text = f"no rows for {answer['partition']}, which is none of the partitions of {spec.cron!r}"
+            context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
+            raise AirflowFailException(text)
         if wanted == "skip":
             raise AirflowSkipException(f"{reason} (on_missing: skip)")
         if wanted == "wait":

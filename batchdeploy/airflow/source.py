@@ -58,12 +58,12 @@ def _dag_file(deployment: str, dag: Any) -> Path:
     """The DAG's own file, whoever calls: a helper that several DAG files share is none."""
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
-    parsed = sys.modules.get(DagContext.current_autoregister_module_name or "")
-    if (file := getattr(parsed, "__file__", None)) is not None:
-        return Path(file).resolve()
     # NOTE: a DAG has this path once Airflow has parsed its file, and then it has the right file, too.
     if getattr(dag, "relative_fileloc", None) is not None:
         return Path(dag.fileloc).resolve()
+    parsed = sys.modules.get(DagContext.current_autoregister_module_name or "")
+    if (file := getattr(parsed, "__file__", None)) is not None:
+        return Path(file).resolve()
     # NOTE: a DAG file that Python runs; a function in it may be called by something else, such as a test.
     files = _calling_files()
     return next((file for file in files if (file.parent / deployment).exists()), files[0])

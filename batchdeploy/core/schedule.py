@@ -31,6 +31,16 @@ def partition_at(wall: datetime, spec: PartitionSpec) -> str:
     return tick.strftime(spec.format)
 
 
+def is_due(key: str, spec: PartitionSpec) -> bool:
+    """Whether the schedule has this partition: a Tuesday is none of a schedule of Mondays.
+
+    Raises:
+        ValueError: the key format cannot read it.
+    """
+    begin, end = period(datetime.strptime(key, spec.format), spec.grain)
+    return _before(end, spec) >= begin
+
+
 def period(wall: datetime, grain: Grain) -> tuple[datetime, datetime]:
     """The hour, day or month that a moment lies in: its begin and its end. A week is told by its days."""
     hour = wall.replace(minute=0, second=0, microsecond=0)

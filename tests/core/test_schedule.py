@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from batchdeploy.core.deployment import PartitionSpec
-from batchdeploy.core.schedule import partition_at
+from batchdeploy.core.schedule import is_due, partition_at
 
 WEEKDAYS = "0 6 * * 1-5"
 
@@ -47,3 +47,19 @@ def test_a_moment_means_the_partition_of_its_period(
 ) -> None:
     spec = PartitionSpec(column="date", **given)  # type: ignore[arg-type]
     assert partition_at(datetime.fromisoformat(moment), spec) == partition
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "due"),
+    [
+        ("2013-02-09", {}, True),
+        ("2013-02-09", {"schedule": WEEKDAYS}, False),
+        ("2013-03-04", {"grain": "weekly"}, True),
+        ("2013-03-05", {"grain": "weekly"}, False),
+        ("2013-02", {"grain": "monthly", "schedule": "30 2 2 * *"}, True),
+        ("2013-02-08T00", {"grain": "hourly"}, True),
+        ("2013-02-08T07", {"grain": "hourly", "schedule": "15 8-18 * * *"}, False),
+    ],
+)
+def test_a_partition_is_due_where_the_schedule_has_it(key: str, given: dict[str, object], due: bool) -> None:
+    assert is_due(key, PartitionSpec(column="date", **given)) is due  # type: ignore[arg-type]

@@ -206,3 +206,32 @@ def test_config_keys_that_nobody_reads_are_refused_with_the_right_spelling(deplo
     assert refused(promotion, "compare", challenger="2") == []
     told = ["challanger: unknown key; did you mean challenger?", "model: unknown key"]
     assert refused(promotion, "compare", challanger="2", model="3") == told
+
+
+def test_a_missing_partition_that_the_schedule_does_not_have_is_never_skipped(deployment: Path) -> None:
+    from types import SimpleNamespace
+
+    from airflow.sdk.api.datamodels._generated import DagRunType
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+    from batchdeploy.airflow import ScoringDag
+
+    text = deployment.read_text().replace("{column: date}", "{column: date, grain: weekly}")
+    deployment.write_text(text.replace("  keys:", "  on_missing: skip\n  keys:"))
+    plan = ScoringDag(str(deployment)).get_task("plan")
+    told: dict[str, str] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: told.update({key: value}))
+
+    def miss(day: str, kind: str) -> None:
+        run = SimpleNamespace(run_type=DagRunType(kind))
+        answer = {"outcome": "missing", "partition": day, "reason": "no such partition"}
+        plan.conclude(answer, {"ti": ti, "dag_run": run, "params": {}})
+
+    # A Monday without rows is skipped, as the deployment says; a Tuesday is nobody's partition.
+    with pytest.raises(AirflowSkipException):
+        miss("2024-03-04", "manual")
+    with pytest.raises(AirflowFailException, match="none of the partitions of '0 6 \\* \\* 1'"):
+        miss("2024-03-05", "manual")
+    assert "no rows for 2024-03-05" in told["batchdeploy_problem"]
+    with pytest.raises(AirflowSkipException):
+        miss("2024-03-05", "asset_triggered")

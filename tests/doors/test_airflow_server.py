@@ -82,6 +82,9 @@ def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         of_its_own = text.replace("name: churn\n", f"name: {name}\n").replace(
             "scores/churn", f"scores/{name}"
         )
+        if name == "one":
+            # NOTE: no param can say the model of a backfill by clicks.
+            of_its_own = of_its_own.replace("champion", "challenger") + "backfill: {model: 1}\n"
         (root / "dags" / f"{name}.yaml").write_text(of_its_own)
     gated = text.replace("name: churn\n", "name: gated\n").replace("data/customers", "data/gated")
     gated = gated.replace("scores/churn", "scores/gated").replace(
@@ -307,6 +310,13 @@ def test_a_manual_run_without_a_key_says_what_to_type(call: Callable[..., Any], 
     assert status == 200
     assert "says no partition of &#39;date&#39;" in text
     assert "trigger it with a partition key" in text
+    late = call("/dags/churn/dagRuns", {"logical_date": "2025-06-01T00:00:00Z", "conf": {}})["dag_run_id"]
+    assert ended(call, "churn", late) == "failed", (
+        "a logical date after the end is not green with nothing done"
+    )
+    assert tasks(call, "churn", late)["plan"]["state"] == "failed"
+    with pytest.raises(HTTPError, match="which is 2024-03-02, got 2024-3-2"):
+        trigger(call, "churn", "2024-3-2")
 
 
 def test_a_refused_partition_is_red_once_and_clearing_it_after_the_rows_are_mended_publishes(
@@ -393,6 +403,7 @@ def test_a_backfill_by_clicks_and_its_report(
     assert len(list(tmp_path.glob("*.png"))) == 4
     table = pd.read_parquet(site / "scores" / "one")
     assert table.groupby("date", observed=True).size().to_dict() == dict.fromkeys(DAYS[:2], 200)
+    assert set(table["_model_version"]) == {1}
     told = finished(call, "downstream", 2)
     assert {run["partition_key"] for run in told} == set(DAYS[:2])
 
