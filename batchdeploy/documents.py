@@ -1,35 +1,27 @@
-"""The only module that turns text into records and back: YAML in, JSON in and out."""
+"""The only module that turns text into records and back: deployment files in, JSON in and out."""
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import math
 import os
-import stat
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.measured import record_problems
-from batchdeploy.core.secrets import fill_document, literal_secrets, mask_document
+from batchdeploy.core.secrets import fill_document, literal_secrets
 from batchdeploy.core.soundness import soundness
-from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, DeploymentError, Problem, shorten
-from batchdeploy.redaction import names_secret, redact, remember
+from batchdeploy.redaction import names_secret, remember
+from batchdeploy.yaml_files import located, read_yaml
 
 T = TypeVar("T")
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 12
 LARGEST = 2**63 - 1
 
 
@@ -44,7 +36,7 @@ def read_deployment(file: Path) -> Deployment:
     Raises:
         DeploymentError: with every problem found; those of single keys carry line and column.
     """
-    document = _load(file)
+    document = read_yaml(file)
     if not isinstance(document, dict):
         raise DeploymentError(str(file), "must hold a mapping of keys", hint="batchdeploy init DIR")
     found: list[tuple[Problem, tuple[Any, ...]]] = []
@@ -64,38 +56,12 @@ def read_deployment(file: Path) -> Deployment:
             str(file), (Problem("YAML", "holds values that JSON cannot", str(error)),)
         ) from None
     if found:
-        raise DeploymentError(str(file), tuple(_located(p, loc, document) for p, loc in found))
+        raise DeploymentError(str(file), tuple(located(p, loc, document) for p, loc in found))
     if unsound := soundness(deployment):
         raise DeploymentError(
-            str(file), tuple(_located(p, tuple(p.path.split(".")), document) for p in unsound)
+            str(file), tuple(located(p, tuple(p.path.split(".")), document) for p in unsound)
         )
     return deployment
-
-
-def shown_deployment(file: Path) -> str:
-    """The text of a deployment file as people may see it: its comments, and no secret."""
-    document = _load(file)
-    if not mask_document(document):
-        return redact(_deployment_text(file))
-    stream = io.StringIO()
-    _round_trip().dump(document, stream)
-    return redact(stream.getvalue())
-
-
-def _round_trip() -> YAML:
-    yaml = YAML(typ="rt")
-    yaml.width, yaml.preserve_quotes = MAX_BYTES, True
-    return yaml
-
-
-def _load(file: Path) -> Any:
-    text = _deployment_text(file)
-    try:
-        return _round_trip().load(text)
-    except MarkedYAMLError as error:
-        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
-    except (YAMLError, ValueError) as error:
-        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
 
 
 def deployment_schema() -> dict[str, Any]:
@@ -147,27 +113,6 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
     return value
 
 
-def read_whole(file: Path, most: int) -> bytes:
-    """The content of an ordinary file.
-
-    Args:
-        file: where it is.
-        most: how many bytes it may have.
-
-    Raises:
-        OSError: it is none, it has more, or cannot be read; with its path.
-    """
-    # NOTE: a FIFO would keep whoever opens it waiting, for ever where nobody writes to it.
-    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file", str(file))
-        raw = stream.read(most + 1)
-    if len(raw) > most:
-        raise OSError(errno.EFBIG, f"is larger than {most // 1024:,} KiB", str(file))
-    return raw
-
-
 def canonical(value: object) -> bytes:
     """One byte string for equal values: sorted keys, no spaces. What pins are hashed over."""
     return json.dumps(
@@ -215,47 +160,6 @@ def _writable(node: Any, loc: tuple[Any, ...], found: list[tuple[Problem, tuple[
     return instead
 
 
-def _deployment_text(file: Path) -> str:
-    try:
-        raw = read_whole(file, MAX_BYTES)
-    except FileNotFoundError:
-        raise DeploymentError(str(file), "no such file", hint="batchdeploy init DIR") from None
-    except OSError as error:
-        raise DeploymentError(str(file), reason(error)) from None
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DeploymentError(str(file), f"not UTF-8 text (byte {error.start})") from None
-    _refuse_bombs(file, text)
-    return text
-
-
-def _refuse_bombs(file: Path, text: str) -> None:
-    """Walks the events, which cost no more than the text, before anything is built from them."""
-    depth = 0
-    try:
-        # NOTE: the safe reader, because that for round trips keeps comments, at three times the cost.
-        for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
-            if isinstance(event, AliasEvent):
-                place = f"line {event.start_mark.line + 1}"
-                raise DeploymentError(str(file), (Problem(place, "YAML aliases are not taken here"),))
-            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                place = f"line {event.start_mark.line + 1}"
-                raise DeploymentError(str(file), (Problem(place, f"nested deeper than {MAX_DEPTH}"),))
-    except MarkedYAMLError as error:
-        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
-    except YAMLError as error:
-        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
-
-
-def _syntax_problem(error: MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "YAML"
-    # NOTE: of a key that is there twice it shows both values.
-    return Problem(place, (error.problem or "not YAML").splitlines()[0].partition(" with value ")[0])
-
-
 def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]]:
     """Pydantic's errors as problems; the branches of a union that failed together become one."""
     merged: dict[tuple[Any, ...], Problem] = {}
@@ -283,18 +187,3 @@ def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]
 
 def _is_branch(part: Any) -> bool:
     return isinstance(part, str) and (part.startswith("literal[") or part == "OutputColumn")
-
-
-def _located(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
-    """The problem with line and column of the key it speaks of, where the file has that key."""
-    place, node = None, document
-    for part in loc:
-        try:
-            marks = node.lc
-            place = marks.key(part) if isinstance(node, dict) else marks.item(int(part))
-            node = node[part] if isinstance(node, dict) else node[int(part)]
-        except (KeyError, AttributeError, IndexError, TypeError, ValueError):
-            break
-    if place is None:
-        return problem
-    return problem._replace(problem=f"{problem.problem} (line {place[0] + 1}, column {place[1] + 1})")

@@ -23,9 +23,10 @@ from batchdeploy import redaction, runtime
 from batchdeploy.core.records import Plan
 from batchdeploy.core.request import StepRequest
 from batchdeploy.core.secrets import public
-from batchdeploy.documents import from_json, read_deployment, shown_deployment, to_json
+from batchdeploy.documents import from_json, read_deployment, to_json
 from batchdeploy.errors import DeploymentError, OutsideError, Problem, RequestError, shorten
 from batchdeploy.redaction import redact
+from batchdeploy.yaml_files import shown_deployment
 
 DAY = "2024-03-02"
 # NOTE: at both ends and in the middle of every secret, so that a part of it is found as well.

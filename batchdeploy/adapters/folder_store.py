@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.pins import digest_files
 from batchdeploy.core.records import DataPin, FilePin
+from batchdeploy.core.starts import looked_for
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
@@ -67,7 +68,7 @@ class FolderStore:
             found = ", ".join(names[:5]) or "no folder at all"
             raise DataError(
                 ref.path,
-                (Problem("data.partition.column", f"no folder named {prefix}VALUE below it", found),),
+                (Problem("data.partition.column", f"no folder named {prefix}VALUE in {folder}", found),),
             )
         return values
 
@@ -84,7 +85,7 @@ class FolderStore:
         data = self._folder(ref)
         folder = data / name
         if not folder.is_dir():
-            raise _unknown(ref, partition, self.partitions(ref))
+            raise _unknown(ref, partition, data, self.partitions(ref))
         problems = [*table_format_problems(data), *_ambiguous(data, ref.partition.column, partition)]
         found, wrong = _parquet_files(folder, name)
         problems += wrong
@@ -121,7 +122,8 @@ class FolderStore:
             raise DataError(ref.path, (Problem("data.path", "is not a folder", str(folder)),))
         if is_folder is None:
             hint = "dvc repro, or dvc pull, makes tracked data" if self._recorded else None
-            raise DataError(ref.path, (Problem("data.path", "no such folder"),), hint=hint)
+            what = f"no such folder: {looked_for(ref.path, self._root)}"
+            raise DataError(ref.path, (Problem("data.path", what),), hint=hint)
         return folder
 
     def _pin_file(self, file: Path, name: str) -> FilePin:
@@ -222,9 +224,9 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def _unknown(ref: DataRef, partition: str, known: tuple[str, ...]) -> PartitionError:
+def _unknown(ref: DataRef, partition: str, data: Path, known: tuple[str, ...]) -> PartitionError:
     return PartitionError(
         ref.path,
-        (Problem(ref.partition.column, "no such partition", partition),),
+        (Problem(ref.partition.column, f"no such partition in {data}", partition),),
         hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
     )

@@ -20,8 +20,8 @@ from batchdeploy.airflow.timetable import PartitionTimetable
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.request import LATEST
-from batchdeploy.documents import shown_deployment
 from batchdeploy.errors import DeploymentError, Problem
+from batchdeploy.yaml_files import shown_deployment
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
 BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)

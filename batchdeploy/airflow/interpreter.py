@@ -49,7 +49,8 @@ class Interpreter:
         """
         command = [str(self._python), "-m", "batchdeploy", "step", str(self._deployment)]
         if not os.access(self._python, os.X_OK):
-            problem = Problem("airflow.python", "no such interpreter", str(self._python))
+            what = f"no such interpreter: {self._python}; relative paths start at the project's root"
+            problem = Problem("airflow.python", what)
             raise MissingPackageError("the deployment", (problem,))
         # NOTE: the step watches one end, and stops when the other is closed, as it is when this process dies.
         watched, held = os.pipe()

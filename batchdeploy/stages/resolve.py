@@ -11,11 +11,13 @@ from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import public
+from batchdeploy.core.starts import looked_for
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
-from batchdeploy.documents import canonical, from_json, read_whole, to_plain
+from batchdeploy.documents import canonical, from_json, to_plain
 from batchdeploy.errors import ContractError, DataError, Problem
 from batchdeploy.ports import Toolbox
+from batchdeploy.yaml_files import read_whole
 
 RUN_FORMAT = "batchdeploy.run/1"
 # NOTE: of a suite or a reference; a reference of 1,000 columns has some 4 MB.
@@ -108,7 +110,7 @@ def _read(root: Path, path: str, key: str) -> tuple[str, TextPin]:
         raw = read_whole(root / path, MOST_BYTES)
         return raw.decode("utf-8"), TextPin(path=path, sha256=hashlib.sha256(raw).hexdigest())
     except FileNotFoundError:
-        raise DataError(path, (Problem(key, "no such file"),)) from None
+        raise DataError(path, (Problem(key, f"no such file: {looked_for(path, root)}"),)) from None
     except OSError as error:
         raise DataError(path, (Problem(key, reason(error)),)) from None
     except UnicodeDecodeError as error:

@@ -22,7 +22,8 @@ def open_registry(uri: str, model: ModelRef, limits: LimitsSpec, models: Path) -
         raise RequestError(
             "the MLflow registry",
             (Problem(uri, "there is no such database"),),
-            hint="register a model first, or set MLFLOW_TRACKING_URI",
+            hint="register a model first, or set MLFLOW_TRACKING_URI; "
+            "a relative path in model.registry starts at the project's root",
         )
     return MlflowRegistry(
         uri, code=model.code, trusted_types=model.trusted_types, limits=limits, models=models

@@ -1,0 +1,133 @@
+"""Deployment files as YAML: read within bounds, located by line and column, shown without secrets."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+from batchdeploy.core.secrets import mask_document
+from batchdeploy.core.system_errors import reason
+from batchdeploy.errors import DeploymentError, Problem
+from batchdeploy.redaction import redact
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 12
+
+
+def _round_trip() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.width, yaml.preserve_quotes = MAX_BYTES, True
+    return yaml
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML 1.2 file holds; its mappings and lists know their lines.
+
+    Raises:
+        DeploymentError: it is missing, no YAML, too large, nested too deeply, or holds aliases.
+    """
+    text = _deployment_text(file)
+    try:
+        return _round_trip().load(text)
+    except MarkedYAMLError as error:
+        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
+    except (YAMLError, ValueError) as error:
+        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
+
+
+def shown_deployment(file: Path) -> str:
+    """The text of a deployment file as people may see it: its comments, and no secret."""
+    document = read_yaml(file)
+    if not mask_document(document):
+        return redact(_deployment_text(file))
+    stream = io.StringIO()
+    _round_trip().dump(document, stream)
+    return redact(stream.getvalue())
+
+
+def located(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
+    """The problem with line and column of the key it speaks of, where the file has that key."""
+    place, node = None, document
+    for part in loc:
+        try:
+            marks = node.lc
+            place = marks.key(part) if isinstance(node, dict) else marks.item(int(part))
+            node = node[part] if isinstance(node, dict) else node[int(part)]
+        except (KeyError, AttributeError, IndexError, TypeError, ValueError):
+            break
+    if place is None:
+        return problem
+    return problem._replace(problem=f"{problem.problem} (line {place[0] + 1}, column {place[1] + 1})")
+
+
+def read_whole(file: Path, most: int) -> bytes:
+    """The content of an ordinary file.
+
+    Args:
+        file: where it is.
+        most: how many bytes it may have.
+
+    Raises:
+        OSError: it is none, it has more, or cannot be read; with its path.
+    """
+    # NOTE: a FIFO would keep whoever opens it waiting, for ever where nobody writes to it.
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(file))
+        raw = stream.read(most + 1)
+    if len(raw) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most // 1024:,} KiB", str(file))
+    return raw
+
+
+def _deployment_text(file: Path) -> str:
+    try:
+        raw = read_whole(file, MAX_BYTES)
+    except FileNotFoundError:
+        what = (
+            "no such file" if file.is_absolute() else f"no such file in the working directory, {Path.cwd()}"
+        )
+        raise DeploymentError(str(file), what, hint="batchdeploy init DIR") from None
+    except OSError as error:
+        raise DeploymentError(str(file), reason(error)) from None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DeploymentError(str(file), f"not UTF-8 text (byte {error.start})") from None
+    _refuse_bombs(file, text)
+    return text
+
+
+def _refuse_bombs(file: Path, text: str) -> None:
+    """Walks the events, which cost no more than the text, before anything is built from them."""
+    depth = 0
+    try:
+        # NOTE: the safe reader, because that for round trips keeps comments, at three times the cost.
+        for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
+            if isinstance(event, AliasEvent):
+                place = f"line {event.start_mark.line + 1}"
+                raise DeploymentError(str(file), (Problem(place, "YAML aliases are not taken here"),))
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                place = f"line {event.start_mark.line + 1}"
+                raise DeploymentError(str(file), (Problem(place, f"nested deeper than {MAX_DEPTH}"),))
+    except MarkedYAMLError as error:
+        raise DeploymentError(str(file), (_syntax_problem(error),)) from None
+    except YAMLError as error:
+        raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
+
+
+def _syntax_problem(error: MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "YAML"
+    # NOTE: of a key that is there twice it shows both values.
+    return Problem(place, (error.problem or "not YAML").splitlines()[0].partition(" with value ")[0])
