@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow.artifacts
 import pytest
+from faults.stores import BUCKET, ENVIRONMENT, s3
 from mlflow.store.artifact import artifact_repository_registry
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from tests_support import Result, register_folder
@@ -240,6 +241,31 @@ def test_a_change_that_no_listing_shows_is_not_scored_either(project: Path, down
     made.write("MLmodel", MLMODEL + "# saved anew\n")
     with pytest.raises(RequestError, match="not those of its first use"):
         made.use()
+
+
+def test_in_s3_an_object_of_the_same_size_is_told_by_its_etag(
+    project: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    made = Registered(project)
+    with s3() as port:
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        bucket = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+        for file in made.folder.iterdir():
+            bucket.upload_file(str(file), BUCKET, f"deep/model/{file.name}")
+        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
+        found = client.create_model_version("churn", source=f"s3://{BUCKET}/deep/model")
+        client.set_registered_model_alias("churn", "champion", str(found.version))
+        pin, _ = made.use()
+        assert made.use()[0] == pin
+        assert downloads.count("model") == 1
+        bucket.put_object(Bucket=BUCKET, Key="deep/model/model.lgb", Body=b"other")
+        with pytest.raises(RequestError, match="not those of its first use"):
+            made.registry.resolve(CHURN)
 
 
 def test_the_command_line_refuses_a_changed_model_and_publishes_nothing(

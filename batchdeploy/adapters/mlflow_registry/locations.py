@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Listing(NamedTuple):
 
 
 def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listing:
-    """What lies below a location: the size of each file, on this machine its identity and times too.
+    """What lies below a location: each file's size, on this machine its identity and times, in S3 its ETag.
 
     Args:
         location: where the model's files lie.
@@ -93,9 +94,27 @@ def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:
     repository: Any = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
     waiting: list[str | None] = [None]
     while waiting:
-        for entry in repository.list_artifacts(waiting.pop()):
+        folder = waiting.pop()
+        marks = _marks(repository, folder or "")
+        for entry in repository.list_artifacts(folder):
             if entry.is_dir:
                 waiting.append(entry.path)
                 yield f"{entry.path}/", 0, "", 0
             else:
-                yield entry.path, int(entry.file_size or 0), str(entry.file_size), 0
+                yield (
+                    entry.path,
+                    int(entry.file_size or 0),
+                    f"{entry.file_size}{marks.get(entry.path, '')}",
+                    0,
+                )
+
+
+def _marks(repository: Any, folder: str) -> dict[str, str]:
+    """The ETag of each object directly in a folder of a bucket, which MLflow reads and passes over."""
+    pages = getattr(repository, "_iterate_s3_paginated_results", None)
+    if pages is None:
+        return {}
+    bucket, root = repository.parse_s3_compliant_uri(repository.artifact_uri)
+    prefix = posixpath.join(root, folder).rstrip("/") + "/"
+    found = (one for page in pages(bucket, prefix) for one in page.get("Contents", ()))
+    return {posixpath.relpath(one["Key"], root): f"-{one['ETag']}" for one in found}
