@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.environment import versions_here
+from batchdeploy.core.environment import RECORDED, versions_here
 from batchdeploy.core.layout import CONTROL, PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.secrets import filled
@@ -27,18 +27,6 @@ from batchdeploy.roots import ROOT_VARIABLE, find_root, refuse_lost_output
 if TYPE_CHECKING:
     from batchdeploy.adapters.runtimes import Loads
     from batchdeploy.adapters.spark_engine import SparkEngine
-
-RECORDED = (
-    "python",
-    "batchdeploy",
-    "pyspark",
-    "mlflow",
-    "scikit-learn",
-    "pandas",
-    "pyarrow",
-    "numpy",
-    "great-expectations",
-)
 
 
 @told_as_ours("the deployment file")
@@ -234,22 +222,27 @@ class LocalToolbox:
         return partial(score_split, job=job, load=loader)
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """The job with what ``model.runtime`` needs, made and proved.
+        """The job with what ``model.runtime`` needs, made and proved, once the model was tried out.
 
         Raises:
+            ScoringRefused: the model ends the process that it is loaded or asked in.
             RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
         """
-        kind = self.deployment.model.runtime
+        from batchdeploy.adapters.mlflow_registry import Trial, try_out
+        from batchdeploy.adapters.parquet_splits import captured, sample_frames
+
+        samples, kind = partial(sample_frames, splits, job), self.deployment.model.runtime
+        printed, seconds = Path(job.staging, PRINTED), self.deployment.limits.model_seconds
+        where = f"model {self.deployment.model.name} version {job.model_version}"
+        try_out(Trial(where, model, seconds, printed / "first-load.txt"), samples)
         if kind == "native":
             return job
         need(kind, self.deployment)
         from batchdeploy.adapters import runtimes
-        from batchdeploy.adapters.parquet_splits import captured, sample_frames
 
         into = self.layout.models / runtimes.folder_name(kind, job.model_digest)
         refuse = self.deployment.model.fallback == "refuse"
-        samples = partial(sample_frames, splits, job)
-        with captured(Path(job.staging, PRINTED, "prepare.txt")):
+        with captured(printed / "prepare.txt"):
             made = runtimes.prove(kind, model, into, samples, self._loads, refuse=refuse)
         return replace(job, runtime_folder=self.engine.ship(into)) if made else job
 

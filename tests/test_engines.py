@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -388,6 +390,18 @@ def test_an_accident_inside_a_worker_is_an_engine_error(spark: Any) -> None:
 
     with pytest.raises(EngineError, match="ZeroDivisionError"):
         list(spark.map_splits(crash, [SPLIT]))
+
+
+@pytest.mark.jvm
+def test_a_worker_that_dies_is_an_engine_error(spark: Any) -> None:
+    """The JVM tells it by an exception that PySpark has no class for."""
+
+    def die(split: Split) -> SplitResult:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError(split)
+
+    with pytest.raises(EngineError, match="a worker's process died while it scored"):
+        list(spark.map_splits(die, [SPLIT]))
 
 
 def test_rows_that_go_missing_on_the_way_are_noticed(

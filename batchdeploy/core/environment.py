@@ -14,6 +14,18 @@ NEEDED = ("numpy", "pandas", "pyarrow", "threadpoolctl")
 
 # NOTE: what the names of packages end in that bring one and the same module.
 VARIANT = re.compile(r"[-_](?:binary|cpu|cu\d+|cuda\d*|gpu|headless|nightly|rocm|skinny)$")
+# NOTE: the libraries that a score depends on.
+RECORDED = (
+    "python",
+    "batchdeploy",
+    "pyspark",
+    "mlflow",
+    "scikit-learn",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "great-expectations",
+)
 
 
 def lacking(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:

@@ -88,6 +88,7 @@ class LimitsSpec:
         footer_mib: of one file.
         minutes: wall-clock time of one run, in Airflow of one task; null for no limit.
         model_files, model_gib: of one model; a registry's listing is asked before anything is downloaded.
+        model_seconds: what a model's first load and first rows may take, in a process of their own.
         worker_memory_mib: what a Python worker of Spark may take (``spark.executor.pyspark.memory``); a
             batch that does not fit is split, down to a row. Null for no limit.
     """
@@ -102,6 +103,7 @@ class LimitsSpec:
     model_gib: float = 64
     minutes: float | None = None
     worker_memory_mib: int | None = None
+    model_seconds: float = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

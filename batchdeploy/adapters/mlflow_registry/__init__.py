@@ -9,14 +9,17 @@ from batchdeploy.adapters.mlflow_registry.loading import (
 )
 from batchdeploy.adapters.mlflow_registry.opening import open_registry
 from batchdeploy.adapters.mlflow_registry.registry import DIGEST_TAG, MlflowRegistry
+from batchdeploy.adapters.mlflow_registry.trying import Trial, try_out
 
 __all__ = [
     "DIGEST_TAG",
     "MlflowRegistry",
     "PredictorOn",
+    "Trial",
     "digest_folder",
     "find_graph",
     "load_estimator",
     "load_predictor",
     "open_registry",
+    "try_out",
 ]

@@ -34,6 +34,11 @@ def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
         folder: the copy.
         device: ``cuda`` puts XGBoost and PyTorch models on the GPU; others are where they put themselves.
     """
+    return open_model(folder, device)[1]
+
+
+def open_model(folder: str, device: str = "cpu") -> tuple[Any, Predictor]:
+    """The model itself, where MLflow gives it, and `load_predictor`'s function."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.pyfunc
 
@@ -48,7 +53,8 @@ def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
         if loader == "mlflow.sklearn":
             # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
             predict = getattr(encoding_once(model.get_raw_model()), method)
-    return _asked_with(own, predict)
+        raw = model.get_raw_model() if loader == "mlflow.sklearn" else None
+    return raw, _asked_with(own, predict)
 
 
 def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predictor]] | None:

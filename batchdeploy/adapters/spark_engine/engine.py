@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 STOP_SECONDS = 5.0
+WORKER_DIED = "Python worker exited unexpectedly"
 
 
 class SparkEngine:
@@ -95,7 +96,6 @@ class SparkEngine:
         """
         if not splits:
             return
-        from pyspark.errors import PySparkException
 
         spark = self._spark()
         try:
@@ -104,8 +104,8 @@ class SparkEngine:
                 _udf(work, splits), "answer binary"
             )
             answers = _awaited(frame.collect, spark)
-        except PySparkException as error:
-            raise EngineError("Spark", (Problem(self._master, _last_line(str(error))),)) from error
+        except _spark_errors() as error:
+            raise _failed(self._master, str(error)) from error
         for answer in answers:
             result = pickle.loads(answer.answer)
             if isinstance(result, BatchdeployError):
@@ -125,14 +125,13 @@ class SparkEngine:
         """
         if not is_elsewhere(self._master):
             return (("this Python", versions_here(names)),)
-        from pyspark.errors import PySparkException
 
         key, spark = tuple(names), self._spark()
         if key not in self._versions:
             try:
                 self._versions[key] = _awaited(lambda: report(spark, key), spark)
-            except PySparkException as error:
-                raise EngineError("Spark", (Problem(self._master, _last_line(str(error))),)) from error
+            except _spark_errors() as error:
+                raise _failed(self._master, str(error)) from error
         return self._versions[key]
 
     def close(self) -> None:
@@ -269,6 +268,24 @@ def _settle() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _spark_errors() -> tuple[type[Exception], ...]:
+    """What Spark raises: errors of its own, or those of the JVM that it has no class for."""
+    from pyspark.errors import PySparkException
+
+    try:
+        from py4j.protocol import Py4JError
+    except ModuleNotFoundError:
+        return (PySparkException,)
+    return PySparkException, Py4JError
+
+
+def _failed(master: str, text: str) -> EngineError:
+    if WORKER_DIED not in text:
+        return EngineError("Spark", (Problem(master, _last_line(text)),))
+    problem = Problem(master, "a worker's process died while it scored")
+    return EngineError("Spark", (problem,), hint="the model crashed it, or it took more memory than there is")
 
 
 def _last_line(text: str) -> str:
