@@ -6,6 +6,7 @@
     ├── GateRefused        exit 1   data or scores did not pass; the evidence is written
     │   ├── ValidationRefused       an expectation of level ``block`` failed
     │   ├── ScoringRefused          too many rows set aside, or not the declared output
+    │   ├── PromotionRefused        somebody rejected the challenger
     │   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
     ├── RequestError       exit 2   the request was wrong; nothing was written
     │   ├── DeploymentError         the deployment file
@@ -125,6 +126,12 @@ class DriftRefused(GateRefused):
     """Drift alarmed where the deployment says that drift blocks."""
 
     noun = "drift alarm"
+
+
+class PromotionRefused(GateRefused):
+    """Somebody who was asked rejected the challenger."""
+
+    noun = "rejection"
 
 
 class RequestError(BatchdeployError):

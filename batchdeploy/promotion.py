@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from batchdeploy import flow
-from batchdeploy.core.comparison import Comparison, differences
+from batchdeploy.core.comparison import Comparison, Decision, differences
 from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.documents import from_json, to_json
-from batchdeploy.errors import Problem, RequestError
+from batchdeploy.endings import goes_on
+from batchdeploy.errors import Problem, PromotionRefused, RequestError
 from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.compare import compare
@@ -62,23 +64,50 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         compared_at=at.isoformat(),
     )
     folder = f"{tools.deployment.data.partition.column}={partition}"
-    file = tools.layout.comparison(folder, f"{first.version}-{second.version}.json")
+    file = tools.layout.comparison(folder, f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(to_json(comparison), encoding="utf-8")
     return comparison, file
 
 
-def promote(tools: Toolbox, file: Path) -> Comparison:
-    """Moves the alias from the champion of a comparison to its challenger.
+def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
+    """Moves the alias from the champion of a comparison to its challenger, where that was approved.
+
+    What was decided is kept in ``promotions.jsonl`` of the control folder, a rejection too.
 
     Raises:
+        PromotionRefused: the challenger was rejected; the alias stays where it was.
         RequestError: no such comparison, or the alias has moved since.
     """
     if not file.is_file():
         raise RequestError(str(file), "there is no such comparison")
     seen = from_json(Comparison, file.read_bytes(), where=str(file))
-    tools.registry.move_alias(seen.model, seen.alias, seen=seen.champion, version=seen.challenger)
+    if decision.approved:
+        tools.registry.move_alias(seen.model, seen.alias, seen=seen.champion, version=seen.challenger)
+    with goes_on("the decision could not be kept"):
+        _keep(tools.layout.promotions, seen, decision, file.name)
+    if not decision.approved:
+        stays = f"was rejected by {decision.by or 'nobody'}: {seen.alias} stays at version {seen.champion}"
+        what = Problem(f"version {seen.challenger}", stays)
+        raise PromotionRefused(f"the promotion of {seen.model}", (what,))
     return seen
+
+
+def _keep(file: Path, seen: Comparison, decision: Decision, comparison: str) -> None:
+    line = {
+        "at": flow.now().isoformat(),
+        "model": seen.model,
+        "alias": seen.alias,
+        "from": seen.champion,
+        "to": seen.challenger,
+        "approved": decision.approved,
+        "decided_by": decision.by,
+        "decided_at": decision.at,
+        "partition": seen.partition,
+        "comparison": comparison,
+    }
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def render_markdown(comparison: Comparison) -> str:

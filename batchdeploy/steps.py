@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from batchdeploy import evidence, flow
+from batchdeploy.core.comparison import Decision
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, StepRequest
@@ -47,7 +48,10 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         raise RequestError("the request", f"step {request.step} needs the run's folder")
     folder = Path(request.folder)
     if request.step == "promote":
-        return {"outcome": "done", **to_plain(promote(tools, folder))}
+        return {
+            "outcome": "done",
+            **to_plain(promote(tools, folder, request.decision or Decision(approved=True))),
+        }
     before = evidence.read(folder, Plan)
     planned = flow.replan(tools, before) if request.again and request.step in PLANNED_ANEW else before
     # NOTE: a plan that was identical to what is published is a repeat that somebody wanted.

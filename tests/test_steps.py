@@ -8,14 +8,16 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from tests_support import customers, edit, move_alias, register_coded, write_day
 
+from batchdeploy.core.comparison import Decision
 from batchdeploy.core.request import StepRequest
-from batchdeploy.errors import DataError, PartitionError, RequestError, ValidationRefused
+from batchdeploy.errors import DataError, GateRefused, PartitionError, RequestError, ValidationRefused
 from batchdeploy.runtime import open_toolbox
 from batchdeploy.steps import take_step
 
@@ -209,6 +211,23 @@ def test_models_that_bring_modules_of_one_name_are_told_apart(project: Path, dep
     (output,) = ask(deployment, step="contest", model="challenger", partition=DAY)["outputs"]  # type: ignore[misc]
     assert output["changed_share"] == 1
     assert output["challenger_mean"] == pytest.approx(1.5 * output["champion_mean"])
+
+
+def test_what_people_decide_about_a_challenger_is_kept(project: Path, deployment: Path) -> None:
+    compared = ask(deployment, step="contest", model="challenger", partition=DAY)
+    rejected = Decision(approved=False, by="ada", at="2026-01-01T00:00:00+00:00")
+    with pytest.raises(GateRefused, match="version 2: was rejected by ada: champion stays at version 1"):
+        ask(deployment, step="promote", folder=compared["comparison"], decision=rejected)
+    assert ask(deployment, step="plan", partition=DAY)["model_version"] == 1
+    approved = replace(rejected, approved=True, by="grace")
+    assert (
+        ask(deployment, step="promote", folder=compared["comparison"], decision=approved)["challenger"] == 2
+    )
+    kept = (project / "scores" / "churn.batchdeploy" / "promotions.jsonl").read_text().splitlines()
+    said = [
+        (line["decided_by"], line["approved"], line["from"], line["to"]) for line in map(json.loads, kept)
+    ]
+    assert said == [("ada", False, 1, 2), ("grace", True, 1, 2)]
 
 
 def test_an_alias_that_moved_after_the_comparison_stays(project: Path, deployment: Path) -> None:

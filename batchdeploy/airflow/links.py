@@ -10,6 +10,7 @@ from airflow.sdk.configuration import conf
 
 REPORT_ROUTE = "batchdeploy-report"
 RUN_KEY = "batchdeploy_run"
+COMPARISON_KEY = "batchdeploy_comparison"
 
 
 def report_url(dag_id: str, run_id: str) -> str:

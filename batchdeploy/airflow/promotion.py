@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
 from batchdeploy.airflow.factory import BEFORE_ALL
+from batchdeploy.airflow.links import COMPARISON_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator, with_assets
+from batchdeploy.core.comparison import Decision
 from batchdeploy.core.request import LATEST, Answer, Step, StepRequest
 
 
 def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     """A DAG that compares two models on one partition, asks, and moves the alias.
 
-    Nothing is published by it. Rejecting ends the run with the alias where it was. Moving it emits an event
+    Nothing is published by it. Rejecting fails the run and leaves the alias where it was; who decided is kept
+    either way, and shown on the tab Report. Moving it emits an event
     on `model_asset`, whose extra names the partition: a `ScoringDag` that is scheduled on that asset scores
     it again with the new model.
 
@@ -55,14 +59,38 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     dag.fileloc = str(source.caller)
     with dag:
         contest = ContestOperator(task_id="compare", deployment=source)
-        approve = ApprovalOperator(
+        approve = DecisionOperator(
             task_id="approve",
             subject=f"Promote {spec.model.name}?",
             body="{{ ti.xcom_pull(task_ids='compare')['markdown'] }}",
             owner=dag.default_args.get("owner", spec.owner),
         )
-        contest >> approve >> PromoteOperator(task_id="promote", deployment=source, run=contest.output)
+        (
+            contest
+            >> approve
+            >> PromoteOperator(
+                task_id="promote", deployment=source, run=contest.output, decision=approve.output
+            )
+        )
     return dag
+
+
+class DecisionOperator(ApprovalOperator):
+    """Asks people; hands on what was decided, when and by whom.
+
+    A rejection is handed on too, and skips nothing: the task that follows keeps it, and fails.
+    """
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
+        """What was decided: ``approved``, ``by``, ``at``."""
+        answer = HITLOperator.execute_complete(self, context, event)
+        who = answer["responded_by_user"] or {}
+        approved = answer["chosen_options"] == [self.APPROVE]
+        decision = Decision(
+            approved=approved, by=who.get("name") or who.get("id"), at=answer["responded_at"].isoformat()
+        )
+        self.log.info("%s by %s", "approved" if approved else "rejected", decision.by)
+        return asdict(decision)
 
 
 class ContestOperator(StepOperator):
@@ -81,20 +109,38 @@ class ContestOperator(StepOperator):
             model=params.get("challenger"),
         )
 
+    def conclude(self, answer: Answer, context: Any) -> Answer:
+        """Hands on where the comparison lies, for the tab."""
+        context["ti"].xcom_push(key=COMPARISON_KEY, value=answer["comparison"])
+        self.pinned_model = (answer["model"], answer["challenger"])
+        return super().conclude(answer, context)
+
 
 class PromoteOperator(StepOperator):
-    """Moves the alias, where it still is what was compared; an event on the model asset."""
+    """Moves the alias where that was approved and it still is what was compared; an event on the model asset.
+
+    Args:
+        decision: what a `DecisionOperator` handed on; nobody was asked where it is None.
+    """
+
+    template_fields = (*StepOperator.template_fields, "decision")
 
     step: ClassVar[Step] = "promote"
     events_have_keys = False
 
-    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+    def __init__(self, *, deployment: str | Source, decision: Any = None, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", model_asset(source.spec)))
+        self.decision = decision
 
     def request(self, context: Any) -> StepRequest:  # noqa: ARG002
-        """The comparison that was approved."""
-        return StepRequest(step=self.step, folder=self.handed_on("comparison"))
+        """The comparison, and what was decided about it."""
+        if isinstance(self.run, dict) and {"model", "challenger"} <= set(self.run):
+            self.pinned_model = (self.run["model"], self.run["challenger"])
+        decision = Decision(**self.decision) if self.decision else None
+        if decision is None:
+            self.log.warning("nobody decided: the approval was marked as success")
+        return StepRequest(step=self.step, folder=self.handed_on("comparison"), decision=decision)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
         """Says what moved."""

@@ -14,6 +14,7 @@ from batchdeploy.errors import (
     GateRefused,
     OutsideError,
     Problem,
+    PromotionRefused,
     RequestError,
     StaleRunError,
 )
@@ -95,6 +96,8 @@ def action_after(error: BatchdeployError, task: Any) -> str:
         error: what the task's step raised.
         task: the operator.
     """
+    if isinstance(error, PromotionRefused):
+        return f"clear {', '.join(sorted(task.upstream_task_ids - {_task_of(task, 'contest')}))} to ask again"
     if isinstance(error, StaleRunError):
         return f"clear {_task_of(task, 'plan')} and what follows it: it plans against what is there now"
     mended = _task_of(task, GOES_ON.get(task.step))

@@ -10,7 +10,8 @@ from functools import cache
 from typing import Any
 
 from batchdeploy.airflow.control_folder import control_folders, read_below
-from batchdeploy.airflow.links import RUN_KEY
+from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY
+from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
 from batchdeploy.airflow.step import PROBLEM_KEY
 
 STEPS = ("plan", "validate", "score", "compare", "publish")
@@ -41,6 +42,9 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
     """
     found = find_runs(session, dag_id, run_id)
     controls = served_folders(session, dag_id, run_id)
+    for task, _, path in reversed(told_by_tasks(session, dag_id, run_id, COMPARISON_KEY)):
+        if (compared := read_comparison(path, controls.get(task, frozenset()))) is not None:
+            return render_promotion(compared, find_outcome(session, dag_id, run_id), found.problems)
     pages: dict[str, str] = {}
     foreign = []
     for task, folder in found.folders:
@@ -64,16 +68,20 @@ def find_runs(session: Any, dag_id: str, run_id: str) -> Found:
 
     Of a group it is the newest: a task that was cleared after rows were mended hands on another folder.
     """
+    told = told_by_tasks(session, dag_id, run_id, RUN_KEY)
+    groups = {(group_of(task), index): (task, folder) for task, index, folder in told}
+    failed = told_by_tasks(session, dag_id, run_id, PROBLEM_KEY)
+    return Found(tuple(groups.values()), tuple(f"{task}: {text}" for task, _, text in failed))
+
+
+def told_by_tasks(session: Any, dag_id: str, run_id: str, key: str) -> list[tuple[str, int, str]]:
+    """(task, map index, text) of what tasks of a DAG run handed on under a key, in the order of time."""
     from airflow.models.xcom import XComModel
 
-    def values(key: str) -> list[tuple[str, int, str]]:
-        query = XComModel.get_many(run_id=run_id, dag_ids=dag_id, key=key)
-        rows = sorted(session.scalars(query), key=lambda row: row.timestamp)
-        texts = ((row.task_id, row.map_index, _text(row.value)) for row in rows)
-        return [(task, index, text) for task, index, text in texts if text is not None]
-
-    groups = {(group_of(task), index): (task, folder) for task, index, folder in values(RUN_KEY)}
-    return Found(tuple(groups.values()), tuple(f"{task}: {text}" for task, _, text in values(PROBLEM_KEY)))
+    query = XComModel.get_many(run_id=run_id, dag_ids=dag_id, key=key)
+    rows = sorted(session.scalars(query), key=lambda row: row.timestamp)
+    texts = ((row.task_id, row.map_index, _text(row.value)) for row in rows)
+    return [(task, index, text) for task, index, text in texts if text is not None]
 
 
 def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozenset[str]]:

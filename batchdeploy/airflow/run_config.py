@@ -8,7 +8,7 @@ from typing import Any
 
 from batchdeploy.errors import Problem, RequestError
 
-APPROVAL = "ApprovalOperator"
+APPROVAL = "DecisionOperator"
 
 
 def refuse_unknown_keys(context: Mapping[str, Any], *, read: Iterable[str], ours: type) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,7 +63,7 @@ class StepOperator(BaseOperator):
     heavy: ClassVar[bool] = False
     # NOTE: an event with a partition key wakes only DAGs that are scheduled on an asset's partitions.
     events_have_keys: ClassVar[bool] = True
-    template_fields = ("run", "control")
+    template_fields: Collection[str] = ("run", "control")
     operator_extra_links = (ReportLink(), ModelLink())
     ui_color = "#eef2ff"
 

@@ -83,6 +83,11 @@ class Layout:
         return self.control / "table.json"
 
     @property
+    def promotions(self) -> Path:
+        """What was decided about each comparison, and by whom; a line each."""
+        return self.control / "promotions.jsonl"
+
+    @property
     def audit(self) -> Path:
         return self.control / "audit.jsonl"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
+from batchdeploy.core.comparison import Decision
 
 Step = Literal["plan", "validate", "score", "compare", "publish", "run", "contest", "promote"]
 Answer = dict[str, Any]
@@ -28,6 +29,7 @@ class StepRequest:
         again: whether this step was done before, so that rows or suite may have been mended since.
         owner: names the orchestrator's run; one run at a time works on a partition.
         instead_of: a holder that is known to have ended.
+        decision: for ``promote``: what was decided, and by whom.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -40,3 +42,4 @@ class StepRequest:
     again: bool = False
     owner: str | None = None
     instead_of: str | None = None
+    decision: Decision | None = None

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import write
 
+from batchdeploy.core.comparison import Comparison, Decision, OutputDifference
+from batchdeploy.documents import to_json
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
@@ -80,7 +83,14 @@ def record(session: Session) -> Callable[..., None]:
     session.add(DagRun("churn", "r", run_type="manual", run_after=datetime(2026, 1, 1, tzinfo=UTC)))
     versions = iter(range(1, 9))
 
-    def add(dag: Any, told: Mapping[str, Any], *, index: int = -1) -> None:
+    def add(
+        dag: Any,
+        told: Mapping[str, Any],
+        *,
+        index: int = -1,
+        key: str = "batchdeploy_run",
+        states: Mapping[str, str] = {},
+    ) -> None:
         data = DagSerialization.to_dict(dag)
         version = DagVersion(dag_id=dag.dag_id, version_number=next(versions), bundle_name="b")
         session.add(version)
@@ -94,8 +104,10 @@ def record(session: Session) -> Callable[..., None]:
             for kind in (TaskInstance, XComModel):
                 session.execute(delete(kind).where(kind.task_id == name, kind.map_index == index))
             names = {"run_id": "r", "map_index": index}
-            session.add(TaskInstance(tasks[name], dag_version_id=version.id, **names))
-            names |= {"dag_run_id": 1, "dag_id": dag.dag_id, "task_id": name, "key": "batchdeploy_run"}
+            instance = TaskInstance(tasks[name], dag_version_id=version.id, **names)
+            instance.state = states.get(name)
+            session.add(instance)
+            names |= {"dag_run_id": 1, "dag_id": dag.dag_id, "task_id": name, "key": key}
             session.add(XComModel(**names, value=value, timestamp=at))
         session.flush()
 
@@ -247,3 +259,112 @@ def test_a_task_that_is_mapped_over_deployments_reads_theirs(
 def test_a_run_that_cannot_be_is_not_found(page: Page, name: str) -> None:
     assert page(run_id=name)[0] == 404
     assert page(dag_id=name)[0] == 404
+
+
+COMPARED = Comparison(
+    deployment="churn",
+    partition="2024-03-02",
+    model="churn",
+    alias="champion",
+    champion=1,
+    challenger=2,
+    rows=200,
+    champion_only=0,
+    challenger_only=3,
+    champion_drift="quiet",
+    challenger_drift="drift",
+    outputs=(
+        OutputDifference(
+            name="churn_probability",
+            champion_mean=0.25,
+            challenger_mean=0.5,
+            mean_difference=0.25,
+            max_difference=0.75,
+            changed_share=0.5,
+        ),
+    ),
+    compared_at="2026-01-01T00:00:00+00:00",
+)
+ADA = {"id": "7", "name": "<b>ada"}
+ANSWERS: list[tuple[list[str] | None, dict[str, str], str]] = [
+    (None, {}, "Compared; nobody has been asked yet."),
+    ([], {"approve": "awaiting_input"}, "Waiting for somebody to approve or to reject."),
+    (
+        ["Reject"],
+        {"approve": "success", "promote": "failed"},
+        "Rejected by &lt;b&gt;ada at 2026-01-02 03:04:05",
+    ),
+    (["Approve"], {"approve": "success", "promote": "success"}, "champion moved from version 1 to 2."),
+    (["Approve"], {"approve": "success", "promote": "failed"}, "but champion was not moved."),
+    (["Approve"], {"approve": "success", "promote": "running"}, "champion is about to be moved."),
+    (None, {"approve": "success", "promote": "success"}, "Nobody was asked, because the approval was marked"),
+]
+
+
+@pytest.mark.parametrize(("answer", "states", "said"), ANSWERS, ids=[said for *_, said in ANSWERS])
+def test_a_promotions_tab_shows_the_comparison_and_who_decided(
+    project: Path,
+    deployment: Path,
+    session: Session,
+    page: Page,
+    record: Callable[..., None],
+    answer: list[str] | None,
+    states: dict[str, str],
+    said: str,
+) -> None:
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+
+    from batchdeploy.airflow import PromotionDag
+
+    dag = PromotionDag(str(deployment), dag_id="churn")
+    file = project / "scores" / "churn.batchdeploy" / "comparisons" / DAY / "1-2-20260101.json"
+    write(file, to_json(COMPARED))
+    told = {"compare": str(file), "approve": "", "promote": ""}
+    record(dag, told, key="batchdeploy_comparison", states=states)
+    if answer is not None:
+        asking = session.query(TaskInstance).filter_by(task_id="approve").one()
+        detail = HITLDetail(ti_id=asking.id, options=["Approve", "Reject"], subject="?", multiple=False)
+        detail.params, detail.params_input, detail.chosen_options = {}, {}, answer or None
+        if answer:
+            detail.responded_at, detail.responded_by = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), ADA
+        session.add(detail)
+        session.flush()
+    status, text = page()
+    assert status == 200
+    assert said in text
+    assert "churn_probability" in text
+    assert "<b>ada" not in text
+
+
+def test_a_promotions_tab_reads_no_comparison_of_another_deployment(
+    project: Path, deployment: Path, page: Page, record: Callable[..., None]
+) -> None:
+    from batchdeploy.airflow import PromotionDag
+
+    file = project / "scores" / "salaries.batchdeploy" / "comparisons" / DAY / "1-2.json"
+    write(file, to_json(COMPARED))
+    record(
+        PromotionDag(str(deployment), dag_id="churn"), {"compare": str(file)}, key="batchdeploy_comparison"
+    )
+    assert "churn_probability" not in page()[1]
+
+
+def test_a_rejection_is_handed_on_with_who_decided(deployment: Path) -> None:
+    """Airflow's own operator would skip what follows, and end as green as an approval."""
+    from batchdeploy.airflow import PromotionDag
+
+    tasks = PromotionDag(str(deployment)).task_dict
+    event = {
+        "chosen_options": ["Reject"],
+        "params_input": {},
+        "responded_at": datetime(2026, 1, 2, tzinfo=UTC),
+    }
+    decision = tasks["approve"].execute_complete({}, event | {"responded_by_user": ADA})
+    assert decision == {"approved": False, "by": "<b>ada", "at": "2026-01-02T00:00:00+00:00"}
+    promote = tasks["promote"].prepare_for_execution()
+    promote.run, promote.decision = {"comparison": "/c.json"}, decision
+    request = promote.request({})
+    assert request.decision == Decision(approved=False, by="<b>ada", at="2026-01-02T00:00:00+00:00")
+    promote.decision = None
+    assert promote.request({}).decision is None

@@ -1,0 +1,108 @@
+"""The page behind the tab of a promotion's run: the comparison, who decided what, and what came of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from batchdeploy.airflow.control_folder import read_below
+from batchdeploy.core.comparison import Comparison
+from batchdeploy.documents import from_json
+from batchdeploy.errors import BatchdeployError
+
+COMPARISON = re.compile(r"comparisons/[^/=]+=[^/]+/[0-9-]{1,80}\.json")
+ASKS, MOVES = "DecisionOperator", "PromoteOperator"
+APPROVED = ["Approve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionOutcome:
+    """How far a promotion's run is.
+
+    Attributes:
+        asked: whether somebody was asked.
+        approved: what was answered; None where nobody has answered.
+        by, at: who answered, and when.
+        states: the states of the tasks that ask and that move the alias.
+    """
+
+    asked: bool
+    approved: bool | None
+    by: str
+    at: str
+    states: tuple[str | None, str | None]
+
+
+def read_comparison(path: str, controls: frozenset[str]) -> Comparison | None:
+    """The comparison in a file; None where it is in none of these control folders, or is none."""
+    for control in controls:
+        text = read_below(control, path, COMPARISON)
+        try:
+            if text is not None:
+                return from_json(Comparison, text, where=path)
+        except BatchdeployError:
+            continue
+    return None
+
+
+def find_outcome(session: Any, dag_id: str, run_id: str) -> PromotionOutcome:
+    """How far the run is, from Airflow's own tables: what people answered cannot be written by others."""
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select
+
+    tasks = session.scalars(
+        select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+    ).all()
+    states = {task.operator: task.state for task in tasks}
+    asking = [task.id for task in tasks if task.operator == ASKS]
+    detail = session.scalars(select(HITLDetail).where(HITLDetail.ti_id.in_(asking))).first()
+    answered = detail is not None and detail.responded_at is not None
+    who = (detail.responded_by or {}) if answered else {}
+    return PromotionOutcome(
+        asked=detail is not None,
+        approved=list(detail.chosen_options or ()) == APPROVED if answered else None,
+        by=str(who.get("name") or who.get("id") or "somebody unknown"),
+        at=detail.responded_at.isoformat()[:19].replace("T", " ") if answered else "",
+        states=(states.get(ASKS), states.get(MOVES)),
+    )
+
+
+def render_promotion(compared: Comparison, outcome: PromotionOutcome, problems: tuple[str, ...]) -> str:
+    """The page as HTML, with what tasks said of their failures; a rejection is the verdict itself."""
+    shown = () if outcome.approved is False else problems
+    names = {"compared": compared, "verdict": verdict(compared, outcome), "problems": shown}
+    return str(_template().render(names))
+
+
+def verdict(compared: Comparison, outcome: PromotionOutcome) -> tuple[str, str]:
+    """(colour class, sentence) for the top of the page."""
+    stays = f"{compared.alias} stays at version {compared.champion}"
+    moved = f"{compared.alias} moved from version {compared.champion} to {compared.challenger}"
+    asking, moving = outcome.states
+    if outcome.approved is False:
+        return "bad", f"Rejected by {outcome.by} at {outcome.at} UTC: {stays}."
+    if outcome.approved is None and outcome.asked:
+        return "warn", "Waiting for somebody to approve or to reject."
+    if outcome.approved is None and asking != "success":
+        return "warn", "Compared; nobody has been asked yet."
+    how = "Nobody was asked, because the approval was marked as success"
+    if outcome.approved:
+        how = f"Approved by {outcome.by} at {outcome.at} UTC"
+    if moving == "success":
+        return ("good" if outcome.approved else "warn"), f"{how}: {moved}."
+    if moving in ("failed", "upstream_failed", "skipped", "removed"):
+        return "bad", f"{how}, but {compared.alias} was not moved."
+    return "warn", f"{how}; {compared.alias} is about to be moved."
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("batchdeploy.airflow", "pages")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "promotion.html.j2"
+    )
