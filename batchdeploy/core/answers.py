@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchdeploy.errors import Problem, ScoringRefused
@@ -56,7 +58,6 @@ def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
         ScoringRefused: values of mixed or unknown types.
     """
     import numpy as np
-    import pyarrow as pa
 
     unfit = np.zeros(len(values), dtype=bool)
     try:
@@ -67,13 +68,7 @@ def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
             unfit = np.array([_unfit(value) for value in objects], dtype=bool)
             objects[unfit] = None
             return _arrow(objects), unfit
-    except (
-        OverflowError,
-        UnicodeError,
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        pa.ArrowNotImplementedError,
-    ) as error:
+    except (OverflowError, ValueError, TypeError, NotImplementedError) as error:
         raise ScoringRefused(
             "the model's answer", (Problem("values", "of mixed or unknown types", str(error)),)
         ) from error
@@ -112,7 +107,41 @@ def _arrow(values: Any) -> pa.Array:
     plain = np.ascontiguousarray(np.ma.getdata(values))
     if not plain.dtype.isnative:
         plain = plain.astype(plain.dtype.newbyteorder("="))
+    if plain.dtype.kind == "O":
+        plain, mask = _scalars(plain, mask), None
     return pa.array(plain, mask=mask, from_pandas=plain.dtype.kind not in "fiub")
+
+
+def _scalars(values: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
+    """Objects, once it is known that they are texts, numbers or booleans, or missing.
+
+    Arrow makes 1 of a half or a long float of 1.5 that stands beside an integer, and numbers of booleans and
+    complex numbers; a date of NumPy's beside integers ends the process.
+
+    Raises:
+        TypeError: they are something else, or booleans beside numbers.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if mask is not None:
+        values = values.copy()
+        values[mask] = None
+    kinds = set(map(type, values))
+    missing = (type(None), type(pd.NA), type(pd.NaT))
+    booleans, halves = (bool, np.bool_), np.float16
+    numbers = (int, float, Decimal, np.integer, np.float32, halves)
+    for kind in kinds:
+        if not issubclass(kind, (str, *missing, *booleans, *numbers)):
+            raise TypeError(kind.__name__)
+    if any(issubclass(kind, booleans) for kind in kinds):
+        # NOTE: bool is a kind of int, and NaN is what many call a missing boolean.
+        others = [v for v in values if isinstance(v, numbers) and not isinstance(v, booleans)]
+        if not all(math.isnan(value) for value in others):
+            raise TypeError("booleans beside numbers")
+    if halves in kinds:
+        values = np.array([float(v) if isinstance(v, halves) else v for v in values], dtype=object)
+    return values
 
 
 def _unfit(value: Any) -> bool:

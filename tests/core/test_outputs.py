@@ -16,6 +16,14 @@ from batchdeploy.errors import ScoringRefused
 D = OutputColumn(type="double")
 NAN, INF = float("nan"), float("inf")
 
+
+def objects(*values: Any) -> Any:
+    """An array of objects, as they are."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
 CONVERTED: dict[str, tuple[str, Any, list[Any], set[int]]] = {
     "doubles": ("double", np.array([0.1, 2.0]), [0.1, 2.0], set()),
     "float32 to double": ("double", np.array([0.5], dtype="float32"), [0.5], set()),
@@ -61,6 +69,16 @@ CONVERTED: dict[str, tuple[str, Any, list[Any], set[int]]] = {
         "double", np.ma.array([NAN, 777.0], mask=[False, True]), [None, None], {0, 1},
     ),
     "an array of no mask": ("double", np.ma.array([1.0, 2.0]), [1.0, 2.0], set()),
+    "half floats among objects": (
+        "double", np.array([1, np.float16(1.5)], dtype=object), [1.0, 1.5], set(),
+    ),
+    "NumPy's numbers among objects": (
+        "double", np.array([np.int8(1), np.float32(1.5), np.float64(2.5), 3], dtype=object),
+        [1.0, 1.5, 2.5, 3.0], set(),
+    ),
+    "something else under a mask": (
+        "long", np.ma.array([1, np.datetime64("2020")], mask=[False, True], dtype=object), [1, None], {1},
+    ),
     "an integer beyond 64 bits": ("long", np.array([2**70, 1], dtype=object), [None, 1], {0}),
     "half a surrogate": ("string", np.array(["\ud800", "a"], dtype=object), [None, "a"], {0}),
     "bytes that are no text": (
@@ -87,6 +105,16 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "a boolean for a number": ("long", np.array([True])),
     "mixed in a series": ("double", pd.Series([1.0, "a"], dtype=object)),
     "mixed": ("double", np.array([1.0, "a"], dtype=object)),
+    "a long float among objects": ("double", objects(1, np.longdouble(1.5))),
+    "a complex number among objects": ("double", objects(1, np.complex128(1.5))),
+    "a boolean among objects": ("long", objects(np.True_, 1)),
+    "a boolean among floats": ("double", objects(1.5, True)),
+    "a duration among objects": ("long", objects(1, np.timedelta64(3, "h"))),
+    "a day": ("string", objects(np.datetime64("2020-01-01"))),
+    "a date among large integers": (
+        "string",
+        objects(1, 2**31, 2**31, 2**63 - 1, np.datetime64("2020"), np.int8(3)),
+    ),
     "infinity among dates": ("string", np.array([pd.Timestamp("2020"), np.inf, "\ud800"], dtype=object)),
     "dates for numbers": ("double", np.array(["2024-01-01"], dtype="datetime64[ns]")),
 }
