@@ -53,6 +53,9 @@ class Registry(Protocol):
         """Keeps below ``models`` what `resolve` had to download of the model; downloads nothing."""
         ...
 
+    def modules(self, pin: ModelPin) -> frozenset[str] | None:
+        """The modules whose objects a model's files hold, told without loading them; None where not known."""
+
     def made_with(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a fetched model was made with."""
         ...
@@ -68,6 +71,9 @@ class Store(Protocol):
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted."""
         ...
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Why folders of the partition column cannot be run, by their names."""
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """The files of one partition: PartitionError where there are none, DataError for a bad folder."""

@@ -1,4 +1,4 @@
-"""What is there already: partitions and their runs, and what is wrong before anything is run."""
+"""What is there already: partitions and their runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from batchdeploy.core.contract import contract
-from batchdeploy.core.records import InputSchema, Manifest, ModelPin
+from batchdeploy.core.records import Manifest
 from batchdeploy.core.tables import check_owner
 from batchdeploy.documents import from_json
-from batchdeploy.errors import BatchdeployError, Problem
+from batchdeploy.errors import Problem
 from batchdeploy.evidence import find
 from batchdeploy.ports import Toolbox
-from batchdeploy.stages.resolve import pin_reference, pin_suite
 
 SEARCH_DEPTH = 5
 
@@ -43,25 +41,6 @@ def usual_seconds(tools: Toolbox) -> float | None:
     files = sorted((tools.layout.control / "runs").glob("*/*/manifest.json"), key=lambda f: f.stat().st_mtime)
     recent = [from_json(Manifest, file.read_bytes(), where=str(file)).seconds for file in files[-20:]]
     return median(recent) if recent else None
-
-
-def check(tools: Toolbox) -> tuple[Problem, ...]:
-    """All that is wrong with a deployment before any row is read: registry, suite, reference, footers."""
-    problems: list[Problem] = []
-    found: dict[str, object] = {}
-    for step in (_check_packages, _check_suite, _check_model, _check_data, _check_reference, _check_owner):
-        try:
-            step(tools, found)
-        except BatchdeployError as error:
-            problems += [
-                p if error.where in p.path else p._replace(path=f"{error.where}: {p.path}")
-                for p in error.problems
-            ]
-    if isinstance(model := found.get("model"), ModelPin) and isinstance(
-        schema := found.get("schema"), InputSchema
-    ):
-        problems += contract(tools.deployment, model, schema)
-    return tuple(dict.fromkeys(problems))
 
 
 def code_allowed(tools: Toolbox) -> tuple[Problem, ...]:
@@ -120,29 +99,3 @@ def _status(tools: Toolbox, partition: str) -> Status:
     return Status(
         partition=partition, state="refused" if tried else "new", run_id=tried[-1].name if tried else None
     )
-
-
-def _check_packages(tools: Toolbox, _found: dict[str, object]) -> None:
-    tools.check_packages()
-
-
-def _check_suite(tools: Toolbox, _found: dict[str, object]) -> None:
-    pin_suite(tools)
-
-
-def _check_owner(tools: Toolbox, _found: dict[str, object]) -> None:
-    check_own(tools)
-
-
-def _check_model(tools: Toolbox, found: dict[str, object]) -> None:
-    found["model"] = tools.registry.resolve(tools.deployment.model)
-
-
-def _check_data(tools: Toolbox, found: dict[str, object]) -> None:
-    newest = tools.store.partitions(tools.deployment.data)[-1]
-    found["schema"] = tools.inspect(tools.store.pin(tools.deployment.data, newest))
-
-
-def _check_reference(tools: Toolbox, found: dict[str, object]) -> None:
-    if isinstance(model := found.get("model"), ModelPin):
-        pin_reference(tools, model)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.pins import digest_files, identity_of
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.starts import looked_for
@@ -38,6 +39,10 @@ class DvcStore:
         if not folders:
             raise DataError(ref.path, f"no folder named {prefix}VALUE at revision {ref.rev}")
         return tuple(sorted(folder.removeprefix(prefix) for folder in folders))
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Why folders of the partition column cannot be run, by their names."""
+        return tuple(value_problems(self.partitions(ref), ref.partition))
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """The partition's files by their MD5 at the revision, and where the cache holds them.

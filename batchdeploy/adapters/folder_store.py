@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.pins import digest_files
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.starts import looked_for
@@ -62,7 +63,7 @@ class FolderStore:
         folder = self._folder(ref)
         prefix = f"{ref.partition.column}="
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+            names = sorted(entry.name for entry in entries if _is_folder(entry))
         values = tuple(name.removeprefix(prefix) for name in names if name.startswith(prefix))
         if not values:
             found = ", ".join(names[:5]) or "no folder at all"
@@ -71,6 +72,13 @@ class FolderStore:
                 (Problem("data.partition.column", f"no folder named {prefix}VALUE in {folder}", found),),
             )
         return values
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Why folders of the partition column cannot be run: by their names, and those without a file."""
+        folder, prefix = self._folder(ref), f"{ref.partition.column}="
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(prefix))
+        empty = (problem for name in names for problem in _empty(folder / name))
+        return (*value_problems([name.removeprefix(prefix) for name in names], ref.partition), *empty)
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """The partition's files with their MD5, as they lie in the workspace.
@@ -164,6 +172,23 @@ class FolderStore:
 
 def _identity(found: os.stat_result) -> Identity:
     return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # NOTE: a link in a circle; asked for by name, it is told what it is.
+        return False
+
+
+def _empty(folder: Path) -> Iterator[Problem]:
+    try:
+        with os.scandir(folder) as entries:
+            if not any(entry.name.endswith(".parquet") for entry in entries):
+                yield Problem(folder.name, "holds no Parquet file")
+    except OSError as error:
+        yield Problem(folder.name, reason(error))
 
 
 def table_format_problems(data: Path) -> Iterator[Problem]:

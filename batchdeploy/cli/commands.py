@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from batchdeploy import evidence, flow, runtime, steps, survey
+from batchdeploy.check import check as check_all
 from batchdeploy.cli import screens
 from batchdeploy.cli.progress import progress, say_stage
 from batchdeploy.core.request import StepRequest
@@ -102,11 +103,12 @@ def init(
 def check(deployment: DeploymentFile, json_: Json = False) -> None:
     """Find everything that can be wrong before any row is read, in one message.
 
-    Reads the deployment, the registry, the suite, the reference and the footers of the newest partition.
+    Reads the deployment, the registry, the suite, the reference, the names of all partitions and the
+    footers of the newest; asks what the engine needs of this machine, and whether scores can be written.
     Says, too, what in the model runs code of whoever registered it, and how to refuse that.
     """
     with opened(deployment) as tools:
-        problems = survey.check(tools)
+        problems = check_all(tools)
         if problems:
             raise RequestError(str(deployment), problems, hint=install_hint(needed(tools.deployment)))
         screens.show_checked(tools.deployment, survey.code_allowed(tools), json_=json_)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from batchdeploy.core.cron import cron_problems
 from batchdeploy.errors import Problem
 
 Grain = Literal["hourly", "daily", "weekly", "monthly"]
@@ -29,18 +29,13 @@ LENGTHS: dict[Grain, timedelta] = {
     "daily": timedelta(days=1),
     "weekly": timedelta(days=7),
 }
-CRON_FIELD = re.compile(r"[0-9A-Za-z*/,\-#?]+")
 SAMPLE = datetime(2013, 8, 21, 14, 15, 16)
 FINEST = (("%S", timedelta(seconds=1)), ("%M", timedelta(minutes=1)), ("%H", timedelta(hours=1)))
 
 
 def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator[Problem]:
     """What is wrong with a partition's schedule, zone and key format, each under its key's name."""
-    fields = schedule.split()
-    if len(fields) != 5:
-        yield Problem("schedule", "not five cron fields", schedule)
-    elif wrong := [field for field in fields if not CRON_FIELD.fullmatch(field)]:
-        yield Problem("schedule", "not a cron field", wrong[0])
+    yield from cron_problems(schedule)
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -79,6 +74,11 @@ def respelled(key: str, key_format: str) -> str | None:
     sample = SAMPLE.strftime(key_format)
     faithful = datetime.strptime(sample, key_format).strftime(key_format) == sample
     return right if faithful and right != key else None
+
+
+def is_after(first: str, second: str, key_format: str) -> bool:
+    """Whether a partition begins later than another."""
+    return datetime.strptime(first, key_format) > datetime.strptime(second, key_format)
 
 
 def first_moment(key: str, *, timezone: str, key_format: str) -> datetime:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import PurePosixPath
 
-from batchdeploy.core.calendar import calendar_problems, key_problem
+from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
@@ -54,7 +54,10 @@ def _name_problems(deployment: Deployment) -> Iterator[Problem]:
 def _calendar_problems(spec: PartitionSpec) -> Iterator[Problem]:
     found = list(calendar_problems(spec.cron, spec.timezone, spec.format))
     if not any(problem.path == "key_format" for problem in found):
-        found += [*key_problem("start", spec.start, spec.format), *key_problem("end", spec.end, spec.format)]
+        keys = [*key_problem("start", spec.start, spec.format), *key_problem("end", spec.end, spec.format)]
+        found += keys
+        if spec.start and spec.end and not keys and is_after(spec.start, spec.end, spec.format):
+            found.append(Problem("start", f"lies after end, {spec.end}", spec.start))
     for problem in found:
         yield problem._replace(path=f"data.partition.{problem.path}")
 

@@ -121,6 +121,13 @@ def columns_of(entry: Entry) -> frozenset[str] | None:
     return frozenset(named) | _condition_columns(kwargs.get("row_condition"))
 
 
+def needed_columns(entry: Entry) -> frozenset[str]:
+    """The columns without which an expectation cannot be evaluated; none where it asks whether one exists."""
+    if entry["type"] == "expect_column_to_exist":
+        return frozenset()
+    return columns_of(entry) or frozenset()
+
+
 def condition_problems(path: str, condition: Any) -> Iterator[Problem]:
     """Why a ``row_condition`` cannot be taken; only those that are data, not text that is run, can."""
     kind = condition.get("type") if isinstance(condition, dict) else None

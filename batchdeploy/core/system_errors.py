@@ -35,6 +35,12 @@ REMEDIES = {
 AGAIN = "then run the same again; batchdeploy status says what is published"
 
 
+def on_this_machine(error: BaseException) -> bool:
+    """Whether this machine could not keep a file, whatever server was being asked for what is in it."""
+    numbers = {*WRONG_NAMES, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+    return isinstance(error, OSError) and error.filename is not None and error.errno in numbers
+
+
 def reason(error: OSError) -> str:
     """What is wrong, for a problem that names the path already."""
     return WRONG_NAMES.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__

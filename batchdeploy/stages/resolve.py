@@ -74,6 +74,15 @@ def resolve(
     )
 
 
+def suite_text(tools: Toolbox) -> str:
+    """The text of the deployment's suite.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    return _read(tools.root, tools.deployment.expectations or "", "expectations")[0]
+
+
 def pin_suite(tools: Toolbox) -> TextPin | None:
     """The suite's digest, once it is known that it can be evaluated.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from tests_support import SCHEMA, Result, customers, edit, move_alias, register, tree, write_day
+
+from batchdeploy import packages
 
 DAY = "2024-03-02"
 
@@ -197,6 +200,111 @@ def test_check_collects_what_is_wrong_in_all_places(project: Path, cli: Callable
     result = cli("check", project / "dags" / "churn.yaml")
     assert result.code == 2
     for part in ("2 problems", "expectations/customers.json: JSON", "no such model"):
+        assert part in result.err
+
+
+def beside(name: str) -> Callable[[Path], None]:
+    """One more folder of the partition column, as full as another."""
+
+    def apply(root: Path) -> None:
+        day = input_file(root).parent
+        shutil.copytree(day, day.with_name(f"date={name}"))
+
+    return apply
+
+
+def scheduled(more: str) -> Callable[[Path], None]:
+    return edit("{column: date}", f"{{column: date, {more}}}")
+
+
+def no_control(root: Path) -> None:
+    (root / "scores").mkdir()
+    (root / "scores" / "churn.batchdeploy").write_text("")
+
+
+CHECKED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "hours that no day has": (scheduled("schedule: '0 24 * * *'"), "the hour must lie between 0 and 23"),
+    "words in place of hours": (scheduled("schedule: 'a b c d e'"), "the minute must lie between 0 and 59"),
+    "a step of none": (scheduled("schedule: '*/0 6 * * *'"), "the minute has a step that is no number above"),
+    "30 February": (scheduled("schedule: '0 6 30 2 *'"), "names a day that none of its months has"),
+    "a start after the end": (
+        scheduled("start: 2024-05-01, end: 2024-01-31"),
+        "data.partition.start: lies after end, 2024-01-31",
+    ),
+    "a suite for other columns": (
+        suite(json.dumps({"name": "s", "expectations": [
+            {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "age"}},
+            {"type": "expect_column_to_exist", "kwargs": {"column": "old"}},
+            {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "agee"}},
+        ]})),
+        "customers.json: expectations.2: no such column in the data, got agee",
+    ),
+    "machine code for a model without trees": (
+        edit("alias: champion", "alias: champion, runtime: compiled"),
+        "model.runtime: compiled takes tree ensembles, and this model has none",
+    ),
+    "rows without a day": (
+        beside("__HIVE_DEFAULT_PARTITION__"),
+        "date=__HIVE_DEFAULT_PARTITION__: holds the rows whose date is null, and no run scores them",
+    ),
+    "a day that is written otherwise": (
+        beside("2024-3-5"), "date=2024-3-5: is not written as '%Y-%m-%d', which is 2024-03-05; rename it",
+    ),
+    "a day that is none": (beside("tomorrow"), "date=tomorrow: is not written as '%Y-%m-%d', so that no"),
+    "a day that globs would read": (beside("2024-03-0*"), "is not a value that a run can be asked for"),
+    "a day of no Unicode name": (
+        beside(os.fsdecode(b"2024-03-0\xe9")), "has a name that is not UTF-8; rename it",
+    ),
+    "a day without files": (
+        lambda root: (root / "data/customers/date=2024-03-01/part-0.parquet").unlink(),
+        "date=2024-03-01: holds no Parquet file",
+    ),
+    "a day in a circle": (
+        lambda root: (root / "data/customers/date=2024-03-05").symlink_to("date=2024-03-05"),
+        "date=2024-03-05: symbolic links that lead in a circle",
+    ),
+    "scores in a circle": (
+        lambda root: (root / "scores").symlink_to("scores"), "symbolic links that lead in a circle",
+    ),
+    "a file as control folder": (
+        no_control, "a part of the path is a file, not a folder",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spoil", "expected"), CHECKED.values(), ids=CHECKED.keys())
+def test_check_finds_what_a_run_would_meet_only_later(
+    project: Path, deployment: Path, cli: Callable[..., Result], spoil: Callable[[Path], None], expected: str
+) -> None:
+    spoil(project)
+    before = tree(project)
+    result = cli("check", deployment)
+    assert (result.code, "Traceback" in result.err) == (2, False), result.err
+    assert expected in result.err
+    assert tree(project) == before
+
+
+def test_check_finds_what_a_machine_lacks_in_one_message(
+    project: Path, deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patch stands for a machine where only the base is installed."""
+    edit("engine: {kind: local}", "engine: {kind: spark}")(project)
+    edit("alias: champion", "alias: challenger, runtime: compiled")(project)
+    lacks = {"pyspark", "treelite"}
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in lacks else name)
+    monkeypatch.setenv("JAVA_HOME", "/nonesuch")
+    monkeypatch.setenv("PATH", "/nonesuch")
+    result = cli("check", deployment)
+    assert result.code == 2
+    for part in (
+        "4 problems",
+        "engine.kind: spark: needs pyspark, which is not installed",
+        "engine.kind: spark needs Java 17 or 21",
+        "model.runtime: compiled: needs treelite, which is not installed",
+        "model.runtime: compiled needs a C compiler",
+        "Hint: pip install 'batchdeploy[compiled,spark]'",
+    ):
         assert part in result.err
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests_support import Result, edit
+from tests_support import FEATURES, Result, classifiers, customers, edit, register
 
 from batchdeploy import load
 from batchdeploy.core.request import StepRequest
@@ -179,3 +179,19 @@ def test_a_terminal_that_cannot_show_a_character_is_shown_another(project: Path,
     )
     assert shown.returncode == 0, shown.stderr
     assert "2024-03-02" in shown.stdout
+
+
+@pytest.mark.parametrize("code", ["allow", "refuse"])
+def test_a_skops_file_that_is_no_archive_is_named(
+    project: Path, deployment: Path, cli: Cli, code: str
+) -> None:
+    frame = customers(DAY)
+    model = classifiers()[0].fit(frame[FEATURES], frame["age"] > 50)
+    register(project, model, frame[FEATURES], alias="champion", name="spoilt")
+    (file,) = (project / "mlartifacts").rglob("*.skops")
+    file.write_text("no archive")
+    edit("{name: churn, alias: champion}", f"{{name: spoilt, code: {code}}}")(project)
+    result = cli("run", deployment, "--partition", DAY)
+    assert (result.code, "Traceback" in result.err) == (1, False), result.err
+    assert "not foreseen" not in result.err
+    assert "BadZipFile" in result.err

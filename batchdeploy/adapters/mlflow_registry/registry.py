@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy.adapters.mlflow_registry.asking import Asking, ask
+from batchdeploy.adapters.mlflow_registry.contents import module_names, skops_problems
 from batchdeploy.adapters.mlflow_registry.copies import Copies, VersionSource
 from batchdeploy.adapters.mlflow_registry.description import check_small_files, read_description
 from batchdeploy.adapters.mlflow_registry.first_uses import SHOWN_DIGITS
@@ -22,7 +23,7 @@ from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, ModelPin
-from batchdeploy.core.trust import code_if_allowed, code_in_model, unknown_types
+from batchdeploy.core.trust import code_if_allowed, code_in_model
 from batchdeploy.errors import Problem, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
@@ -137,20 +138,24 @@ class MlflowRegistry:
     def _check_types(self, pin: ModelPin, folder: Path) -> None:
         """The description again, now that the digest vouches for it, and what the skops files hold."""
         from mlflow.models import Model
-        from skops.io import get_untrusted_types
 
         problems = [*code_in_model(Model.load(str(folder)).flavors)]
         for file in folder.rglob("*"):
             if file.is_symlink() or (file.name == "MLmodel" and file.parent != folder):
                 problems.append(Problem(file.name, "could stand in for what is described"))
             elif file.suffix == ".skops":
-                problems += unknown_types(get_untrusted_types(file=file), self._trusted)
+                problems += skops_problems(file, self._trusted)
             elif file.suffix == ".onnx":
                 problems += weights_elsewhere(file)
         if problems:
             raise ScoringRefused(
                 f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
             )
+
+    def modules(self, pin: ModelPin) -> frozenset[str] | None:
+        """The modules whose objects a model's files hold, told without loading them; None where not known."""
+        with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
+            return module_names(self.fetch(pin, Path(scratch)))
 
     def made_with(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a fetched model was made with."""

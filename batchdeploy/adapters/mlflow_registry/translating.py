@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from batchdeploy.adapters.mlflow_registry.asking import cause
 from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.system_errors import on_this_machine
 from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError
 
 REACH = "does it run, and can it be reached from here? MLFLOW_HTTP_REQUEST_TIMEOUT=60 waits for a slow one"
@@ -29,6 +30,8 @@ def translated(uri: str, ref: ModelRef) -> Iterator[None]:
         problem = Problem(ref.name, f"the registry failed: {cause(error)}")
         raise RegistryError(public(uri), (problem,), hint=REACH) from error
     except Exception as error:
+        if on_this_machine(error):
+            raise
         problem = Problem(ref.name, f"the registry does not answer: {cause(error)}")
         raise RegistryError(public(uri), (problem,), hint=REACH) from error
 
@@ -41,6 +44,8 @@ def translated_files(location: str, where: str) -> Iterator[None]:
     except BatchdeployError:
         raise
     except Exception as error:
+        if on_this_machine(error):
+            raise
         problem = Problem(public(location), f"its files cannot be read from there: {cause(error)}")
         hint = "were they moved or deleted, and can their store be reached from here?"
         raise RegistryError(where, (problem,), hint=hint) from error

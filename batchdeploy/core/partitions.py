@@ -1,0 +1,59 @@
+"""Which folders of a partition column can be run, and why others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from batchdeploy.core.calendar import respelled
+from batchdeploy.core.deployment import PartitionSpec
+from batchdeploy.core.pins import check_partition
+from batchdeploy.errors import PartitionError, Problem
+
+NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def runnable(values: Sequence[str], spec: PartitionSpec) -> tuple[str, ...]:
+    """The values that a run can be asked for, in their order."""
+    return tuple(value for value in values if _unaskable(value, spec) is None)
+
+
+def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Problem]:
+    """Why a value cannot be run, or is not the one that a schedule would ask for.
+
+    A column whose values are no times at all (``region=EU``) is not held against the key format.
+    """
+    timed = spec.start is not None or any(_is_time(value, spec.format) for value in values)
+    for value in values:
+        why = _unaskable(value, spec)
+        if why is None and timed:
+            why = _misspelt(value, spec.format)
+        if why is not None:
+            yield Problem(f"{spec.column}={value}", why)
+
+
+def _unaskable(value: str, spec: PartitionSpec) -> str | None:
+    if value == NULL:
+        return f"holds the rows whose {spec.column} is null, and no run scores them"
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return "has a name that is not UTF-8; rename it"
+    try:
+        check_partition(spec.column, value)
+    except PartitionError:
+        return "is not a value that a run can be asked for; rename it"
+    return None
+
+
+def _misspelt(value: str, key_format: str) -> str | None:
+    try:
+        right = respelled(value, key_format)
+    except ValueError:
+        return f"is not written as {key_format!r}, so that no schedule asks for it"
+    return None if right is None else f"is not written as {key_format!r}, which is {right}; rename it"
+
+
+def _is_time(value: str, key_format: str) -> bool:
+    try:
+        respelled(value, key_format)
+    except ValueError:
+        return False
+    return True
