@@ -107,9 +107,17 @@ def _rebuild(
 
 
 class GateRefused(BatchdeployError):
-    """A gate refused: the evidence is on disk, nothing was published."""
+    """A gate refused: the evidence is on disk, nothing was published.
+
+    Attributes:
+        folder: where the evidence is; None where no attempt at a run had begun.
+    """
 
     exit_code = 1
+    folder: str | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"folder": self.folder})
 
 
 class ValidationRefused(GateRefused):

@@ -233,7 +233,8 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
 
 
 def tell_refusal(tools: Toolbox, folder: Path, refusal: GateRefused) -> None:
-    """Keeps why a gate refused an attempt, and draws its page."""
+    """Keeps why a gate refused an attempt, and draws its page; the refusal says where both are."""
+    refusal.folder = str(folder)
     with goes_on(f"why {folder} was refused could not be kept"):
         write_refusal(folder, refusal)
     step_report(tools, folder)

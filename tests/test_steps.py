@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import platform
 import subprocess
 import sys
@@ -144,8 +145,11 @@ def test_scoring_again_takes_mended_rows_and_validates_them_first(project: Path,
     write_day(project / "data" / "customers", DAY, bad)
     with pytest.raises(DataError, match="changed"):
         ask(deployment, step="score", folder=folder, owner="a")
-    with pytest.raises(ValidationRefused):
+    with pytest.raises(ValidationRefused) as refused:
         ask(deployment, step="score", folder=folder, owner="a", again=True)
+    assert refused.value.folder not in (None, folder)
+    assert "Refused: 1 blocking" in (Path(str(refused.value.folder)) / "report.html").read_text()
+    assert pickle.loads(pickle.dumps(refused.value)).folder == refused.value.folder
     assert rows_planned(folder) == 200, "the run that was planned first keeps its records"
     write_day(project / "data" / "customers", DAY, customers(DAY, 202))
     move_alias(project, "champion", 2)

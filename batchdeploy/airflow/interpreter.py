@@ -13,7 +13,14 @@ from typing import Any
 from batchdeploy import errors
 from batchdeploy.core.request import Answer, StepRequest
 from batchdeploy.documents import to_json
-from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, OutsideError, Problem
+from batchdeploy.errors import (
+    BatchdeployError,
+    EngineError,
+    GateRefused,
+    MissingPackageError,
+    OutsideError,
+    Problem,
+)
 from batchdeploy.process_session import PARENT_VARIABLE, end_leftovers, end_session
 from batchdeploy.redaction import redact
 from batchdeploy.roots import ROOT_VARIABLE
@@ -130,4 +137,6 @@ def _error(document: dict[str, Any]) -> BatchdeployError:
     kind = getattr(errors, document["kind"], OutsideError)
     problems = tuple(Problem(**problem) for problem in document["problems"])
     made: BatchdeployError = kind(document["where"], problems, hint=document["hint"])
+    if isinstance(made, GateRefused):
+        made.folder = document.get("folder")
     return made

@@ -127,6 +127,9 @@ class StepOperator(BaseOperator):
         try:
             answer = self._take_turn(self.request(context), context)
         except GateRefused as error:
+            # NOTE: a step that planned anew was refused in another folder than the one that it was handed.
+            if error.folder is not None:
+                context["ti"].xcom_push(key=RUN_KEY, value=error.folder)
             raise GateFailure(self._told(context, error)) from None
         except (RequestError, StaleRunError) as error:
             raise AirflowFailException(self._told(context, error)) from None

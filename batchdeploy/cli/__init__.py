@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 
 from batchdeploy.core.system_errors import told_as_ours
-from batchdeploy.errors import BatchdeployError, OutsideError, Problem
+from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
 from batchdeploy.redaction import RedactedStream
 
 WANTS_JSON = {"--json", "--request"}
@@ -71,4 +71,5 @@ def _plain(error: BatchdeployError) -> dict[str, object]:
         "problems": [problem._asdict() for problem in error.problems],
         "hint": error.hint,
         "exit_code": error.exit_code,
+        **({"folder": error.folder} if isinstance(error, GateRefused) else {}),
     }

@@ -120,6 +120,16 @@ def test_a_failure_says_what_to_click(
         assert text.count("clear ") <= 1
 
 
+def test_the_tab_shows_the_attempt_that_was_refused(tasks: dict[str, Any]) -> None:
+    from batchdeploy.airflow.interpreter import _error
+    from batchdeploy.cli import _plain
+
+    error = ScoringRefused("x", "bad")
+    error.folder = "/new"
+    instance, _ = executed(tasks["score"], {"folder": "/old"}, _error(_plain(error)))
+    assert instance.pushed["batchdeploy_run"] == "/new"
+
+
 def test_in_a_group_the_tasks_have_their_groups_names(deployment: Path) -> None:
     from airflow.sdk import DAG
 
