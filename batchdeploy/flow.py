@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.endings import attempted, goes_on
 from batchdeploy.errors import GateRefused
@@ -28,6 +29,7 @@ from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
 from batchdeploy.timing import timed
+from batchdeploy.waiting import when_there
 
 T = TypeVar("T", CheckReport, ScoredBatch, DriftReport)
 LOG = logger("batchdeploy")
@@ -113,7 +115,10 @@ def run(
     clock = StageClock(progress)
     clock("resolve", 0)
     tools.sink.recover(now=now().timestamp())
-    return execute(tools, plan(tools, partition, evolve=evolve), repeat=repeat, progress=clock)
+    spec = tools.deployment.data.partition
+    check_partition(spec.column, partition, spec.format)
+    planned = when_there(tools, lambda: plan(tools, partition, evolve=evolve))
+    return execute(tools, planned, repeat=repeat, progress=clock)
 
 
 def execute(tools: Toolbox, planned: Plan, *, repeat: bool = False, progress: Progress = silent) -> Outcome:

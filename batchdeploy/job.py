@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchdeploy import evidence, flow, runtime
+from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.core.system_errors import told_as_ours
@@ -97,12 +98,18 @@ class Job:
     @shown_safely()
     @told_as_ours("the job")
     def backfill(
-        self, first: str, last: str, *, done: Callable[[Run], None] | None = None, evolve: bool = False
+        self,
+        first: str,
+        last: str,
+        *,
+        done: Callable[[Run], None] | None = None,
+        evolve: bool = False,
+        on_missing: OnMissing | None = None,
     ) -> tuple[Run, ...]:
         """Runs every partition from first to last, both included, in one engine session."""
         runs = []
         self._tools.sink.recover(now=flow.now().timestamp())
-        for planned in plan_range(self._tools, first, last, evolve=evolve):
+        for planned in plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing).plans:
             runs.append(self._run(flow.execute(self._tools, planned)))
             if done is not None:
                 done(runs[-1])

@@ -1,46 +1,104 @@
-"""A range of partitions: a plan for each of them, before any is executed."""
+"""A range of partitions: a plan for each that has rows, and the name of each that should have and has not."""
 
 from __future__ import annotations
 
-from batchdeploy.core.deployment import ModelRef
+from dataclasses import dataclass
+from functools import partial
+
+from batchdeploy.core.deployment import ModelRef, OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Plan
+from batchdeploy.core.schedule import expected
 from batchdeploy.errors import PartitionError, Problem
 from batchdeploy.flow import now
 from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.resolve import resolve
+from batchdeploy.waiting import when_there
+
+SKIP = "or go on without them: --on-missing skip, on_missing='skip', or data.on_missing in the deployment"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRange:
+    """What a backfill would do.
+
+    Attributes:
+        plans: one for each partition with rows, in order.
+        missing: the partitions that the calendar expects and that have no rows, in order.
+    """
+
+    plans: tuple[Plan, ...]
+    missing: tuple[str, ...]
 
 
 def plan_range(
-    tools: Toolbox, first: str, last: str, model: ModelRef | None = None, *, evolve: bool = False
-) -> list[Plan]:
-    """A plan for each partition there is from first to last, both included; the model is pinned once.
+    tools: Toolbox,
+    bounds: tuple[str, str],
+    model: ModelRef | None = None,
+    *,
+    evolve: bool = False,
+    on_missing: OnMissing | None = None,
+) -> PlannedRange:
+    """A plan for each partition from first to last, both included; the model is pinned once.
 
-    Where no model is given, it is that of the deployment's ``backfill.model``, else the deployed one.
-    All of them before any is executed: a range with a bad partition is refused with nothing written.
+    All of them before any is executed: a range with a bad partition is refused with nothing written. Which
+    partitions there should be is the calendar's word; those without rows fail the range, are skipped, or are
+    waited for, by ``on_missing``.
+
+    Args:
+        tools: what answers for the deployment.
+        bounds: first and last partition.
+        model: the model; else that of the deployment's ``backfill.model``, else the deployed one.
+        evolve: lets the table get another model's scores, or other columns, than it has.
+        on_missing: in place of the deployment's ``data.on_missing``.
 
     Raises:
-        RequestError: no partition in the range, or one that cannot be scored.
+        PartitionError: no partition in the range, or one that is missing where that fails.
+        RequestError: one that cannot be scored.
     """
-    wanted = partitions_between(tools, first, last)
-    pin = tools.registry.resolve(model or model_policy(tools, tools.deployment.backfill.model))
-    return [
-        resolve(tools, partition, now=now().isoformat(), model=pin, evolve=evolve) for partition in wanted
-    ]
-
-
-def partitions_between(tools: Toolbox, first: str, last: str) -> tuple[str, ...]:
-    """The partitions there are from first to last, both included, in order."""
     spec = tools.deployment.data.partition
-    for bound in (first, last):
+    for bound in bounds:
         check_partition(spec.column, bound, spec.format)
+    policy = on_missing or tools.deployment.data.on_missing
+    pin = tools.registry.resolve(model or model_policy(tools, tools.deployment.backfill.model))
+
+    def look() -> PlannedRange:
+        found: dict[str, Plan | PartitionError] = {}
+        for partition in wanted(tools, bounds):
+            try:
+                at = now().isoformat()
+                found[partition] = resolve(tools, partition, now=at, model=pin, evolve=evolve)
+            except PartitionError as error:
+                found[partition] = error
+        missing = {name: plan for name, plan in found.items() if isinstance(plan, PartitionError)}
+        if missing and policy != "skip":
+            problems = tuple(Problem(f"{spec.column}={name}", _why(error)) for name, error in missing.items())
+            raise PartitionError(tools.deployment.data.path, problems, hint=f"bring the rows, {SKIP}")
+        plans = tuple(plan for plan in found.values() if isinstance(plan, Plan))
+        return PlannedRange(plans, tuple(missing))
+
+    return when_there(tools, partial(look), policy)
+
+
+def wanted(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
+    """The partitions of a range, in order: those that are there, and those that the calendar expects.
+
+    Raises:
+        PartitionError: not one of them is there.
+    """
+    first, last = bounds
+    spec = tools.deployment.data.partition
     known = tools.store.partitions(tools.deployment.data)
-    wanted = tuple(partition for partition in known if first <= partition <= last)
-    if not wanted:
+    there = {partition for partition in known if first <= partition <= last}
+    if not there:
         raise PartitionError(
             tools.deployment.data.path,
             (Problem(spec.column, "no partition in this range", f"{first} to {last}"),),
             hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
         )
-    return wanted
+    return tuple(sorted(there | set(expected(first, last, spec))))
+
+
+def _why(error: PartitionError) -> str:
+    return f"is expected by the calendar, and has no rows ({error.problems[0].problem})"

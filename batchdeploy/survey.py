@@ -10,6 +10,7 @@ from statistics import median
 from typing import Literal
 
 from batchdeploy.core.records import Manifest
+from batchdeploy.core.schedule import expected
 from batchdeploy.core.tables import check_owner
 from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem
@@ -21,19 +22,28 @@ SEARCH_DEPTH = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One partition as it stands: ``new``, ``published``, or ``refused`` (tried, but not published)."""
+    """One partition as it stands.
+
+    Attributes:
+        state: ``new``, ``published``, ``refused`` (tried, but not published), or ``missing``: the calendar
+            expects it, and it has no rows.
+    """
 
     partition: str
-    state: Literal["new", "published", "refused"]
+    state: Literal["new", "published", "refused", "missing"]
     run_id: str | None = None
     manifest: Manifest | None = None
 
 
 def statuses(tools: Toolbox) -> Sequence[Status]:
-    """Every partition that there are rows or scores for, in order."""
-    prefix = f"{tools.deployment.data.partition.column}="
+    """Every partition that there are rows or scores for, and each that the calendar expects between them."""
+    spec = tools.deployment.data.partition
+    prefix = f"{spec.column}="
     published = {name.removeprefix(prefix) for name in tools.sink.published() if name.startswith(prefix)}
-    return [_status(tools, p) for p in sorted(published | set(tools.store.partitions(tools.deployment.data)))]
+    known = published | set(tools.store.partitions(tools.deployment.data))
+    first = min(known) if spec.start is None else min(*known, spec.start)
+    every = known | set(expected(first, max(known), spec))
+    return [_status(tools, p) if p in known else Status(partition=p, state="missing") for p in sorted(every)]
 
 
 def usual_seconds(tools: Toolbox) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -12,18 +13,27 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy import evidence, flow, runtime, steps, survey
+from batchdeploy import flow, runtime, steps, survey
 from batchdeploy.check import check as check_all
 from batchdeploy.cli import screens
 from batchdeploy.cli.progress import progress, say_stage
+from batchdeploy.core.deployment import OnMissing
+from batchdeploy.core.pins import check_partition
 from batchdeploy.core.request import StepRequest
-from batchdeploy.documents import from_json, to_plain
-from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem, RequestError, RunStopped
+from batchdeploy.documents import from_json
+from batchdeploy.errors import (
+    BatchdeployError,
+    GateRefused,
+    OutsideError,
+    PartitionError,
+    Problem,
+    RequestError,
+    RunStopped,
+)
 from batchdeploy.model_policy import model_policy
 from batchdeploy.packages import install_hint, needed
 from batchdeploy.process_session import stop_with_parent
-from batchdeploy.ranges import plan_range
-from batchdeploy.roots import find_root
+from batchdeploy.ranges import PlannedRange, plan_range
 
 app = typer.Typer(
     name="batchdeploy",
@@ -61,11 +71,12 @@ Last = Annotated[str | None, typer.Option("--to", help="last partition, included
 Evolve = Annotated[
     bool, typer.Option("--evolve", help="let the table get another model's scores, or other columns")
 ]
-RunsOf = Annotated[
-    Path | None,
-    typer.Option("--deployment", "-d", metavar="FILE", help="whose run it is; else any of this project's"),
+
+
+Missing = Annotated[
+    OnMissing | None,
+    typer.Option("--on-missing", help="for partitions without rows, in place of data.on_missing"),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginning, or a run's folder")]
 
 
 @contextmanager
@@ -121,16 +132,21 @@ def plan(
     first: First = None,
     last: Last = None,
     evolve: Evolve = False,
+    on_missing: Missing = None,
     json_: Json = False,
 ) -> None:
     """Show what would happen: pins, rows, minutes, which partitions are new, changed or identical."""
     with opened(deployment) as tools:
         bounds = _bounds(partition, first, last)
         if partition is None:
-            plans = plan_range(tools, *bounds, evolve=evolve)
+            policy = on_missing or tools.deployment.data.on_missing
+            # NOTE: a plan waits for nothing; it names what a backfill would wait for.
+            found = plan_range(
+                tools, bounds, evolve=evolve, on_missing="skip" if policy == "wait" else policy
+            )
         else:
-            plans = [flow.plan(tools, partition, evolve=evolve)]
-        screens.show_plans(plans, seconds=survey.usual_seconds(tools), json_=json_)
+            found = PlannedRange((flow.plan(tools, partition, evolve=evolve),), ())
+        screens.show_plans(found.plans, found.missing, seconds=survey.usual_seconds(tools), json_=json_)
 
 
 @app.command()
@@ -139,6 +155,7 @@ def run(
     partition: Annotated[str, typer.Option("--partition", "-p", help="one value of the partition column")],
     force: Annotated[bool, typer.Option("--force", help="repeat what is published already")] = False,
     evolve: Evolve = False,
+    on_missing: Missing = None,
     json_: Json = False,
 ) -> None:
     """Score one partition: resolve, validate, score, compare, publish, report.
@@ -146,8 +163,18 @@ def run(
     Where the same pins are published already, it says so and does nothing.
     """
     with opened(deployment) as tools, progress(1) as bar:
+        data = tools.deployment.data
+        check_partition(data.partition.column, partition, data.partition.format)
+        data = replace(data, on_missing=on_missing or data.on_missing)
+        tools.deployment = replace(tools.deployment, data=data)
         bar.begin(partition)
-        outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
+        try:
+            outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
+        except PartitionError as error:
+            if data.on_missing != "skip":
+                raise
+            screens.show_skipped(partition, error, json_=json_)
+            return
         bar.end()
         screens.show_outcome(outcome, json_=json_)
 
@@ -161,22 +188,24 @@ def backfill(
         str | None, typer.Option("--model", metavar="ALIAS|VERSION", help="another model than deployed")
     ] = None,
     evolve: Evolve = False,
+    on_missing: Missing = None,
     json_: Json = False,
 ) -> None:
     """Score many partitions in one engine session; what is identical is skipped, so it can be resumed.
 
     A partition that a gate refuses does not stop the others; the exit code is 1 then. Anything else that
-    fails ends the backfill there; what was published stays, and the same command goes on from it.
+    fails ends the backfill there; what was published stays, and the same command goes on from it. Each
+    partition that the calendar expects and that has no rows is named; by default it refuses the backfill.
     """
     with opened(deployment) as tools:
         ref = None if model is None else model_policy(tools, model)
         tools.sink.recover(now=flow.now().timestamp())
         say_stage(f"{first} to {last}", "resolve")
-        plans = plan_range(tools, first, last, ref, evolve=evolve)
+        found = plan_range(tools, (first, last), ref, evolve=evolve, on_missing=on_missing)
         outcomes: list[flow.Outcome] = []
         failed: list[tuple[str, BatchdeployError]] = []
-        with progress(len(plans)) as bar:
-            for planned in plans:
+        with progress(len(found.plans)) as bar:
+            for planned in found.plans:
                 bar.begin(planned.partition)
                 try:
                     outcomes.append(flow.execute(tools, planned, progress=bar.stage))
@@ -185,7 +214,7 @@ def backfill(
                     if not isinstance(error, GateRefused):
                         break
                 bar.end()
-        screens.show_backfill(outcomes, failed, json_=json_)
+        screens.show_backfill(outcomes, failed, found.missing, json_=json_)
     if failed:
         raise typer.Exit(max(error.exit_code for _, error in failed))
 
@@ -213,32 +242,6 @@ def status(deployment: DeploymentFile, json_: Json = False) -> None:
 
 
 @app.command()
-def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
-    """Show the records of one run: what was pinned, checked, scored, measured and published."""
-    folder = find_run(run, deployment)
-    records = {kind.__name__: record for kind in evidence.FILES if (record := evidence.find(folder, kind))}
-    if json_:
-        screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
-    else:
-        screens.show_run(folder, records)
-
-
-@app.command()
-def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
-    """Print where a run's HTML report is; it opens from disk, without a network.
-
-    A page that is missing, or was cut short by a full disk, is drawn again.
-    """
-    folder = find_run(run, deployment)
-    file = folder / evidence.PAGE
-    if not evidence.is_whole(file):
-        flow.mend_page(runtime.open_run(folder), folder)
-    if not file.is_file():
-        raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
-    screens.show_path(file, json_=json_)
-
-
-@app.command()
 def doctor(
     deployment: Annotated[
         Path | None, typer.Argument(metavar="[DEPLOYMENT]", help="the deployment whose needs count")
@@ -255,34 +258,6 @@ def doctor(
     screens.show_findings(findings, json_=json_)
     if not all(finding.ok for finding in findings if finding.needed):
         raise typer.Exit(OutsideError.exit_code)
-
-
-def find_run(text: str, deployment: Path | None = None) -> Path:
-    """The folder of the run that a person named.
-
-    Args:
-        text: the run's folder, its id, or the beginning of it.
-        deployment: whose runs are meant; without one, all below the project that the person is in.
-
-    Raises:
-        RequestError: no such run there, or several.
-    """
-    folder = Path(text)
-    if (folder / "plan.json").is_file():
-        return folder
-    if deployment is not None:
-        root = runtime.open_toolbox(deployment).layout.control
-        hint = f"batchdeploy status {quote(str(deployment))} lists them"
-    else:
-        root = find_root(Path.cwd() / "here")
-        hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
-    found = survey.find_runs(root, text)
-    if len(found) != 1:
-        names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
-        problem = Problem(text, "no such run" if not found else "several runs begin so", names or None)
-        hint = hint if not found else "give more of its id, or the run's folder"
-        raise RequestError(f"the runs below {root}", (problem,), hint=hint)
-    return found[0]
 
 
 def _bounds(partition: str | None, first: str | None, last: str | None) -> tuple[str, str]:

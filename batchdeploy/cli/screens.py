@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from batchdeploy.cli.doctor import Finding
 
 COLOURS = {"quiet": "green", "drift": "yellow", "unmeasured": "dim", "published": "green", "refused": "red"}
-COLOURS |= {"new": "cyan", "changed": "yellow", "identical": "dim", "failed": "red"}
+COLOURS |= {"new": "cyan", "changed": "yellow", "identical": "dim", "failed": "red", "missing": "yellow"}
+MISSING = "expected by the calendar, without rows"
 
 
 def out() -> Console:
@@ -41,13 +42,13 @@ def print_json(document: Any) -> None:
     answer(json.dumps(document, indent=1, ensure_ascii=False))
 
 
-def show_plans(plans: Sequence[Plan], *, seconds: float | None, json_: bool) -> None:
+def show_plans(plans: Sequence[Plan], missing: Sequence[str], *, seconds: float | None, json_: bool) -> None:
     """A line for each partition, and what all of them would take."""
     work = [plan for plan in plans if plan.state != "identical"]
     minutes = None if seconds is None else round(len(work) * seconds / 60, 2)
     if json_:
         documents = [{"state": plan.state, "rows": plan.schema.rows} | to_plain(plan) for plan in plans]
-        return print_json({"plans": documents, "minutes_expected": minutes})
+        return print_json({"plans": documents, "missing": list(missing), "minutes_expected": minutes})
     table = _table("partition", "state", "rows>", "model", "data", "run", "why")
     for plan in plans:
         table.add_row(
@@ -60,6 +61,8 @@ def show_plans(plans: Sequence[Plan], *, seconds: float | None, json_: bool) -> 
             plan.run_id,
             "; ".join(plan.changes),
         )
+    for partition in missing:
+        table.add_row(partition, _coloured("missing"), "", "", "", "", MISSING)
     out().print(table)
     expected = "" if minutes is None or not work else f", about {max(minutes, 0.1):.1f} minutes"
     out().print(f"{len(work)} of {len(plans)} to score{expected}")
@@ -89,15 +92,27 @@ def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
     return None
 
 
+def show_skipped(partition: str, error: BatchdeployError, *, json_: bool) -> None:
+    """That nothing was done, because there are no rows yet."""
+    if json_:
+        return print_json({"status": "skipped", "partition": partition, "reason": str(error.problems[0])})
+    return out().print(f"{partition} is skipped (on_missing: skip): {error.problems[0]}", markup=False)
+
+
 def show_backfill(
-    outcomes: Sequence[flow.Outcome], failed: Sequence[tuple[str, BatchdeployError]], *, json_: bool
+    outcomes: Sequence[flow.Outcome],
+    failed: Sequence[tuple[str, BatchdeployError]],
+    missing: Sequence[str],
+    *,
+    json_: bool,
 ) -> None:
     """A line for each partition, those that were refused with why."""
     if json_:
         done = [
             {"status": o.status, "seconds": o.seconds, "manifest": to_plain(o.manifest)} for o in outcomes
         ]
-        return print_json({"partitions": done, "failed": {p: str(error) for p, error in failed}})
+        errors = {p: str(error) for p, error in failed}
+        return print_json({"partitions": done, "failed": errors, "missing": list(missing)})
     table = _table("partition", "status", "rows>", "set aside>", "model", "drift", "seconds>", "run")
     for outcome in outcomes:
         manifest = outcome.manifest
@@ -113,6 +128,8 @@ def show_backfill(
         )
     for partition, error in failed:
         table.add_row(partition, _coloured("refused" if isinstance(error, GateRefused) else "failed"))
+    for partition in missing:
+        table.add_row(partition, _coloured("missing"))
     out().print(table)
     for _, error in failed:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
@@ -139,8 +156,12 @@ def show_status(deployment: Deployment, statuses: Sequence[survey.Status], *, js
         elif status.state != "new":
             table.add_row(status.partition, _coloured(status.state), "", "", "", "", status.run_id or "")
     out().print(table)
-    fresh = sum(status.state == "new" for status in statuses)
-    out().print(f"{len(statuses) - fresh} partitions, and {fresh} not scored yet")
+    fresh = sum(status.state in ("new", "missing") for status in statuses)
+    missing = sum(status.state == "missing" for status in statuses)
+    out().print(
+        f"{len(statuses) - fresh} partitions, and {fresh} not scored yet"
+        + (f"; {missing} of them {MISSING}" if missing else "")
+    )
     return None
 
 

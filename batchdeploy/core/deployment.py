@@ -106,8 +106,8 @@ class DataRef:
             ``float``, ``double``), where the files hold another: decimals, or doubles for a model of 32-bit
             floats. Rounding to a float's digits is meant; a value that is lost otherwise is quarantined.
         rev: a DVC (git) revision; null reads the workspace.
-        on_missing: what an Airflow run does where its partition has no rows yet: ``fail``, ``skip``, or
-            ``wait``, which holds no worker.
+        on_missing: what a run or a backfill does where a partition has no rows yet: ``fail``, ``skip``, or
+            ``wait``, which holds no worker in Airflow.
         wait_hours: how long it waits before it fails.
         poll_seconds: how often it looks.
     """

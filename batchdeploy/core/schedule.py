@@ -7,6 +7,9 @@ from datetime import datetime, timedelta
 from batchdeploy.core.calendar import Grain
 from batchdeploy.core.deployment import PartitionSpec
 
+# NOTE: a schedule of every minute over years is no range that anybody means.
+MOST_EXPECTED = 100_000
+
 
 def partition_at(wall: datetime, spec: PartitionSpec) -> str:
     """The partition of a run whose moment reads so on a clock in the schedule's zone.
@@ -51,6 +54,29 @@ def period(wall: datetime, grain: Grain) -> tuple[datetime, datetime]:
         month = day.replace(day=1)
         return month, (month + timedelta(days=31)).replace(day=1)
     return day, day + timedelta(days=1)
+
+
+def expected(first: str, last: str, spec: PartitionSpec) -> tuple[str, ...]:
+    """The partitions that the calendar expects from first to last, both included, in order.
+
+    Each time of the schedule makes one, from ``start`` to ``end`` where these are given; a value that is not
+    written as the key format says is on no calendar, and nothing is expected then.
+    """
+    bounds = [*((spec.start and (spec.start,)) or ()), first], [*((spec.end and (spec.end,)) or ()), last]
+    try:
+        begin = max(datetime.strptime(key, spec.format) for key in bounds[0])
+        end = min(datetime.strptime(key, spec.format) for key in bounds[1])
+    except ValueError:
+        return ()
+    found: dict[str, None] = {}
+    tick = _next(begin - timedelta(seconds=1), spec)
+    # NOTE: keys sort as their times do only within a format that does; the times decide.
+    while datetime.strptime(key := tick.strftime(spec.format), spec.format) <= end:
+        if len(found) >= MOST_EXPECTED:
+            break
+        found[key] = None
+        tick = _next(tick, spec)
+    return tuple(found)
 
 
 def _next(wall: datetime, spec: PartitionSpec) -> datetime:

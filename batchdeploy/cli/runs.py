@@ -1,0 +1,76 @@
+"""The commands that look at one run: show, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from batchdeploy import evidence, flow, runtime, survey
+from batchdeploy.cli import screens
+from batchdeploy.cli.commands import Json, app
+from batchdeploy.documents import to_plain
+from batchdeploy.errors import Problem, RequestError
+from batchdeploy.roots import find_root
+
+RunsOf = Annotated[
+    Path | None,
+    typer.Option("--deployment", "-d", metavar="FILE", help="whose run it is; else any of this project's"),
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginning, or a run's folder")]
+
+
+@app.command()
+def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
+    """Show the records of one run: what was pinned, checked, scored, measured and published."""
+    folder = find_run(run, deployment)
+    records = {kind.__name__: record for kind in evidence.FILES if (record := evidence.find(folder, kind))}
+    if json_:
+        screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
+    else:
+        screens.show_run(folder, records)
+
+
+@app.command()
+def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
+    """Print where a run's HTML report is; it opens from disk, without a network.
+
+    A page that is missing, or was cut short by a full disk, is drawn again.
+    """
+    folder = find_run(run, deployment)
+    file = folder / evidence.PAGE
+    if not evidence.is_whole(file):
+        flow.mend_page(runtime.open_run(folder), folder)
+    if not file.is_file():
+        raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
+    screens.show_path(file, json_=json_)
+
+
+def find_run(text: str, deployment: Path | None = None) -> Path:
+    """The folder of the run that a person named.
+
+    Args:
+        text: the run's folder, its id, or the beginning of it.
+        deployment: whose runs are meant; without one, all below the project that the person is in.
+
+    Raises:
+        RequestError: no such run there, or several.
+    """
+    folder = Path(text)
+    if (folder / "plan.json").is_file():
+        return folder
+    if deployment is not None:
+        root = runtime.open_toolbox(deployment).layout.control
+        hint = f"batchdeploy status {quote(str(deployment))} lists them"
+    else:
+        root = find_root(Path.cwd() / "here")
+        hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
+    found = survey.find_runs(root, text)
+    if len(found) != 1:
+        names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
+        problem = Problem(text, "no such run" if not found else "several runs begin so", names or None)
+        hint = hint if not found else "give more of its id, or the run's folder"
+        raise RequestError(f"the runs below {root}", (problem,), hint=hint)
+    return found[0]
