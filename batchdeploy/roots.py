@@ -72,16 +72,29 @@ def bundle_storage() -> Path:
 
 
 def refuse_lost_output(
-    file: Path, deployment: Deployment, root: Path, *, storage: Path | None = None
+    file: Path,
+    deployment: Deployment,
+    root: Path,
+    *,
+    storage: Path | None = None,
+    checkout: Path | None = None,
 ) -> None:
     """Refuses an output whose scores or records would lie in a DAG bundle's checkout.
+
+    Args:
+        file: the deployment's file.
+        deployment: what it says.
+        root: the project's root.
+        storage: where Airflow keeps DAG bundles, as for `find_root`.
+        checkout: a checkout that is known to be one, wherever it lies.
 
     Raises:
         DeploymentError: they would; with the line to write.
     """
     path = deployment.output.path
     table = Layout.of(root, deployment.output).table
-    if checkout_of(table.resolve(), storage) is None:
+    known = checkout is not None and table.resolve().is_relative_to(checkout.resolve())
+    if not known and checkout_of(table.resolve(), storage) is None:
         return
     project = f'"root: /srv/{deployment.name}"'
     if "://" in path:

@@ -151,3 +151,28 @@ def test_a_dag_in_a_bundle_is_an_import_error_where_its_scores_would_be_lost(
     )
     assert "path: /srv/scores/churn" in done.stdout
     assert f"{{'lasting': '{checkouts[0]}'}}" in done.stdout
+
+
+@pytest.mark.airflow
+@pytest.mark.filterwarnings("ignore")
+def test_a_task_that_runs_from_a_version_elsewhere_is_refused_too(deployment: Path) -> None:
+    from types import SimpleNamespace
+
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from batchdeploy.airflow import ScoringDag
+
+    plan = ScoringDag(str(deployment)).get_task("plan")
+    told: dict[str, str] = {}
+
+    def execute(version: str | None) -> None:
+        bundle = SimpleNamespace(version=version, path=deployment.parents[1])
+        ti = SimpleNamespace(bundle_instance=bundle, xcom_push=lambda key, value: told.update({key: value}))
+        plan.execute({"ti": ti, "params": {}, "dag": plan.dag})
+
+    # A bundle of its own kind, whose versions do not lie where Airflow keeps bundles.
+    with pytest.raises(AirflowFailException, match="path: /srv/scores/churn"):
+        execute("a" * 40)
+    # A folder that is no version lasts.
+    with pytest.raises(AirflowFailException, match="says no partition of 'date'"):
+        execute(None)

@@ -34,6 +34,7 @@ from batchdeploy.errors import (
     StaleRunError,
 )
 from batchdeploy.redaction import redact, redact_chain
+from batchdeploy.roots import refuse_lost_output
 
 if TYPE_CHECKING:
     from batchdeploy.airflow.interpreter import Interpreter
@@ -125,6 +126,7 @@ class StepOperator(BaseOperator):
         if isinstance(self.run, dict):
             self._know_model(self.run)
         try:
+            self._refuse_lost_output(context)
             answer = self._take_turn(self.request(context), context)
         except GateRefused as error:
             # NOTE: a step that planned anew was refused in another folder than the one that it was handed.
@@ -182,6 +184,12 @@ class StepOperator(BaseOperator):
         """Ends the other interpreter and all that it started."""
         if self._interpreter is not None:
             self._interpreter.kill()
+
+    def _refuse_lost_output(self, context: Any) -> None:
+        """Refuses scores in the version of a bundle that the task runs from, which may lie anywhere."""
+        bundle = getattr(context["ti"], "bundle_instance", None)
+        if bundle is not None and bundle.version is not None:
+            refuse_lost_output(Path(self.file), self.spec, self.root, checkout=Path(bundle.path))
 
     def _take_turn(self, request: StepRequest, context: Any) -> Answer:
         """Does the step once no other live DAG run is at work on the partition."""
