@@ -29,6 +29,8 @@ _WORDS = (
     r"|(?:access|api|account|private|shared|encryption|signing|master|storage)[._ -]?key"
 )
 _NAME = re.compile(rf"(?i){_WORDS}|(?:^|[._-])key$")
+# NOTE: the working directory, which every shell exports and most messages hold; and where a secret is kept.
+_PLACE = re.compile(r"(?i)^(?:OLD)?PWD$|_(?:FILE|PATH|DIR|HOME)$")
 # NOTE: a name and a colon before several words is prose, "token: is required".
 _VALUE = r"(?:\$\{[^}]*\}|[^\s&;,\"'<>)}\]])+"
 _ASSIGNED = re.compile(
@@ -164,7 +166,7 @@ def _user_spans(token: str, offset: int) -> Iterator[Span]:
 def _known(environment: tuple[tuple[str, str], ...], remembered: frozenset[str]) -> re.Pattern[str] | None:
     values = set(remembered)
     for name, value in environment:
-        if names_secret(name):
+        if names_secret(name) and not _PLACE.search(name):
             values.add(value)
         if "://" in value or "=" in value:
             values.update(secrets_in(value))

@@ -126,6 +126,16 @@ def test_a_secret_that_is_known_is_found_in_any_text(secret: str, before: str, a
             assert leaks(redact(before + written + after)) == []
 
 
+def test_places_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every shell exports PWD, so that each message about a file in it lost the place."""
+    monkeypatch.setenv("PWD", "/home/anna/churn")
+    monkeypatch.setenv("DB_PASSWORD_FILE", "/run/secrets/db")
+    monkeypatch.setenv("DB_PASSWORD", "Xk8+def/abc")
+    text = "no such file in /home/anna/churn, nor /run/secrets/db"
+    assert redact(text) == text
+    assert redact(f"{text}: Xk8+def/abc") == f"{text}: ***"
+
+
 def test_ordinary_messages_stay_as_they_are() -> None:
     for text in (
         "models:/churn@champion has no signature",
