@@ -29,7 +29,7 @@ LAST_LINES = 5
 
 
 class Interpreter:
-    """Runs steps by ``PYTHON -m batchdeploy step``, one process each, in a process group of its own.
+    """Runs steps by ``PYTHON -m batchdeploy step``, one process each, in a session of its own.
 
     Args:
         python: the interpreter.
