@@ -11,19 +11,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchdeploy.adapters.mlflow_registry.trial import ANSWER, ROWS
-from batchdeploy.core.environment import versions_here
 from batchdeploy.errors import EngineError, Problem, ScoringRefused
 
 MOST_ROWS = 32
 CHILD = "from batchdeploy.adapters.mlflow_registry.trial import main; main()"
 LOADED_BY = (
     *("batchdeploy", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops", "scipy"),
-    *("lightgbm", "xgboost", "onnxruntime", "onnxruntime-gpu", "catboost", "torch"),
+    *("lightgbm", "xgboost", "xgboost-cpu", "onnxruntime", "onnxruntime-gpu", "catboost", "torch"),
 )
 STEPS = {"load": "loading it", "ask": "asking it about a few rows", "done": "its end"}
 HINTS: Mapping[int, str] = {
@@ -157,6 +158,15 @@ def _keep(output: Any, file: Path) -> None:
 
 def _name_of_mark(digest: str) -> str:
     """Names what an outcome depends on: the model, the platform, and what loads it."""
-    versions = {"python": platform.python_version(), **versions_here(LOADED_BY)}
-    text = json.dumps([sys.platform, platform.machine(), versions], sort_keys=True)
+    text = json.dumps([platform.python_version(), sys.platform, platform.machine(), _versions(LOADED_BY)])
     return f"{digest}.tried-{sha256(text.encode()).hexdigest()[:12]}"
+
+
+@cache
+def _versions(names: tuple[str, ...]) -> list[str]:
+    """Those packages that are installed, with their versions; asked once in a process."""
+    found = []
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return found
