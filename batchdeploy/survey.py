@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from batchdeploy.core.records import Manifest
+from batchdeploy.core.records import Manifest, Refusal
 from batchdeploy.core.schedule import expected
 from batchdeploy.core.tables import check_owner
 from batchdeploy.documents import from_json
@@ -25,12 +25,13 @@ class Status:
     """One partition as it stands.
 
     Attributes:
-        state: ``new``, ``published``, ``refused`` (tried, but not published), or ``missing``: the calendar
+        state: ``new``, ``published``, ``refused`` by a gate, ``stopped`` (begun, and neither published nor
+            refused: it was stopped, killed, failed outside, or is at work), or ``missing``: the calendar
             expects it, and it has no rows.
     """
 
     partition: str
-    state: Literal["new", "published", "refused", "missing"]
+    state: Literal["new", "published", "refused", "stopped", "missing"]
     run_id: str | None = None
     manifest: Manifest | None = None
 
@@ -106,6 +107,7 @@ def _status(tools: Toolbox, partition: str) -> Status:
         manifest = find(tools.layout.run(folder, live), Manifest)
         return Status(partition=partition, state="published", run_id=live, manifest=manifest)
     tried = sorted((tools.layout.control / "runs" / folder).glob("*"), key=lambda f: f.stat().st_mtime)
-    return Status(
-        partition=partition, state="refused" if tried else "new", run_id=tried[-1].name if tried else None
-    )
+    if not tried:
+        return Status(partition=partition, state="new")
+    refused = find(tried[-1], Refusal) is not None
+    return Status(partition=partition, state="refused" if refused else "stopped", run_id=tried[-1].name)

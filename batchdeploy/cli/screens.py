@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from batchdeploy.cli.doctor import Finding
 
 COLOURS = {"quiet": "green", "drift": "yellow", "unmeasured": "dim", "published": "green", "refused": "red"}
-COLOURS |= {"new": "cyan", "changed": "yellow", "identical": "dim", "failed": "red", "missing": "yellow"}
+COLOURS |= {
+    "new": "cyan",
+    "changed": "yellow",
+    "identical": "dim",
+    "failed": "red",
+    "missing": "yellow",
+    "stopped": "yellow",
+}
 MISSING = "expected by the calendar, without rows"
 
 

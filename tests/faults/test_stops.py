@@ -129,3 +129,16 @@ def test_a_stop_while_the_report_is_drawn_says_that_the_scores_are_out(
     with pytest.raises(RunStopped, match="the scores were published already"):
         flow.run(tools, DAY)
     assert tools.sink.live(f"date={DAY}") is not None
+
+
+def test_the_status_of_a_run_that_was_stopped_is_not_refused(
+    deployment: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped_here(*_: object, **__: object) -> None:
+        raise Stop("Ctrl-C")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "score", stopped_here)
+        assert cli("run", deployment, "--partition", DAY).code == 3
+    found = cli("status", deployment, "--json").json["partitions"]
+    assert [row["state"] for row in found if row["partition"] == DAY] == ["stopped"]
