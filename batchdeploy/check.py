@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from batchdeploy.core.contract import contract
 from batchdeploy.core.partitions import runnable
@@ -14,7 +15,7 @@ from batchdeploy.core.suites import needed_columns, suite_entries
 from batchdeploy.core.system_errors import reason, told_as_ours
 from batchdeploy.core.treelike import runtime_problems
 from batchdeploy.documents import parse_json
-from batchdeploy.errors import BatchdeployError, MissingPackageError, Problem
+from batchdeploy.errors import BatchdeployError, MissingPackageError, OutsideError, Problem
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.resolve import pin_reference, pin_suite, suite_text
 from batchdeploy.survey import check_own
@@ -23,17 +24,32 @@ Found = dict[str, object]
 Step = Callable[[Toolbox, Found], Iterator[Problem]]
 
 
-def check(tools: Toolbox) -> tuple[Problem, ...]:
+class Checked(NamedTuple):
+    """What was found.
+
+    Attributes:
+        problems: empty where nothing is wrong.
+        outside: whether all of them are failures outside, which may be gone when it is asked again.
+    """
+
+    problems: tuple[Problem, ...]
+    outside: bool
+
+
+def check(tools: Toolbox) -> Checked:
     """Every problem that `run` would meet before it reads a row: machine, suite, model, data, output."""
     problems: list[Problem] = []
+    outside: list[Problem] = []
     found: Found = {}
     for step in STEPS:
         try:
             with told_as_ours(str(tools.root)):
                 problems += step(tools, found)
+        except OutsideError as error:
+            outside += _told(error)
         except BatchdeployError as error:
             problems += _told(error)
-    return tuple(dict.fromkeys(problems))
+    return Checked(tuple(dict.fromkeys(problems + outside)), outside=not problems)
 
 
 def _told(error: BatchdeployError) -> list[Problem]:

@@ -89,6 +89,8 @@ def wanted(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
     """
     first, last = bounds
     spec = tools.deployment.data.partition
+    if first > last:
+        raise PartitionError("the request", (Problem(spec.column, f"--from lies after --to, {last}", first),))
     known = tools.store.partitions(tools.deployment.data)
     there = {partition for partition in known if first <= partition <= last}
     if not there:

@@ -40,6 +40,11 @@ def _run(app: Callable[[], None], answer: Callable[[str], None] | None) -> None:
     try:
         with told_as_ours("the command"):
             app()
+    except SystemExit as end:
+        # NOTE: typer's exit code for a reader that went away (`| head`) is that of a gate here.
+        if end.code == 1 and type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            sys.exit(OutsideError.exit_code)
+        raise
     except BatchdeployError as error:
         if answer:
             answer(json.dumps({"error": _plain(error)}, indent=1))

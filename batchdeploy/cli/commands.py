@@ -119,9 +119,10 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
     Says, too, what in the model runs code of whoever registered it, and how to refuse that.
     """
     with opened(deployment) as tools:
-        problems = check_all(tools)
-        if problems:
-            raise RequestError(str(deployment), problems, hint=install_hint(needed(tools.deployment)))
+        found = check_all(tools)
+        if found.problems:
+            kind = OutsideError if found.outside else RequestError
+            raise kind(str(deployment), found.problems, hint=install_hint(needed(tools.deployment)))
         screens.show_checked(tools.deployment, survey.code_allowed(tools), json_=json_)
 
 

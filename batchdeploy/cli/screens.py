@@ -20,7 +20,7 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import OUTPUT
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
-from batchdeploy.errors import BatchdeployError, GateRefused, Problem
+from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
 from batchdeploy.evidence import find_output
 from batchdeploy.stages.report import render_text
 
@@ -39,9 +39,19 @@ COLOURS |= {
 MISSING = "expected by the calendar, without rows"
 
 
+class Results(Console):
+    """A console whose reader may go away (`| head`): that is no refusal, which 1 would mean."""
+
+    def on_broken_pipe(self) -> None:
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(OutsideError.exit_code) from None
+
+
 def out() -> Console:
     """The console that results go to; wide enough for a table where stdout is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    return Results(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 def print_json(document: Any) -> None:

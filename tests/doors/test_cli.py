@@ -167,6 +167,10 @@ REQUESTS: dict[str, tuple[tuple[str, ...], str]] = {
         ("backfill", "--from", "2031-01-01", "--to", "2031-02-01"),
         "in this range",
     ),
+    "a range that runs backwards": (
+        ("backfill", "--from", "2024-03-04", "--to", "2024-03-01"),
+        "date: --from lies after --to, 2024-03-01, got 2024-03-04",
+    ),
     "half a range": (("plan", "--from", "2024-03-01"), "give --partition, or --from and --to"),
     "a partition and a range": (("plan", "-p", DAY, "--from", "a", "--to", "b"), "give --partition, or"),
     "as-of": (("backfill", "--from", DAY, "--to", DAY, "--model", "as-of"), "needs a ledger"),
@@ -270,6 +274,25 @@ CHECKED: dict[str, tuple[Callable[[Path], None], str]] = {
         no_control, "a part of the path is a file, not a folder",
     ),
 }  # fmt: skip
+
+
+def test_check_tells_what_failed_outside_from_what_is_wrong(
+    project: Path, deployment: Path, cli: Callable[..., Result]
+) -> None:
+    edit("alias: champion", "alias: champion, registry: 'http://127.0.0.1:1'")(project)
+    assert cli("check", deployment).code == 3
+    suite("{")(project)
+    result = cli("check", deployment)
+    assert (result.code, "2 problems" in result.err) == (2, True), result.err
+
+
+def test_a_reader_that_went_away_is_no_refusal(deployment: Path) -> None:
+    command = [sys.executable, "-m", "batchdeploy", "status", str(deployment)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
 
 
 @pytest.mark.slow
