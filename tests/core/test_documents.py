@@ -124,6 +124,7 @@ WRONG = {
     "a name with a slash": (SOUND.replace("name: churn\n", "name: a/b\n", 1), "use 1 to 100 letters"),
     "NO is a name, not false": (SOUND.replace("name: churn\n", "name: ''\n", 1), "use 1 to 100 letters"),
     "a python object": ("!!python/object/apply:os.system [ls]\n", "must hold a mapping"),
+    "a version of YAML that nobody has": ("%YAML 1.0\n---\n" + SOUND, "version"),
 }
 
 
