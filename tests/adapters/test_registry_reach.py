@@ -15,7 +15,7 @@ import pytest
 
 from batchdeploy.adapters.mlflow_registry import MlflowRegistry, asking
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.errors import RegistryError
+from batchdeploy.errors import MissingPackageError, RegistryError
 
 CHURN = ModelRef(name="churn")
 Start = Callable[..., int]
@@ -85,6 +85,11 @@ def test_the_cause_is_told_whole_whoever_was_asked(tmp_path: Path) -> None:
     assert "hunter2" not in told
     (tmp_path / "mlflow.db").mkdir()
     assert "unable to open database file" in refusal(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_a_driver_that_is_missing_is_no_registry_that_is_down() -> None:
+    with pytest.raises(MissingPackageError, match="psycopg: is not installed, and is needed for it"):
+        MlflowRegistry("postgresql+psycopg://127.0.0.1/mlflow").resolve(CHURN)
 
 
 def test_one_that_is_busy_is_asked_twice_and_not_an_hour_later(busy: int) -> None:

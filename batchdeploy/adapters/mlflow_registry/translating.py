@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from batchdeploy.adapters.mlflow_registry.asking import cause
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.system_errors import on_this_machine
-from batchdeploy.errors import BatchdeployError, Problem, RegistryError, RequestError
+from batchdeploy.errors import BatchdeployError, MissingPackageError, Problem, RegistryError, RequestError
 
 REACH = "does it run, and can it be reached from here? MLFLOW_HTTP_REQUEST_TIMEOUT=60 waits for a slow one"
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -23,6 +23,8 @@ def translated(uri: str, ref: ModelRef) -> Iterator[None]:
         yield
     except BatchdeployError:
         raise
+    except ModuleNotFoundError as error:
+        raise _missing(public(uri), error) from None
     except MlflowException as error:
         if error.error_code in UNKNOWN:
             problem = Problem(f"{ref.name} {ref.wanted}", "no such model, version or alias", str(error))
@@ -43,12 +45,19 @@ def translated_files(location: str, where: str) -> Iterator[None]:
         yield
     except BatchdeployError:
         raise
+    except ModuleNotFoundError as error:
+        raise _missing(where, error) from None
     except Exception as error:
         if on_this_machine(error):
             raise
         problem = Problem(public(location), f"its files cannot be read from there: {cause(error)}")
         hint = "were they moved or deleted, and can their store be reached from here?"
         raise RegistryError(where, (problem,), hint=hint) from error
+
+
+def _missing(where: str, error: ModuleNotFoundError) -> MissingPackageError:
+    """A database's driver, or a store's client, that MLflow leaves to whoever wants it."""
+    return MissingPackageError(where, (Problem(str(error.name), "is not installed, and is needed for it"),))
 
 
 def public(uri: str) -> str:
