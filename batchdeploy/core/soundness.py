@@ -128,6 +128,11 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
         if value is not None and not value > 0:
             yield Problem(path, "must be above 0", f"{value:g}")
     yield from _time_problems(deployment)
+    mode = deployment.publish.control_mode
+    if not re.fullmatch(r"0?7[0-7]{2}", mode):
+        yield Problem(
+            "publish.control_mode", 'not three octal digits that begin with 7, such as "0770"', mode
+        )
     if deployment.publish.keep_generations < 0:
         yield Problem("publish.keep_generations", "must not be negative")
     if not deployment.publish.reader_seconds >= 0:

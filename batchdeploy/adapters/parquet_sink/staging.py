@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -46,12 +47,25 @@ class StagingSink:
         self._attempts = Attempts(layout, self._disk, exchanging=self.exchanging)
         self._standing = Standing(layout, self._disk)
 
+    def protect(self) -> None:
+        """Makes the control folder where it is not there, and lets in whom ``publish.control_mode`` says.
+
+        Nobody reaches what lies in a folder that he may not enter. One of another owner stays as it is.
+        """
+        mode = int(self._spec.control_mode, 8)
+        control = self._layout.control
+        with suppress(OSError):
+            control.mkdir(parents=True, exist_ok=True)
+            if stat.S_IMODE(control.stat().st_mode) != mode:
+                control.chmod(mode)
+
     def stage(self, run_id: str) -> Path:
         """A new private staging folder; never one that an earlier attempt left.
 
         Raises:
             PublishError: the filesystem cannot exchange folders, so nothing could be published later.
         """
+        self.protect()
         try:
             return self._attempts.begin(run_id)
         except OSError as error:
@@ -80,6 +94,7 @@ class StagingSink:
 
     def begin_evidence(self, plan: Plan) -> None:
         """Has the run's folder show the evidence of a new attempt, unless the run was published."""
+        self.protect()
         self._stand(plan, self._standing.begin)
 
     def update_evidence(self, plan: Plan) -> None:
@@ -147,6 +162,7 @@ class StagingSink:
             PublishError: the lock stayed taken, or the disk refused.
         """
         file = self._layout.claim(folder)
+        self.protect()
         try:
             with locked(self._layout, self._spec.lock_seconds):
                 holder = file.read_text(encoding="utf-8") if file.is_file() else None
