@@ -89,6 +89,11 @@ def read_whole(file: Path, most: int) -> bytes:
     return raw
 
 
+def _found_in(folder: Path) -> str:
+    names = sorted(str(file) for file in folder.glob("*.yaml"))[:3]
+    return f"name a deployment's file: {', '.join(names)}" if names else "batchdeploy init DIR"
+
+
 def _deployment_text(file: Path) -> str:
     try:
         raw = read_whole(file, MAX_BYTES)
@@ -98,7 +103,8 @@ def _deployment_text(file: Path) -> str:
         )
         raise DeploymentError(str(file), what, hint="batchdeploy init DIR") from None
     except OSError as error:
-        raise DeploymentError(str(file), reason(error)) from None
+        hint = _found_in(file) if isinstance(error, IsADirectoryError) or file.is_dir() else None
+        raise DeploymentError(str(file), reason(error), hint=hint) from None
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

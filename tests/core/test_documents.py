@@ -156,6 +156,8 @@ def test_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(DeploymentError, match="no such file"):
         read_deployment(tmp_path / "none.yaml")
     (tmp_path / "x.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(DeploymentError, match=f"name a deployment's file: {tmp_path}/x.yaml"):
+        read_deployment(tmp_path)
     with pytest.raises(DeploymentError, match="not UTF-8"):
         read_deployment(tmp_path / "x.yaml")
 
