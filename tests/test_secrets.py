@@ -409,3 +409,23 @@ def test_airflow_keeps_no_secret(deployment: Path, monkeypatch: pytest.MonkeyPat
     tests_support.edit(", registry: 'http://bob:${DB_PASSWORD}@127.0.0.1:1'", "")(deployment.parents[1])
     page = PlanOperator(task_id="again", deployment=str(deployment)).registry_page
     assert page == "https://mlflow.host/x"
+
+
+def test_the_jvms_command_line_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user of a machine may read what its processes were started with."""
+    from pyspark import SparkContext, java_gateway
+
+    from batchdeploy.adapters.spark_engine.gateway import start_jvm
+
+    told: dict[str, str] = {}
+
+    def launch(conf: Any, _kwargs: Any) -> None:
+        told.update(conf.getAll())
+        raise RuntimeError("no JVM")
+
+    # NOTE: patched, because a JVM takes seconds to start, and only what it is started with is looked at.
+    monkeypatch.setattr(java_gateway, "launch_gateway", launch)
+    monkeypatch.setattr(SparkContext, "_gateway", None)
+    with pytest.raises(RuntimeError, match="no JVM"):
+        start_jvm({"spark.hadoop.fs.s3a.secret.key": "Qz7abc", "spark.sql.shuffle.partitions": "3"})
+    assert told == {"spark.sql.shuffle.partitions": "3"}

@@ -6,6 +6,8 @@ import os
 import threading
 from collections.abc import Mapping
 
+from batchdeploy.redaction import names_secret
+
 STDERR = 2
 # NOTE: the launcher of Spark asks for this module itself, and no option keeps the JVM from telling so.
 SAYS_NOTHING = b"WARNING: Using incubator modules"
@@ -22,7 +24,10 @@ def start_jvm(settings: Mapping[str, str]) -> None:
 
     if SparkContext._gateway is not None:
         return
-    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    # NOTE: they become its command line, which every user of the machine may read. The session, made next,
+    # is told all of them.
+    open_to_all = [(name, value) for name, value in settings.items() if not names_secret(name)]
+    conf = SparkConf(loadDefaults=False).setAll(open_to_all)
     reading, writing = os.pipe()
     try:
         gateway = launch_gateway(conf, {"stderr": writing})
