@@ -86,6 +86,7 @@ def test_all_missing_parts_are_named_at_once(
     assert tree(project) == before
 
 
+@pytest.mark.slow
 def test_what_a_deployment_does_not_use_may_be_missing(
     deployment: Path, cli: Callable[..., Result], hide: Callable[..., None]
 ) -> None:

@@ -97,6 +97,7 @@ def test_scores_in_a_checkout_are_refused_with_the_line_to_write(
     assert not (checkouts[0] / "scores").exists()
 
 
+@pytest.mark.slow
 def test_scores_outlive_a_checkout_and_the_next_commit_finds_them(
     checkouts: list[Path], cli: Callable[..., Result], tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_scores_outlive_a_checkout_and_the_next_commit_finds_them(
     assert len(pd.read_parquet(tmp_path / "lake" / "churn")) == 200
 
 
+@pytest.mark.slow
 def test_one_root_for_all_commits_takes_relative_outputs(
     checkouts: list[Path], project: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

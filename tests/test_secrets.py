@@ -245,6 +245,7 @@ def test_a_deployment_that_is_wrong_is_told_without_its_secrets(
     assert leaks(done.out, done.err) == []
 
 
+@pytest.mark.slow
 def test_a_run_leaves_no_secret_anywhere(
     deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -357,6 +358,7 @@ def test_a_variable_that_cannot_be_filled_in(deployment: Path, before: str, afte
         read_deployment(deployment)
 
 
+@pytest.mark.slow
 def test_a_plan_is_executed_with_the_secrets_of_the_deployment(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ CHANGES: dict[str, Callable[[Registered], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_files_that_were_changed_after_the_first_use_are_refused_with_both_digests(
     champion: Registered, downloads: list[str], name: str
@@ -243,6 +244,7 @@ def test_a_change_that_no_listing_shows_is_not_scored_either(project: Path, down
         made.use()
 
 
+@pytest.mark.slow
 def test_in_s3_an_object_of_the_same_size_is_told_by_its_etag(
     project: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +270,7 @@ def test_in_s3_an_object_of_the_same_size_is_told_by_its_etag(
             made.registry.resolve(CHURN)
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_a_changed_model_and_publishes_nothing(
     project: Path, deployment: Path, cli: Callable[..., Result]
 ) -> None:

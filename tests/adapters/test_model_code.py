@@ -191,6 +191,7 @@ def test_an_onnx_graph_takes_its_weights_from_its_own_folder(project: Path, wher
     assert answer["y"].to_list() == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit_", "told"),
     [

@@ -84,6 +84,7 @@ def test_a_module_that_comes_from_elsewhere_is_refused(
     del sys.modules["src"]
 
 
+@pytest.mark.slow
 def test_threads_that_ask_such_models_take_turns(tmp_path: Path) -> None:
     asked = {
         factor: load_predictor(coded(tmp_path, factor, "a module that is imported late")) for factor in (2, 3)

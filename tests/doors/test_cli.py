@@ -286,6 +286,7 @@ def test_check_tells_what_failed_outside_from_what_is_wrong(
     assert (result.code, "2 problems" in result.err) == (2, True), result.err
 
 
+@pytest.mark.slow
 def test_a_reader_that_went_away_is_no_refusal(deployment: Path) -> None:
     command = [sys.executable, "-m", "batchdeploy", "status", str(deployment)]
     reading, writing = os.pipe()
@@ -406,6 +407,7 @@ def test_a_relative_registry_starts_at_the_projects_root(project: Path, cli: Cal
     assert cli("plan", project / "dags" / "churn.yaml", "-p", DAY).code == 0
 
 
+@pytest.mark.slow
 def test_show_and_report_find_a_run_by_the_beginning_of_its_id(
     project: Path, deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

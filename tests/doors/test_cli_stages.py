@@ -15,6 +15,7 @@ STAGES = ["resolve", "validate", "score", "compare", "publish", "report"]
 DAY = "2024-03-02"
 
 
+@pytest.mark.slow
 def test_stages_are_told_as_they_begin(deployment: Path, cli: Callable[..., Result]) -> None:
     done = cli("run", deployment, "-p", DAY)
     assert done.code == 0
@@ -28,6 +29,7 @@ def test_stages_are_told_as_they_begin(deployment: Path, cli: Callable[..., Resu
     assert [line for line in again.err.splitlines() if line.endswith(": score")]
 
 
+@pytest.mark.slow
 def test_a_backfill_tells_how_far_it_is(deployment: Path, cli: Callable[..., Result]) -> None:
     done = cli("backfill", deployment, "--from", DAY, "--to", "2024-03-03", "--json")
     lines = done.err.splitlines()
@@ -36,6 +38,7 @@ def test_a_backfill_tells_how_far_it_is(deployment: Path, cli: Callable[..., Res
     assert [list(partition["seconds"]) for partition in done.json["partitions"]] == [STAGES[1:]] * 2
 
 
+@pytest.mark.slow
 def test_a_notebook_has_the_seconds_too(deployment: Path) -> None:
     with bd.load(deployment) as job:
         assert list(job.run(DAY).seconds) == STAGES
