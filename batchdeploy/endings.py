@@ -27,6 +27,7 @@ def attempted(tools: Toolbox, planned: Plan, tell: Callable[[GateRefused], objec
         with stoppable(tools, planned):
             yield
     except GateRefused as refusal:
+        refusal.run_id = planned.run_id
         with goes_on(f"the page of run {planned.run_id} could not be drawn"):
             tell(refusal)
         raise

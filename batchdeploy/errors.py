@@ -7,6 +7,7 @@
     │   ├── ValidationRefused       an expectation of level ``block`` failed
     │   ├── ScoringRefused          too many rows set aside, or not the declared output
     │   ├── PromotionRefused        somebody rejected the challenger
+    │   ├── BackfillRefused         partitions of a backfill; the others are published
     │   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
     ├── RequestError       exit 2   the request was wrong; nothing was written
     │   ├── DeploymentError         the deployment file
@@ -32,7 +33,8 @@ secret gets into one, whoever made the text::
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from batchdeploy.redaction import redact
 
@@ -111,13 +113,20 @@ class GateRefused(BatchdeployError):
 
     Attributes:
         folder: where the evidence is; None where no attempt at a run had begun.
+        run_id: the run that was refused; None where none had begun.
     """
 
     exit_code = 1
     folder: str | None = None
+    run_id: str | None = None
+
+    @property
+    def report(self) -> str | None:
+        """The page that shows what was found; None where no attempt at a run had begun."""
+        return None if self.folder is None else f"{self.folder}/report.html"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (*super().__reduce__(), {"folder": self.folder})
+        return (*super().__reduce__(), dict(vars(self)))
 
 
 class ValidationRefused(GateRefused):
@@ -140,6 +149,19 @@ class PromotionRefused(GateRefused):
     """Somebody who was asked rejected the challenger."""
 
     noun = "rejection"
+
+
+class BackfillRefused(GateRefused):
+    """Gates refused partitions of a backfill; the others are published.
+
+    Attributes:
+        refusals: partition to what its gate refused.
+        runs: the runs of the other partitions.
+    """
+
+    noun = "refused partition"
+    refusals: Mapping[str, GateRefused] = {}
+    runs: tuple[Any, ...] = ()
 
 
 class RequestError(BatchdeployError):

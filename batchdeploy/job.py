@@ -15,8 +15,15 @@ from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.core.system_errors import told_as_ours
-from batchdeploy.errors import BatchdeployError, OutsideError, Problem, RequestError
-from batchdeploy.ranges import plan_range
+from batchdeploy.errors import (
+    BackfillRefused,
+    BatchdeployError,
+    GateRefused,
+    OutsideError,
+    Problem,
+    RequestError,
+)
+from batchdeploy.ranges import execute_range, plan_range
 from batchdeploy.redaction import RedactedCause, redact, redact_chain
 
 if TYPE_CHECKING:
@@ -106,13 +113,37 @@ class Job:
         evolve: bool = False,
         on_missing: OnMissing | None = None,
     ) -> tuple[Run, ...]:
-        """Runs every partition from first to last, both included, in one engine session."""
-        runs = []
+        """Runs every partition from first to last, both included, in one engine session.
+
+        A partition that a gate refuses does not stop the others. Anything else that fails ends the backfill
+        there; what was published stays, and the same call goes on from it.
+
+        Args:
+            first: the first partition.
+            last: the last one.
+            done: told of each run as it ends.
+            evolve: lets the table get another model's scores, or other columns, than it has.
+            on_missing: in place of the deployment's ``data.on_missing``.
+
+        Raises:
+            BackfillRefused: gates refused partitions, each of which it names; it has the other runs, too.
+            BatchdeployError: as `run`.
+        """
+        runs: list[Run] = []
+        refusals: dict[str, GateRefused] = {}
         self._tools.sink.recover(now=flow.now().timestamp())
-        for planned in plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing).plans:
-            runs.append(self._run(flow.execute(self._tools, planned)))
-            if done is not None:
-                done(runs[-1])
+        found = plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing)
+        for partition, ended in execute_range(self._tools, found.plans, lambda _: flow.silent):
+            if isinstance(ended, GateRefused):
+                refusals[partition] = ended
+            elif isinstance(ended, BatchdeployError):
+                raise ended
+            else:
+                runs.append(self._run(ended))
+                if done is not None:
+                    done(runs[-1])
+        if refusals:
+            raise _refused(self._tools.deployment.data.partition.column, refusals, tuple(runs))
         return tuple(runs)
 
     @shown_safely()
@@ -201,3 +232,15 @@ class Run:
 
         link = f'<a href="{escape(self.report.as_uri())}">report</a>'
         return f"<pre>{escape(render_text(self.manifest))}</pre>{link}"
+
+
+def _refused(column: str, refusals: Mapping[str, GateRefused], runs: tuple[Run, ...]) -> BackfillRefused:
+    """What a backfill raises at its end where gates refused some of it."""
+    problems = tuple(
+        Problem(f"{column}={partition}", str(refusal.problems[0])) for partition, refusal in refusals.items()
+    )
+    where = f"a backfill of {len(refusals) + len(runs)} partitions"
+    hint = "the others are published; the error's refusals has each of these, with run_id and report"
+    error = BackfillRefused(where, problems, hint=hint)
+    error.refusals, error.runs = dict(refusals), runs
+    return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,10 +10,11 @@ from batchdeploy.core.deployment import ModelRef, OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Plan
 from batchdeploy.core.schedule import expected
-from batchdeploy.errors import PartitionError, Problem
-from batchdeploy.flow import now
+from batchdeploy.errors import BatchdeployError, GateRefused, PartitionError, Problem
+from batchdeploy.flow import Outcome, execute, now
 from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
+from batchdeploy.stage_clock import Progress
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.waiting import when_there
 
@@ -79,6 +81,28 @@ def plan_range(
         return PlannedRange(plans, tuple(missing))
 
     return when_there(tools, partial(look), policy)
+
+
+def execute_range(
+    tools: Toolbox, plans: Sequence[Plan], progress: Callable[[str], Progress]
+) -> Iterator[tuple[str, Outcome | BatchdeployError]]:
+    """Executes plans in order; gives each partition with its outcome, or with what became of it instead.
+
+    A partition that a gate refuses does not stop the others. Anything else that fails is the last.
+
+    Args:
+        tools: what answers for the deployment.
+        plans: of `plan_range`.
+        progress: a partition to who watches it.
+    """
+    for planned in plans:
+        try:
+            ended: Outcome | BatchdeployError = execute(tools, planned, progress=progress(planned.partition))
+        except BatchdeployError as error:
+            ended = error
+        yield planned.partition, ended
+        if isinstance(ended, BatchdeployError) and not isinstance(ended, GateRefused):
+            return
 
 
 def wanted(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:

@@ -138,5 +138,5 @@ def _error(document: dict[str, Any]) -> BatchdeployError:
     problems = tuple(Problem(**problem) for problem in document["problems"])
     made: BatchdeployError = kind(document["where"], problems, hint=document["hint"])
     if isinstance(made, GateRefused):
-        made.folder = document.get("folder")
+        made.folder, made.run_id = document.get("folder"), document.get("run_id")
     return made

@@ -76,5 +76,9 @@ def _plain(error: BatchdeployError) -> dict[str, object]:
         "problems": [problem._asdict() for problem in error.problems],
         "hint": error.hint,
         "exit_code": error.exit_code,
-        **({"folder": error.folder} if isinstance(error, GateRefused) else {}),
+        **(_evidence(error) if isinstance(error, GateRefused) else {}),
     }
+
+
+def _evidence(refusal: GateRefused) -> dict[str, object]:
+    return {"folder": refusal.folder, "run_id": refusal.run_id, "report": refusal.report}

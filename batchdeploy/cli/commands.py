@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -16,14 +17,13 @@ import typer
 from batchdeploy import flow, runtime, steps, survey
 from batchdeploy.check import check as check_all
 from batchdeploy.cli import screens
-from batchdeploy.cli.progress import progress, say_stage
+from batchdeploy.cli.progress import progress, say_stage, watched
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json
 from batchdeploy.errors import (
     BatchdeployError,
-    GateRefused,
     OutsideError,
     PartitionError,
     Problem,
@@ -33,7 +33,7 @@ from batchdeploy.errors import (
 from batchdeploy.model_policy import model_policy
 from batchdeploy.packages import install_hint, needed
 from batchdeploy.process_session import stop_with_parent
-from batchdeploy.ranges import PlannedRange, plan_range
+from batchdeploy.ranges import PlannedRange, execute_range, plan_range
 
 app = typer.Typer(
     name="batchdeploy",
@@ -206,14 +206,11 @@ def backfill(
         outcomes: list[flow.Outcome] = []
         failed: list[tuple[str, BatchdeployError]] = []
         with progress(len(found.plans)) as bar:
-            for planned in found.plans:
-                bar.begin(planned.partition)
-                try:
-                    outcomes.append(flow.execute(tools, planned, progress=bar.stage))
-                except BatchdeployError as error:
-                    failed.append((planned.partition, error))
-                    if not isinstance(error, GateRefused):
-                        break
+            for partition, ended in execute_range(tools, found.plans, partial(watched, bar)):
+                if isinstance(ended, BatchdeployError):
+                    failed.append((partition, ended))
+                else:
+                    outcomes.append(ended)
                 bar.end()
         screens.show_backfill(outcomes, failed, found.missing, json_=json_)
     if failed:

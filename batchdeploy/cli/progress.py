@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -96,6 +96,12 @@ class Lines:
 
     def end(self) -> None:
         """Says nothing: the command says at its end what came of each partition."""
+
+
+def watched(shown: Shown, partition: str) -> Callable[[str, int], None]:
+    """Begins a partition, and gives what is told of its stages."""
+    shown.begin(partition)
+    return shown.stage
 
 
 def say_stage(partition: str, stage: str, seconds: float = 0.0) -> None:

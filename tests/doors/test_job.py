@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests_support import SCHEMA, Result, customers, write_day
 
 import batchdeploy as bd
+from batchdeploy.errors import BackfillRefused, ValidationRefused
 
 DAY = "2024-03-02"
 
@@ -95,3 +100,35 @@ def test_two_processes_on_one_partition_publish_it_once(deployment: Path) -> Non
     assert len(list(table.rglob("*.parquet"))) == 1
     audit = (table.parent / "churn.batchdeploy" / "audit.jsonl").read_text().splitlines()
     assert len(audit) == 1
+
+
+@pytest.mark.slow
+def test_a_refused_partition_does_not_stop_a_backfill_in_a_notebook_either(
+    project: Path, deployment: Path
+) -> None:
+    write_day(project / "data" / "customers", DAY, customers(DAY).assign(age=500.0), SCHEMA)
+    told: list[str] = []
+    with bd.load(deployment) as job, pytest.raises(BackfillRefused) as caught:
+        job.backfill("2024-03-01", "2024-03-03", done=lambda run: told.append(run.manifest.partition))
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert told == [run.manifest.partition for run in error.runs] == ["2024-03-01", "2024-03-03"]
+    assert str(error).startswith(f"1 refused partition in a backfill of 3 partitions:\n- date={DAY}: ")
+    (refusal,) = error.refusals.values()
+    assert isinstance(refusal, ValidationRefused)
+    assert (error.exit_code, list(error.refusals)) == (1, [DAY])
+    assert "200 of 200 rows" in str(refusal)
+    assert refusal.run_id in refusal.folder
+    assert "200 of 200 rows" in Path(refusal.report).read_text(encoding="utf-8")
+
+
+def test_a_refusal_says_where_its_evidence_is_by_every_door(
+    project: Path, deployment: Path, cli: Callable[..., Result]
+) -> None:
+    write_day(project / "data" / "customers", DAY, customers(DAY).assign(age=500.0), SCHEMA)
+    with bd.load(deployment) as job, pytest.raises(ValidationRefused) as caught:
+        job.run(DAY)
+    told = json.loads(cli("run", deployment, "--partition", DAY, "--json").out)["error"]
+    assert told["run_id"] == caught.value.run_id
+    assert Path(told["report"]).parent == Path(told["folder"])
+    assert Path(told["report"]).is_file()
+    assert Path(caught.value.report).is_file()
