@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 from tests_support import SCHEMA, customers, write_day
 
 from batchdeploy.adapters.folder_store import FolderStore
 from batchdeploy.adapters.parquet_splits import make_splits, read_frame, sample_frames
+from batchdeploy.adapters.parquet_splits.reading import read_batches
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column
 from batchdeploy.core.work import ScoreJob
+from batchdeploy.errors import DataError
 
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("customer_id",))
 
@@ -66,3 +72,25 @@ def test_only_the_columns_that_are_looked_at_are_read(tmp_path: Path) -> None:
     meant = read_frame(pin, partition, where, columns={"age"})
     assert meant["age"].tolist() == read_frame(pin, partition, where)["age"].tolist()
     assert 0 < len(meant) < 50
+
+
+# A file whose pages name an entry of a dictionary that has none.
+NO_SUCH_ENTRY = (
+    "eNp9ks1OwkAQx2eXpvbAAQjbdJMeerHBBD8wwajxsiAqkUTAoIm3WhE5KBXUevDog3j24DP4MD6IM9tKMSZOujvd+fjtf5Pp"
+    "qn5NGKIsyh0BAkoADAAC2i4xUBKlqrBEQZjCdLd4hV06LCgWMctx5ZZYjmO3J7wOVv106xQuAxcykJ0xHIOijkF1NlQWTnOq"
+    "xXjuC4Qh9+rgmLPwZngbCANEfpk7fHy1DB2XwByP7BlsS7qy6oMr8rIOZkFSjcCw/WK/+Nu+tShbVlEttpKsAro925Sm9LmJ"
+    "QELwFMGeNeGD4ed/Mv+V/S/8D3cFqWBR6Tu3Ld9CB9J18qrfPznfTd7kvPF1sh1F1lOJHSsVq8ZIHSg1Us2RjjUaSrXo57qL"
+    "9bEubdJ2prO9pB89Bg+VCtW+jqdNOtvWRQe/rkp/j+iSZkxSdOw0zaCIBZ7mZ7zBYE5qxLS3MmibgtFFIrKdStFe68J37etz"
+    "mDxCW2uUSc70geNFwfT+cfiwGkbRajCdTmLvaTidjSd33mZ9bWOtJqs4DTQQNZydLk7zNxIBfsE="
+)
+
+
+def test_pages_that_name_no_entry_of_their_dictionary_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "date=2024-01-01" / "part-0.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(zlib.decompress(base64.b64decode(NO_SUCH_ENTRY)))
+    pin = FolderStore(tmp_path).pin(replace(REF, keys=("id",)), "2024-01-01")
+    with pytest.raises(DataError, match="its pages cannot be read"):
+        read_frame(pin, ("date", "2024-01-01"), (), None)
+    with pytest.raises(DataError, match="its pages cannot be read"):
+        list(read_batches(make_splits(pin)[0], replace(job(), keys=("id",), inputs=())))

@@ -124,7 +124,7 @@ def read_batches(split: Split, job: ScoreJob, columns: Sequence[str] | None = No
             start, read = row - split.first_row, batch.num_rows
             places = np.arange(row, row + read)
             row += read
-            batch, spoilt = plain_batch(batch)
+            batch, spoilt = _plain(batch, split.path)
             batch, finer = in_microseconds(batch, (*job.keys, *job.keep))
             finer |= {name: mask[start : start + read] for name, mask in lost.items()}
             meant = None
@@ -186,20 +186,28 @@ def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.
             table = file.read(columns=names)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    batches = [part for batch in table.to_batches() for part in _plain_parts(batch)]
+    batches = [part for batch in table.to_batches() for part in _plain_parts(batch, path)]
     return pa.Table.from_batches(batches, plain_schema(table.schema))
 
 
-def _plain_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _plain(batch: pa.RecordBatch, path: str) -> tuple[pa.RecordBatch, Masks]:
+    """The batch as its values are; spoilt pages may name entries of a dictionary that it does not have."""
+    try:
+        return plain_batch(batch)
+    except pa.ArrowIndexError as error:
+        raise _unreadable(path, error) from error
+
+
+def _plain_parts(batch: pa.RecordBatch, path: str) -> Iterator[pa.RecordBatch]:
     """The batch as its values are, in two parts or more where they do not fit into one."""
     try:
-        yield plain_batch(batch)[0]
+        yield _plain(batch, path)[0]
     except MemoryError:
         if batch.num_rows < 2:
             raise
         half = batch.num_rows // 2
-        yield from _plain_parts(batch.slice(0, half))
-        yield from _plain_parts(batch.slice(half))
+        yield from _plain_parts(batch.slice(0, half), path)
+        yield from _plain_parts(batch.slice(half), path)
 
 
 def _unreadable(path: str, error: Exception) -> DataError:
