@@ -55,7 +55,7 @@ class StagingSink:
         mode = int(self._spec.control_mode, 8)
         control = self._layout.control
         with suppress(OSError):
-            control.mkdir(parents=True, exist_ok=True)
+            control.mkdir(mode, parents=True, exist_ok=True)
             if stat.S_IMODE(control.stat().st_mode) != mode:
                 control.chmod(mode)
 
