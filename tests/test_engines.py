@@ -31,7 +31,7 @@ from tests_support import (
 import batchdeploy as bd
 from batchdeploy import flow
 from batchdeploy.core.work import Split, SplitResult
-from batchdeploy.documents import to_json
+from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import (
     ContractError,
     EngineError,
@@ -189,6 +189,7 @@ def test_a_failed_expectation_blocks_with_evidence_and_mended_data_go_through(to
     assert {file.name for file in folder.iterdir() if file.is_file()} == {
         "plan.json",
         "check.json",
+        "refusal.json",
         "report.html",
     }
     assert "Nothing was published" in (folder / "report.html").read_text(encoding="utf-8")
@@ -340,7 +341,7 @@ def test_a_failure_while_publishing_does_not_block_the_table(tools: LocalToolbox
 def test_an_input_that_changes_while_it_is_scored_is_not_published(tools: LocalToolbox) -> None:
     planned = flow.plan(tools, DAY)
     rewrite(tools, lambda frame: frame.assign(age=frame["age"] + 1))
-    with pytest.raises(bd.RequestError, match="changed while it was scored"):
+    with pytest.raises(bd.RequestError, match="changed since it was pinned"):
         flow.execute(tools, planned)
     assert not tools.layout.table.exists()
 
@@ -479,7 +480,7 @@ def test_drift_that_blocks_leaves_its_evidence(tools: LocalToolbox) -> None:
 
 def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> None:
     planned = flow.plan(tools, DAY)
-    assert flow.from_json(type(planned), to_json(planned), where="x") == planned
+    assert from_json(type(planned), to_json(planned), where="x") == planned
     suite = tools.root / "expectations" / "customers.json"
     suite.write_text(suite.read_text().replace("120", "130"))
     with pytest.raises(bd.RequestError, match="changed since it was planned"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow.store.db.utils
@@ -49,7 +51,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in asking.BOUNDS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(mlflow.store.db.utils.time, "sleep", wait)
+    # NOTE: its own clock only: other threads of this process, py4j's for one, go on sleeping.
+    monkeypatch.setattr(mlflow.store.db.utils, "time", SimpleNamespace(**vars(time) | {"sleep": wait}))
 
 
 @pytest.fixture

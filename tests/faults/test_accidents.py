@@ -214,12 +214,16 @@ def spark(deployment: Path, master: str) -> None:
 
 @pytest.mark.jvm
 def test_a_worker_that_dies_once_costs_a_retry_and_no_row(project: Path, tmp_path: Path, cli: Cli) -> None:
-    mark = str(tmp_path / "died")
+    mark, tried = str(tmp_path / "died"), str(tmp_path / "tried")
 
     def mortal(frame: pd.DataFrame) -> Any:
         import os
 
-        if not os.path.exists(mark):
+        if not os.path.exists(tried):
+            # NOTE: the process that it is tried out in; a worker is another one.
+            with open(tried, "w") as stream:
+                stream.write(str(os.getpid()))
+        if Path(tried).read_text() != str(os.getpid()) and not os.path.exists(mark):
             open(mark, "w").close()
             os._exit(1)
         return pd.DataFrame({"y": np.ones(len(frame))})
