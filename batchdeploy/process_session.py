@@ -47,7 +47,7 @@ def end_session(session: int, *, seconds: float = ORDER_SECONDS) -> None:
     with suppress(ProcessLookupError):
         os.killpg(session, signal.SIGTERM)
     if not _soon(lambda: _has_ended(session), seconds):
-        _kill(members(session))
+        _kill(lambda: members(session))
 
 
 def members(session: int) -> list[int]:
@@ -84,13 +84,23 @@ def _end_others(session: int) -> None:
         return [process for process in members(session) if process != os.getpid()]
 
     if not _soon(lambda: not others(), LEFTOVER_SECONDS):
-        _kill(others())
+        _kill(others)
 
 
-def _kill(processes: list[int]) -> None:
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+def _kill(found: Callable[[], list[int]]) -> None:
+    """Kills processes, and those that come to be meanwhile, until none is found or `ORDER_SECONDS` are over.
+
+    A process lives on for a moment after it was sent the signal.
+    """
+
+    def none_left() -> bool:
+        processes = found()
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return not processes
+
+    _soon(none_left, ORDER_SECONDS)
 
 
 def _has_ended(child: int) -> bool:

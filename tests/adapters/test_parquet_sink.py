@@ -190,8 +190,10 @@ def test_a_decided_attempt_is_not_discarded(table: ParquetSink, root: Path, cont
 
 def test_a_decided_run_whose_scores_are_gone_is_given_up(table: ParquetSink, control: Path) -> None:
     assert killed_at("intent written", lambda: publish(table, FOLDER, A, None))
-    for attempt in (control / "staging").glob(f"{A}-*[!e]"):
-        shutil.rmtree(attempt)
+    # Beside the folder of an attempt lies its lock, which is a file.
+    attempts = [path for path in (control / "staging").glob(f"{A}-*") if path.is_dir()]
+    assert len(attempts) == 1
+    shutil.rmtree(attempts[0])
     table.recover(now=time.time())
     assert '"action": "lost"' in (control / "audit.jsonl").read_text()
     publish(table, FOLDER, B, None)
