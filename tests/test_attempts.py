@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from faults.killing import killed_at
-from tests_support import customers, write_day
+from tests_support import Result, customers, write_day
 
 from batchdeploy import flow
 from batchdeploy.core.request import StepRequest
@@ -170,3 +174,23 @@ def test_recovery_puts_the_published_attempts_evidence_in_place(deployment: Path
 
 def _refuse(*_: Any) -> None:
     raise ScoringRefused("the rows", "refused")
+
+
+def test_old_attempts_are_pruned_but_the_shown_and_the_newest_stay(
+    deployment_in: Path, cli: Callable[..., Result]
+) -> None:
+    tools = open_toolbox(deployment_in)
+    run = flow.run(tools, DAY).folder
+    (shown,) = attempts_of(run)
+    names = ["20200101a", "20200102b", "20200103young", "20990101c", "20990102d", "20990103e"]
+    for name in names:
+        shutil.copytree(shown, run / "attempts" / name)
+    for attempt in attempts_of(run):
+        days = 1 if "young" in attempt.name else 31
+        os.utime(attempt, (time.time() - days * 86_400,) * 2)
+    gone = cli("gc", deployment_in)
+    assert (gone.code, "2 other leftover(s) removed" in gone.out) == (0, True), gone.err
+    assert f"{run.name}/attempts/20200101a" in gone.out
+    assert [attempt.name for attempt in attempts_of(run)] == ["20200103young", shown.name, *names[3:]]
+    one_attempt(tools, run)
+    assert cli("gc", deployment_in).out.strip() == "nothing to do"

@@ -29,7 +29,8 @@ def recover(deployment: DeploymentFile, json_: Json = False) -> None:
 def gc(deployment: DeploymentFile, json_: Json = False) -> None:
     """Recover, then remove earlier generations beyond publish.keep_generations, and other leftovers.
 
-    Records, drift tables and quarantined rows stay.
+    Records, drift tables and quarantined rows of each run stay, and so do those of its three newest attempts;
+    those of older attempts go after a month, and so do copies of models that nobody used meanwhile.
     """
     with opened(deployment) as tools:
         survey.check_own(tools)

@@ -39,7 +39,7 @@ class Standing:
 
     def update(self, folder: str, run_id: str, attempt: str) -> None:
         """Shows what an attempt has by now, where it is the one that is shown."""
-        if attempt and self._shown(folder, run_id) == attempt:
+        if attempt and shown_attempt(self._layout.run(folder, run_id)) == attempt:
             self._show(folder, run_id, attempt)
             if not (self._layout.run(folder, run_id) / "manifest.json").exists():
                 self._show_quarantine(folder, run_id, attempt)
@@ -54,13 +54,6 @@ class Standing:
         """Shows the rows that the published attempt quarantined; safe to repeat."""
         if attempt and self._layout.attempt(folder, run_id, attempt).is_dir():
             self._show_quarantine(folder, run_id, attempt)
-
-    def _shown(self, folder: str, run_id: str) -> str | None:
-        try:
-            plan = json.loads((self._layout.run(folder, run_id) / PLAN).read_text(encoding="utf-8"))
-            return str(plan["attempt"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
     def _show(self, folder: str, run_id: str, attempt: str) -> None:
         own, run = self._layout.attempt(folder, run_id, attempt), self._layout.run(folder, run_id)
@@ -91,6 +84,14 @@ class Standing:
         if source.is_dir():
             for file in sorted(source.iterdir()):
                 self._disk.place(file, target / file.name)
+
+
+def shown_attempt(run: Path) -> str | None:
+    """The attempt whose evidence a run's folder shows; None where its plan does not say."""
+    try:
+        return str(json.loads((run / PLAN).read_text(encoding="utf-8"))["attempt"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _same(source: Path, target: Path) -> bool:
