@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -271,8 +272,8 @@ class Toolbox(Protocol):
         """Columns and rows from the footers of a partition's files."""
         ...
 
-    def frame(self, plan: Plan, columns: Collection[str] | None) -> Any:
-        """The partition as the frame a validator reads, its partition column included.
+    def frame(self, plan: Plan, columns: Collection[str] | None) -> AbstractContextManager[Any]:
+        """Yields the partition as the frame a validator reads; at the end, the files must be the pinned ones.
 
         Args:
             plan: what was planned.

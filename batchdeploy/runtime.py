@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -181,18 +182,21 @@ class LocalToolbox:
 
         return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
 
-    def frame(self, plan: Plan, columns: Collection[str] | None) -> Any:
+    @contextmanager
+    def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
         """These columns as a pandas frame where that is quicker, else the partition as the engine's own."""
+        from batchdeploy.adapters.parquet_splits import held_by_name, read_frame
+
         partition = (self.deployment.data.partition.column, plan.partition)
         where = plan.deployment.data.where
         read = [c for c in plan.schema.columns if columns is None or c.name in columns]
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
         if self.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
-            return self._spark.frame(plan.data, partition, where, nanoseconds=nanoseconds)
-        from batchdeploy.adapters.parquet_splits import read_frame
-
-        return read_frame(plan.data, partition, where, columns)
+            with held_by_name(plan.data.files):
+                yield self._spark.frame(plan.data, partition, where, nanoseconds=nanoseconds)
+        else:
+            yield read_frame(plan.data, partition, where, columns)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
         """The partition cut into pieces of work."""

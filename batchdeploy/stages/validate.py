@@ -18,7 +18,7 @@ def validate(tools: Toolbox, plan: Plan, *, now: str) -> CheckReport:
         now: the time, ISO 8601.
 
     Raises:
-        DataError: the suite is not the one that was planned.
+        DataError: the suite is not the one that was planned, or a data file changed meanwhile.
     """
     if plan.suite is None:
         return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=())
@@ -26,8 +26,9 @@ def validate(tools: Toolbox, plan: Plan, *, now: str) -> CheckReport:
     if hashlib.sha256(raw).hexdigest() != plan.suite.sha256:
         raise DataError(plan.suite.path, "changed since it was planned", hint="plan the run again")
     suite = raw.decode("utf-8")
-    frame = tools.frame(plan, tools.validator.columns(suite, where=plan.suite.path))
-    results = tools.validator.check(suite, frame, where=plan.suite.path)
+    columns = tools.validator.columns(suite, where=plan.suite.path)
+    with tools.frame(plan, columns) as frame:
+        results = tools.validator.check(suite, frame, where=plan.suite.path)
     return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=results)
 
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from tests_support import customers, write_day
 
 from batchdeploy import flow
+from batchdeploy.core.records import CheckReport
 from batchdeploy.errors import DataError
 from batchdeploy.runtime import LocalToolbox, open_toolbox
+from batchdeploy.stages.validate import validate
 
 pytestmark = pytest.mark.slow
 
@@ -106,3 +109,76 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_published(
     monkeypatch.setattr(worker, "score_batch", writing)
     with pytest.raises(DataError, match="changed while it was read"):
         flow.run(tools, DAY)
+
+
+class ReadsByName:
+    """Stands where the Spark engine stands: opens files by their names, when the validator asks."""
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        self._before = before
+
+    def frame(self, pin: Any, partition: tuple[str, str], *_: Any, **__: Any) -> pd.DataFrame:
+        self._before()
+        frames = [pd.read_parquet(file.location, partitioning=None) for file in pin.files]
+        return pd.concat(frames).assign(**{partition[0]: partition[1]})
+
+
+def validated_while(
+    deployment: Path, spark: Any, before: Callable[[], None], after: Callable[[], None]
+) -> CheckReport:
+    """A validation over the engine's own frame that something happens to before and after it is read."""
+    edited = deployment.read_text(encoding="utf-8").replace("kind: local", "kind: spark")
+    deployment.write_text(edited, encoding="utf-8")
+    tools = open_toolbox(deployment)
+    planned, check = flow.plan(tools, DAY), tools.validator.check
+
+    def between(*arguments: Any, **options: Any) -> Any:
+        before()
+        results = check(*arguments, **options)
+        after()
+        return results
+
+    tools.validator.check = between  # type: ignore[method-assign]
+    tools.one_machine_cells = 0
+    if spark is not None:
+        tools._spark = spark
+    try:
+        return validate(tools, planned, now="2024-03-05T00:00:00Z")
+    finally:
+        if spark is None:
+            tools.close()
+
+
+def two_files(deployment: Path) -> tuple[Path, Path]:
+    root = deployment.parents[1]
+    mine = root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+    return mine, write_day(root / "elsewhere", DAY, customers(OTHER))
+
+
+@pytest.mark.parametrize("swap", [swap_files, swap_folders, write_over])
+def test_a_file_that_is_swapped_and_back_while_it_is_validated_is_refused(
+    deployment: Path, swap: Swap
+) -> None:
+    mine, theirs = two_files(deployment)
+    spark = ReadsByName(lambda: swap(mine, theirs))
+    with pytest.raises(DataError, match=r"part-0\.parquet: changed while it was read"):
+        validated_while(deployment, spark, lambda: None, lambda: swap(mine, theirs))
+
+
+def test_days_that_arrive_while_another_is_validated_do_no_harm(deployment: Path) -> None:
+    mine, theirs = two_files(deployment)
+
+    def arrives() -> None:
+        shutil.copytree(theirs.parent, mine.parents[1] / "date=2024-03-09")
+        (mine.parent / "_SUCCESS").touch()
+
+    assert not validated_while(deployment, ReadsByName(arrives), lambda: None, lambda: None).blocking
+
+
+@pytest.mark.jvm
+def test_spark_validates_what_was_pinned(deployment: Path) -> None:
+    mine, theirs = two_files(deployment)
+    with pytest.raises(DataError, match=r"part-0\.parquet: changed while it was read"):
+        validated_while(
+            deployment, None, lambda: swap_folders(mine, theirs), lambda: swap_folders(mine, theirs)
+        )

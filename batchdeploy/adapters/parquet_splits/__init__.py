@@ -1,5 +1,6 @@
 """Parquet files as pieces of work: footers read before the job, splits scored on whatever worker."""
 
+from batchdeploy.adapters.parquet_splits.held import held_by_name
 from batchdeploy.adapters.parquet_splits.keys import checksum, find_duplicates
 from batchdeploy.adapters.parquet_splits.preflight import inspect
 from batchdeploy.adapters.parquet_splits.printed import captured
@@ -10,6 +11,7 @@ __all__ = [
     "captured",
     "checksum",
     "find_duplicates",
+    "held_by_name",
     "inspect",
     "make_splits",
     "read_frame",
