@@ -20,10 +20,11 @@ from batchdeploy.errors import (
     BatchdeployError,
     GateRefused,
     OutsideError,
+    PartitionError,
     Problem,
     RequestError,
 )
-from batchdeploy.ranges import execute_range, plan_range
+from batchdeploy.ranges import execute_range, missing_policy, plan_range
 from batchdeploy.redaction import RedactedCause, redact, redact_chain
 
 if TYPE_CHECKING:
@@ -89,18 +90,29 @@ class Job:
 
     @shown_safely()
     @told_as_ours("the job")
-    def run(self, partition: str, *, evolve: bool = False) -> Run:
+    def run(self, partition: str, *, evolve: bool = False, on_missing: OnMissing | None = None) -> Run:
         """Scores and publishes one partition; what is published already with the same pins stays as it is.
 
         Args:
             partition: the partition's value.
             evolve: lets the table get another model's scores, or other columns, than it has.
+            on_missing: in place of the deployment's ``data.on_missing``. With ``skip``, a partition without
+                rows gives a `Run` whose status is ``skipped``.
 
         Raises:
             GateRefused: the rows or the scores did not pass; the evidence is on disk.
+            PartitionError: the partition has no rows, and those are not skipped.
             RequestError: the partition, the model or a file is not what it should be.
         """
-        return self._run(flow.run(self._tools, partition, evolve=evolve))
+        spec = self._tools.deployment.data.partition
+        check_partition(spec.column, partition, spec.format)
+        try:
+            with missing_policy(self._tools, on_missing) as policy:
+                return self._run(flow.run(self._tools, partition, evolve=evolve))
+        except PartitionError as error:
+            if policy != "skip":
+                raise
+            return Run(status="skipped", partition=partition, reason=str(error.problems[0]))
 
     @shown_safely()
     @told_as_ours("the job")
@@ -172,8 +184,8 @@ class Job:
         files = self._tools.sink.files(f"{column}={outcome.manifest.partition}")
         return Run(
             status=outcome.status,
-            manifest=outcome.manifest,
-            folder=outcome.folder,
+            partition=outcome.manifest.partition,
+            found=(outcome.manifest, outcome.folder),
             seconds=outcome.seconds,
             files=tuple(file if "://" in file else Path(file) for file in files),
         )
@@ -184,23 +196,48 @@ class Run:
     """One run of one partition: its manifest, and its tables as DataFrames.
 
     Attributes:
-        status: ``published`` by this call, or ``identical``: visible already with the same pins.
-        folder: the run's records and its report.
+        status: ``published`` by this call, ``identical``: visible already with the same pins, or ``skipped``:
+            there are no rows, and ``on_missing`` says to go on without.
+        partition: the partition's value.
+        found: the manifest, and the folder with the run's records and its report; None where it was skipped.
         files: the published Parquet files; URIs where they are in an object store.
         seconds: what each stage took that this call went through.
+        reason: why it was skipped.
     """
 
-    status: Literal["published", "identical"]
-    manifest: Manifest
-    folder: Path
-    files: tuple[Path | str, ...]
+    status: Literal["published", "identical", "skipped"]
+    partition: str
+    found: tuple[Manifest, Path] | None = field(default=None, repr=False)
+    files: tuple[Path | str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the run did.
+
+        Raises:
+            PartitionError: it was skipped; as for all that such a run has not.
+        """
+        return self._found()[0]
+
+    @property
+    def folder(self) -> Path:
+        """The run's records and its report."""
+        return self._found()[1]
+
+    def _found(self) -> tuple[Manifest, Path]:
+        if self.found is None:
+            problem = Problem(self.partition, "was skipped (on_missing: skip)", self.reason)
+            raise PartitionError("the run", (problem,), hint="look at its status first")
+        return self.found
 
     @property
     def scores(self) -> pd.DataFrame:
         """The published rows: keys, kept columns, outputs, and what scored them when."""
         import pandas as pd
 
+        self._found()
         return pd.concat([pd.read_parquet(file) for file in self.files], ignore_index=True)
 
     @property
@@ -230,6 +267,8 @@ class Run:
 
         from batchdeploy.stages.report import render_text
 
+        if self.found is None:
+            return f"<pre>{escape(f'{self.partition} is skipped (on_missing: skip): {self.reason}')}</pre>"
         link = f'<a href="{escape(self.report.as_uri())}">report</a>'
         return f"<pre>{escape(render_text(self.manifest))}</pre>{link}"
 

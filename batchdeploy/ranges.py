@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 from batchdeploy.core.deployment import ModelRef, OnMissing
@@ -14,6 +15,7 @@ from batchdeploy.errors import BatchdeployError, GateRefused, PartitionError, Pr
 from batchdeploy.flow import Outcome, execute, now
 from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
+from batchdeploy.runtime import LocalToolbox
 from batchdeploy.stage_clock import Progress
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.waiting import when_there
@@ -32,6 +34,18 @@ class PlannedRange:
 
     plans: tuple[Plan, ...]
     missing: tuple[str, ...]
+
+
+@contextmanager
+def missing_policy(tools: LocalToolbox, on_missing: OnMissing | None) -> Iterator[OnMissing]:
+    """Yields what a run does where its partition has no rows; what is given goes over the deployment's."""
+    before = tools.deployment
+    policy = on_missing or before.data.on_missing
+    tools.deployment = replace(before, data=replace(before.data, on_missing=policy))
+    try:
+        yield policy
+    finally:
+        tools.deployment = before
 
 
 def plan_range(

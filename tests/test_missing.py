@@ -72,6 +72,29 @@ def test_skipped_days_are_named_and_the_others_scored(gap: Path, cli: Cli) -> No
         assert len(job.backfill("2024-03-01", "2024-03-03")) == 2
 
 
+def test_a_notebook_skips_a_day_as_the_shell_does(gap: Path) -> None:
+    with bd.load(gap) as job:
+        with pytest.raises(PartitionError, match=GONE):
+            job.run(GONE)
+        skipped = job.run(GONE, on_missing="skip")
+        assert (skipped.status, skipped.partition, skipped.files) == ("skipped", GONE, ())
+        assert GONE in skipped.reason
+        assert f"{GONE} is skipped" in skipped._repr_html_()
+        for name in ("manifest", "folder", "scores", "drift", "report", "printed"):
+            with pytest.raises(PartitionError, match="was skipped"):
+                getattr(skipped, name)
+        with pytest.raises(PartitionError, match=GONE):
+            job.run(GONE)
+        with pytest.raises(PartitionError, match="write 2024-03-02"):
+            job.run("2024-3-2", on_missing="skip")
+    assert not (gap.parents[1] / "scores" / "churn").exists()
+    edit("path: data/customers", "path: data/customers\n  on_missing: skip")(gap.parents[1])
+    with bd.load(gap) as job:
+        assert job.run(GONE).status == "skipped"
+        with pytest.raises(PartitionError, match=GONE):
+            job.run(GONE, on_missing="fail")
+
+
 def test_a_run_waits_for_its_rows_and_not_for_ever(gap: Path) -> None:
     with bd.load(gap) as job:
         data = replace(job._tools.deployment.data, on_missing="wait", poll_seconds=0.05, wait_hours=0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +32,7 @@ from batchdeploy.errors import (
 from batchdeploy.model_policy import model_policy
 from batchdeploy.packages import install_hint, needed
 from batchdeploy.process_session import stop_with_parent
-from batchdeploy.ranges import PlannedRange, execute_range, plan_range
+from batchdeploy.ranges import PlannedRange, execute_range, missing_policy, plan_range
 
 app = typer.Typer(
     name="batchdeploy",
@@ -164,15 +163,14 @@ def run(
     Where the same pins are published already, it says so and does nothing.
     """
     with opened(deployment) as tools, progress(1) as bar:
-        data = tools.deployment.data
-        check_partition(data.partition.column, partition, data.partition.format)
-        data = replace(data, on_missing=on_missing or data.on_missing)
-        tools.deployment = replace(tools.deployment, data=data)
+        spec = tools.deployment.data.partition
+        check_partition(spec.column, partition, spec.format)
         bar.begin(partition)
         try:
-            outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
+            with missing_policy(tools, on_missing) as policy:
+                outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
         except PartitionError as error:
-            if data.on_missing != "skip":
+            if policy != "skip":
                 raise
             screens.show_skipped(partition, error, json_=json_)
             return
