@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.measured import record_problems
 from batchdeploy.core.secrets import fill_document, literal_secrets
 from batchdeploy.core.soundness import soundness
 from batchdeploy.errors import DataError, DeploymentError, Problem, shorten
@@ -88,6 +87,9 @@ def from_json(kind: type[T], text: str | bytes, *, where: str) -> T:
     Raises:
         DataError: the text is not JSON, or not such a record.
     """
+    # NOTE: imported here, because a DAG file is parsed again and again, and reads no records.
+    from batchdeploy.core.measured import record_problems
+
     try:
         record: T = _adapter(cast(Any, kind)).validate_json(text, strict=True)
     except ValidationError as error:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy import flow
-from batchdeploy.core.comparison import Comparison, Decision, differences
+from batchdeploy.core.comparison import Comparison, differences
 from batchdeploy.core.records import ModelPin, Verdict
+from batchdeploy.core.request import Decision
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.endings import goes_on
 from batchdeploy.errors import Problem, PromotionRefused, RequestError

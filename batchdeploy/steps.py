@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from batchdeploy import evidence, flow
-from batchdeploy.core.comparison import Decision
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, Manifest, Plan, ScoredBatch
-from batchdeploy.core.request import LATEST, Answer, StepRequest
+from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import to_plain
 from batchdeploy.endings import attempted

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,14 @@ def _round_trip() -> YAML:
 
 
 def read_yaml(file: Path) -> Any:
-    """What a YAML 1.2 file holds; its mappings and lists know their lines.
+    """What a YAML 1.2 file holds; its mappings and lists know their lines, and must not be changed.
 
     Raises:
         DeploymentError: it is missing, no YAML, too large, nested too deeply, or holds aliases.
     """
     text = _deployment_text(file)
     try:
-        return _round_trip().load(text)
+        return _loaded(text)
     except MarkedYAMLError as error:
         raise DeploymentError(str(file), (_syntax_problem(error),)) from None
     except (YAMLError, ValueError) as error:
@@ -45,9 +47,10 @@ def read_yaml(file: Path) -> Any:
 
 def shown_deployment(file: Path) -> str:
     """The text of a deployment file as people may see it: its comments, and no secret."""
-    document = read_yaml(file)
+    text = _deployment_text(file)
+    document = copy.deepcopy(read_yaml(file))
     if not mask_document(document):
-        return redact(_deployment_text(file))
+        return redact(text)
     stream = io.StringIO()
     _round_trip().dump(document, stream)
     return redact(stream.getvalue())
@@ -94,6 +97,12 @@ def _found_in(folder: Path) -> str:
     return f"name a deployment's file: {', '.join(names)}" if names else "batchdeploy init DIR"
 
 
+@lru_cache(maxsize=1)
+def _loaded(text: str) -> Any:
+    """What a text holds; a DAG file asks for the same one twice, which was most of its cost."""
+    return _round_trip().load(text)
+
+
 def _deployment_text(file: Path) -> str:
     try:
         raw = read_whole(file, MAX_BYTES)
@@ -113,6 +122,7 @@ def _deployment_text(file: Path) -> str:
     return text
 
 
+@lru_cache(maxsize=1)
 def _refuse_bombs(file: Path, text: str) -> None:
     """Walks the events, which cost no more than the text, before anything is built from them."""
     depth = 0

@@ -16,8 +16,7 @@ import pandas as pd
 import pytest
 from tests_support import customers, edit, move_alias, register_coded, write_day
 
-from batchdeploy.core.comparison import Decision
-from batchdeploy.core.request import StepRequest
+from batchdeploy.core.request import Decision, StepRequest
 from batchdeploy.errors import DataError, GateRefused, PartitionError, RequestError, ValidationRefused
 from batchdeploy.runtime import open_toolbox
 from batchdeploy.steps import take_step

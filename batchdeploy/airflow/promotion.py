@@ -14,8 +14,7 @@ from batchdeploy.airflow.links import COMPARISON_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator, with_assets
-from batchdeploy.core.comparison import Decision
-from batchdeploy.core.request import LATEST, Answer, Step, StepRequest
+from batchdeploy.core.request import LATEST, Answer, Decision, Step, StepRequest
 
 
 def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802

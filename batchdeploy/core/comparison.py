@@ -57,16 +57,6 @@ class Comparison:
     compared_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What somebody decided about a comparison; ``by`` is null where nobody was asked."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    approved: bool
-    by: str | None = None
-    at: str | None = None
-
-
 def differences(
     champion: pd.DataFrame, challenger: pd.DataFrame, *, keys: tuple[str, ...], outputs: tuple[str, ...]
 ) -> tuple[OutputDifference, ...]:

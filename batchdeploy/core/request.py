@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
-from batchdeploy.core.comparison import Decision
 
 Step = Literal["plan", "validate", "score", "compare", "publish", "run", "contest", "promote"]
 Answer = dict[str, Any]
 LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody decided about a comparison; ``by`` is null where nobody was asked."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    approved: bool
+    by: str | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

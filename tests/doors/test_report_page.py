@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import write
 
-from batchdeploy.core.comparison import Comparison, Decision, OutputDifference
+from batchdeploy.core.comparison import Comparison, OutputDifference
+from batchdeploy.core.request import Decision
 from batchdeploy.documents import to_json
 
 if TYPE_CHECKING:
