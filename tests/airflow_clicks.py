@@ -73,3 +73,10 @@ def click_report(page: Page, url: str, dag: str, run: str, pictures: Path) -> st
     verdict.wait_for(timeout=PATIENCE)
     page.screenshot(path=pictures / "airflow-4-report.png")
     return verdict.inner_text()
+
+
+def click_decision(page: Page, url: str, dag: str, run: str, task: str, option: str) -> None:
+    """On the task that asks: Required Actions, then one of the answers."""
+    page.goto(f"{url}/dags/{dag}/runs/{quote(run, safe='')}/tasks/{task}/required_actions")
+    page.get_by_role("button", name=option, exact=True).click(timeout=PATIENCE)
+    page.get_by_text("Response received at").first.wait_for(timeout=PATIENCE)

@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
-from airflow_clicks import FLAGS, browser, click_backfill, click_report, log_in
+from airflow_clicks import FLAGS, browser, click_backfill, click_decision, click_report, log_in
 from tests_support import customers, write_day
 
 if TYPE_CHECKING:
@@ -408,10 +408,17 @@ def test_a_backfill_by_clicks_and_its_report(
     assert {run["partition_key"] for run in told} == set(DAYS[:2])
 
 
-def test_a_human_approves_the_challenger_and_its_partition_is_scored_again(
-    call: Callable[..., Any], server: DevServer, site: Path
-) -> None:
-    run = trigger(call, "churn-promotion", partition=DAYS[1])
+@pytest.fixture(scope="module")
+def questions(call: Callable[..., Any]) -> dict[str, str]:
+    """Two runs that ask about the challenger: one to reject it, and one to approve it after that."""
+    return {
+        answer: trigger(call, "churn-promotion", partition=day)
+        for answer, day in (("Reject", DAYS[0]), ("Approve", DAYS[1]))
+    }
+
+
+def question(call: Callable[..., Any], server: DevServer, run: str) -> tuple[str, str]:
+    """Where a promotion's run is to be answered, and what it asks, once it can be answered."""
     path = f"/dags/churn-promotion/dagRuns/{quote(run)}/taskInstances/approve/-1/hitlDetails"
 
     def asked() -> Any:
@@ -420,13 +427,50 @@ def test_a_human_approves_the_challenger_and_its_partition_is_scored_again(
         except HTTPError:
             return None
 
-    question = until(asked)
-    assert "version 1 (champion) against version 2" in question["body"]
-    assert "churn_probability" in question["body"]
+    body = str(until(asked)["body"])
     # NOTE: an answer that comes before the scheduler has heard that the task is parked fails the task; no
     # person is that quick.
-    heard = "state success for task instance TaskInstanceKey(dag_id='churn-promotion', task_id='approve'"
+    task = f"TaskInstanceKey(dag_id='churn-promotion', task_id='approve', run_id='{run}'"
+    heard = f"state success for task instance {task}"
     until(lambda: heard in server.log.read_text(errors="replace"))
+    return path, body
+
+
+def test_a_human_rejects_the_challenger_by_clicks_and_the_alias_stays(
+    call: Callable[..., Any], server: DevServer, site: Path, questions: dict[str, str]
+) -> None:
+    from mlflow import MlflowClient
+    from playwright.sync_api import sync_playwright
+
+    run = questions["Reject"]
+    question(call, server, run)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=FLAGS)
+        page = chromium.new_page(viewport={"width": 1400, "height": 900})
+        log_in(page, f"{server.url}/dags/churn-promotion", "admin", PASSWORD)
+        click_decision(page, server.url, "churn-promotion", run, "approve", "Reject")
+        chromium.close()
+    assert ended(call, "churn-promotion", run) == "failed"
+    states = {name: task["state"] for name, task in tasks(call, "churn-promotion", run).items()}
+    assert states == {"compare": "success", "approve": "success", "promote": "failed"}
+    client = MlflowClient(registry_uri=f"sqlite:///{site / 'mlflow.db'}")
+    assert int(client.get_model_version_by_alias("churn", "champion").version) == 1
+    (kept,) = (site / "scores" / "churn.batchdeploy" / "promotions.jsonl").read_text().splitlines()
+    decided = json.loads(kept)
+    assert (decided["decided_by"], decided["approved"]) == ("admin", False)
+    status, text = report(server, "churn-promotion", run, "admin")
+    assert status == 200
+    assert "Rejected by admin at" in text
+    assert "champion stays at version 1" in text
+
+
+def test_a_human_approves_the_challenger_and_its_partition_is_scored_again(
+    call: Callable[..., Any], server: DevServer, site: Path, questions: dict[str, str]
+) -> None:
+    run = questions["Approve"]
+    path, body = question(call, server, run)
+    assert "version 1 (champion) against version 2" in body
+    assert "churn_probability" in body
     call(path, {"chosen_options": ["Approve"], "params_input": {}}, method="PATCH")
     assert ended(call, "churn-promotion", run) == "success"
     (rescored,) = finished(call, "rescore", 1)
