@@ -12,6 +12,7 @@ from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, R
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, Problem, RequestError
+from batchdeploy.file_modes import restrict
 
 T = TypeVar("T")
 PAGE, PAGE_END, TAIL = "report.html", b"</html>", 64
@@ -78,6 +79,7 @@ def write_page(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             scratch.write_text(text, encoding="utf-8")
+            restrict(scratch)
             scratch.replace(file)
         except OSError:
             with suppress(OSError):

@@ -13,6 +13,8 @@ from batchdeploy.core.request import Decision
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.endings import goes_on
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
+from batchdeploy.evidence import write_page
+from batchdeploy.file_modes import restrict
 from batchdeploy.model_policy import model_policy
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.compare import compare
@@ -66,8 +68,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
     )
     folder = f"{tools.deployment.data.partition.column}={partition}"
     file = tools.layout.comparison(folder, f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(to_json(comparison), encoding="utf-8")
+    write_page(file, to_json(comparison))
     return comparison, file
 
 
@@ -109,6 +110,7 @@ def _keep(file: Path, seen: Comparison, decision: Decision, comparison: str) -> 
     }
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        restrict(file)
 
 
 def render_markdown(comparison: Comparison) -> str:

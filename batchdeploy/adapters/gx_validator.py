@@ -27,6 +27,7 @@ from batchdeploy.core.suites import (
 )
 from batchdeploy.documents import canonical, parse_json
 from batchdeploy.errors import DataError, Problem, shorten
+from batchdeploy.file_modes import restrict
 
 # NOTE: asking for counts only costs Spark a sixth of the jobs; details are asked of what failed.
 COUNTS = {"result_format": "SUMMARY", "partial_unexpected_count": 0, "return_unexpected_index_query": False}
@@ -80,6 +81,7 @@ class GxValidator:
             with suppress(OSError):
                 mark.parent.mkdir(parents=True, exist_ok=True)
                 mark.touch()
+                restrict(mark)
         return tuple(_result(entries[place], raw[place]) for place in sorted(entries))
 
     def _mark(self, suite_text: str) -> Path | None:

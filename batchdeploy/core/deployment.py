@@ -216,7 +216,8 @@ class PublishSpec:
         reader_seconds: how long files that are no longer visible stay on disk, whatever else says that
             they may go: a reader that had opened a folder before the swap would find it empty, in silence.
         lock_seconds: how long to wait for another publisher of the same table.
-        control_mode: who may enter the control folder (records, quarantined rows, staging), in octal:
+        control_mode: who may enter the control folder (records, quarantined rows, staging), and who may read
+            the files that stay there, in octal:
             ``"0700"`` for its owner only; ``"0770"`` or ``"0755"`` where workers or readers are other users.
     """
 

@@ -101,8 +101,13 @@ class Layout:
         """The evidence of one attempt at a run; the run's folder shows that of one of them."""
         return self.run(folder, run_id) / "attempts" / name
 
+    @property
+    def retirement(self) -> Path:
+        """Earlier generations, by partition and run."""
+        return self.control / "retired"
+
     def retired(self, folder: str, run_id: str) -> Path:
-        return self.control / "retired" / folder / run_id
+        return self.retirement / folder / run_id
 
     def quarantine(self, folder: str, run_id: str) -> Path:
         return self.control / "quarantine" / folder / run_id

@@ -17,6 +17,7 @@ from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.pins import digest_model
 from batchdeploy.core.records import ModelPin
 from batchdeploy.errors import Problem, RegistryError
+from batchdeploy.file_modes import restrict_tree
 
 # NOTE: of a champion and its challenger.
 MOST_KEPT = 2
@@ -135,6 +136,7 @@ class Copies:
         scratch = Path(tempfile.mkdtemp(dir=models, prefix="fetching-"))
         try:
             moved = Path(shutil.move(kept.copy, scratch / "model"))
+            restrict_tree(moved)
             shutil.rmtree(folder, ignore_errors=True)
             try:
                 moved.rename(folder)

@@ -15,6 +15,7 @@ from batchdeploy.core.first_use import FirstUse, VersionFiles
 from batchdeploy.core.layout import FIRST_USES
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import Problem, RequestError
+from batchdeploy.file_modes import restrict
 
 SHOWN_DIGITS = 16
 LONGEST_NAME = 180
@@ -101,4 +102,5 @@ class FirstUses:
     def _write(self, file: Path, use: FirstUse) -> Path:
         with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as scratch:
             scratch.write(to_json(use))
+        restrict(Path(scratch.name))
         return Path(scratch.name)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from batchdeploy.adapters.mlflow_registry.trial import ANSWER, ROWS
 from batchdeploy.errors import EngineError, Problem, ScoringRefused
+from batchdeploy.file_modes import restrict
 
 MOST_ROWS = 32
 CHILD = "from batchdeploy.adapters.mlflow_registry.trial import main; main()"
@@ -75,6 +76,7 @@ def try_out(trial: Trial, rows: Callable[[], Iterable[Any]]) -> None:
     # NOTE: what nobody has used for a month is removed.
     with suppress(OSError):
         mark.touch()
+        restrict(mark)
 
 
 def _tried(trial: Trial, scratch: Path, frame: Any) -> bool:

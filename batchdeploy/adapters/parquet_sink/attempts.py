@@ -21,6 +21,7 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import Problem, PublishError
+from batchdeploy.file_modes import restrict
 
 # NOTE: between the steps of an orchestrator an attempt has no process; only its age can condemn it.
 ORPHAN_DAYS = 7
@@ -144,6 +145,8 @@ class Attempts:
             )
             if folder.is_dir():
                 self._disk.sync_folder(folder)
+        # NOTE: the scores become public files; quarantined rows never do.
+        restrict(*(attempt / "quarantine" / file.path for file in collected["quarantine"]))
         reach("files collected")
         return collected["scored"], collected["quarantine"]
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.core.records import DriftReport, Plan
+from batchdeploy.file_modes import restrict
 
 SCHEMA = pa.schema(
     [
@@ -43,4 +44,5 @@ def write_table(file: Path, plan: Plan, report: DriftReport) -> None:
     scratch = file.with_suffix(f".{os.getpid()}.tmp")
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), scratch)
+    restrict(scratch)
     scratch.replace(file)

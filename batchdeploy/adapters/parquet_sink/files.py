@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.file_modes import restrict
+
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -51,7 +53,7 @@ def can_exchange(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Writes that survive.
+    """Writes that survive; what lies in a control folder is for those who may enter it.
 
     Attributes:
         power: whether they survive a power cut, or only the end of the process (much quicker on disks
@@ -76,6 +78,7 @@ class Disk:
     def append(self, file: Path, line: str) -> None:
         """One more line at the end of a file."""
         with file.open("a", encoding="utf-8") as stream:
+            restrict(file)
             stream.write(line)
             stream.flush()
             self._sync(stream.fileno())
@@ -107,6 +110,7 @@ class Disk:
         except OSError:
             # NOTE: not every filesystem has hard links, and not everybody may make them.
             shutil.copyfile(source, scratch)
+        restrict(scratch)
         scratch.replace(target)
 
     @contextmanager
@@ -116,6 +120,7 @@ class Disk:
         scratch = file.with_name(f"{file.name}.tmp")
         try:
             yield scratch
+            restrict(scratch)
             with scratch.open("rb") as stream:
                 self._sync(stream.fileno())
             scratch.replace(file)

@@ -49,7 +49,7 @@ class Generations:
 
     def of(self, folder: str) -> tuple[str, ...]:
         """The run ids of a partition's earlier generations, the last that was visible first."""
-        retired = self._layout.control / "retired" / folder
+        retired = self._layout.retirement / folder
         with suppress(FileNotFoundError):
             with os.scandir(retired) as entries:
                 times = {entry.name: entry.stat().st_mtime_ns for entry in entries}
@@ -96,5 +96,5 @@ class Generations:
 
     def folders(self) -> tuple[str, ...]:
         """The partitions that have earlier generations."""
-        retired = self._layout.control / "retired"
+        retired = self._layout.retirement
         return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()

@@ -16,6 +16,7 @@ from batchdeploy.adapters.parquet_sink.points import reach
 from batchdeploy.adapters.parquet_sink.refusals import holder as holder_of
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import Problem, PublishError
+from batchdeploy.file_modes import restrict
 
 Life = filelock.BaseFileLock
 
@@ -35,6 +36,7 @@ def locked(layout: Layout, seconds: float) -> Iterator[None]:
         problem = Problem(str(layout.lock), "still held by another publisher", holder_of(holder))
         raise PublishError("the table", (problem,), hint="wait for it, or end that process") from None
     try:
+        restrict(layout.lock)
         # NOTE: not through to the disk: it only tells a waiting process whom it waits for.
         with suppress(OSError):
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}

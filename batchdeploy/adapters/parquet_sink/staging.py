@@ -22,6 +22,7 @@ from batchdeploy.core.layout import OUTPUT, PRINTED, Layout
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import PublishError
+from batchdeploy.file_modes import restrict_tree
 from batchdeploy.redaction import redact
 
 DEFAULT = PublishSpec()
@@ -50,14 +51,16 @@ class StagingSink:
     def protect(self) -> None:
         """Makes the control folder where it is not there, and lets in whom ``publish.control_mode`` says.
 
-        Nobody reaches what lies in a folder that he may not enter. One of another owner stays as it is.
+        Nobody reaches what lies in a folder that he may not enter; the files that stay there are for the same
+        people. What will be public, or was, is left alone, and so is what has another owner.
         """
         mode = int(self._spec.control_mode, 8)
-        control = self._layout.control
+        layout, control = self._layout, self._layout.control
         with suppress(OSError):
             control.mkdir(mode, parents=True, exist_ok=True)
             if stat.S_IMODE(control.stat().st_mode) != mode:
                 control.chmod(mode)
+                restrict_tree(control, besides=(layout.staging, layout.trash, layout.retirement))
 
     def stage(self, run_id: str) -> Path:
         """A new private staging folder; never one that an earlier attempt left.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from batchdeploy.adapters.parquet_sink.files import Disk
 from batchdeploy.core.layout import OUTPUT, Layout
+from batchdeploy.file_modes import restrict
 
 PLAN, PAGE, DRIFT, QUARANTINE = "plan.json", "report.html", "drift.parquet", "quarantine"
 RECORDS = (PLAN, "check.json", "scored.json", "drift.json", "refusal.json", OUTPUT)
@@ -74,6 +75,7 @@ class Standing:
             return
         scratch = target.with_name(f"{target.name}.tmp")
         shutil.copyfile(source, scratch)
+        restrict(scratch)
         scratch.replace(target)
 
     def _show_quarantine(self, folder: str, run_id: str, attempt: str) -> None:

@@ -25,6 +25,7 @@ from batchdeploy.errors import (
     ScoringRefused,
     shorten,
 )
+from batchdeploy.file_modes import restrict_tree
 from batchdeploy.redaction import logger
 
 LOG = logger(__name__)
@@ -74,6 +75,7 @@ def build(
         if proof.rows:
             (scratch / PROOF).write_text(json.dumps(proof._asdict()), encoding="utf-8")
             scratch.chmod(0o755)
+            restrict_tree(scratch)
             _keep(scratch, into)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
