@@ -24,11 +24,6 @@ KEY_FORMATS: dict[Grain, str] = {
     "weekly": "%Y-%m-%d",
     "monthly": "%Y-%m",
 }
-LENGTHS: dict[Grain, timedelta] = {
-    "hourly": timedelta(hours=1),
-    "daily": timedelta(days=1),
-    "weekly": timedelta(days=7),
-}
 SAMPLE = datetime(2013, 8, 21, 14, 15, 16)
 FINEST = (("%S", timedelta(seconds=1)), ("%M", timedelta(minutes=1)), ("%H", timedelta(hours=1)))
 
@@ -97,16 +92,6 @@ def last_moment(key: str, *, timezone: str, key_format: str) -> datetime:
     months = 1 if "%m" in key_format or "%b" in key_format else 12
     month = begin.month - 1 + months
     return begin.replace(year=begin.year + month // 12, month=month % 12 + 1) - timedelta(seconds=1)
-
-
-def shifted(moment: datetime, grain: Grain, steps: int) -> datetime:
-    """The moment so many periods of the grain later, by the clock on the wall."""
-    if grain != "monthly":
-        return moment + steps * LENGTHS[grain]
-    month = moment.month - 1 + steps
-    following = moment.replace(day=1, year=moment.year + (month + 1) // 12, month=(month + 1) % 12 + 1)
-    last_day = (following - timedelta(days=1)).day
-    return moment.replace(year=moment.year + month // 12, month=month % 12 + 1, day=min(moment.day, last_day))
 
 
 def _returns(key_format: str) -> bool:

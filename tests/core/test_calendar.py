@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -12,7 +12,6 @@ from batchdeploy.core.calendar import (
     key_problem,
     last_moment,
     respelled,
-    shifted,
 )
 from batchdeploy.core.deployment import PartitionSpec
 
@@ -80,21 +79,6 @@ def test_a_day_of_daylight_saving_has_23_or_25_hours() -> None:
 
     assert hours("2024-03-31") == timedelta(hours=23)
     assert hours("2024-10-27") == timedelta(hours=25)
-
-
-@pytest.mark.parametrize(
-    ("moment", "grain", "steps", "expected"),
-    [
-        ("2024-01-31", "monthly", 1, "2024-02-29"),
-        ("2024-01-31", "monthly", -2, "2023-11-30"),
-        ("2024-12-15", "monthly", 1, "2025-01-15"),
-        ("2024-03-04", "weekly", -1, "2024-02-26"),
-        ("2024-03-01", "daily", -1, "2024-02-29"),
-    ],
-)
-def test_so_many_periods_later(moment: str, grain: str, steps: int, expected: str) -> None:
-    shown = shifted(datetime.fromisoformat(moment), grain, steps)  # type: ignore[arg-type]
-    assert shown.date().isoformat() == expected
 
 
 def test_a_key_is_read_by_its_format() -> None:
