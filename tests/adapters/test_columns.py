@@ -12,33 +12,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from score_jobs import score_job
 from tests_support import text_array
 
 from batchdeploy.adapters.folder_store import FolderStore
 from batchdeploy.adapters.parquet_splits import inspect, make_splits, read_frame, score_split
 from batchdeploy.adapters.parquet_splits.columns import plain_batch
 from batchdeploy.adapters.parquet_splits.reading import Meant, read_batches
-from batchdeploy.core.deployment import DataRef, OutputColumn, PartitionSpec
+from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column, DataPin
 from batchdeploy.core.work import ScoreJob, SplitResult
 from batchdeploy.errors import BatchdeployError
 
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("id",))
-JOB = ScoreJob(
-    model_folder="",
-    model_digest="d",
-    model_version=1,
-    inputs=(Column(name="x", type="double"),),
-    keys=("id",),
-    keep=("note",),
-    outputs=(("y", OutputColumn(type="double")),),
-    run_id="r",
-    scored_at_us=0,
-    staging="",
-    bins=(),
-    max_failures=1,
-)
+JOB = score_job(keep=("note",), max_failures=1)
 YEAR_3000 = dt.datetime(3000, 1, 1, 12, 30, 0, 5)
 
 

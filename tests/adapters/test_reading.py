@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from score_jobs import score_job
 from tests_support import SCHEMA, customers, write_day
 
 from batchdeploy.adapters.folder_store import FolderStore
@@ -25,21 +26,8 @@ REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("custom
 
 
 def job(**more: Any) -> ScoreJob:
-    return ScoreJob(
-        model_folder="",
-        model_digest="d",
-        model_version=1,
-        inputs=(Column(name="age", type="double"),),
-        keys=("customer_id",),
-        keep=(),
-        outputs=(),
-        run_id="r",
-        scored_at_us=0,
-        staging="",
-        bins=(),
-        max_failures=1,
-        **more,
-    )
+    inputs = (Column(name="age", type="double"),)
+    return score_job(inputs=inputs, keys=("customer_id",), outputs=(), max_failures=1, **more)
 
 
 def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:

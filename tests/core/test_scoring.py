@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from score_jobs import score_job
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Column
@@ -15,24 +16,14 @@ from batchdeploy.core.scoring import columns_needed, score_batch
 from batchdeploy.core.work import ScoreJob, batch_rows
 from batchdeploy.errors import ScoringRefused
 
-JOB = ScoreJob(
-    model_folder="",
-    model_digest="d",
-    model_version=7,
+JOB = score_job(
     inputs=(
         Column(name="x", type="double"),
         Column(name="n", type="long"),
         Column(name="flag", type="boolean", required=False),
         Column(name="city", type="string"),
     ),
-    keys=("id",),
     keep=("city",),
-    outputs=(("y", OutputColumn(type="double")),),
-    run_id="0123456789abcdef",
-    scored_at_us=1_700_000_000_000_000,
-    staging="",
-    bins=(),
-    max_failures=3,
 )
 
 

@@ -21,11 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
+from score_jobs import score_job
 
 from batchdeploy.core.deployment import DataRef, DriftSpec, OutputColumn, PartitionSpec
 from batchdeploy.core.profiles import Reference
-from batchdeploy.core.records import Column
-from batchdeploy.core.work import ScoreJob
 from batchdeploy.documents import from_json, read_deployment, to_json
 from batchdeploy.errors import Problem, ScoringRefused
 from fuzz.hostile import mangled, mutated, poked
@@ -196,20 +195,7 @@ def references(home: Path) -> Target:
     return texts, attempt
 
 
-JOB = ScoreJob(
-    model_folder="",
-    model_digest="d",
-    model_version=7,
-    inputs=(Column(name="x", type="double"),),
-    keys=("id",),
-    keep=(),
-    outputs=(("y", OutputColumn(type="double")),),
-    run_id="0123456789abcdef",
-    scored_at_us=1_700_000_000_000_000,
-    staging="",
-    bins=(),
-    max_failures=3,
-)
+JOB = score_job()
 ROWS = 6
 BATCH = pa.RecordBatch.from_pydict(
     {"id": [f"k{n}" for n in range(ROWS)], "x": [float(n) for n in range(ROWS)]}
