@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -389,6 +390,12 @@ def test_a_backfill_over_a_partition_that_cannot_be_scored_writes_nothing(
     result = cli("backfill", deployment, "--from", "2024-03-01", "--to", "2024-03-03")
     assert (result.code, result.out) == (2, "")
     assert tree(project) == before
+
+
+def test_a_signal_that_ends_the_tests_is_no_commands_exit_code(cli: Callable[..., Result]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli("--version").code == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_accident_that_nobody_foresaw_is_not_a_refusal(
