@@ -12,7 +12,7 @@ from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, R
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, Problem, RequestError
-from batchdeploy.file_modes import restrict
+from batchdeploy.file_modes import make_folder, restrict
 
 T = TypeVar("T")
 PAGE, PAGE_END, TAIL = "report.html", b"</html>", 64
@@ -76,7 +76,7 @@ def write_page(file: Path, text: str) -> None:
     """Writes a text to a file, whole or not at all."""
     scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
     with told_as_ours(str(file)):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         try:
             scratch.write_text(text, encoding="utf-8")
             restrict(scratch)

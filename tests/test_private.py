@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from tests_support import Result
 
-from batchdeploy import promotion
-from batchdeploy.core.comparison import Decision
-from batchdeploy.core.request import StepRequest
+from batchdeploy import evidence, promotion
+from batchdeploy.core.request import Decision, StepRequest
 from batchdeploy.errors import PromotionRefused
 from batchdeploy.runtime import open_toolbox
 from batchdeploy.steps import take_step
@@ -44,6 +43,14 @@ def test_the_control_folder_is_its_owners_unless_told_otherwise(
     deployment.write_text(text + 'publish: {control_mode: "0077"}\n', encoding="utf-8")
     wrong = cli("check", deployment)
     assert (wrong.code, "publish.control_mode" in wrong.err) == (2, True)
+
+
+def test_the_first_record_finds_the_control_folder_closed(tmp_path: Path) -> None:
+    record = tmp_path / "scores" / "churn.batchdeploy" / "runs" / "date=2024-03-02" / "plan.json"
+    (tmp_path / "usual").mkdir()
+    evidence.write_page(record, "{}")
+    assert (mode(record.parents[2]), mode(record)) == (0o700, 0o600)
+    assert mode(record.parents[3]) == mode(tmp_path / "usual")
 
 
 @pytest.mark.parametrize("publishing", ["swap", "pointer"])

@@ -17,7 +17,7 @@ from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.pins import digest_model
 from batchdeploy.core.records import ModelPin
 from batchdeploy.errors import Problem, RegistryError
-from batchdeploy.file_modes import restrict_tree
+from batchdeploy.file_modes import make_folder, restrict_tree
 
 # NOTE: of a champion and its challenger.
 MOST_KEPT = 2
@@ -110,7 +110,7 @@ class Copies:
                 # NOTE: what nobody has used for a month is removed.
                 os.utime(folder)
                 return folder
-        models.mkdir(parents=True, exist_ok=True)
+        make_folder(models)
         with tempfile.TemporaryDirectory(dir=models, prefix="fetching-") as scratch:
             kept = self._downloaded(find(), Path(scratch))
             if kept.digest != pin.digest:

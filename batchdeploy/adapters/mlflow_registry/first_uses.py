@@ -15,7 +15,7 @@ from batchdeploy.core.first_use import FirstUse, VersionFiles
 from batchdeploy.core.layout import FIRST_USES
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import Problem, RequestError
-from batchdeploy.file_modes import restrict
+from batchdeploy.file_modes import make_folder, restrict
 
 SHOWN_DIGITS = 16
 LONGEST_NAME = 180
@@ -50,7 +50,7 @@ class FirstUses:
             RequestError: at its first use, the version held other files.
         """
         file = self._file(seen.name, seen.version)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         use = FirstUse(digest=digest, first_used_at=datetime.now(UTC).isoformat(), seen=seen)
         if self._create(file, use):
             return
