@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         OutsideError,
         RequestError,
     )
-    from batchdeploy.job import Job, Run, load
-    from batchdeploy.reference import build_reference
+    from batchdeploy.notebook import Job, Run, load
+    from batchdeploy.workflows.build_reference import build_reference
 
 __version__ = "0.1.0"
 
@@ -40,12 +40,12 @@ __all__ = [
 _HOMES = {
     "BatchdeployError": "errors",
     "GateRefused": "errors",
-    "Job": "job",
+    "Job": "notebook",
     "OutsideError": "errors",
     "RequestError": "errors",
-    "Run": "job",
-    "build_reference": "reference",
-    "load": "job",
+    "Run": "notebook",
+    "build_reference": "workflows.build_reference",
+    "load": "notebook",
 }
 
 

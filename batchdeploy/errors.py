@@ -5,7 +5,7 @@
     BatchdeployError
     ├── GateRefused        exit 1   data or scores did not pass; the evidence is written
     │   ├── ValidationRefused       an expectation of level ``block`` failed
-    │   ├── ScoringRefused          too many rows set aside, or not the declared output
+    │   ├── ScoringRefused          too many rows quarantined, or not the declared output
     │   ├── PromotionRefused        somebody rejected the challenger
     │   ├── BackfillRefused         partitions of a backfill; the others are published
     │   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
@@ -136,7 +136,7 @@ class ValidationRefused(GateRefused):
 
 
 class ScoringRefused(GateRefused):
-    """Too many rows were set aside, or the model's answer is not what was declared."""
+    """Too many rows were quarantined, or the model's answer is not what was declared."""
 
 
 class DriftRefused(GateRefused):

@@ -1,4 +1,4 @@
-"""A protocol for each thing outside. Stages speak to these; `batchdeploy.runtime` chooses who answers."""
+"""A protocol for each thing outside. Stages speak to these; `batchdeploy.assembly` chooses who answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
 from batchdeploy.core.layout import Layout
+from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import (
     DataPin,
@@ -21,7 +22,6 @@ from batchdeploy.core.records import (
     ScoredBatch,
 )
 from batchdeploy.core.tables import TableRecord
-from batchdeploy.core.upkeep import Cleaned
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import Problem
 
@@ -115,7 +115,6 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Releases sessions and processes."""
-        ...
 
 
 class Validator(Protocol):
@@ -137,7 +136,7 @@ class Validator(Protocol):
 class Sink(Protocol):
     """Where scores are published."""
 
-    def live(self, folder: str) -> str | None:
+    def published_run(self, folder: str) -> str | None:
         """The run whose scores are visible in a partition's folder, or None."""
         ...
 
@@ -157,11 +156,11 @@ class Sink(Protocol):
         """What tells a partition's visible files from those of any other try at the same run."""
         ...
 
-    def recover(self, *, now: float) -> Cleaned:
+    def recover(self, *, now: float) -> CleanupReport:
         """Finishes what killed runs had decided, and removes what they left."""
         ...
 
-    def collect_garbage(self, *, now: float) -> Cleaned:
+    def collect_garbage(self, *, now: float) -> CleanupReport:
         """All of `recover`, and everything beyond the retention."""
         ...
 
@@ -169,7 +168,7 @@ class Sink(Protocol):
         """The run ids of a partition's earlier generations, the last published first."""
         ...
 
-    def roll_back(self, folder: str, *, to: str | None, live: str | None, at: str) -> str:
+    def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
         """Makes an earlier generation the visible one again; gives its run id."""
         ...
 
@@ -195,11 +194,11 @@ class Sink(Protocol):
         """Makes staged scores visible, atomically; gives the manifest's JSON."""
         ...
 
-    def claim(self, folder: str, owner: str, *, instead_of: str | None = None) -> str:
+    def claim(self, folder: str, holder: str, *, expected_holder: str | None = None) -> str:
         """Takes a partition for one run; gives who holds it then."""
         ...
 
-    def release(self, folder: str, owner: str) -> None:
+    def release(self, folder: str, holder: str) -> None:
         """Gives a claimed partition back."""
         ...
 
@@ -243,10 +242,11 @@ class Painter(Protocol):
 class Toolbox(Protocol):
     """One deployment and everything that answers for it."""
 
+    deployment: Deployment
+
     @property
     def root(self) -> Path: ...
-    @property
-    def deployment(self) -> Deployment: ...
+
     @property
     def layout(self) -> Layout: ...
     @property

@@ -149,14 +149,14 @@ def ray_data(root: Path, cores: int) -> Job:
 
 def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
     """The scoring stage of batchdeploy alone: staged, flushed, reconciled; not validated, nor published."""
-    from batchdeploy import flow
-    from batchdeploy.runtime import open_toolbox
+    from batchdeploy.assembly import open_toolbox
     from batchdeploy.stages.score import score
+    from batchdeploy.workflows import execution
 
     tools = open_toolbox(root / "dags" / f"{engine}.yaml")
 
     def job(day: str) -> int:
-        scored = score(tools, flow.plan(tools, day), now=datetime.now(UTC), done=lambda _: None)
+        scored = score(tools, execution.plan(tools, day), now=datetime.now(UTC), done=lambda _: None)
         tools.sink.discard(scored.attempt)
         return scored.rows_scored
 
@@ -165,11 +165,11 @@ def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
 
 def whole_run(root: Path, _cores: int, engine: str = "spark") -> Job:
     """`batchdeploy run`: pinned, validated, scored, profiled, compared, published, reported."""
-    from batchdeploy import flow
-    from batchdeploy.runtime import open_toolbox
+    from batchdeploy.assembly import open_toolbox
+    from batchdeploy.workflows import execution
 
     tools = open_toolbox(root / "dags" / f"{engine}.yaml")
-    return lambda day: flow.run(tools, day, repeat=True).manifest.rows_scored
+    return lambda day: execution.run(tools, day, repeat=True).manifest.rows_scored
 
 
 def session(cores: int) -> Any:

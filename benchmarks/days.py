@@ -47,19 +47,19 @@ def unpublish(root: Path, engine: str) -> None:
 
 def small(root: Path, rounds: int) -> dict[str, float]:
     """One small day: cold on either engine, and on a session that is warm."""
-    from batchdeploy import flow
-    from batchdeploy.runtime import open_toolbox
+    from batchdeploy.assembly import open_toolbox
+    from batchdeploy.workflows import execution
 
     day = ("--partition", SMALL_DAY, "--force")
     cold = {
         engine: [command(root, engine, "run", *day) for _ in range(rounds)] for engine in ("spark", "local")
     }
     tools = open_toolbox(root / "dags" / "spark.yaml")
-    flow.run(tools, SMALL_DAY, repeat=True)
+    execution.run(tools, SMALL_DAY, repeat=True)
     warm = []
     for _ in range(rounds):
         began = time.perf_counter()
-        flow.run(tools, SMALL_DAY, repeat=True)
+        execution.run(tools, SMALL_DAY, repeat=True)
         warm.append(time.perf_counter() - began)
     tools.close()
     spark, local, warmed = (statistics.median(times) for times in (cold["spark"], cold["local"], warm))

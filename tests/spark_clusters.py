@@ -18,7 +18,7 @@ from pathlib import Path
 
 from faults.spark_kills import cluster
 
-from batchdeploy.adapters.spark_engine import SparkEngine
+from batchdeploy.adapters.engines.spark import SparkEngine
 
 
 @contextmanager

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from faults.killing import killed_at
-from tests_support import Result, customers, write_day
+from tests_support import customers, write_day
 
-from batchdeploy import flow
+from batchdeploy.assembly import LocalToolbox, open_toolbox
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import GateRefused, ScoringRefused, ValidationRefused
-from batchdeploy.runtime import LocalToolbox, open_toolbox
-from batchdeploy.steps import take_step
+from batchdeploy.workflows import execution
+from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
 
@@ -63,15 +59,15 @@ def one_attempt(tools: LocalToolbox, run: Path) -> None:
 
 def test_of_two_runs_at_once_the_loser_leaves_the_winners_evidence(deployment_in: Path) -> None:
     winner, loser = open_toolbox(deployment_in), open_toolbox(deployment_in)
-    planned = flow.plan(loser, DAY)
-    mine = flow.begin(loser, planned)
-    check = flow.step_validate(loser, mine)
-    scored = flow.step_score(loser, mine)
-    outcome = flow.run(winner, DAY)
+    planned = execution.plan(loser, DAY)
+    mine = execution.begin(loser, planned)
+    check = execution.step_validate(loser, mine)
+    scored = execution.step_score(loser, mine)
+    outcome = execution.run(winner, DAY)
     one_attempt(winner, outcome.folder)
-    flow.step_compare(loser, mine, scored)
-    manifest = flow.step_publish(loser, mine, check, scored)
-    flow.step_report(loser, mine)
+    execution.step_drift(loser, mine, scored)
+    manifest = execution.step_publish(loser, mine, check, scored)
+    execution.step_report(loser, mine)
     assert manifest == outcome.manifest
     assert manifest.attempt != scored.attempt
     one_attempt(winner, outcome.folder)
@@ -82,7 +78,7 @@ def test_of_two_runs_at_once_the_loser_leaves_the_winners_evidence(deployment_in
 
 def test_a_repeat_that_is_refused_has_evidence_of_its_own(deployment_in: Path) -> None:
     tools = open_toolbox(deployment_in)
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     before = {f.name: f.read_bytes() for f in outcome.folder.iterdir() if f.is_file()}
 
     def refusing(*_: Any) -> Any:
@@ -91,12 +87,12 @@ def test_a_repeat_that_is_refused_has_evidence_of_its_own(deployment_in: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(tools), "make_splits", refusing)
         with pytest.raises(GateRefused):
-            flow.execute(tools, flow.plan(tools, DAY), repeat=True)
+            execution.execute(tools, execution.plan(tools, DAY), repeat=True)
     assert {f.name: f.read_bytes() for f in outcome.folder.iterdir() if f.is_file()} == before
     one_attempt(tools, outcome.folder)
     newest = attempts_of(outcome.folder)[-1]
     assert "Not published" in (newest / "report.html").read_text(encoding="utf-8")
-    again = flow.execute(tools, flow.plan(tools, DAY), repeat=True)
+    again = execution.execute(tools, execution.plan(tools, DAY), repeat=True)
     assert again.manifest.attempt != outcome.manifest.attempt
     one_attempt(tools, again.folder)
 
@@ -106,13 +102,13 @@ def test_while_nothing_is_published_the_newest_attempts_evidence_stands(deployme
     bad = customers(DAY)
     bad.loc[:3, "age"] = 200.0
     write_day(tools.root / "data" / "customers", DAY, bad)
-    planned = flow.plan(tools, DAY)
-    run = flow.run_folder(tools, planned)
+    planned = execution.plan(tools, DAY)
+    run = execution.run_folder(tools, planned)
     with pytest.raises(ValidationRefused, match="nothing was published"):
-        flow.execute(tools, planned)
+        execution.execute(tools, planned)
     first = record(run, "plan.json")["attempt"]
     assert {f.name for f in run.iterdir() if f.is_file()} >= {"plan.json", "check.json", "report.html"}
-    mine = flow.begin(tools, planned)
+    mine = execution.begin(tools, planned)
     assert {f.name for f in run.iterdir() if f.is_file()} == {"plan.json"}
     assert record(run, "plan.json")["attempt"] == mine.name != first
     assert (run / "attempts" / first / "check.json").is_file()
@@ -122,15 +118,15 @@ def test_rows_that_a_refused_attempt_quarantined_do_not_replace_the_published_on
     deployment_in: Path,
 ) -> None:
     tools = open_toolbox(deployment_in)
-    run = flow.run(tools, DAY)
+    run = execution.run(tools, DAY)
     kept = tools.layout.quarantine(FOLDER, run.manifest.run_id)
     drift = tools.layout.drift(FOLDER, run.manifest.run_id)
     before = {file: file.read_bytes() for file in [*kept.iterdir(), drift]}
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "gate_quarantine", _refuse)
+        patch.setattr(execution, "gate_quarantine", _refuse)
         with pytest.raises(ScoringRefused):
-            flow.execute(tools, planned, repeat=True)
+            execution.execute(tools, planned, repeat=True)
     assert {file: file.read_bytes() for file in [*kept.iterdir(), drift]} == before
     newest = attempts_of(run.folder)[-1]
     assert len(pd.read_parquet(newest / "quarantine")) == run.manifest.rows_quarantined
@@ -144,7 +140,7 @@ def test_steps_of_two_orchestrated_runs_do_not_mix(deployment: Path) -> None:
 
     folders = [ask(step="plan", partition=DAY)["folder"] for _ in range(2)]
     assert folders[0] != folders[1]
-    for step in ("validate", "score", "compare", "publish"):
+    for step in ("validate", "score", "drift", "publish"):
         for folder in folders:
             ask(step=step, folder=folder)
     run = Path(folders[0]).parents[1]
@@ -158,14 +154,14 @@ def test_steps_of_two_orchestrated_runs_do_not_mix(deployment: Path) -> None:
 @pytest.mark.parametrize("point", ["intent written", "folders swapped", "manifest written"])
 def test_recovery_puts_the_published_attempts_evidence_in_place(deployment: Path, point: str) -> None:
     tools = open_toolbox(deployment)
-    planned = flow.plan(tools, DAY)
-    mine, other = flow.begin(tools, planned), flow.begin(tools, planned)
-    check, scored = flow.step_validate(tools, mine), flow.step_score(tools, mine)
-    flow.step_compare(tools, mine, scored)
-    assert killed_at(point, lambda: flow.step_publish(tools, mine, check, scored))
-    run = flow.run_folder(tools, planned)
-    tools.sink.recover(now=flow.now().timestamp())
-    flow.step_validate(tools, other)
+    planned = execution.plan(tools, DAY)
+    mine, other = execution.begin(tools, planned), execution.begin(tools, planned)
+    check, scored = execution.step_validate(tools, mine), execution.step_score(tools, mine)
+    execution.step_drift(tools, mine, scored)
+    assert killed_at(point, lambda: execution.step_publish(tools, mine, check, scored))
+    run = execution.run_folder(tools, planned)
+    tools.sink.recover(now=execution.now().timestamp())
+    execution.step_validate(tools, other)
     manifest = record(run, "manifest.json")
     assert manifest["attempt"] == record(run, "scored.json")["attempt"] == scored.attempt
     assert record(run, "plan.json")["attempt"] == mine.name
@@ -174,23 +170,3 @@ def test_recovery_puts_the_published_attempts_evidence_in_place(deployment: Path
 
 def _refuse(*_: Any) -> None:
     raise ScoringRefused("the rows", "refused")
-
-
-def test_old_attempts_are_pruned_but_the_shown_and_the_newest_stay(
-    deployment_in: Path, cli: Callable[..., Result]
-) -> None:
-    tools = open_toolbox(deployment_in)
-    run = flow.run(tools, DAY).folder
-    (shown,) = attempts_of(run)
-    names = ["20200101a", "20200102b", "20200103young", "20990101c", "20990102d", "20990103e"]
-    for name in names:
-        shutil.copytree(shown, run / "attempts" / name)
-    for attempt in attempts_of(run):
-        days = 1 if "young" in attempt.name else 31
-        os.utime(attempt, (time.time() - days * 86_400,) * 2)
-    gone = cli("gc", deployment_in)
-    assert (gone.code, "2 other leftover(s) removed" in gone.out) == (0, True), gone.err
-    assert f"{run.name}/attempts/20200101a" in gone.out
-    assert [attempt.name for attempt in attempts_of(run)] == ["20200103young", shown.name, *names[3:]]
-    one_attempt(tools, run)
-    assert cli("gc", deployment_in).out.strip() == "nothing to do"

@@ -30,18 +30,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from tests_support import FEATURES, Result, customers, register, save_model
 
-from batchdeploy import flow
-from batchdeploy.adapters.mlflow_registry import find_graph, load_estimator, load_predictor
-from batchdeploy.adapters.runtimes import Loads, RuntimeLoader, build, compiling
-from batchdeploy.adapters.runtimes.forest import Forest, read
-from batchdeploy.adapters.runtimes.walker import Walker
+from batchdeploy.adapters.accelerators import ModelLoaders, RuntimeLoader, build, compiling
+from batchdeploy.adapters.accelerators.forest import Forest, read
+from batchdeploy.adapters.accelerators.walker import Walker
+from batchdeploy.adapters.mlflow import find_graph, load_estimator, load_predictor
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
-from batchdeploy.runtime import open_toolbox
+from batchdeploy.workflows import execution
 
 pytestmark = pytest.mark.slow
 DAY = "2024-03-02"
-LOADS = Loads(load_predictor, load_estimator, find_graph)
+LOADS = ModelLoaders(load_predictor, load_estimator, find_graph)
 random = np.random.default_rng(5)
 NUMBERS = pd.DataFrame(random.normal(size=(2000, 5)), columns=list("abcde"))
 LABEL = (NUMBERS.sum(axis=1) + random.normal(size=2000) > 0).astype(int).to_numpy()
@@ -214,7 +214,7 @@ def test_a_run_scores_with_machine_code_and_publishes_the_models_scores(boosting
     )
     np.testing.assert_allclose(first["churn_probability"], second["churn_probability"], rtol=1e-9)
     tools = open_toolbox(boosting)
-    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = execution.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
     assert scored.runtime == "compiled"
     proof = json.loads(next(tools.layout.models.glob("*.compiled-*/proof.json")).read_text())
     assert proof["rows"] > 100
@@ -246,7 +246,7 @@ def test_a_run_takes_a_model_that_answers_in_32_bits(project: Path, deployment: 
     done: Result = cli("run", deployment, "--partition", DAY)
     assert done.code == 0, done.err
     tools = open_toolbox(deployment)
-    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = execution.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
     assert (scored.runtime, scored.rows_scored) == ("compiled", 200)
 
 
@@ -264,7 +264,7 @@ def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "differs when the same rows are asked twice" in done.stderr
-    assert not tools.layout.live("date=2024-03-03").exists()
+    assert not tools.layout.partition_dir("date=2024-03-03").exists()
 
 
 def test_a_fallback_to_native_is_said(deployment: Path, cli: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -280,5 +280,5 @@ def test_a_fallback_to_native_is_said(deployment: Path, cli: Any, caplog: pytest
         assert cli("run", deployment, "--partition", DAY).code == 0
     assert "falls back to native" in caplog.text
     tools = open_toolbox(deployment)
-    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = execution.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
     assert scored.runtime == "native"

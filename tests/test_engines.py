@@ -29,7 +29,7 @@ from tests_support import (
 )
 
 import batchdeploy as bd
-from batchdeploy import flow
+from batchdeploy.assembly import LocalToolbox, open_toolbox
 from batchdeploy.core.work import Split, SplitResult
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import (
@@ -39,7 +39,7 @@ from batchdeploy.errors import (
     ScoringRefused,
     ValidationRefused,
 )
-from batchdeploy.runtime import LocalToolbox, open_toolbox
+from batchdeploy.workflows import execution
 
 DAY = "2024-03-02"
 
@@ -69,7 +69,7 @@ def tools(request: pytest.FixtureRequest, deployment: Path) -> LocalToolbox:
 
 def scores(tools: LocalToolbox, day: str = DAY) -> pd.DataFrame:
     """The published rows, by plain pandas."""
-    frame = pd.read_parquet(tools.layout.live(f"date={day}"))
+    frame = pd.read_parquet(tools.layout.partition_dir(f"date={day}"))
     return frame.sort_values("customer_id", ignore_index=True)
 
 
@@ -107,7 +107,7 @@ def rewrite(
 
 
 def test_every_row_is_scored_once_as_mlflow_itself_would(tools: LocalToolbox) -> None:
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     assert outcome.status == "published"
     assert (outcome.manifest.rows_scored, outcome.manifest.rows_quarantined) == (200, 0)
     found = scores(tools)
@@ -120,7 +120,7 @@ def test_every_row_is_scored_once_as_mlflow_itself_would(tools: LocalToolbox) ->
 
 
 def test_leaves_records_of_all_it_did_and_a_clean_public_tree(tools: LocalToolbox) -> None:
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     names = {"plan.json", "check.json", "scored.json", "drift.json", "manifest.json", "report.html"}
     assert {file.name for file in outcome.folder.iterdir() if file.is_file()} == names
     for file in tools.layout.table.rglob("*"):
@@ -128,7 +128,7 @@ def test_leaves_records_of_all_it_did_and_a_clean_public_tree(tools: LocalToolbo
             r"date=2024-03-02(/part-\d{5}-[0-9a-f]{16}\.parquet)?", str(file.relative_to(tools.layout.table))
         )
     for written in outcome.manifest.files:
-        file = tools.layout.live(f"date={DAY}") / written.path
+        file = tools.layout.partition_dir(f"date={DAY}") / written.path
         assert hashlib.sha256(file.read_bytes()).hexdigest() == written.sha256
         assert pq.read_metadata(file).num_rows == written.rows
     drift = pd.read_parquet(tools.layout.drift(f"date={DAY}", outcome.manifest.run_id))
@@ -140,7 +140,7 @@ def test_nothing_depends_on_how_the_rows_are_split(tools: LocalToolbox) -> None:
     """Three files of several row groups, on either engine."""
     frame = customers(DAY, 3_000)
     spread(tools, frame, files=3)
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     assert [file.rows for file in outcome.manifest.files] == [1_000, 1_000, 1_000]
     found = scores(tools)
     given = frame.sort_values("customer_id", ignore_index=True)
@@ -151,41 +151,41 @@ def test_nothing_depends_on_how_the_rows_are_split(tools: LocalToolbox) -> None:
 
 
 def test_the_same_pins_again_do_nothing(tools: LocalToolbox) -> None:
-    first = flow.run(tools, DAY)
+    first = execution.run(tools, DAY)
     before = tree(tools.layout.table) | tree(tools.layout.control)
-    second = flow.run(tools, DAY)
+    second = execution.run(tools, DAY)
     assert (second.status, second.manifest) == ("identical", first.manifest)
     assert tree(tools.layout.table) | tree(tools.layout.control) == before
-    repeated = flow.run(tools, DAY, repeat=True)
+    repeated = execution.run(tools, DAY, repeat=True)
     assert repeated.status == "published"
     assert repeated.manifest.run_id == first.manifest.run_id
     assert len(scores(tools)) == 200
 
 
 def test_a_moved_alias_is_a_change_that_names_both_versions(tools: LocalToolbox) -> None:
-    flow.run(tools, DAY)
+    execution.run(tools, DAY)
     move_alias(tools.root, "champion", 2)
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     assert planned.state == "changed"
     assert planned.changes == ("model churn version 1 → churn version 2",)
-    flow.run(tools, DAY)
+    execution.run(tools, DAY)
     assert set(scores(tools)["_model_version"]) == {2}
 
 
 def test_changed_rows_are_a_change(tools: LocalToolbox) -> None:
-    flow.run(tools, DAY)
+    execution.run(tools, DAY)
     rewrite(tools, lambda frame: frame.head(150))
-    assert flow.plan(tools, DAY).changes == ("the input files (200 rows before)",)
-    flow.run(tools, DAY)
+    assert execution.plan(tools, DAY).changes == ("the input files (200 rows before)",)
+    execution.run(tools, DAY)
     assert len(scores(tools)) == 150
 
 
 def test_a_failed_expectation_blocks_with_evidence_and_mended_data_go_through(tools: LocalToolbox) -> None:
     rewrite(tools, lambda frame: frame.assign(age=frame["age"].where(frame.index != 3, 400)))
     with pytest.raises(ValidationRefused, match=r"1 of 200 rows, such as 400\.0") as caught:
-        flow.run(tools, DAY)
+        execution.run(tools, DAY)
     assert caught.value.exit_code == 1
-    folder = flow.run_folder(tools, flow.plan(tools, DAY))
+    folder = execution.run_folder(tools, execution.plan(tools, DAY))
     assert {file.name for file in folder.iterdir() if file.is_file()} == {
         "plan.json",
         "check.json",
@@ -195,40 +195,40 @@ def test_a_failed_expectation_blocks_with_evidence_and_mended_data_go_through(to
     assert "Nothing was published" in (folder / "report.html").read_text(encoding="utf-8")
     assert not tools.layout.table.exists()
     rewrite(tools, lambda frame: frame)
-    assert flow.run(tools, DAY).status == "published"
+    assert execution.run(tools, DAY).status == "published"
 
 
 def test_nan_counts_as_null_on_either_engine(tools: LocalToolbox) -> None:
     rewrite(tools, lambda frame: frame.assign(income=np.nan))
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     assert outcome.manifest.warnings == ("income: expect_column_values_to_not_be_null",)
-    result = flow.read(outcome.folder, flow.CheckReport).results[2]
+    result = execution.read(outcome.folder, execution.CheckReport).results[2]
     assert (result.success, result.unexpected) == (False, 200)
 
 
-def test_bad_rows_are_set_aside_and_the_others_published(tools: LocalToolbox) -> None:
+def test_bad_rows_are_quarantined_and_the_others_published(tools: LocalToolbox) -> None:
     schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
 
     def spoil(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(visits=frame["visits"].astype("Int64").mask(frame.index == 5))
 
     rewrite(tools, spoil, schema)
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     assert (outcome.manifest.rows_scored, outcome.manifest.rows_quarantined) == (199, 1)
     run = tools.layout.quarantine(f"date={DAY}", outcome.manifest.run_id)
-    aside = pd.read_parquet(run)
-    assert aside["customer_id"].tolist() == [f"{DAY}-0005"]
-    assert aside["_reason"].tolist() == ["null in the integer feature visits"]
-    assert aside["_source_file"].tolist() == [f"date={DAY}/part-0.parquet"]
-    assert aside["_source_row"].tolist() == [5]
+    quarantined = pd.read_parquet(run)
+    assert quarantined["customer_id"].tolist() == [f"{DAY}-0005"]
+    assert quarantined["_reason"].tolist() == ["null in the integer feature visits"]
+    assert quarantined["_source_file"].tolist() == [f"date={DAY}/part-0.parquet"]
+    assert quarantined["_source_row"].tolist() == [5]
     assert f"{DAY}-0005" not in set(scores(tools)["customer_id"])
 
 
 def test_too_many_bad_rows_are_refused(tools: LocalToolbox) -> None:
     schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
     rewrite(tools, lambda f: f.assign(visits=f["visits"].astype("Int64").mask(f.index < 3)), schema)
-    with pytest.raises(ScoringRefused, match=r"3 of 200 rows set aside \(1\.5%, allowed 1\.0%\)"):
-        flow.run(tools, DAY)
+    with pytest.raises(ScoringRefused, match=r"3 of 200 rows quarantined \(1\.5%, allowed 1\.0%\)"):
+        execution.run(tools, DAY)
     assert not tools.layout.table.exists()
     assert list(tools.layout.staging.iterdir()) == []
 
@@ -237,11 +237,11 @@ def test_rows_that_were_refused_are_kept_to_be_mended(tools: LocalToolbox) -> No
     schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
     rewrite(tools, lambda f: f.assign(visits=f["visits"].astype("Int64").mask(f.index < 3)), schema)
     with pytest.raises(ScoringRefused):
-        flow.run(tools, DAY)
-    planned = flow.plan(tools, DAY)
-    aside = pd.read_parquet(tools.layout.quarantine(planned.folder, planned.run_id))
-    assert aside["_source_row"].tolist() == [0, 1, 2]
-    assert "Not published" in (flow.run_folder(tools, planned) / "report.html").read_text()
+        execution.run(tools, DAY)
+    planned = execution.plan(tools, DAY)
+    quarantined = pd.read_parquet(tools.layout.quarantine(planned.folder, planned.run_id))
+    assert quarantined["_source_row"].tolist() == [0, 1, 2]
+    assert "Not published" in (execution.run_folder(tools, planned) / "report.html").read_text()
 
 
 def test_files_written_by_different_writers_are_one_partition(tools: LocalToolbox) -> None:
@@ -261,7 +261,7 @@ def test_files_written_by_different_writers_are_one_partition(tools: LocalToolbo
     )
     pq.write_table(first, folder / "part-0.parquet")
     pq.write_table(second, folder / "part-1.parquet")
-    flow.run(tools, DAY)
+    execution.run(tools, DAY)
     found = scores(tools)
     assert len(found) == 200
     assert np.abs(found["churn_probability"] - by_mlflow(tools, frame)).max() <= 1e-9
@@ -282,10 +282,10 @@ def test_timestamps_are_taken_as_pandas_and_as_spark_write_them(tools: LocalTool
     written = {"name": "times", "expectations": [rule | {"kwargs": {"column": "at", "min_value": later}}]}
     suite.write_text(json.dumps(written), encoding="utf-8")
     tools.deployment = replace(tools.deployment, output=replace(tools.deployment.output, keep=("at",)))
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     assert outcome.manifest.rows_scored == 200
     published = pa.concat_tables(
-        pq.read_table(tools.layout.live(f"date={DAY}") / f.path) for f in outcome.manifest.files
+        pq.read_table(tools.layout.partition_dir(f"date={DAY}") / f.path) for f in outcome.manifest.files
     )
     assert published.schema.field("at").type == pa.timestamp("us")
     assert sorted(published["at"].to_pylist()) == times.astype("M8[us]").tolist()
@@ -302,18 +302,18 @@ def test_a_flipped_bit_is_found_and_names_its_file(tools: LocalToolbox) -> None:
     file.write_bytes(raw)
     tools.deployment = replace(tools.deployment, expectations=None)
     with pytest.raises(bd.RequestError, match=r"part-0\.parquet: its pages cannot be read"):
-        flow.run(tools, DAY)
+        execution.run(tools, DAY)
     assert not tools.layout.table.exists()
 
 
 def test_a_repeat_that_is_refused_leaves_no_report_that_says_published(tools: LocalToolbox) -> None:
-    outcome = flow.run(tools, DAY)
+    outcome = execution.run(tools, DAY)
     assert tools.deployment.drift is not None
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(tools), "make_splits", _refusing)
         with pytest.raises(ScoringRefused):
-            flow.execute(tools, planned, repeat=True)
+            execution.execute(tools, planned, repeat=True)
     refused = max((outcome.folder / "attempts").iterdir(), key=lambda folder: folder.stat().st_mtime)
     assert "Not published" in (refused / "report.html").read_text(encoding="utf-8")
     assert "Not published" not in (outcome.folder / "report.html").read_text(encoding="utf-8")
@@ -325,7 +325,7 @@ def _refusing(self: LocalToolbox, pin: Any) -> Any:
 
 
 def test_a_failure_while_publishing_does_not_block_the_table(tools: LocalToolbox) -> None:
-    from batchdeploy.adapters.parquet_sink import intents
+    from batchdeploy.publishing import intents
 
     def failing(*arguments: object) -> None:
         raise OSError(18, "Invalid cross-device link")
@@ -333,22 +333,22 @@ def test_a_failure_while_publishing_does_not_block_the_table(tools: LocalToolbox
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intents, "move_new", failing)
         with pytest.raises(bd.OutsideError):
-            flow.run(tools, DAY)
-    assert flow.run(tools, DAY).status == "published"
-    assert flow.run(tools, "2024-03-01").status == "published"
+            execution.run(tools, DAY)
+    assert execution.run(tools, DAY).status == "published"
+    assert execution.run(tools, "2024-03-01").status == "published"
 
 
 def test_an_input_that_changes_while_it_is_scored_is_not_published(tools: LocalToolbox) -> None:
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     rewrite(tools, lambda frame: frame.assign(age=frame["age"] + 1))
     with pytest.raises(bd.RequestError, match="changed since it was pinned"):
-        flow.execute(tools, planned)
+        execution.execute(tools, planned)
     assert not tools.layout.table.exists()
 
 
 def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
     """The checksum's teeth: as many rows as there should be, but one of them twice and one missing."""
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     honest = tools.worker
 
     def lying(job: Any) -> Any:
@@ -363,14 +363,14 @@ def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tools, "worker", lying)
         with pytest.raises(EngineError, match="keys written: checksum"):
-            flow.execute(tools, planned)
+            execution.execute(tools, planned)
 
 
 def test_an_output_that_was_not_declared_is_refused_before_any_row(tools: LocalToolbox) -> None:
     output = replace(tools.deployment.output, columns={"churn_probability": "double"})
     tools.deployment = replace(tools.deployment, output=output)
     with pytest.raises(ContractError, match="1 declared, the model returns 2"):
-        flow.run(tools, DAY)
+        execution.run(tools, DAY)
 
 
 SPLIT = Split(index=0, path="p", location="l", row_groups=(0,), first_row=0, rows=1)
@@ -409,21 +409,21 @@ def test_rows_that_go_missing_on_the_way_are_noticed(
     tools: LocalToolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oracle's teeth: an engine that forgets a split; one that answers twice is heard once."""
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     whole = tools.make_splits(planned.data)
     monkeypatch.setattr(tools, "make_splits", lambda pin: ())
     with pytest.raises(EngineError, match="rows read: the footers promise 200"):
-        flow.execute(tools, planned)
+        execution.execute(tools, planned)
     assert not tools.layout.table.exists()
     monkeypatch.setattr(tools, "make_splits", lambda pin: whole + whole)
-    assert flow.execute(tools, planned).manifest.rows_scored == 200
+    assert execution.execute(tools, planned).manifest.rows_scored == 200
     assert len(scores(tools)) == 200
 
 
 def test_a_model_is_loaded_once_in_a_worker(tools: LocalToolbox) -> None:
     spread(tools, customers(DAY, 1_000), files=8)
-    outcome = flow.run(tools, DAY)
-    assert flow.read(outcome.folder, flow.ScoredBatch).model_loads <= 2
+    outcome = execution.run(tools, DAY)
+    assert execution.read(outcome.folder, execution.ScoredBatch).model_loads <= 2
 
 
 def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: LocalToolbox) -> None:
@@ -438,7 +438,7 @@ def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: Lo
     spread(box, customers(DAY, 1_000), files=8)
     for factor in (2, 3):
         version = register_coded(box.root, factor)
-        manifest = flow.run(box, DAY).manifest
+        manifest = execution.run(box, DAY).manifest
         assert manifest.model_version == version
         published = scores(box).merge(customers(DAY, 1_000), on="customer_id")
         assert (published["y"] == factor * published["age"]).all()
@@ -458,7 +458,7 @@ def test_what_a_model_prints_is_kept_with_the_run(
 
 def test_a_backfill_is_one_session_and_can_be_resumed(tools: LocalToolbox) -> None:
     job = bd.Job(tools)
-    flow.run(tools, DAY)
+    execution.run(tools, DAY)
     runs = job.backfill("2024-03-01", "2024-03-03")
     assert [run.status for run in runs] == ["published", "identical", "published"]
     assert [run.manifest.partition for run in runs] == ["2024-03-01", DAY, "2024-03-03"]
@@ -471,20 +471,20 @@ def test_drift_that_blocks_leaves_its_evidence(tools: LocalToolbox) -> None:
     tools.deployment = replace(tools.deployment, drift=replace(tools.deployment.drift, on_alarm="block"))
     rewrite(tools, lambda frame: frame.assign(city="Paris"))
     with pytest.raises(bd.GateRefused, match="city: PSI above its limit"):
-        flow.run(tools, DAY)
-    folder = flow.run_folder(tools, flow.plan(tools, DAY))
+        execution.run(tools, DAY)
+    folder = execution.run_folder(tools, execution.plan(tools, DAY))
     assert json.loads((folder / "drift.json").read_text())["verdict"] == "drift"
     assert not tools.layout.table.exists()
     assert list(tools.layout.staging.iterdir()) == []
 
 
 def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> None:
-    planned = flow.plan(tools, DAY)
+    planned = execution.plan(tools, DAY)
     assert from_json(type(planned), to_json(planned), where="x") == planned
     suite = tools.root / "expectations" / "customers.json"
     suite.write_text(suite.read_text().replace("120", "130"))
     with pytest.raises(bd.RequestError, match="changed since it was planned"):
-        flow.execute(tools, planned)
+        execution.execute(tools, planned)
 
 
 def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolbox) -> None:
@@ -510,13 +510,15 @@ def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolb
     box = open_toolbox(file)
     for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
         setattr(box, name, tools.__dict__[name])
-    manifest = flow.run(box, DAY).manifest
+    manifest = execution.run(box, DAY).manifest
     meant = frame[(frame["age"] >= 40) & (frame["city"] != "Bern")]
     twice = meant[meant.duplicated("customer_id", keep=False)]
     assert (manifest.rows_in, manifest.rows_left_out) == (len(meant), 1000 - len(meant))
     assert manifest.rows_quarantined == len(twice)
     assert sorted(scores(box)["customer_id"]) == sorted(meant.drop(twice.index)["customer_id"])
     assert sorted(twice.index) == [3, 900]
-    aside = pd.read_parquet(box.layout.control / "quarantine")
-    at = [(int(f[-9]), r) for f, r in zip(aside["_source_file"], aside["_source_row"], strict=True)]
+    quarantined = pd.read_parquet(box.layout.control / "quarantine")
+    at = [
+        (int(f[-9]), r) for f, r in zip(quarantined["_source_file"], quarantined["_source_row"], strict=True)
+    ]
     assert sorted(number * 200 + row for number, row in at) == [3, 900]

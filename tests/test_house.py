@@ -32,7 +32,7 @@ def loaded(body: str, heavy: tuple[str, ...] = HEAVY, folder: Path = REPOSITORY)
         "import batchdeploy",
         "import batchdeploy; batchdeploy.load",
         "import batchdeploy as bd; bd.load('dags/flights.yaml')",
-        "import batchdeploy.flow, batchdeploy.runtime, batchdeploy.documents",
+        "import batchdeploy.workflows.execution, batchdeploy.assembly, batchdeploy.documents",
         "import batchdeploy.cli.commands",
         "import pkgutil, importlib, batchdeploy.core as c;"
         "[importlib.import_module('batchdeploy.core.' + m.name) for m in pkgutil.iter_modules(c.__path__)]",
@@ -67,13 +67,15 @@ BREACHES = {
         "stages/score.py", "import batchdeploy.stages.validate", "No stage imports another",
     ),
     "an adapter imports an adapter": (
-        "adapters/local_engine.py", "import batchdeploy.adapters.charts", "No adapter imports another",
+        "adapters/engines/local.py", "import batchdeploy.adapters.charts", "No adapter imports another",
     ),
-    "the core knows a stage": ("core/drift.py", "import batchdeploy.stages.compare", "Each room knows only"),
-    "a stage chooses its tools": ("stages/score.py", "import batchdeploy.runtime", "Each room knows only"),
-    "the flow prints": ("flow.py", "import batchdeploy.cli.screens", "Each room knows only"),
+    "the core knows a stage": (
+        "core/drift.py", "import batchdeploy.stages.measure_drift", "Each room knows only",
+    ),
+    "a stage chooses its tools": ("stages/score.py", "import batchdeploy.assembly", "Each room knows only"),
+    "a workflow prints": ("workflows/execution.py", "import batchdeploy.cli.screens", "Each room knows only"),
     "mlflow outside its adapter": ("stages/resolve.py", "import mlflow", "mlflow stays behind its door"),
-    "spark in the kernel": ("core/scoring.py", "import pyspark", "pyspark stays behind its door"),
+    "spark in the kernel": ("kernel/scoring.py", "import pyspark", "pyspark stays behind its door"),
     "airflow in the shell": ("cli/commands.py", "import airflow", "airflow stays behind its door"),
 }  # fmt: skip
 
@@ -100,13 +102,13 @@ def test_the_house_as_it_stands_keeps_its_contracts(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "line"),
-    [("__init__.py", "import pandas"), ("errors.py", "import numpy"), ("job.py", "import mlflow")],
+    [("__init__.py", "import pandas"), ("errors.py", "import numpy"), ("notebook.py", "import mlflow")],
 )
 def test_a_planted_heavy_import_is_seen(tmp_path: Path, file: str, line: str) -> None:
     house = copy_of_the_house(tmp_path)
     with (house / file).open("a", encoding="utf-8") as stream:
         stream.write(f"\n{line}\n")
-    body = f"sys.path.insert(0, {str(tmp_path)!r}); import batchdeploy, batchdeploy.job"
+    body = f"sys.path.insert(0, {str(tmp_path)!r}); import batchdeploy, batchdeploy.notebook"
     assert line.split()[1] in loaded(body, folder=tmp_path)
 
 

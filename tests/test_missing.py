@@ -13,10 +13,10 @@ import pytest
 from tests_support import Result, customers, edit, write_day
 
 import batchdeploy as bd
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.schedule import expected
 from batchdeploy.errors import PartitionError
-from batchdeploy.runtime import open_toolbox
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +119,7 @@ def test_a_run_waits_for_its_rows_and_not_for_ever(gap: Path) -> None:
 def test_an_empty_partition_is_missing(project: Path, deployment: Path) -> None:
     file = write_day(project / "data" / "customers", GONE, customers(GONE).head(0))
     tools = open_toolbox(deployment)
-    from batchdeploy.ranges import plan_range
+    from batchdeploy.workflows.backfill import plan_range
 
     bounds = ("2024-03-01", "2024-03-03")
     assert plan_range(tools, bounds, on_missing="skip").missing == (GONE,)

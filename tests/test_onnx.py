@@ -24,17 +24,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests_support import FEATURES, Result, customers, register, save_model
 
-from batchdeploy import flow
-from batchdeploy.adapters.mlflow_registry import PredictorOn, find_graph, load_estimator, load_predictor
-from batchdeploy.adapters.runtimes import Loads, RuntimeLoader, build
-from batchdeploy.adapters.runtimes.session import Graph
+from batchdeploy.adapters.accelerators import ModelLoaders, RuntimeLoader, build
+from batchdeploy.adapters.accelerators.session import Graph
+from batchdeploy.adapters.mlflow import PredictorOn, find_graph, load_estimator, load_predictor
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
-from batchdeploy.runtime import open_toolbox
+from batchdeploy.workflows import execution
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 DAY = "2024-03-02"
-LOADS = Loads(load_predictor, load_estimator, find_graph)
+LOADS = ModelLoaders(load_predictor, load_estimator, find_graph)
 random = np.random.default_rng(5)
 NUMBERS = pd.DataFrame(random.normal(size=(600, 4)), columns=list("abcd"))
 LABEL = (NUMBERS.sum(axis=1) + random.normal(size=600) > 0).astype(int).to_numpy()
@@ -138,7 +138,7 @@ def test_a_run_scores_an_onnx_model_that_mlflow_itself_cannot(
     scores = pd.read_parquet(project / "scores" / "churn" / f"date={DAY}").merge(wanted, on="customer_id")
     np.testing.assert_allclose(scores["churn_probability"], scores["score"], atol=1e-6)
     tools = open_toolbox(deployment)
-    scored = flow.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = execution.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
     assert scored.runtime == "onnx"
     assert not list(tools.layout.models.glob("*.onnx-*/model.onnx"))
 

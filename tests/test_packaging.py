@@ -14,8 +14,8 @@ import pytest
 from tests_support import Result, edit, tree
 
 import batchdeploy as bd
-from batchdeploy import packages
 from batchdeploy.errors import MissingPackageError
+from batchdeploy.host import packages
 
 REPOSITORY = Path(__file__).parents[1]
 DAY = "2024-03-02"

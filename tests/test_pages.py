@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from tests_support import Result, customers, edit, write_day
 
-from batchdeploy import flow
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import GateRefused
-from batchdeploy.runtime import open_toolbox
-from batchdeploy.steps import take_step
+from batchdeploy.workflows import execution
+from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
 
@@ -61,13 +61,13 @@ def test_a_page_that_cannot_be_drawn_changes_no_refusal(
     def failing(*_: Any, **__: Any) -> str:
         raise fault
 
-    monkeypatch.setattr(flow, "render_html", failing)
+    monkeypatch.setattr(execution, "render_html", failing)
     result = cli("run", deployment, "--partition", DAY)
     assert result.code == 1, result.err
     assert "the page of run" in caplog.text
     tools = open_toolbox(deployment)
-    planned = flow.plan(tools, DAY)
-    assert (flow.run_folder(tools, planned) / "check.json").is_file()
+    planned = execution.plan(tools, DAY)
+    assert (execution.run_folder(tools, planned) / "check.json").is_file()
     kept = tools.layout.quarantine(planned.folder, planned.run_id)
     assert (len(pd.read_parquet(kept)) if kept.is_dir() else 0) >= quarantined
     assert not list((tools.layout.control / "staging").glob("*"))
@@ -78,17 +78,17 @@ def test_a_reference_that_went_missing_costs_the_pictures_not_the_page(
 ) -> None:
     aged(project)
     tools = open_toolbox(deployment)
-    gate = flow.gate_quarantine
+    gate = execution.gate_quarantine
 
     def removing(*arguments: Any) -> None:
         (project / "data" / "reference" / "churn.json").unlink()
         gate(*arguments)
 
-    monkeypatch.setattr(flow, "gate_quarantine", removing)
-    planned = flow.plan(tools, DAY)
+    monkeypatch.setattr(execution, "gate_quarantine", removing)
+    planned = execution.plan(tools, DAY)
     with pytest.raises(GateRefused):
-        flow.execute(tools, planned)
-    assert "</html>" in (flow.run_folder(tools, planned) / "report.html").read_text(encoding="utf-8")
+        execution.execute(tools, planned)
+    assert "</html>" in (execution.run_folder(tools, planned) / "report.html").read_text(encoding="utf-8")
 
 
 def test_rows_that_cannot_be_kept_change_no_refusal(
@@ -96,7 +96,7 @@ def test_rows_that_cannot_be_kept_change_no_refusal(
 ) -> None:
     aged(project)
     monkeypatch.setattr(
-        "batchdeploy.adapters.parquet_sink.ParquetSink.keep_quarantine",
+        "batchdeploy.publishing.ParquetSink.keep_quarantine",
         lambda *_: (_ for _ in ()).throw(FULL),
     )
     assert cli("run", deployment, "--partition", DAY).code == 1
@@ -108,16 +108,16 @@ def test_a_published_run_without_a_page_is_published_and_its_claim_released(
     """The last step of an orchestrator; on its retries, too."""
 
     def ask(**request: Any) -> Any:
-        return take_step(open_toolbox(deployment), StepRequest(**request, owner="dag/run"))
+        return take_step(open_toolbox(deployment), StepRequest(**request, holder="dag/run"))
 
     folder = ask(step="plan", partition=DAY)["folder"]
-    for step in ("validate", "score", "compare"):
+    for step in ("validate", "score", "drift"):
         ask(step=step, folder=folder)
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "render_html", lambda *_, **__: (_ for _ in ()).throw(FULL))
+        patch.setattr(execution, "render_html", lambda *_, **__: (_ for _ in ()).throw(FULL))
         assert ask(step="publish", folder=folder)["rows"] == 200
         assert not list((project / "scores" / "churn.batchdeploy" / "claims").iterdir())
-        assert ask(step="publish", folder=folder, again=True)["rows"] == 200
+        assert ask(step="publish", folder=folder, is_retry=True)["rows"] == 200
     run = Path(folder).parents[1]
     assert not (run / "report.html").exists()
     assert ask(step="plan", partition=DAY)["outcome"] == "identical"

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from tests_support import Result
 
-from batchdeploy import evidence, promotion
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import Decision, StepRequest
 from batchdeploy.errors import PromotionRefused
-from batchdeploy.runtime import open_toolbox
-from batchdeploy.steps import take_step
+from batchdeploy.storage import run_records
+from batchdeploy.workflows import promote
+from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ def test_the_control_folder_is_its_owners_unless_told_otherwise(
     project: Path, deployment: Path, cli: Cli
 ) -> None:
     table, control = project / "scores" / "churn", project / "scores" / "churn.batchdeploy"
-    take_step(open_toolbox(deployment), StepRequest(step="plan", partition=DAY, owner="a"))
+    take_step(open_toolbox(deployment), StepRequest(step="plan", partition=DAY, holder="a"))
     assert mode(control) == 0o700
     control.chmod(0o755)
     assert cli("run", deployment, "--partition", DAY).code == 0
@@ -48,7 +49,7 @@ def test_the_control_folder_is_its_owners_unless_told_otherwise(
 def test_the_first_record_finds_the_control_folder_closed(tmp_path: Path) -> None:
     record = tmp_path / "scores" / "churn.batchdeploy" / "runs" / "date=2024-03-02" / "plan.json"
     (tmp_path / "usual").mkdir()
-    evidence.write_page(record, "{}")
+    run_records.write_page(record, "{}")
     assert (mode(record.parents[2]), mode(record)) == (0o700, 0o600)
     assert mode(record.parents[3]) == mode(tmp_path / "usual")
 
@@ -66,10 +67,10 @@ def test_files_that_stay_in_the_control_folder_have_its_mode(
         deployment.write_text(f"{text}quarantine: {{max_share: {share}}}\n{publish}", encoding="utf-8")
         done = cli("run", deployment, "--partition", DAY, "--force")
         assert done.code == (0 if share else 1), done.err
-        seen, comparison = promotion.compare_models(open_toolbox(deployment), OTHER, "2")
+        seen, comparison = promote.compare_models(open_toolbox(deployment), OTHER, "2")
         decision = Decision(approved=False, by="somebody", at=seen.compared_at)
         with pytest.raises(PromotionRefused):
-            promotion.promote(open_toolbox(deployment), comparison, decision)
+            promote.promote(open_toolbox(deployment), comparison, decision)
         control = project / "scores" / "churn.batchdeploy"
         files = kept(control)
         assert {path: oct(mode(path)) for path in files if mode(path) != wanted} == {}

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from tests_support import SCHEMA, Result, customers, edit, write_day
 
-from batchdeploy import flow
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import Refusal
 from batchdeploy.errors import GateRefused
-from batchdeploy.evidence import find
-from batchdeploy.runtime import open_toolbox
+from batchdeploy.storage.run_records import find
+from batchdeploy.workflows import execution
 
 pytestmark = pytest.mark.slow
 DAY = "2024-03-02"
@@ -82,8 +82,8 @@ def test_a_refused_runs_page_says_why(
     change(project)
     tools = open_toolbox(deployment)
     with pytest.raises(GateRefused) as refused:
-        flow.run(tools, DAY)
-    folder = flow.run_folder(tools, flow.plan(tools, DAY))
+        execution.run(tools, DAY)
+    folder = execution.run_folder(tools, execution.plan(tools, DAY))
     page = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
     assert verdict in page
     assert detail in page

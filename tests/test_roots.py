@@ -13,9 +13,9 @@ import pytest
 from airflow_runs import environment
 from tests_support import Result
 
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.errors import DeploymentError
-from batchdeploy.roots import find_root
-from batchdeploy.runtime import open_toolbox
+from batchdeploy.host.project_root import find_root
 
 
 def made(root: Path, *marks: str) -> Path:

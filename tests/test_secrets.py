@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from tests_support import Result
 
 import batchdeploy as bd
-from batchdeploy import redaction, runtime
+from batchdeploy import assembly, redaction
 from batchdeploy.core.records import Plan
 from batchdeploy.core.request import StepRequest
 from batchdeploy.core.secrets import public
 from batchdeploy.documents import from_json, read_deployment, to_json
+from batchdeploy.documents.yaml_files import shown_deployment
 from batchdeploy.errors import DeploymentError, OutsideError, Problem, RequestError, shorten
 from batchdeploy.redaction import redact
-from batchdeploy.yaml_files import shown_deployment
 
 DAY = "2024-03-02"
 # NOTE: at both ends and in the middle of every secret, so that a part of it is found as well.
@@ -310,7 +310,7 @@ def test_what_nobody_foresaw_is_told_without_secrets(
         raise ZeroDivisionError("at https://bob:Qz7/x@host/?sig=Xk8")
 
     # NOTE: patched, because what nobody foresees cannot be had otherwise.
-    monkeypatch.setattr(runtime.LocalToolbox, "inspect", fail)
+    monkeypatch.setattr(assembly.LocalToolbox, "inspect", fail)
     done = cli("plan", deployment, "-p", DAY, "--json")
     assert (done.code, "ZeroDivisionError" in done.err) == (3, True)
     assert leaks(done.out, done.err) == []
@@ -328,7 +328,7 @@ def test_a_variable_is_filled_in_and_a_secret_one_at_its_use(
     tests_support.edit("owner: tests", "owner: ${TEAM}-${ROLE:-batch}")(root)
     remote = "{remote: 'sc://h/;token=${SPARK_TOKEN}', conf: {spark.x.secret: '${X_SECRET:-12345678}'}}"
     tests_support.edit("{kind: local}", remote)(root)
-    tools = runtime.open_toolbox(deployment)
+    tools = assembly.open_toolbox(deployment)
     assert tools.deployment.owner == "risk-batch"
     assert tools.deployment.engine.remote == "sc://h/;token=${SPARK_TOKEN}"
     assert tools.engine._master == "sc://h/;token=abcdefgh"  # type: ignore[attr-defined]
@@ -338,7 +338,7 @@ def test_a_variable_is_filled_in_and_a_secret_one_at_its_use(
     assert planned.deployment.engine.conf == {"spark.x.secret": "${X_SECRET}"}
     monkeypatch.delenv("SPARK_TOKEN")
     with pytest.raises(DeploymentError, match="environment variable SPARK_TOKEN is not set"):
-        _ = runtime.open_toolbox(deployment).engine
+        _ = assembly.open_toolbox(deployment).engine
 
 
 @pytest.mark.parametrize(
@@ -363,15 +363,15 @@ def test_a_plan_is_executed_with_the_secrets_of_the_deployment(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An orchestrator's steps read plan.json back; what connects is not in it."""
-    from batchdeploy.steps import take_step
+    from batchdeploy.workflows.step import take_step
 
     database = deployment.parents[1] / "mlflow.db"
     tests_support.edit("alias: champion", "registry: 'sqlite:///${DB_PASSWORD}'")(deployment.parents[1])
     monkeypatch.setenv("DB_PASSWORD", "Qz7-registry.db")
     database.rename(database.with_name("Qz7-registry.db"))
     answer: dict[str, Any] = {}
-    for step in ("plan", "validate", "score", "compare", "publish"):
-        tools = runtime.open_toolbox(deployment)
+    for step in ("plan", "validate", "score", "drift", "publish"):
+        tools = assembly.open_toolbox(deployment)
         request = StepRequest(step=step, partition=DAY, folder=answer.get("folder"))  # type: ignore[arg-type]
         answer = take_step(tools, request)
         assert answer["outcome"] == "done"
@@ -417,7 +417,7 @@ def test_the_jvms_command_line_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
     """Every user of a machine may read what its processes were started with."""
     from pyspark import SparkContext, java_gateway
 
-    from batchdeploy.adapters.spark_engine.gateway import start_jvm
+    from batchdeploy.adapters.engines.spark.gateway import start_jvm
 
     told: dict[str, str] = {}
 

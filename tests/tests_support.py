@@ -313,7 +313,7 @@ def plan(run: str, live: str | None) -> Plan:
         schema=InputSchema(columns=(), file_rows=(10,)),
         suite=None,
         reference=None,
-        live=RUNS[live] if live else None,
+        base_run=RUNS[live] if live else None,
         changes=(),
         planned_at="2024-01-01T00:00:00+00:00",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
 from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup, scoring_params, scoring_schedule
 from batchdeploy.airflow.operators import (
-    CompareOperator,
+    DriftOperator,
     PlanOperator,
     PublishOperator,
     RunOperator,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchdeploy.airflow.promotion import PromotionDag
 
 __all__ = [
-    "CompareOperator",
+    "DriftOperator",
     "GateRefusal",
     "PlanOperator",
     "PromotionDag",

@@ -13,7 +13,7 @@ from pathlib import Path
 from re import Pattern
 from typing import Any
 
-from batchdeploy.airflow.source import Source, find_source
+from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import BatchdeployError
 
@@ -31,7 +31,7 @@ class ControlFolder:
     path: str
 
     @classmethod
-    def of(cls, source: Source) -> ControlFolder:
+    def of(cls, source: DeploymentSource) -> ControlFolder:
         """The control folder of a deployment's output."""
         return cls(str(Layout.of(source.root, source.spec.output).control))
 

@@ -7,21 +7,21 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.operators import (
-    CompareOperator,
+    DriftOperator,
     PlanOperator,
     PublishOperator,
     ScoreOperator,
     ValidateOperator,
 )
-from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator
 from batchdeploy.airflow.timetable import PartitionTimetable
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.request import LATEST
+from batchdeploy.documents.yaml_files import shown_deployment
 from batchdeploy.errors import DeploymentError, Problem
-from batchdeploy.yaml_files import shown_deployment
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
 BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ NOT_SENT = (
 FOLLOWING: tuple[type[StepOperator], ...] = (
     ValidateOperator,
     ScoreOperator,
-    CompareOperator,
+    DriftOperator,
     PublishOperator,
 )
 
@@ -88,14 +88,14 @@ def ScoringTaskGroup(  # noqa: N802
     return group
 
 
-def add_tasks(source: Source) -> None:
+def add_tasks(source: DeploymentSource) -> None:
     """The five tasks, one after another, in the DAG or group that is open."""
     before: StepOperator = PlanOperator(task_id="plan", deployment=source)
     for kind in FOLLOWING:
         before = kind(task_id=kind.step, deployment=source, run=before.output)
 
 
-def scoring_params(deployment: str | Source) -> dict[str, Param]:
+def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
     """What a DAG run may be told; the form in Airflow's UI is made from it.
 
     Args:
@@ -142,7 +142,7 @@ def scoring_params(deployment: str | Source) -> dict[str, Param]:
     }
 
 
-def scoring_schedule(deployment: str | Source) -> PartitionTimetable:
+def scoring_schedule(deployment: str | DeploymentSource) -> PartitionTimetable:
     """When the deployment's partitions are due, as the ``schedule`` of somebody's own DAG.
 
     Args:
@@ -161,7 +161,7 @@ def scoring_schedule(deployment: str | Source) -> PartitionTimetable:
     return PartitionTimetable(spec)
 
 
-def _arguments(source: Source, given: dict[str, Any]) -> dict[str, Any]:
+def _arguments(source: DeploymentSource, given: dict[str, Any]) -> dict[str, Any]:
     """What the deployment says of a DAG, beside what was given for it."""
     spec = source.spec
     text = shown_deployment(source.file)

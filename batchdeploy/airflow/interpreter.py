@@ -21,9 +21,9 @@ from batchdeploy.errors import (
     OutsideError,
     Problem,
 )
-from batchdeploy.process_session import PARENT_VARIABLE, end_leftovers, end_session
+from batchdeploy.host.process_session import PARENT_VARIABLE, end_leftovers, end_session
+from batchdeploy.host.project_root import ROOT_VARIABLE
 from batchdeploy.redaction import redact
-from batchdeploy.roots import ROOT_VARIABLE
 
 LAST_LINES = 5
 

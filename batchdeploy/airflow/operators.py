@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
+from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.partition import find_partition, run_kind
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.source import Source, find_source
-from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, owner_of, with_assets
+from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, holder_of, with_assets
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.core.schedule import is_due
@@ -26,7 +26,7 @@ class PlanOperator(StepOperator):
 
     step: ClassVar[Step] = "plan"
 
-    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+    def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "inlets", model_asset(source.spec)))
 
@@ -45,7 +45,7 @@ class PlanOperator(StepOperator):
             model=policy,
             repeat=bool(params.get("repeat")),
             evolve=bool(params.get("evolve")),
-            owner=owner_of(context),
+            holder=holder_of(context),
         )
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
@@ -97,12 +97,12 @@ class ScoreOperator(StepOperator):
     heavy = True
 
 
-class CompareOperator(StepOperator):
+class DriftOperator(StepOperator):
     """Measures drift; an event on the drift asset."""
 
-    step: ClassVar[Step] = "compare"
+    step: ClassVar[Step] = "drift"
 
-    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+    def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", drift_asset(source.spec)))
 
@@ -112,7 +112,7 @@ class PublishOperator(StepOperator):
 
     step: ClassVar[Step] = "publish"
 
-    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+    def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", scores_asset(source.spec)))
 
@@ -123,7 +123,7 @@ class RunOperator(PlanOperator):
     step: ClassVar[Step] = "run"
     heavy = True
 
-    def __init__(self, *, deployment: str | Source, **arguments: Any) -> None:
+    def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"))
         super().__init__(
             deployment=source,

@@ -9,10 +9,10 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOper
 from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
+from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.factory import BEFORE_ALL
 from batchdeploy.airflow.links import COMPARISON_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.airflow.step import StepOperator, with_assets
 from batchdeploy.core.request import LATEST, Answer, Decision, Step, StepRequest
 
@@ -57,18 +57,18 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     dag = DAG(**(arguments | dag_arguments))
     dag.fileloc = str(source.caller)
     with dag:
-        contest = ContestOperator(task_id="compare", deployment=source)
+        comparison = CompareModelsOperator(task_id="compare_models", deployment=source)
         approve = DecisionOperator(
             task_id="approve",
             subject=f"Promote {spec.model.name}?",
-            body="{{ ti.xcom_pull(task_ids='compare')['markdown'] }}",
+            body="{{ ti.xcom_pull(task_ids='compare_models')['markdown'] }}",
             owner=dag.default_args.get("owner", spec.owner),
         )
         (
-            contest
+            comparison
             >> approve
             >> PromoteOperator(
-                task_id="promote", deployment=source, run=contest.output, decision=approve.output
+                task_id="promote", deployment=source, run=comparison.output, decision=approve.output
             )
         )
     return dag
@@ -92,10 +92,10 @@ class DecisionOperator(ApprovalOperator):
         return asdict(decision)
 
 
-class ContestOperator(StepOperator):
+class CompareModelsOperator(StepOperator):
     """Scores a partition with champion and challenger; hands on the comparison."""
 
-    step: ClassVar[Step] = "contest"
+    step: ClassVar[Step] = "compare_models"
     heavy = True
 
     def request(self, context: Any) -> StepRequest:
@@ -127,7 +127,7 @@ class PromoteOperator(StepOperator):
     step: ClassVar[Step] = "promote"
     events_have_keys = False
 
-    def __init__(self, *, deployment: str | Source, decision: Any = None, **arguments: Any) -> None:
+    def __init__(self, *, deployment: str | DeploymentSource, decision: Any = None, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", model_asset(source.spec)))
         self.decision = decision

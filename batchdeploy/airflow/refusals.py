@@ -22,7 +22,7 @@ from batchdeploy.errors import (
 # NOTE: what only somebody with a shell or a notebook could do; the step that failed is a task here.
 SHELL = re.compile(r"\bbatchdeploy [a-z]|(?:^|\s)--[a-z]|\b(?:run it|plan the run) again\b|\bjob\.")
 # NOTE: a step that needs what an earlier one made of the rows goes on from there; others from themselves.
-GOES_ON = {"compare": "validate", "publish": "validate", "promote": "contest"}
+GOES_ON = {"drift": "validate", "publish": "validate", "promote": "compare_models"}
 WAYS_PAST = (
     "mend the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "
     "drift.on_alarm)"
@@ -97,7 +97,8 @@ def action_after(error: BatchdeployError, task: Any) -> str:
         task: the operator.
     """
     if isinstance(error, PromotionRefused):
-        return f"clear {', '.join(sorted(task.upstream_task_ids - {_task_of(task, 'contest')}))} to ask again"
+        deciding = sorted(task.upstream_task_ids - {_task_of(task, "compare_models")})
+        return f"clear {', '.join(deciding)} to ask again"
     if isinstance(error, StaleRunError):
         return f"clear {_task_of(task, 'plan')} and what follows it: it plans against what is there now"
     mended = _task_of(task, GOES_ON.get(task.step))

@@ -14,7 +14,7 @@ from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY
 from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
 from batchdeploy.airflow.step import PROBLEM_KEY
 
-STEPS = ("plan", "validate", "score", "compare", "publish")
+STEPS = ("plan", "validate", "score", "drift", "publish")
 REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}(?:/attempts/[0-9a-z]{1,64})?/report\.html")
 
 

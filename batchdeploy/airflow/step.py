@@ -20,9 +20,9 @@ from airflow.sdk.exceptions import (
 )
 
 from batchdeploy.airflow.control_folder import ControlFolder
+from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
 from batchdeploy.airflow.refusals import GateFailure, action_after, in_airflow, nothing_handed_on, one_line
-from batchdeploy.airflow.source import Source, find_source
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.errors import (
@@ -33,8 +33,8 @@ from batchdeploy.errors import (
     RequestError,
     StaleRunError,
 )
+from batchdeploy.host.project_root import refuse_lost_output
 from batchdeploy.redaction import redact, redact_chain
-from batchdeploy.roots import refuse_lost_output
 
 if TYPE_CHECKING:
     from batchdeploy.airflow.interpreter import Interpreter
@@ -73,7 +73,7 @@ class StepOperator(BaseOperator):
     def __init__(
         self,
         *,
-        deployment: str | Source,
+        deployment: str | DeploymentSource,
         run: Any = None,
         retries: int = 3,
         retry_delay: timedelta | float = timedelta(seconds=30),
@@ -152,8 +152,8 @@ class StepOperator(BaseOperator):
         return StepRequest(
             step=self.step,
             folder=self.handed_on("folder"),
-            again=context["ti"].try_number > 1,
-            owner=owner_of(context),
+            is_retry=context["ti"].try_number > 1,
+            holder=holder_of(context),
         )
 
     def handed_on(self, key: str) -> str:
@@ -198,12 +198,12 @@ class StepOperator(BaseOperator):
             holder = answer["holder"]
             if _at_work(context["ti"], holder):
                 self.wait(context, f"DAG run {holder} is at work on this partition", TURN_SECONDS)
-            answer = self._take(replace(request, instead_of=holder))
+            answer = self._take(replace(request, expected_holder=holder))
         return answer
 
     def _take(self, request: StepRequest) -> Answer:
         # NOTE: imported here, because a DAG file is parsed again and again, and a task runs once.
-        from batchdeploy.runtime import open_toolbox
+        from batchdeploy.assembly import open_toolbox
 
         if self.spec.airflow.python is not None:
             # NOTE: not resolved; a virtual environment's python is a link, and followed it is another one.
@@ -212,7 +212,7 @@ class StepOperator(BaseOperator):
 
             self._interpreter = Interpreter(python, Path(self.file), self.log.info, root=self.root)
             return self._interpreter.take_step(request)
-        from batchdeploy.steps import take_step
+        from batchdeploy.workflows.step import take_step
 
         tools = open_toolbox(self.file, root=self.root)
         try:
@@ -274,7 +274,7 @@ def with_assets(arguments: dict[str, Any], kind: str, *assets: Asset) -> dict[st
     return {kind: [*assets, *added], **arguments}
 
 
-def owner_of(context: Any) -> str:
+def holder_of(context: Any) -> str:
     """How this DAG run is named as a partition's holder."""
     ti = context["ti"]
     return f"{ti.dag_id}/{ti.run_id}"

@@ -1,4 +1,4 @@
-"""The commands. Each asks `flow` for records and gives them to `screens`."""
+"""The commands. Each calls a workflow and gives its records to `screens`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy import flow, runtime, steps, survey
-from batchdeploy.check import check as check_all
+from batchdeploy import assembly
 from batchdeploy.cli import screens
 from batchdeploy.cli.progress import progress, say_stage, watched
 from batchdeploy.core.deployment import OnMissing
@@ -29,10 +28,14 @@ from batchdeploy.errors import (
     RequestError,
     RunStopped,
 )
-from batchdeploy.model_policy import model_policy
-from batchdeploy.packages import install_hint, needed
-from batchdeploy.process_session import stop_with_parent
-from batchdeploy.ranges import PlannedRange, execute_range, missing_policy, plan_range
+from batchdeploy.host.packages import install_hint, needed
+from batchdeploy.host.process_session import stop_with_parent
+from batchdeploy.workflows import execution
+from batchdeploy.workflows.backfill import PlannedRange, execute_range, missing_policy, plan_range
+from batchdeploy.workflows.check import check as check_all
+from batchdeploy.workflows.model_policy import model_policy
+from batchdeploy.workflows.status import code_allowed, statuses, usual_seconds
+from batchdeploy.workflows.step import take_step
 
 app = typer.Typer(
     name="batchdeploy",
@@ -79,9 +82,9 @@ Missing = Annotated[
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[runtime.LocalToolbox]:
+def opened(file: Path) -> Iterator[assembly.LocalToolbox]:
     """The deployment's toolbox, closed at the end."""
-    tools = runtime.open_toolbox(file)
+    tools = assembly.open_toolbox(file)
     try:
         yield tools
     except KeyboardInterrupt as stop:
@@ -122,7 +125,7 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
         if found.problems:
             kind = OutsideError if found.outside else RequestError
             raise kind(str(deployment), found.problems, hint=install_hint(needed(tools.deployment)))
-        screens.show_checked(tools.deployment, survey.code_allowed(tools), json_=json_)
+        screens.show_checked(tools.deployment, code_allowed(tools), json_=json_)
 
 
 @app.command()
@@ -145,8 +148,8 @@ def plan(
                 tools, bounds, evolve=evolve, on_missing="skip" if policy == "wait" else policy
             )
         else:
-            found = PlannedRange((flow.plan(tools, partition, evolve=evolve),), ())
-        screens.show_plans(found.plans, found.missing, seconds=survey.usual_seconds(tools), json_=json_)
+            found = PlannedRange((execution.plan(tools, partition, evolve=evolve),), ())
+        screens.show_plans(found.plans, found.missing, seconds=usual_seconds(tools), json_=json_)
 
 
 @app.command()
@@ -158,7 +161,7 @@ def run(
     on_missing: Missing = None,
     json_: Json = False,
 ) -> None:
-    """Score one partition: resolve, validate, score, compare, publish, report.
+    """Score one partition: resolve, validate, score, drift, publish, report.
 
     Where the same pins are published already, it says so and does nothing.
     """
@@ -168,7 +171,7 @@ def run(
         bar.begin(partition)
         try:
             with missing_policy(tools, on_missing) as policy:
-                outcome = flow.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
+                outcome = execution.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
         except PartitionError as error:
             if policy != "skip":
                 raise
@@ -198,10 +201,10 @@ def backfill(
     """
     with opened(deployment) as tools:
         ref = None if model is None else model_policy(tools, model)
-        tools.sink.recover(now=flow.now().timestamp())
+        tools.sink.recover(now=execution.now().timestamp())
         say_stage(f"{first} to {last}", "resolve")
         found = plan_range(tools, (first, last), ref, evolve=evolve, on_missing=on_missing)
-        outcomes: list[flow.Outcome] = []
+        outcomes: list[execution.Outcome] = []
         failed: list[tuple[str, BatchdeployError]] = []
         with progress(len(found.plans)) as bar:
             for partition, ended in execute_range(tools, found.plans, partial(watched, bar)):
@@ -227,14 +230,14 @@ def step(
     logging.getLogger("batchdeploy").setLevel(logging.INFO)
     asked = from_json(StepRequest, request, where="--request")
     with opened(deployment) as tools:
-        screens.print_json(steps.take_step(tools, asked))
+        screens.print_json(take_step(tools, asked))
 
 
 @app.command()
 def status(deployment: DeploymentFile, json_: Json = False) -> None:
     """Show each partition: state, run, model version, rows, drift verdict, when."""
     with opened(deployment) as tools:
-        screens.show_status(tools.deployment, survey.statuses(tools), json_=json_)
+        screens.show_status(tools.deployment, statuses(tools), json_=json_)
 
 
 @app.command()

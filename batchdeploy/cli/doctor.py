@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchdeploy.cli.needs import OPTIONAL, deployments_below, needs_of
-from batchdeploy.core.environment import versions_here
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import shorten
-from batchdeploy.roots import find_root
+from batchdeploy.host.project_root import find_root
+from batchdeploy.host.versions import versions_here
 
 JAVA = (17, 21)
 PACKAGES = {
@@ -32,7 +32,7 @@ PACKAGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorCheck:
     """One thing that was looked for; ``needed`` where a deployment uses it."""
 
     name: str
@@ -42,7 +42,7 @@ class Finding:
     needed: bool = True
 
 
-def examine(folder: Path, deployment: Path | None = None) -> list[Finding]:
+def examine(folder: Path, deployment: Path | None = None) -> list[DoctorCheck]:
     """Looks for everything; nothing is started but ``java -version``.
 
     Args:
@@ -67,59 +67,61 @@ def examine(folder: Path, deployment: Path | None = None) -> list[Finding]:
     return [replace(finding, needed=finding.name in needed) for finding in found]
 
 
-def _python() -> Finding:
-    return Finding("Python", sys.version_info >= (3, 11), sys.version.split()[0])
+def _python() -> DoctorCheck:
+    return DoctorCheck("Python", sys.version_info >= (3, 11), sys.version.split()[0])
 
 
-def _java() -> Finding:
+def _java() -> DoctorCheck:
     """The Java that Spark would take: that of JAVA_HOME, else the first on the PATH."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     remedy = "sudo apt-get install openjdk-17-jre-headless"
     if java is None or not Path(java).is_file():
-        return Finding("Java", False, "none" if java is None else f"none at {java}", remedy)
+        return DoctorCheck("Java", False, "none" if java is None else f"none at {java}", remedy)
     text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(\d+)', text)
     number = int(version[1]) if version else 0
-    return Finding(
+    return DoctorCheck(
         "Java", JAVA[0] <= number <= JAVA[1], f"{number} at {java}", None if number in JAVA else remedy
     )
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[DoctorCheck]:
     for module, (name, extra) in PACKAGES.items():
         remedy = f"pip install 'batchdeploy[{extra}]'"
         if importlib.util.find_spec(module) is None:
-            yield Finding(name, False, "not installed", remedy)
+            yield DoctorCheck(name, False, "not installed", remedy)
         else:
             package = {"airflow": "apache-airflow", "great_expectations": "great-expectations"}
             version = versions_here([package.get(module, module)])
-            yield Finding(name, True, "".join(version.values()) or "installed")
+            yield DoctorCheck(name, True, "".join(version.values()) or "installed")
 
 
-def _registries(root: Path, given: Iterable[str | None]) -> Iterator[Finding]:
+def _registries(root: Path, given: Iterable[str | None]) -> Iterator[DoctorCheck]:
     for uri in dict.fromkeys(given):
         if uri is None:
             yield _registry(root)
         elif not uri.startswith("sqlite:///"):
-            yield Finding("model registry", True, f"{shorten(uri)} (model.registry)")
+            yield DoctorCheck("model registry", True, f"{shorten(uri)} (model.registry)")
         else:
             file = root / uri.removeprefix("sqlite:///")
             there = file.is_file()
-            yield Finding("model registry", there, f"{'' if there else 'none at '}{file} (model.registry)")
+            yield DoctorCheck(
+                "model registry", there, f"{'' if there else 'none at '}{file} (model.registry)"
+            )
 
 
-def _registry(root: Path) -> Finding:
+def _registry(root: Path) -> DoctorCheck:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
-        return Finding("model registry", True, f"{shorten(uri)} (MLFLOW_TRACKING_URI)")
+        return DoctorCheck("model registry", True, f"{shorten(uri)} (MLFLOW_TRACKING_URI)")
     file = root / "mlflow.db"
     if file.is_file():
-        return Finding("model registry", True, f"{file.name} in the project's root")
-    return Finding("model registry", False, "none", "register a model, or export MLFLOW_TRACKING_URI=…")
+        return DoctorCheck("model registry", True, f"{file.name} in the project's root")
+    return DoctorCheck("model registry", False, "none", "register a model, or export MLFLOW_TRACKING_URI=…")
 
 
-def _dvc(root: Path) -> Finding:
+def _dvc(root: Path) -> DoctorCheck:
     if (root / ".dvc").is_dir():
-        return Finding("DVC repository", True, str(root))
-    return Finding("DVC repository", False, "none above this folder", "dvc init")
+        return DoctorCheck("DVC repository", True, str(root))
+    return DoctorCheck("DVC repository", False, "none above this folder", "dvc init")

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy import evidence, flow, runtime, survey
+from batchdeploy import assembly
 from batchdeploy.cli import screens
 from batchdeploy.cli.commands import Json, app
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import Problem, RequestError
-from batchdeploy.roots import find_root
+from batchdeploy.host.project_root import find_root
+from batchdeploy.storage import run_records
+from batchdeploy.workflows import execution
+from batchdeploy.workflows.status import find_runs
 
 RunsOf = Annotated[
     Path | None,
@@ -26,7 +29,9 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginni
 def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     """Show the records of one run: what was pinned, checked, scored, measured and published."""
     folder = find_run(run, deployment)
-    records = {kind.__name__: record for kind in evidence.FILES if (record := evidence.find(folder, kind))}
+    records = {
+        kind.__name__: record for kind in run_records.FILES if (record := run_records.find(folder, kind))
+    }
     if json_:
         screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
     else:
@@ -40,9 +45,9 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     A page that is missing, or was cut short by a full disk, is drawn again.
     """
     folder = find_run(run, deployment)
-    file = folder / evidence.PAGE
-    if not evidence.is_whole(file):
-        flow.mend_page(runtime.open_run(folder), folder)
+    file = folder / run_records.PAGE
+    if not run_records.is_whole(file):
+        execution.mend_page(assembly.open_run(folder), folder)
     if not file.is_file():
         raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
     screens.show_path(file, json_=json_)
@@ -62,12 +67,12 @@ def find_run(text: str, deployment: Path | None = None) -> Path:
     if (folder / "plan.json").is_file():
         return folder
     if deployment is not None:
-        root = runtime.open_toolbox(deployment).layout.control
+        root = assembly.open_toolbox(deployment).layout.control
         hint = f"batchdeploy status {quote(str(deployment))} lists them"
     else:
         root = find_root(Path.cwd() / "here")
         hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
-    found = survey.find_runs(root, text)
+    found = find_runs(root, text)
     if len(found) != 1:
         names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
         problem = Problem(text, "no such run" if not found else "several runs begin so", names or None)

@@ -14,18 +14,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchdeploy import flow, survey
 from batchdeploy.cli.answers import answer
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import OUTPUT
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
-from batchdeploy.evidence import find_output
 from batchdeploy.stages.report import render_text
+from batchdeploy.storage.run_records import find_output
+from batchdeploy.workflows.execution import Outcome
+from batchdeploy.workflows.status import Status
 
 if TYPE_CHECKING:
-    from batchdeploy.cli.doctor import Finding
+    from batchdeploy.cli.doctor import DoctorCheck
 
 COLOURS = {"quiet": "green", "drift": "yellow", "unmeasured": "dim", "published": "green", "refused": "red"}
 COLOURS |= {
@@ -86,7 +87,7 @@ def show_plans(plans: Sequence[Plan], missing: Sequence[str], *, seconds: float 
     return None
 
 
-def show_outcome(outcome: flow.Outcome, *, json_: bool) -> None:
+def show_outcome(outcome: Outcome, *, json_: bool) -> None:
     """What one run did, and where its report is."""
     if json_:
         document = {"status": outcome.status, "folder": str(outcome.folder), "seconds": outcome.seconds}
@@ -117,7 +118,7 @@ def show_skipped(partition: str, error: BatchdeployError, *, json_: bool) -> Non
 
 
 def show_backfill(
-    outcomes: Sequence[flow.Outcome],
+    outcomes: Sequence[Outcome],
     failed: Sequence[tuple[str, BatchdeployError]],
     missing: Sequence[str],
     *,
@@ -130,7 +131,7 @@ def show_backfill(
         ]
         errors = {p: str(error) for p, error in failed}
         return print_json({"partitions": done, "failed": errors, "missing": list(missing)})
-    table = _table("partition", "status", "rows>", "set aside>", "model", "drift", "seconds>", "run")
+    table = _table("partition", "status", "rows>", "quarantined>", "model", "drift", "seconds>", "run")
     for outcome in outcomes:
         manifest = outcome.manifest
         table.add_row(
@@ -153,7 +154,7 @@ def show_backfill(
     return None
 
 
-def show_status(deployment: Deployment, statuses: Sequence[survey.Status], *, json_: bool) -> None:
+def show_status(deployment: Deployment, statuses: Sequence[Status], *, json_: bool) -> None:
     """The table's partitions; those that nothing was done for yet as one number."""
     if json_:
         return print_json({"deployment": deployment.name, "partitions": [_status(s) for s in statuses]})
@@ -202,10 +203,9 @@ def show_run(folder: Path, records: dict[str, Any]) -> None:
             console.print(f"           {result.level}: {what}", markup=False, soft_wrap=True)
     if scored := records.get("ScoredBatch"):
         console.print(f"scores     {scored.rows_scored:,} of {scored.rows_in:,} rows, keys {scored.keys_out}")
-        for aside in scored.set_aside:
-            console.print(
-                f"           set aside: {aside.rows:,} rows, {aside.stage}: {aside.reason}", markup=False
-            )
+        for part in scored.quarantined:
+            what = f"quarantined: {part.rows:,} rows, {part.stage}: {part.reason}"
+            console.print(f"           {what}", markup=False)
         for finding in scored.findings:
             what = f"{finding.column}: {finding.rule} in {finding.rows:,} rows, {finding.action}"
             console.print(f"           policy: {what}", markup=False)
@@ -250,7 +250,7 @@ def show_project(folder: Path, files: Sequence[str], *, json_: bool) -> None:
     return None
 
 
-def show_findings(findings: Sequence[Finding], *, json_: bool) -> None:
+def show_findings(findings: Sequence[DoctorCheck], *, json_: bool) -> None:
     """A line for each thing that was looked for."""
     if json_:
         return print_json([asdict(f) | {"type": f.remedy} for f in findings])
@@ -263,7 +263,7 @@ def show_findings(findings: Sequence[Finding], *, json_: bool) -> None:
     return out().print(table)
 
 
-def _status(status: survey.Status) -> dict[str, Any]:
+def _status(status: Status) -> dict[str, Any]:
     manifest = status.manifest
     return {
         "partition": status.partition,

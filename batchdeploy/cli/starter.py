@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from batchdeploy.errors import OutsideError, Problem, RequestError
-from batchdeploy.packages import need_all
+from batchdeploy.host.packages import need_all
 
 COPIED = (
     "README.md",

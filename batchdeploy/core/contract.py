@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchdeploy.core.deployment import Deployment, OutputColumn
-from batchdeploy.core.measured import is_whole
-from batchdeploy.core.outputs import output_line
 from batchdeploy.core.predicates import column_problems
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
+from batchdeploy.core.reference_checks import is_whole
 from batchdeploy.errors import Problem
 
 INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -219,3 +218,8 @@ def _offered(select: int | str, model: ModelPin) -> bool:
     if isinstance(select, int):
         return 0 <= select < len(model.outputs)
     return model.returns == "frame" and select in [column.name for column in model.outputs]
+
+
+def output_line(name: str, column: OutputColumn, select: int | str) -> str:
+    """The line of ``output.columns`` that picks a column of the model's answer."""
+    return f"{name}: {{type: {column.type}, select: {select}}}"

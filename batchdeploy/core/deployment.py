@@ -196,7 +196,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineSpec:
-    """The share of a partition's rows that may be set aside before the run is refused, 0 to 1."""
+    """The share of a partition's rows that may be quarantined before the run is refused, 0 to 1."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     max_share: float = 0.01
@@ -257,7 +257,7 @@ class Deployment:
 
     Attributes:
         root: the folder that relative paths start from, itself relative to this file; null takes
-            ``BATCHDEPLOY_ROOT``, else looks for it (``batchdeploy.roots``).
+            ``BATCHDEPLOY_ROOT``, else looks for it (``batchdeploy.host.project_root``).
     """
 
     __pydantic_config__ = FORBID_UNKNOWN

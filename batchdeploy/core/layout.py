@@ -91,7 +91,7 @@ class Layout:
     def audit(self) -> Path:
         return self.control / "audit.jsonl"
 
-    def live(self, folder: str) -> Path:
+    def partition_dir(self, folder: str) -> Path:
         return self.table / folder
 
     def run(self, folder: str, run_id: str) -> Path:

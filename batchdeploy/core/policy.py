@@ -30,7 +30,7 @@ MEBIBYTE = 1 << 20
 class PolicySpec:
     """What becomes of a row, by what is wrong with it; every such row is counted, by column.
 
-    ``quarantine`` sets the row aside, with its reason, file and row; ``fail`` does so too and refuses to
+    ``quarantine`` quarantines the row, with its reason, file and row; ``fail`` does so too and refuses to
     publish the partition; ``pass`` scores it all the same.
 
     Attributes:
@@ -38,7 +38,7 @@ class PolicySpec:
         duplicate_key: another row of the partition has the same keys; all of them are meant, because
             nobody can say which is right.
         null: a feature that the model's signature requires is null. A model that takes missing values
-            wants ``pass``; integer features have no way to pass a null and set it aside.
+            wants ``pass``; integer features have no way to pass a null and quarantine it.
         nan, infinity: a feature is NaN, or infinite.
         out_of_range: a feature lies outside its ``ranges``.
         unseen_category: a feature is none of its ``categories``.
@@ -107,7 +107,7 @@ class LimitsSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class PolicyViolation:
     """How many rows broke a rule in a column, and what became of them."""
 
     __pydantic_config__ = FORBID_UNKNOWN

@@ -11,7 +11,7 @@ from typing import Literal
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import Column, DataPin, FilePin, ModelPin, TextPin
-from batchdeploy.core.policy import Finding
+from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile, Role
 from batchdeploy.core.secrets import public
 
@@ -28,8 +28,8 @@ __all__ = [
     "ModelPin",
     "OutputFile",
     "Plan",
+    "QuarantinedRows",
     "ScoredBatch",
-    "SetAside",
     "State",
     "TextPin",
     "Verdict",
@@ -59,7 +59,7 @@ class Plan:
 
     Attributes:
         run_id: 16 hex digits of the SHA-256 over the pins. No secret is in them, nor in ``deployment``.
-        live: the run whose scores are visible now; publishing refuses where that has changed.
+        base_run: the run whose scores are visible now; publishing refuses where that has changed.
         changes: why this is not what is visible now, one phrase each.
         attempt: whose evidence a written plan begins; empty where nothing was begun.
         evolve: whether the table may get another model's scores, or other columns, than it has.
@@ -74,7 +74,7 @@ class Plan:
     schema: InputSchema
     suite: TextPin | None
     reference: TextPin | None
-    live: str | None
+    base_run: str | None
     changes: tuple[str, ...]
     planned_at: str
     evolve: bool = False
@@ -85,9 +85,9 @@ class Plan:
 
     @property
     def state(self) -> State:
-        if self.live is None:
+        if self.base_run is None:
             return "new"
-        return "identical" if self.live == self.run_id else "changed"
+        return "identical" if self.base_run == self.run_id else "changed"
 
     @property
     def folder(self) -> str:
@@ -143,8 +143,8 @@ class OutputFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
-    """How many rows were set aside for one reason, and at which stage of the kernel."""
+class QuarantinedRows:
+    """How many rows were quarantined for one reason, and at which stage of the kernel."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     stage: Literal["input", "predict", "output"]
@@ -177,10 +177,10 @@ class ScoredBatch:
     rows_quarantined: int
     keys_in: str
     keys_out: str
-    set_aside: tuple[SetAside, ...]
+    quarantined: tuple[QuarantinedRows, ...]
     profile: tuple[ColumnProfile, ...]
     model_loads: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[PolicyViolation, ...] = ()
     rows_left_out: int = 0
     workers: tuple[str, ...] = ()
     runtime: str = "native"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 
-Step = Literal["plan", "validate", "score", "compare", "publish", "run", "contest", "promote"]
+Step = Literal["plan", "validate", "score", "drift", "publish", "run", "compare_models", "promote"]
 Answer = dict[str, Any]
 LATEST = "latest"
 
@@ -27,7 +27,7 @@ class StepRequest:
     """What an orchestrator asks for.
 
     Attributes:
-        step: one step, or ``run`` for all of them; ``contest`` compares two models on a partition, and
+        step: one step, or ``run`` for all of them; ``compare_models`` compares two models on a partition, and
             ``promote`` moves the alias as a comparison says.
         partition: for ``plan`` and ``run``: the partition's value, or ``latest`` for the newest there is.
         model: an alias or a version instead of the deployed model.
@@ -35,9 +35,9 @@ class StepRequest:
         evolve: lets the table get another model's scores, or other columns, than it has.
         folder: for the other steps: the run's folder (for ``promote``: the comparison's file), as the
             step before answered it.
-        again: whether this step was done before, so that rows or suite may have been mended since.
-        owner: names the orchestrator's run; one run at a time works on a partition.
-        instead_of: a holder that is known to have ended.
+        is_retry: whether this step was done before, so that rows or suite may have been mended since.
+        holder: names the orchestrator's run; one run at a time works on a partition.
+        expected_holder: a holder that is known to have ended.
         decision: for ``promote``: what was decided, and by whom.
     """
 
@@ -48,7 +48,7 @@ class StepRequest:
     repeat: bool = False
     evolve: bool = False
     folder: str | None = None
-    again: bool = False
-    owner: str | None = None
-    instead_of: str | None = None
+    is_retry: bool = False
+    holder: str | None = None
+    expected_holder: str | None = None
     decision: Decision | None = None

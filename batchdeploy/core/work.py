@@ -8,10 +8,10 @@ from typing import Any
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.pins import Identity
-from batchdeploy.core.policy import Finding, PolicySpec
+from batchdeploy.core.policy import PolicySpec, PolicyViolation
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.records import Column, OutputFile, Returns, SetAside
+from batchdeploy.core.records import Column, OutputFile, QuarantinedRows, Returns
 
 # NOTE: more rows at once are no quicker; and a copy or two of this many bytes a worker has room for.
 MOST_ROWS, LEAST_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
@@ -114,10 +114,10 @@ class SplitResult:
     rows_in: int
     keys_in: int
     keys_out: int
-    set_aside: tuple[SetAside, ...]
+    quarantined: tuple[QuarantinedRows, ...]
     profile: tuple[ColumnProfile, ...]
     loaded: bool
     worker: str = ""
     keys: str = ""
     rows_left_out: int = 0
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[PolicyViolation, ...] = ()

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from batchdeploy.runtime import open_toolbox
+from batchdeploy.assembly import open_toolbox
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def _manifest(
         warnings=tuple(f"{r.column or 'table'}: {r.expectation}" for r in check.failed),
         drift=drift.verdict,
         drift_alarms=drift.alarms,
-        replaced=plan.live,
+        replaced=plan.base_run,
         started_at=check.started_at,
         published_at=at.isoformat(),
         seconds=round((at - started).total_seconds(), 3),

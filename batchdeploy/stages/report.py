@@ -89,10 +89,10 @@ def find_reference(tools: Toolbox, plan: Plan) -> Reference | None:
 
 def render_text(manifest: Manifest) -> str:
     """What happened, in one paragraph of plain lines."""
-    aside = f", {manifest.rows_quarantined:,} set aside" if manifest.rows_quarantined else ""
-    aside += f", {manifest.rows_left_out:,} left out by data.where" if manifest.rows_left_out else ""
+    quarantined = f", {manifest.rows_quarantined:,} quarantined" if manifest.rows_quarantined else ""
+    quarantined += f", {manifest.rows_left_out:,} left out by data.where" if manifest.rows_left_out else ""
     lines = [
-        f"{manifest.deployment} {manifest.partition}: {manifest.rows_scored:,} rows scored{aside} by "
+        f"{manifest.deployment} {manifest.partition}: {manifest.rows_scored:,} rows scored{quarantined} by "
         f"{manifest.model} version {manifest.model_version} (run {manifest.run_id})",
         f"drift: {manifest.drift}" + _in_columns(manifest.drift_alarms),
     ]
@@ -112,7 +112,7 @@ def render_line(record: CheckReport | ScoredBatch | DriftReport | Manifest) -> s
         case ScoredBatch():
             what = f"scored {record.rows_scored:,} of {record.rows_in:,} rows ({record.runtime})"
             what += f", {record.rows_left_out:,} left out by data.where" if record.rows_left_out else ""
-            more = [f"{r.rows:,} quarantined, {r.stage}: {r.reason}" for r in record.set_aside]
+            more = [f"{r.rows:,} quarantined, {r.stage}: {r.reason}" for r in record.quarantined]
         case DriftReport():
             columns = {(row.role, row.column) for row in record.statistics}
             what = f"drift: {record.verdict}{_in_columns(record.alarms)}, {len(columns)} columns measured"
@@ -141,7 +141,7 @@ def _published(found: Found) -> tuple[str, str]:
     if check is not None and check.failed:
         return "warn", f"Published, with {len(check.failed)} failed expectations of level warn."
     quarantined = found.scored is not None and found.scored.rows_quarantined
-    return "good", f"Published{f', {quarantined} rows set aside' if quarantined else ''}."
+    return "good", f"Published{f', {quarantined} rows quarantined' if quarantined else ''}."
 
 
 def _unpublished(plan: Plan, found: Found) -> tuple[str, str]:

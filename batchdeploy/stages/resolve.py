@@ -15,9 +15,9 @@ from batchdeploy.core.starts import looked_for
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
+from batchdeploy.documents.yaml_files import read_whole
 from batchdeploy.errors import ContractError, DataError, Problem
 from batchdeploy.ports import Toolbox
-from batchdeploy.yaml_files import read_whole
 
 RUN_FORMAT = "batchdeploy.run/1"
 # NOTE: of a suite or a reference; a reference of 1,000 columns has some 4 MB.
@@ -56,7 +56,7 @@ def resolve(
     reference = pin_reference(tools, model)
     pins = _pins(deployment, partition, data, (model, suite, reference))
     folder = f"{deployment.data.partition.column}={partition}"
-    live = tools.sink.live(folder)
+    base_run = tools.sink.published_run(folder)
     plan_id = run_id(pins)
     return Plan(
         run_id=plan_id,
@@ -67,8 +67,8 @@ def resolve(
         schema=schema,
         suite=suite,
         reference=reference,
-        live=live,
-        changes=() if live in (None, plan_id) else _changes(tools, folder, live, model, data),
+        base_run=base_run,
+        changes=() if base_run in (None, plan_id) else _changes(tools, folder, base_run, model, data),
         planned_at=now,
         evolve=evolve,
     )
@@ -157,12 +157,12 @@ def _pins(
 
 
 def _changes(
-    tools: Toolbox, folder: str, live: str | None, model: ModelPin, data: DataPin
+    tools: Toolbox, folder: str, base_run: str | None, model: ModelPin, data: DataPin
 ) -> tuple[str, ...]:
     """Why what would be published is not what is there."""
-    before = _manifest(tools, folder, live or "")
+    before = _manifest(tools, folder, base_run or "")
     if before is None:
-        return (f"the visible run {live} has no manifest here",)
+        return (f"the visible run {base_run} has no manifest here",)
     changes = []
     if (before.model, before.model_version) != (model.name, model.version):
         changes.append(
@@ -175,8 +175,8 @@ def _changes(
     return tuple(changes) or ("the deployment, its suite or its reference",)
 
 
-def _manifest(tools: Toolbox, folder: str, live: str) -> Manifest | None:
-    file = tools.layout.run(folder, live) / "manifest.json"
+def _manifest(tools: Toolbox, folder: str, base_run: str) -> Manifest | None:
+    file = tools.layout.run(folder, base_run) / "manifest.json"
     return from_json(Manifest, file.read_bytes(), where=str(file)) if file.is_file() else None
 
 

@@ -11,11 +11,9 @@ from functools import reduce
 from math import ceil
 from pathlib import Path
 
-from batchdeploy.core.environment import NEEDED, lacking, unlike
-from batchdeploy.core.policy import Finding
+from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile, Reference
-from batchdeploy.core.profiling import empty, merge
-from batchdeploy.core.records import Plan, ScoredBatch, SetAside
+from batchdeploy.core.records import Plan, QuarantinedRows, ScoredBatch
 from batchdeploy.core.work import ScoreJob, Split, SplitResult, batch_rows
 from batchdeploy.documents import from_json
 from batchdeploy.errors import (
@@ -26,6 +24,8 @@ from batchdeploy.errors import (
     RequestError,
     ScoringRefused,
 )
+from batchdeploy.host.versions import NEEDED, lacking, version_mismatches
+from batchdeploy.kernel.profiling import empty, merge
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 
@@ -66,7 +66,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             rows_quarantined=sum(file.rows for file in quarantine),
             keys_in=_checksum(result.keys_in for result in results),
             keys_out=_checksum(result.keys_out for result in results),
-            set_aside=_reasons(results),
+            quarantined=_reasons(results),
             profile=_profile(job.bins, results),
             runtime="native" if job.runtime_folder is None else plan.deployment.model.runtime,
             model_loads=sum(result.loaded for result in results),
@@ -98,7 +98,7 @@ def check_versions(tools: Toolbox, model: Path) -> None:
         raise MissingPackageError(
             "the workers", missing, hint=f"install there: pip install {' '.join(NEEDED)}"
         )
-    problems = tuple(unlike(wanted, workers))
+    problems = tuple(version_mismatches(wanted, workers))
     if not problems:
         return
     hint = "install what the model was made with, or set engine.versions to warn"
@@ -124,7 +124,7 @@ def _results(
 
 
 def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
-    """Lets a batch pass that breaks no rule that fails, and of which not too many rows were set aside.
+    """Lets a batch pass that breaks no rule that fails, and of which not too many rows were quarantined.
 
     Raises:
         ScoringRefused: with the reasons and how many rows each took.
@@ -137,9 +137,9 @@ def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
     if scored.rows_quarantined > allowed * scored.rows_in:
         share = scored.rows_quarantined / scored.rows_in
         raise ScoringRefused(
-            f"{plan.folder}: {scored.rows_quarantined} of {scored.rows_in} rows set aside "
+            f"{plan.folder}: {scored.rows_quarantined} of {scored.rows_in} rows quarantined "
             f"({share:.1%}, allowed {allowed:.1%})",
-            tuple(Problem(f"{r.stage}: {r.reason}", f"{r.rows} rows") for r in scored.set_aside),
+            tuple(Problem(f"{r.stage}: {r.reason}", f"{r.rows} rows") for r in scored.quarantined),
             hint="mend the rows, or raise quarantine.max_share",
         )
 
@@ -151,7 +151,7 @@ def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
         if finding.action == "fail"
     ]
     if plan.deployment.policy.output == "fail":
-        answers = [aside for aside in scored.set_aside if aside.stage == "output"]
+        answers = [quarantined for quarantined in scored.quarantined if quarantined.stage == "output"]
         broken += [Problem("output", f"{a.reason}: {a.rows} of {scored.rows_in} rows") for a in answers]
     if broken:
         hint = f"policy says fail; the rows are in quarantine: batchdeploy show {plan.attempt or plan.run_id}"
@@ -198,19 +198,19 @@ def _checksum(sums: Iterable[int]) -> str:
     return f"{sum(sums) % 2**64:016x}"
 
 
-def _reasons(results: Sequence[SplitResult]) -> tuple[SetAside, ...]:
+def _reasons(results: Sequence[SplitResult]) -> tuple[QuarantinedRows, ...]:
     counts: Counter[tuple[object, str]] = Counter()
     for result in results:
-        for aside in result.set_aside:
-            counts[aside.stage, aside.reason] += aside.rows
+        for quarantined in result.quarantined:
+            counts[quarantined.stage, quarantined.reason] += quarantined.rows
     return tuple(
-        SetAside(stage=stage, reason=reason, rows=rows)  # type: ignore[arg-type]
+        QuarantinedRows(stage=stage, reason=reason, rows=rows)  # type: ignore[arg-type]
         for (stage, reason), rows in sorted(counts.items(), key=str)
     )
 
 
-def _findings(results: Sequence[SplitResult]) -> tuple[Finding, ...]:
-    counts: dict[tuple[str, str], Finding] = {}
+def _findings(results: Sequence[SplitResult]) -> tuple[PolicyViolation, ...]:
+    counts: dict[tuple[str, str], PolicyViolation] = {}
     for finding in (finding for result in results for finding in result.findings):
         before = counts.get((finding.rule, finding.column))
         rows = finding.rows + (before.rows if before else 0)

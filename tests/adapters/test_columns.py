@@ -15,10 +15,10 @@ import pytest
 from score_jobs import score_job
 from tests_support import text_array
 
-from batchdeploy.adapters.folder_store import FolderStore
 from batchdeploy.adapters.parquet_splits import inspect, make_splits, read_frame, score_split
 from batchdeploy.adapters.parquet_splits.columns import plain_batch
-from batchdeploy.adapters.parquet_splits.reading import Meant, read_batches
+from batchdeploy.adapters.parquet_splits.row_reader import FilteredBatch, read_batches
+from batchdeploy.adapters.sources.folder import FolderStore
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column, DataPin
@@ -43,7 +43,7 @@ def with_notes(notes: Any, **columns: Any) -> pa.Table:
     return pa.table(given | {"note": notes} | columns)
 
 
-def read(pin: DataPin, job: ScoreJob = JOB) -> list[Meant]:
+def read(pin: DataPin, job: ScoreJob = JOB) -> list[FilteredBatch]:
     return [meant for split in make_splits(pin) for meant in read_batches(split, job)]
 
 
@@ -95,11 +95,11 @@ def test_such_a_row_is_quarantined_whatever_it_is_for(tmp_path: Path, column: st
     table = with_notes(["n"] * 3, name=["m"] * 3)
     table = table.set_column(table.schema.get_field_index(column), column, texts)
     job = replace(JOB, inputs=(*JOB.inputs, Column(name="name", type="string")))
-    published, aside, result = scored(tmp_path, pinned(tmp_path, table), job)
+    published, quarantined, result = scored(tmp_path, pinned(tmp_path, table), job)
     assert published["y"].to_pylist() == [0.0, 2.0]
-    assert aside["_reason"].to_pylist() == [f"not UTF-8: {column}"]
-    assert aside["_source_row"].to_pylist() == [1]
-    assert aside[column].to_pylist() == ["b\\xfc"]
+    assert quarantined["_reason"].to_pylist() == [f"not UTF-8: {column}"]
+    assert quarantined["_source_row"].to_pylist() == [1]
+    assert quarantined[column].to_pylist() == ["b\\xfc"]
     assert [(f.rule, f.column, f.action, f.rows) for f in result.findings] == [
         ("invalid_text", column, "quarantine", 1)
     ]
@@ -108,9 +108,9 @@ def test_such_a_row_is_quarantined_whatever_it_is_for(tmp_path: Path, column: st
 def test_rows_that_are_not_meant_take_their_faults_with_them(tmp_path: Path) -> None:
     table = with_notes(text_array(["a\udcfc", "b", "c\udcfc", "d\udcfc"]))
     where = (Predicate(column="x", op="gt", value=0.5), Predicate(column="x", op="ne", value=2))
-    _, aside, result = scored(tmp_path, pinned(tmp_path, table), replace(JOB, where=where))
+    _, quarantined, result = scored(tmp_path, pinned(tmp_path, table), replace(JOB, where=where))
     assert result.rows_left_out == 2
-    assert aside["_source_row"].to_pylist() == [3]
+    assert quarantined["_source_row"].to_pylist() == [3]
 
 
 def test_a_validator_sees_such_text_escaped(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_int96_as_a_key_stays_what_it_is(tmp_path: Path) -> None:
 def test_int96_that_microseconds_cannot_tell_is_quarantined(tmp_path: Path) -> None:
     times = pa.array(np.array(["2024-01-01T00:00:00.000001", "2024-01-01T00:00:00.000000001"], "M8[ns]"))
     pin = pinned(tmp_path, with_notes(times), use_deprecated_int96_timestamps=True)
-    published, aside, _ = scored(tmp_path, pin)
+    published, quarantined, _ = scored(tmp_path, pin)
     assert published["id"].to_pylist() == ["k0"]
-    assert aside["_reason"].to_pylist() == ["finer than microseconds, or beyond them: note"]
+    assert quarantined["_reason"].to_pylist() == ["finer than microseconds, or beyond them: note"]
 
 
 def test_nanoseconds_are_taken_and_written_in_microseconds(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ def test_nanoseconds_are_taken_and_written_in_microseconds(tmp_path: Path) -> No
     assert times.dtype == "datetime64[ns]"
     pin = pinned(tmp_path, with_notes(pa.Array.from_pandas(times)))
     assert inspect(pin, engine="spark").rows == 3
-    published, aside, _ = scored(tmp_path, pin)
+    published, quarantined, _ = scored(tmp_path, pin)
     assert published.schema.field("note").type == pa.timestamp("us")
     assert published["note"].to_pylist() == [dt.datetime(2024, 1, 1, 0, 0, 0, 1), None]
-    assert aside["id"].to_pylist() == ["k2"]
+    assert quarantined["id"].to_pylist() == ["k2"]
 
 
 def test_a_model_gets_nanoseconds_as_they_are(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from mlflow.store.artifact import artifact_repository_registry
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from tests_support import Result, register_folder
 
-from batchdeploy.adapters.mlflow_registry import MlflowRegistry, digest_folder, locations
-from batchdeploy.adapters.parquet_sink import ParquetSink
+from batchdeploy.adapters.mlflow import MlflowRegistry, digest_folder, locations
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import ModelPin
 from batchdeploy.errors import DataError, RegistryError, RequestError
+from batchdeploy.publishing import ParquetSink
 
 MLMODEL = """\
 flavors:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from batchdeploy.adapters.spark_engine import SparkEngine
-from batchdeploy.adapters.spark_engine.gpu import on_gpu, with_gpu
+from batchdeploy.adapters.engines.spark import SparkEngine
+from batchdeploy.adapters.engines.spark.gpu import on_gpu, with_gpu
 from batchdeploy.errors import EngineError
 
 LOCAL, CLUSTER = "local[*]", "spark://master:7077"

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from tests_support import customers, write_day
 
-from batchdeploy import flow
+from batchdeploy.assembly import LocalToolbox, open_toolbox
 from batchdeploy.core.records import CheckReport
 from batchdeploy.errors import DataError
-from batchdeploy.runtime import LocalToolbox, open_toolbox
 from batchdeploy.stages.validate import validate
+from batchdeploy.workflows import execution
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +25,10 @@ Swap = Callable[[Path, Path], None]
 
 
 def swap_files(file: Path, other: Path) -> None:
-    aside = file.with_name("aside")
-    file.rename(aside)
+    parked = file.with_name("parked")
+    file.rename(parked)
     other.rename(file)
-    aside.rename(other)
+    parked.rename(other)
 
 
 def swap_folders(file: Path, other: Path) -> None:
@@ -44,9 +44,11 @@ def write_over(file: Path, other: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def scored_while(tools: LocalToolbox, before: Callable[[], None], after: Callable[[], None]) -> flow.Outcome:
+def scored_while(
+    tools: LocalToolbox, before: Callable[[], None], after: Callable[[], None]
+) -> execution.Outcome:
     """A run that something happens to just before a worker begins, and just after it ends."""
-    planned, work = flow.plan(tools, DAY), tools.engine.map_splits
+    planned, work = execution.plan(tools, DAY), tools.engine.map_splits
 
     def between(do: Any, splits: Any) -> Iterator[Any]:
         for split in splits:
@@ -56,7 +58,7 @@ def scored_while(tools: LocalToolbox, before: Callable[[], None], after: Callabl
             yield from found
 
     tools.engine.map_splits = between  # type: ignore[method-assign]
-    return flow.execute(tools, planned)
+    return execution.execute(tools, planned)
 
 
 @pytest.mark.parametrize("swap", [swap_files, swap_folders, write_over])
@@ -108,7 +110,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_published(
 
     monkeypatch.setattr(worker, "score_batch", writing)
     with pytest.raises(DataError, match="changed while it was read"):
-        flow.run(tools, DAY)
+        execution.run(tools, DAY)
 
 
 class ReadsByName:
@@ -130,7 +132,7 @@ def validated_while(
     edited = deployment.read_text(encoding="utf-8").replace("kind: local", "kind: spark")
     deployment.write_text(edited, encoding="utf-8")
     tools = open_toolbox(deployment)
-    planned, check = flow.plan(tools, DAY), tools.validator.check
+    planned, check = execution.plan(tools, DAY), tools.validator.check
 
     def between(*arguments: Any, **options: Any) -> Any:
         before()

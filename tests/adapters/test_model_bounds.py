@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests_support import register_folder
 
-from batchdeploy.adapters.mlflow_registry import MlflowRegistry, description
-from batchdeploy.adapters.mlflow_registry.description import check_small_files, read_description
+from batchdeploy.adapters.mlflow import MlflowRegistry, description
+from batchdeploy.adapters.mlflow.description import check_small_files, read_description
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.errors import RegistryError, RequestError

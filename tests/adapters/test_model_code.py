@@ -17,9 +17,9 @@ import pytest
 import yaml
 from tests_support import Result, edit, register_folder
 
-from batchdeploy.adapters.mlflow_registry import MlflowRegistry, find_graph, load_predictor
+from batchdeploy.adapters.mlflow import MlflowRegistry, find_graph, load_predictor
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.core.trust import code_in_model
+from batchdeploy.core.model_safety import code_in_model
 from batchdeploy.errors import RequestError, ScoringRefused
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from tests_support import save_coded
 
-from batchdeploy.adapters.mlflow_registry import load_predictor
-from batchdeploy.stopping import Stop
+from batchdeploy.adapters.mlflow import load_predictor
+from batchdeploy.workflows.stopping import Stop
 
 FRAME = pd.DataFrame({"x": [1.0, 2.0]})
 RAISED = {

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from tests_support import FEATURES, Result, customers, register, save_coded
 
-from batchdeploy.adapters.mlflow_registry import Trial, try_out, trying
-from batchdeploy.adapters.mlflow_registry.loading import open_model
-from batchdeploy.adapters.mlflow_registry.trees import broken_trees
+from batchdeploy.adapters.mlflow import Trial, try_out, trying
+from batchdeploy.adapters.mlflow.loading import open_model
+from batchdeploy.adapters.mlflow.trees import broken_trees
 from batchdeploy.errors import ScoringRefused
 
 DAY = "2024-03-02"

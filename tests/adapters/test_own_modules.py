@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tests_support import save_coded
 
-from batchdeploy.adapters.mlflow_registry import load_estimator, load_predictor
+from batchdeploy.adapters.mlflow import load_estimator, load_predictor
 from batchdeploy.errors import ScoringRefused
 
 FRAME = pd.DataFrame({"x": [1.0, 2.0]})

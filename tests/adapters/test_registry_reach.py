@@ -15,7 +15,7 @@ from typing import Any
 import mlflow.store.db.utils
 import pytest
 
-from batchdeploy.adapters.mlflow_registry import MlflowRegistry, asking
+from batchdeploy.adapters.mlflow import MlflowRegistry, asking
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.errors import MissingPackageError, RegistryError
 

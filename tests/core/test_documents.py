@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.records import SetAside
+from batchdeploy.core.records import QuarantinedRows
 from batchdeploy.documents import canonical, deployment_schema, from_json, read_deployment, to_json
 from batchdeploy.errors import DataError, DeploymentError
 
@@ -190,7 +190,7 @@ def test_reading_what_was_written_gives_it_back(name: str, counts: tuple[int, ..
 )
 def test_refuses_what_is_not_such_a_record(text: str) -> None:
     with pytest.raises(DataError):
-        from_json(SetAside, text, where="x")
+        from_json(QuarantinedRows, text, where="x")
 
 
 def test_equal_values_have_one_canonical_form() -> None:

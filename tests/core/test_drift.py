@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchdeploy.core.deployment import DriftSpec
 from batchdeploy.core.drift import adjust, calibrate, judge, psi
 from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
-from batchdeploy.core.profiling import count, empty, make_bins, merge
+from batchdeploy.kernel.profiling import count, empty, make_bins, merge
 
 SPEC = DriftSpec(reference="r", false_alarm_rate=0.01)
 vectors = st.lists(st.integers(0, 10**6), min_size=4, max_size=4)

@@ -95,7 +95,7 @@ def test_all_of_it_comes_in_one_message() -> None:
 def test_counts_of_a_scored_batch_are_looked_at_too() -> None:
     scored = ScoredBatch(
         run_id="r", attempt="a", files=(), quarantine=(), rows_in=1, rows_scored=1, rows_quarantined=0,
-        keys_in="0", keys_out="0", set_aside=(), profile=(X,), model_loads=1, workers=(),
+        keys_in="0", keys_out="0", quarantined=(), profile=(X,), model_loads=1, workers=(),
     )  # fmt: skip
     assert from_json(ScoredBatch, to_json(scored), where="scored.json") == scored
     spoilt = replace(scored, profile=(replace(X, counts=(1, -1, 1)),))

@@ -42,7 +42,7 @@ def test_dag_test_scores_a_partition_and_the_next_one_finds_it_identical(
     dags = with_dag(project)
     assert "PARSED churn tests" in airflow(airflow_home, dags, "parse")
     out = airflow(airflow_home, dags, '{"partition": "2024-03-02"}')
-    steps = ("plan", "validate", "score", "compare", "publish")
+    steps = ("plan", "validate", "score", "drift", "publish")
     assert all(f'"{step}": "success"' in out for step in steps), out[-2000:]
     assert len(pd.read_parquet(project / "scores" / "churn")) == 200
     assert "scored 200 of 200 rows" in out
@@ -131,7 +131,7 @@ def test_deployments_are_found_beside_the_dag_file_whoever_calls(
     )
     if by_airflow:
         assert (
-            f"PARSED churn tests ['compare', 'plan', 'publish', 'score', 'validate'] {dags / 'churn.py'}"
+            f"PARSED churn tests ['drift', 'plan', 'publish', 'score', 'validate'] {dags / 'churn.py'}"
             in (airflow(airflow_home, dags, "parse", "churn"))
         )
         conf = '{"partition": "2031-01-01", "on_missing": "skip"}'
@@ -430,7 +430,7 @@ def test_what_the_deployment_says_becomes_the_dag() -> None:
     assert "`backfill: {model: ...}` of the deployment" in dag["params"]["model"]["description_md"]
     assert dag["limits"]["score"] == dag["limits"]["validate"] == 1
     assert dag["outlets"]["publish"] == ["departure-delay/scores"]
-    assert dag["outlets"]["compare"] == ["departure-delay/drift"]
+    assert dag["outlets"]["drift"] == ["departure-delay/drift"]
     assert dag["inlets"]["plan"] == ["departure-delay/model"]
 
 

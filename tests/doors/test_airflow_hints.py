@@ -23,7 +23,7 @@ from batchdeploy.errors import (
 )
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
-NAMES = ("plan", "validate", "score", "compare", "publish")
+NAMES = ("plan", "validate", "score", "drift", "publish")
 
 
 class Instance:
@@ -91,8 +91,8 @@ CASES: list[tuple[str, BatchdeployError, str]] = [
         "Hint: policy says fail; when that is mended, clear score and what follows it",
     ),
     ("score", DataError("x", "changed while it was scored", hint="run it again"), "clear score and what"),
-    ("compare", DriftRefused("x", "far", hint="drift.on_alarm: warn would"), "clear validate and what"),
-    ("compare", DataError("x", "changed", hint="plan the run again"), "mended, clear validate and what"),
+    ("drift", DriftRefused("x", "far", hint="drift.on_alarm: warn would"), "clear validate and what"),
+    ("drift", DataError("x", "changed", hint="plan the run again"), "mended, clear validate and what"),
     ("publish", StaleRunError("x", "late", hint=AGAIN), "nothing was published; clear plan and what follows"),
     (
         "publish",
@@ -138,7 +138,7 @@ def test_in_a_group_the_tasks_have_their_groups_names(deployment: Path) -> None:
     with DAG("night", schedule=None) as dag:
         ScoringTaskGroup(str(deployment), group_id="g")
         PublishOperator(task_id="alone", deployment=str(deployment), run="/f")
-    _, raised = executed(dag.task_dict["g.compare"], {"folder": "/f"}, DataError("x", "y"))
+    _, raised = executed(dag.task_dict["g.drift"], {"folder": "/f"}, DataError("x", "y"))
     assert "clear g.validate and what follows it" in str(raised)
     _, raised = executed(dag.task_dict["alone"], "/f", DataError("x", "y"))
     assert "clear alone and what follows it" in str(raised)

@@ -203,9 +203,9 @@ def test_config_keys_that_nobody_reads_are_refused_with_the_right_spelling(deplo
     # Keys that other tasks may read are theirs, unless they look like one of ours.
     assert refused(own, "plan", when=1, region="CH") == []
     assert refused(own, "plan", partiton="2024-03-02") == ["partiton: unknown key; did you mean partition?"]
-    assert refused(promotion, "compare", challenger="2") == []
+    assert refused(promotion, "compare_models", challenger="2") == []
     told = ["challanger: unknown key; did you mean challenger?", "model: unknown key"]
-    assert refused(promotion, "compare", challanger="2", model="3") == told
+    assert refused(promotion, "compare_models", challanger="2", model="3") == told
 
 
 def test_a_missing_partition_that_the_schedule_does_not_have_is_never_skipped(deployment: Path) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from tests_support import SCHEMA, Result, customers, edit, move_alias, register, tree, write_day
 
-from batchdeploy import packages
+from batchdeploy.host import packages
 
 DAY = "2024-03-02"
 
@@ -402,7 +402,7 @@ def test_an_accident_that_nobody_foresaw_is_not_a_refusal(
     deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The patch stands for a bug of our own."""
-    monkeypatch.setattr("batchdeploy.survey.statuses", lambda tools: 1 / 0)
+    monkeypatch.setattr("batchdeploy.cli.commands.statuses", lambda tools: 1 / 0)
     result = cli("status", deployment, "--json")
     assert result.code == 3
     assert result.json["error"]["problems"][0]["path"] == "ZeroDivisionError"

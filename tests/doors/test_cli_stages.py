@@ -9,9 +9,9 @@ import pytest
 from tests_support import Result
 
 import batchdeploy as bd
-from batchdeploy.stage_clock import StageClock
+from batchdeploy.workflows.stage_clock import StageClock
 
-STAGES = ["resolve", "validate", "score", "compare", "publish", "report"]
+STAGES = ["resolve", "validate", "score", "drift", "publish", "report"]
 DAY = "2024-03-02"
 
 

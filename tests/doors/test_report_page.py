@@ -321,7 +321,7 @@ def test_a_promotions_tab_shows_the_comparison_and_who_decided(
     dag = PromotionDag(str(deployment), dag_id="churn")
     file = project / "scores" / "churn.batchdeploy" / "comparisons" / DAY / "1-2-20260101.json"
     write(file, to_json(COMPARED))
-    told = {"compare": str(file), "approve": "", "promote": ""}
+    told = {"compare_models": str(file), "approve": "", "promote": ""}
     record(dag, told, key="batchdeploy_comparison", states=states)
     if answer is not None:
         asking = session.query(TaskInstance).filter_by(task_id="approve").one()
@@ -346,7 +346,9 @@ def test_a_promotions_tab_reads_no_comparison_of_another_deployment(
     file = project / "scores" / "salaries.batchdeploy" / "comparisons" / DAY / "1-2.json"
     write(file, to_json(COMPARED))
     record(
-        PromotionDag(str(deployment), dag_id="churn"), {"compare": str(file)}, key="batchdeploy_comparison"
+        PromotionDag(str(deployment), dag_id="churn"),
+        {"compare_models": str(file)},
+        key="batchdeploy_comparison",
     )
     assert "churn_probability" not in page()[1]
 

@@ -37,7 +37,7 @@ Interpreter(Path(sys.executable), Path(sys.argv[1]), print).take_step(request)
 # NOTE: a step that takes no notice of SIGTERM, and one that ends in order but leaves a process behind.
 STUBBORN = """
 import os, signal, subprocess, sys, time
-from batchdeploy import process_session
+from batchdeploy.host import process_session
 process_session.ORDER_SECONDS = process_session.LEFTOVER_SECONDS = 0.2
 if sys.argv[1] == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -131,8 +131,8 @@ def python(folder: Path, body: str) -> Path:
 def test_a_step_that_is_killed_leaves_nothing_that_its_task_waits_for(
     tmp_path: Path, deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from batchdeploy import process_session
     from batchdeploy.airflow.interpreter import Interpreter
+    from batchdeploy.host import process_session
 
     # NOTE: only so that the test need not wait for the moment that a JVM is given.
     monkeypatch.setattr(process_session, "LEFTOVER_SECONDS", 0.2)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batchdeploy.adapters.parquet_sink import ParquetSink
-from batchdeploy.adapters.parquet_sink import sink as sink_module
 from batchdeploy.core.records import Plan
+from batchdeploy.publishing import ParquetSink
+from batchdeploy.publishing import swap as sink_module
 from faults.publishing import rows_of, sink
 
 FIXED = "0" * 16

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.adapters.parquet_sink import points
 from batchdeploy.errors import PublishError, StaleRunError
+from batchdeploy.storage import failpoints
 from faults.killing import finished, in_child, killed_after, killed_at
 from faults.oracle import Content, live_run, violations
 from faults.publishing import expected, manifest, plan, publish, run_name, sink, stage
@@ -115,7 +115,7 @@ def _operations(
                 tell(f"done {folder} {run}")
             elif choice < 0.9 and (kept := table.generations(folder)) and kept[0] != live:
                 tell(f"begin {folder} {kept[0]}")
-                table.roll_back(folder, to=kept[0], live=live, at=f"{trial}.{step}")
+                table.roll_back(folder, to=kept[0], expected_run=live, at=f"{trial}.{step}")
                 tell(f"done {folder} {kept[0]}")
             else:
                 table.collect_garbage(now=time.time())
@@ -214,12 +214,12 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
         elif point == "table unlocked":
             held.append((time.perf_counter() - began) * 1000)
 
-    points.listener = listen
+    failpoints.hook = listen
     try:
         for number in range(partitions):
             publish(table, f"date={number}", run_name(1), None)
     finally:
-        points.listener = None
+        failpoints.hook = None
     idle = _recovery(root)
     dead = [f"date={number}" for number in range(min(20, partitions))]
     for folder in dead:
@@ -261,8 +261,8 @@ def preflight_times(home: Path, *, files: int) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from batchdeploy.adapters.folder_store import FolderStore
     from batchdeploy.adapters.parquet_splits import inspect
+    from batchdeploy.adapters.sources.folder import FolderStore
     from batchdeploy.core.deployment import DataRef, PartitionSpec
 
     folder = home / "data" / "date=2024-01-01"

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from batchdeploy.adapters.parquet_sink import points
+from batchdeploy.storage import failpoints
 
 ENDED = 0
 FAILED = 70
@@ -58,7 +58,7 @@ def killed_at(point: str, work: Callable[[], object], *, occurrence: int = 1) ->
             if seen == occurrence:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        points.listener = listen
+        failpoints.hook = listen
         work()
 
     code, _ = finished(*in_child(until))

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tests_support import plan as made_up_plan
 
-from batchdeploy.adapters.parquet_sink import ParquetSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
+from batchdeploy.publishing import ParquetSink
 from faults.oracle import Content, content_of
 
 FILES = 2
@@ -64,7 +64,7 @@ def sink(
 
 
 def plan(folder: str, run: str, live: str | None) -> Plan:
-    return replace(made_up_plan("a", None), run_id=run, partition=folder.partition("=")[2], live=live)
+    return replace(made_up_plan("a", None), run_id=run, partition=folder.partition("=")[2], base_run=live)
 
 
 def stage(table: ParquetSink, folder: str, run: str) -> ScoredBatch:
@@ -86,7 +86,7 @@ def stage(table: ParquetSink, folder: str, run: str) -> ScoredBatch:
         rows_quarantined=0,
         keys_in="0",
         keys_out="0",
-        set_aside=(),
+        quarantined=(),
         profile=(),
         model_loads=1,
     )

@@ -86,14 +86,14 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
 
 def _steadily(deployment: Path, end: float) -> Callable[[Callable[[str], None]], None]:
     def work(tell: Callable[[str], None]) -> None:
-        from batchdeploy import flow
-        from batchdeploy.runtime import open_toolbox
+        from batchdeploy.assembly import open_toolbox
+        from batchdeploy.workflows import execution
 
         os.setsid()
         me = psutil.Process()
         tools = open_toolbox(deployment)
         while time.time() < end:
-            flow.run(tools, DAYS[0], repeat=True)
+            execution.run(tools, DAYS[0], repeat=True)
             time.sleep(PAUSE)
             tell(f"{me.memory_info().rss // 1024} {descriptors()} {threading.active_count()}")
         sys.stdout.flush()

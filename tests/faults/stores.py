@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from batchdeploy.adapters.parquet_sink.pointer import PointerSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PublishError, StaleRunError
+from batchdeploy.publishing.pointer import PointerSink
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
@@ -224,7 +224,7 @@ def commit(control: Path, port: int, number: int, share: int, seed: int) -> None
         folder = random_.choice(FOLDERS)
         run = run_name(number * 100_000 + step)
         try:
-            live = sink.live(folder)
+            live = sink.published_run(folder)
             publish_pointer(sink, folder, run, live)
             print(f"published {run} {folder} {live}", flush=True)
             done += 1

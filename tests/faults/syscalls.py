@@ -105,7 +105,7 @@ def _work(root: Path, situation: str) -> Callable[[Callable[[str], None]], None]
         table = sink(root, durability="power", keep=0 if situation == "garbage" else 1, seconds=2)
         try:
             if situation == "rollback":
-                table.roll_back(FOLDER, to=OLD, live=NEW, at="now")
+                table.roll_back(FOLDER, to=OLD, expected_run=NEW, at="now")
             elif situation == "garbage":
                 table.collect_garbage(now=time.time())
             else:

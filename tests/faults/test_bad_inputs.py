@@ -345,12 +345,12 @@ def test_a_bad_value_goes_to_quarantine_with_file_and_row(project: Path, cli: Cl
     assert result.code == 0, result.err
     manifest = result.json["manifest"]
     assert (manifest["rows_in"], manifest["rows_quarantined"]) == (200, count)
-    aside = quarantined(project)
-    assert set(aside["_source_file"]) == {f"date={DAY}/part-0.parquet"}
-    assert all(column in reason for reason in aside["_reason"])
+    rows = quarantined(project)
+    assert set(rows["_source_file"]) == {f"date={DAY}/part-0.parquet"}
+    assert all(column in reason for reason in rows["_reason"])
     published = pd.read_parquet(project / "scores" / "churn")
-    assert len(published) + len(aside) == 200
-    assert set(aside["_source_row"]) == places
+    assert len(published) + len(rows) == 200
+    assert set(rows["_source_row"]) == places
     scored = json.loads((Path(result.json["folder"]) / "scored.json").read_text())
     assert f"policy: {column}: {rule} in {count} rows, quarantine" in cli("show", result.json["folder"]).out
     assert f"<td>{rule}</td>" in (Path(result.json["folder"]) / "report.html").read_text(encoding="utf-8")
@@ -426,8 +426,8 @@ def test_duplicates_across_files_are_found(project: Path, cli: Cli) -> None:
     edit("expectations: expectations/customers.json\n", "")(project)
     result = cli("run", project / "dags" / "churn.yaml", "--partition", DAY, "--json")
     assert result.code == 0, result.err
-    aside = quarantined(project)
-    where = sorted(zip(aside["_source_file"].str[-14:], aside["_source_row"], strict=True))
+    rows = quarantined(project)
+    where = sorted(zip(rows["_source_file"].str[-14:], rows["_source_row"], strict=True))
     assert where == [("part-0.parquet", 0), ("part-2.parquet", 5)]
     assert result.json["manifest"]["rows_scored"] == 178
 
@@ -436,7 +436,7 @@ def test_the_error_budget_refuses_what_is_beyond_it(project: Path, cli: Cli) -> 
     spoil_rows(project, at("age", np.inf, *range(30)))
     result = cli("run", project / "dags" / "churn.yaml", "--partition", DAY)
     assert result.code == 1
-    assert "30 of 200 rows set aside (15.0%, allowed 10.0%)" in result.err
+    assert "30 of 200 rows quarantined (15.0%, allowed 10.0%)" in result.err
     assert "input: infinite: age: 30 rows" in result.err
 
 

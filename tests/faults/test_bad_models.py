@@ -100,9 +100,9 @@ def test_a_row_that_the_model_cannot_answer_is_never_a_silent_null(
     deployment = declare(project, columns, "quarantine: {max_share: 0.1}\n")
     result = cli("run", deployment, "--partition", DAY, "--json")
     assert result.code == 0, result.err
-    aside = pd.read_parquet(project / "scores" / "churn.batchdeploy" / "quarantine")
-    assert (set(aside["_source_row"]), set(aside["_stage"])) == ({3, 9}, {"output"})
-    assert all(reason in text for text in aside["_reason"])
+    quarantined = pd.read_parquet(project / "scores" / "churn.batchdeploy" / "quarantine")
+    assert (set(quarantined["_source_row"]), set(quarantined["_stage"])) == ({3, 9}, {"output"})
+    assert all(reason in text for text in quarantined["_reason"])
     published = pd.read_parquet(project / "scores" / "churn")
     assert len(published) == 198
     assert not published["y"].isna().any()
@@ -198,9 +198,9 @@ def test_memory_that_runs_out_halves_a_batch_down_to_the_row(project: Path, cli:
     result = cli("run", deployment, "--partition", DAY, "--json")
     assert result.code == 0, result.err
     assert result.json["manifest"]["rows_scored"] == 199
-    aside = pd.read_parquet(project / "scores" / "churn.batchdeploy" / "quarantine")
-    assert aside["_source_row"].to_list() == [7]
-    assert "MemoryError" in aside["_error"].iloc[0]
+    quarantined = pd.read_parquet(project / "scores" / "churn.batchdeploy" / "quarantine")
+    assert quarantined["_source_row"].to_list() == [7]
+    assert "MemoryError" in quarantined["_error"].iloc[0]
 
 
 def _with(place: int, value: float) -> Any:
@@ -299,9 +299,10 @@ def test_a_type_that_nobody_vouched_for_is_refused_whatever_the_model_says(
     project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model's own list of trusted types counts for nothing."""
-    from batchdeploy.core import trust
 
-    monkeypatch.setattr(trust, "SKOPS_TYPES", set())
+    from batchdeploy.core import model_safety
+
+    monkeypatch.setattr(model_safety, "SKOPS_TYPES", set())
     result = cli("run", refusing(project), "--partition", DAY)
     assert result.code == 1, result.err
     assert "model.trusted_types: the model holds a type" in result.err

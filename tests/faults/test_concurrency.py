@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from batchdeploy.adapters.parquet_sink import points
 from batchdeploy.errors import BatchdeployError, PublishError, StaleRunError
+from batchdeploy.storage import failpoints
 from faults.campaign import FOLDERS, Known
 from faults.killing import finished, in_child
 from faults.oracle import live_run, violations
@@ -33,7 +33,7 @@ def stopping_at(point: str, root: Path) -> Callable[[Callable[[str], None]], Non
                 tell("stopping")
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-        points.listener = listen
+        failpoints.hook = listen
         try:
             publish(sink(root), FOLDER, NEW, OLD)
             tell("published")

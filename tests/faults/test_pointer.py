@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from tests_support import Result, tree
 
-from batchdeploy.adapters.parquet_sink.locking import locked
-from batchdeploy.adapters.parquet_sink.pointed import ORPHAN_SECONDS
-from batchdeploy.adapters.parquet_sink.pointer import PointerSink
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
+from batchdeploy.publishing.pointer import PointerSink
+from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS
+from batchdeploy.storage.locking import locked
 from faults.campaign import Known, repeated
 from faults.killing import seed_of
 from faults.oracle import content_of
@@ -47,21 +47,21 @@ def sink(
 
 
 def test_publishes_replaces_rolls_back_and_collects_garbage(sink: PointerSink) -> None:
-    assert sink.live(FOLDER) is None
+    assert sink.published_run(FOLDER) is None
     publish_pointer(sink, FOLDER, A, None)
     publish_pointer(sink, FOLDER, B, A)
-    assert (sink.live(FOLDER), sink.generations(FOLDER)) == (B, (A,))
+    assert (sink.published_run(FOLDER), sink.generations(FOLDER)) == (B, (A,))
     assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, B]
-    assert sink.roll_back(FOLDER, to=None, live=B, at="t1") == A
+    assert sink.roll_back(FOLDER, to=None, expected_run=B, at="t1") == A
     assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, A]
     publish_pointer(sink, FOLDER, C, A)
     assert sink.generations(FOLDER) == (A,)
-    gone = sink.collect_garbage(now=2e9 + ORPHAN_SECONDS).litter
+    gone = sink.collect_garbage(now=2e9 + ORPHAN_SECONDS).leftovers
     assert gone
     assert all(B in path for path in gone)
     assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, C]
     with pytest.raises(PartitionError, match="no earlier run"):
-        sink.roll_back(FOLDER, to=B, live=C, at="t2")
+        sink.roll_back(FOLDER, to=B, expected_run=C, at="t2")
     assert sink.published() == (FOLDER,)
 
 
@@ -88,7 +88,7 @@ def test_the_records_are_no_reason_to_fail_a_run_that_is_out(tmp_path: Path) -> 
         sink._spec = replace(sink._spec, lock_seconds=0.05)
         with locked(sink._layout, 5):
             publish_pointer(sink, FOLDER, A, None)
-        assert sink.live(FOLDER) == A
+        assert sink.published_run(FOLDER) == A
 
 
 def test_the_same_pins_by_another_run_are_published_once(sink: PointerSink) -> None:
@@ -112,8 +112,8 @@ def test_files_that_just_fell_out_of_sight_stay_for_who_reads_them(sink: Pointer
         patch.setattr(time, "time", lambda: now + month)
         publish_pointer(sink, FOLDER, A, A)
         assert set(sink.files(FOLDER)).isdisjoint(before)
-        assert sink.collect_garbage(now=now + month + 60).litter == ()
-        gone = sink.collect_garbage(now=now + month + 3600).litter
+        assert sink.collect_garbage(now=now + month + 60).leftovers == ()
+        gone = sink.collect_garbage(now=now + month + 3600).leftovers
     assert len(gone) == len(before) + 1
 
 
@@ -123,12 +123,12 @@ def test_a_publisher_that_slept_for_a_day_does_not_name_files_that_gc_removed(si
 
     def waking_up_late() -> tuple[str, str]:
         patch.setattr(time, "time", lambda: now + 2 * ORPHAN_SECONDS)
-        assert sink.collect_garbage(now=time.time()).litter
+        assert sink.collect_garbage(now=time.time()).leftovers
         return manifest(A, scored, "1")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PublishError, match="nothing was published"):
         sink.publish(plan(FOLDER, A, None), scored, waking_up_late)
-    assert sink.live(FOLDER) is None
+    assert sink.published_run(FOLDER) is None
 
 
 def test_a_generation_whose_files_are_gone_is_not_gone_back_to(sink: PointerSink) -> None:
@@ -137,8 +137,8 @@ def test_a_generation_whose_files_are_gone_is_not_gone_back_to(sink: PointerSink
     publish_pointer(sink, FOLDER, B, A)
     sink._objects.delete(first)
     with pytest.raises(PartitionError, match="no longer stored"):
-        sink.roll_back(FOLDER, to=A, live=B, at="t1")
-    assert sink.live(FOLDER) == B
+        sink.roll_back(FOLDER, to=A, expected_run=B, at="t1")
+    assert sink.published_run(FOLDER) == B
 
 
 def test_what_a_store_tells_states_apart_by_is_given_back_to_it(sink: PointerSink) -> None:

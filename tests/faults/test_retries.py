@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from batchdeploy.adapters.parquet_sink import attempts
-from batchdeploy.adapters.parquet_sink.attempts import Attempts
-from batchdeploy.adapters.parquet_sink.files import Disk
-from batchdeploy.adapters.parquet_sink.points import POINTS
 from batchdeploy.core.layout import Layout
+from batchdeploy.publishing import attempts
+from batchdeploy.publishing.attempts import Attempts
+from batchdeploy.storage.failpoints import POINTS
+from batchdeploy.storage.files import Disk
 from faults.campaign import FOLDERS, Known
 from faults.killing import killed_at
 from faults.oracle import live_run, violations
@@ -67,7 +67,7 @@ def test_who_sweeps_just_then_leaves_an_attempt_that_is_handed_over(
     scorer, sweeper = Attempts(layout, Disk(False)), Attempts(layout, Disk(False))
     attempt = scorer.begin("a" * 16)
     (attempt / "scored" / "rows").write_text("rows")
-    real: Callable[[Path], Any] = attempts.take_life
+    real: Callable[[Path], Any] = attempts.try_lock
     fired = []
 
     def handed_over_just_before(file: Path) -> Any:
@@ -76,7 +76,7 @@ def test_who_sweeps_just_then_leaves_an_attempt_that_is_handed_over(
             scorer.hand_over(attempt.name)
         return real(file)
 
-    monkeypatch.setattr(attempts, "take_life", handed_over_just_before)
+    monkeypatch.setattr(attempts, "try_lock", handed_over_just_before)
     assert sweeper.sweep(time.time()) == ()
     assert fired
     assert (attempt / "scored" / "rows").exists()
@@ -99,7 +99,7 @@ def test_an_attempt_that_nobody_came_back_to_goes_after_a_week(tmp_path: Path) -
 def test_a_sign_of_life_that_a_sweeper_looks_at_is_not_this_attempts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, refused = attempts.take_life, []
+    real, refused = attempts.try_lock, []
 
     def busy_once(file: Path) -> Any:
         if not refused:
@@ -107,7 +107,7 @@ def test_a_sign_of_life_that_a_sweeper_looks_at_is_not_this_attempts(
             return None
         return real(file)
 
-    monkeypatch.setattr(attempts, "take_life", busy_once)
+    monkeypatch.setattr(attempts, "try_lock", busy_once)
     attempt = Attempts(Layout(tmp_path / "scores"), Disk(False)).begin("a" * 16)
     assert refused[0].stem != attempt.name
     assert attempt.is_dir()

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batchdeploy.adapters.parquet_sink.points import POINTS
 from batchdeploy.errors import PartitionError, StaleRunError
+from batchdeploy.storage.failpoints import POINTS
 from faults.campaign import Known
 from faults.killing import finished, in_child, killed_at
 from faults.oracle import live_run, violations
@@ -105,13 +105,13 @@ class Table(RuleBasedStateMachine):
         to = kept[wanted] if wanted < len(kept) else None
         if not kept:
             with pytest.raises(PartitionError):
-                sink(self.root).roll_back(folder, to=to, live=self.live.get(folder), at="now")
+                sink(self.root).roll_back(folder, to=to, expected_run=self.live.get(folder), at="now")
             return
         stamp = str(self.number)
         target = to or sink(self.root).generations(folder)[0]
 
         def back() -> None:
-            sink(self.root, keep=KEEP).roll_back(folder, to=target, live=self.live[folder], at=stamp)
+            sink(self.root, keep=KEEP).roll_back(folder, to=target, expected_run=self.live[folder], at=stamp)
 
         if point is None or not killed_at(point, back):
             back() if point is None else None

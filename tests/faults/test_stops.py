@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from tests_support import Result
 
-from batchdeploy import flow
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.errors import RunStopped
-from batchdeploy.runtime import open_toolbox
-from batchdeploy.stopping import Stop
+from batchdeploy.workflows import execution
+from batchdeploy.workflows.stopping import Stop
 from faults.projects import litter, seconds_until_gone, session_of, start
 from faults.test_bad_models import declare, register_answer
 
@@ -125,10 +125,10 @@ def test_a_stop_while_the_report_is_drawn_says_that_the_scores_are_out(
     def stopped_here(*_: object) -> None:
         raise Stop("SIGTERM")
 
-    monkeypatch.setattr(flow, "step_report", stopped_here)
+    monkeypatch.setattr(execution, "step_report", stopped_here)
     with pytest.raises(RunStopped, match="the scores were published already"):
-        flow.run(tools, DAY)
-    assert tools.sink.live(f"date={DAY}") is not None
+        execution.run(tools, DAY)
+    assert tools.sink.published_run(f"date={DAY}") is not None
 
 
 def test_the_status_of_a_run_that_was_stopped_is_not_refused(
@@ -138,7 +138,7 @@ def test_the_status_of_a_run_that_was_stopped_is_not_refused(
         raise Stop("Ctrl-C")
 
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "score", stopped_here)
+        patch.setattr(execution, "score", stopped_here)
         assert cli("run", deployment, "--partition", DAY).code == 3
     found = cli("status", deployment, "--json").json["partitions"]
     assert [row["state"] for row in found if row["partition"] == DAY] == ["stopped"]

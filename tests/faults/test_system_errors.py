@@ -17,11 +17,11 @@ import pytest
 from tests_support import FEATURES, Result, classifiers, customers, edit, register
 
 from batchdeploy import load
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import StepRequest
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.errors import BatchdeployError, OutsideError, RequestError
-from batchdeploy.runtime import open_toolbox
-from batchdeploy.steps import take_step
+from batchdeploy.workflows.step import take_step
 from faults.test_concurrency import in_own_mounts
 
 pytestmark = pytest.mark.slow

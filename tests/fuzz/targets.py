@@ -98,7 +98,7 @@ def deployments(home: Path) -> Target:
     file = home / "d.yaml"
 
     def attempt(case: bytes) -> bool:
-        from batchdeploy.runtime import open_toolbox
+        from batchdeploy.assembly import open_toolbox
 
         file.write_bytes(case)
         deployment = read_deployment(file)
@@ -132,7 +132,7 @@ ENTRIES: list[dict[str, Any]] = [
 
 def suites(home: Path) -> Target:
     """Expectation suites; those that are taken are evaluated, as far as there is time."""
-    from batchdeploy.adapters.gx_validator import GxValidator
+    from batchdeploy.adapters.great_expectations import GxValidator
 
     validator = GxValidator()
     frame = pd.DataFrame({"id": [1, 2, 3], "age": [1.0, None, np.inf], "city": ["a", None, "b"]})
@@ -169,7 +169,7 @@ EVALUATED = 25
 def references(home: Path) -> Target:
     """Drift references; those that are taken have to judge a day with a verdict and finite numbers."""
     from batchdeploy.core.drift import calibrate, judge
-    from batchdeploy.core.profiling import count, make_bins
+    from batchdeploy.kernel.profiling import count, make_bins
 
     random = np.random.default_rng(1)
     numbers, names = pa.array(random.normal(size=400)), pa.array(["a", "b", None, "c"] * 100)
@@ -355,7 +355,7 @@ def _answers(draw: st.DrawFn) -> Any:
 
 def answers(home: Path) -> Target:
     """Answers of models: each row scored or quarantined, and no score that is not a number."""
-    from batchdeploy.core.scoring import score_batch
+    from batchdeploy.kernel.scoring import score_batch
 
     types = st.sampled_from(["double", "float", "long", "integer", "boolean", "string"])
     select = st.sampled_from([None, None, 0, 1, "y"])
@@ -370,9 +370,9 @@ def answers(home: Path) -> Target:
             return answer
 
         job = replace(JOB, outputs=(("y", OutputColumn(type=kind, select=column)),))
-        scored, aside, _ = score_batch(BATCH, job, predict, source=("f", range(ROWS)))
-        assert scored.num_rows + aside.num_rows == ROWS
-        keys = scored["id"].to_pylist() + aside["id"].to_pylist()
+        scored, quarantined, _ = score_batch(BATCH, job, predict, origin=("f", range(ROWS)))
+        assert scored.num_rows + quarantined.num_rows == ROWS
+        keys = scored["id"].to_pylist() + quarantined["id"].to_pylist()
         assert sorted(keys) == BATCH["id"].to_pylist()
         if pa.types.is_floating(scored["y"].type):
             assert all(value is None or np.isfinite(value) for value in scored["y"].to_pylist())
@@ -411,10 +411,10 @@ def _tables() -> list[pa.Table]:
 
 def parquet_files(home: Path) -> Target:
     """Parquet files: footers, pages and whole files that were right once."""
-    from batchdeploy.adapters.folder_store import FolderStore
     from batchdeploy.adapters.parquet_splits import inspect, make_splits
-    from batchdeploy.adapters.parquet_splits.reading import read_batches
-    from batchdeploy.core.scoring import score_batch
+    from batchdeploy.adapters.parquet_splits.row_reader import read_batches
+    from batchdeploy.adapters.sources.folder import FolderStore
+    from batchdeploy.kernel.scoring import score_batch
 
     whole: list[bytes] = []
     options: list[dict[str, Any]] = [
@@ -445,10 +445,10 @@ def parquet_files(home: Path) -> Target:
                     and found.batch.schema.field("x").type == pa.float64()
                 ):
                     rows = score_batch(
-                        found.batch, JOB, lambda frame: frame["x"].fillna(0), source=("f", found.places)
+                        found.batch, JOB, lambda frame: frame["x"].fillna(0), origin=("f", found.places)
                     )
                     rows.scored.validate(full=True)
-                    rows.aside.validate(full=True)
+                    rows.quarantined.validate(full=True)
         return True
 
     footers = poked(files, tail=900, spared=8)
@@ -457,7 +457,7 @@ def parquet_files(home: Path) -> Target:
 
 def models(home: Path) -> Target:
     """Models that may hold data only: whatever their description says, no code of theirs runs."""
-    from batchdeploy.adapters.mlflow_registry import MlflowRegistry
+    from batchdeploy.adapters.mlflow import MlflowRegistry
     from batchdeploy.core.deployment import ModelRef
     from fuzz.hostile_models import FRAME, NAME, bases, cases, place_model, register
 

@@ -3,9 +3,9 @@
 from batchdeploy.adapters.parquet_splits.held import held_by_name
 from batchdeploy.adapters.parquet_splits.keys import checksum, find_duplicates
 from batchdeploy.adapters.parquet_splits.preflight import inspect
-from batchdeploy.adapters.parquet_splits.printed import captured
-from batchdeploy.adapters.parquet_splits.reading import make_splits, read_frame, sample_frames
+from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
 from batchdeploy.adapters.parquet_splits.worker import score_split
+from batchdeploy.host.output_capture import captured
 
 __all__ = [
     "captured",

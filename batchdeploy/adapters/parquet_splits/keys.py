@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batchdeploy.adapters.parquet_splits.reading import read_batches
+from batchdeploy.adapters.parquet_splits.row_reader import read_batches
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 
 if TYPE_CHECKING:
@@ -117,6 +117,6 @@ def _same(key: tuple[Any, ...], counts: dict[tuple[Any, ...], int]) -> bool:
 
 
 def _keys_of(split: Split, rows: np.ndarray[Any, Any], job: ScoreJob) -> list[tuple[Any, ...]]:
-    table = pa.Table.from_batches([meant.batch for meant in read_batches(split, job, job.keys)])
+    table = pa.Table.from_batches([filtered.batch for filtered in read_batches(split, job, job.keys)])
     columns = [column.cast(pa.string()).to_pylist() for column in table.take(rows).columns]
     return list(zip(*columns, strict=True))

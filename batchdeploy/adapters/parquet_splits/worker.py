@@ -24,17 +24,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_splits.keys import MASK, hash_keys, total, write_hashes
-from batchdeploy.adapters.parquet_splits.printed import captured
-from batchdeploy.adapters.parquet_splits.reading import read_batches
+from batchdeploy.adapters.parquet_splits.row_reader import read_batches
 from batchdeploy.core.layout import PRINTED
-from batchdeploy.core.policing import RowFault, findings
 from batchdeploy.core.policy import Rule
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.profiling import count_batch, empty, merge
-from batchdeploy.core.records import OutputFile, SetAside
-from batchdeploy.core.scoring import ScoredRows, same_twice, score_batch
+from batchdeploy.core.records import OutputFile, QuarantinedRows
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import BatchdeployError, EngineError, Problem, ScoringRefused
+from batchdeploy.host.output_capture import captured
+from batchdeploy.kernel.profiling import count_batch, empty, merge
+from batchdeploy.kernel.row_policy import RowFault, findings
+from batchdeploy.kernel.scoring import ScoredRows, same_twice, score_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         load: loads the model's folder; called once in a process for each model.
 
     Raises:
-        ScoringRefused: the model cannot be loaded, or see `batchdeploy.core.scoring.score_batch`.
+        ScoringRefused: the model cannot be loaded, or see `batchdeploy.kernel.scoring.score_batch`.
         EngineError: this process lacks what the model needs to be loaded.
     """
     misses = _model.cache_info().misses
@@ -97,16 +97,16 @@ def _score(
                 batch,
                 job,
                 predict,
-                source=(split.path, places),
+                origin=(split.path, places),
                 faults=(*faults, *_duplicates(split, job, totals.rows, batch.num_rows)),
             )
             totals.left_out += left_out
             totals.add(batch, rows, job)
-            # NOTE: also without a row: a partition whose rows were all set aside still has a file that
+            # NOTE: also without a row: a partition whose rows were all quarantined still has a file that
             # names its run.
             writers["scored"].write(rows.scored)
-            if rows.aside.num_rows:
-                writers["quarantine"].write(rows.aside)
+            if rows.quarantined.num_rows:
+                writers["quarantine"].write(rows.quarantined)
             batch_done()
     files = {kind: writer.finish(durable=job.durable) for kind, writer in writers.items()}
     keys_out = sum(_file_keys(staging / kind / name, job) for kind, file in files.items() if file)
@@ -117,7 +117,7 @@ def _score(
         rows_in=totals.rows,
         keys_in=totals.keys,
         keys_out=keys_out & MASK,
-        set_aside=totals.set_aside(),
+        quarantined=totals.quarantined(),
         profile=tuple(totals.profile.values()),
         loaded=False,
         worker=f"{socket.gethostname()}:{os.getpid()}",
@@ -147,7 +147,7 @@ class _Totals:
         self._reasons: Counter[tuple[Any, str]] = Counter()
 
     def add(self, batch: pa.RecordBatch, rows: ScoredRows, job: ScoreJob) -> None:
-        scored, aside, broken = rows
+        scored, quarantined, broken = rows
         hashes = hash_keys(batch.select(list(job.keys)))
         self.rows += batch.num_rows
         self.keys = (self.keys + total(hashes)) & MASK
@@ -159,12 +159,16 @@ class _Totals:
         for key, profile in counted.items():
             self.profile[key] = merge(self.profile[key], profile)  # type: ignore[index]
         self._reasons.update(
-            zip(aside.column("_stage").to_pylist(), aside.column("_reason").to_pylist(), strict=True)
+            zip(
+                quarantined.column("_stage").to_pylist(),
+                quarantined.column("_reason").to_pylist(),
+                strict=True,
+            )
         )
 
-    def set_aside(self) -> tuple[SetAside, ...]:
+    def quarantined(self) -> tuple[QuarantinedRows, ...]:
         return tuple(
-            SetAside(stage=stage, reason=reason, rows=rows)
+            QuarantinedRows(stage=stage, reason=reason, rows=rows)
             for (stage, reason), rows in sorted(self._reasons.items())
         )
 

@@ -110,7 +110,7 @@ def register(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
-    from batchdeploy.adapters.mlflow_registry import DIGEST_TAG, digest_folder
+    from batchdeploy.adapters.mlflow import DIGEST_TAG, digest_folder
 
     mlflow.set_tracking_uri(
         os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"

@@ -1,0 +1,148 @@
+"""What a runtime other than MLflow's needs: made once for a model and a platform, proved equal, kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from batchdeploy.adapters.accelerators import compiling, converting
+from batchdeploy.adapters.accelerators.model import HINT, ModelLoaders, accelerated_predictor
+from batchdeploy.errors import (
+    BatchdeployError,
+    EngineError,
+    Problem,
+    RequestError,
+    ScoringRefused,
+    shorten,
+)
+from batchdeploy.host.file_modes import restrict_tree
+from batchdeploy.kernel.comparison import Equality, compare_predictions
+from batchdeploy.redaction import logger
+
+LOG = logger(__name__)
+Kind = Literal["compiled", "onnx"]
+PROOF = "proof.json"
+# NOTE: of each the first that is installed; ONNX Runtime has a package of its own for GPUs.
+MADE_BY = {
+    "compiled": (("treelite",),),
+    "onnx": (("onnxruntime", "onnxruntime-gpu"), ("skl2onnx",)),
+}
+MAKERS: dict[str, Callable[[Path, Path, ModelLoaders], None]] = {
+    "compiled": compiling.make,
+    "onnx": converting.make,
+}
+
+
+def build(
+    kind: Kind, model: Path, into: Path, samples: Callable[[], Iterable[Any]], loads: ModelLoaders
+) -> Equality:
+    """Makes what the runtime needs where it is not there yet, and proves it.
+
+    Args:
+        kind: the runtime.
+        model: the fetched model's folder.
+        into: the folder to make; it comes into being only once it is proved.
+        samples: gives frames of the model's inputs to prove it on.
+        loads: load the model as it is, and what it consists of.
+
+    Returns:
+        What was asked and how it went. Of no rows, where there are none that the model itself can answer, and
+        then nothing is proved, nor kept.
+
+    Raises:
+        RequestError: the model is of a kind that the runtime does not take.
+        EngineError: there is no C compiler, or it fails.
+        ScoringRefused: the answers are not those of the model, or there are none.
+    """
+    if (into / PROOF).is_file():
+        # NOTE: what nobody has used for a month is removed.
+        os.utime(into)
+        return Equality(**json.loads((into / PROOF).read_text(encoding="utf-8")))
+    into.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=into.parent, prefix="fetching-"))
+    try:
+        MAKERS[kind](model, scratch, loads)
+        proof = _asked(kind, model, scratch, samples, loads)
+        if proof.rows:
+            (scratch / PROOF).write_text(json.dumps(proof._asdict()), encoding="utf-8")
+            scratch.chmod(0o755)
+            restrict_tree(scratch)
+            _keep(scratch, into)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return proof
+
+
+def _asked(
+    kind: Kind, model: Path, made: Path, samples: Callable[[], Iterable[Any]], loads: ModelLoaders
+) -> Equality:
+    try:
+        other = accelerated_predictor(kind, str(model), made, loads, threads=1)
+        proof = compare_predictions(other.native, other, samples(), single=other.single)
+    except BatchdeployError:
+        raise
+    # NOTE: what a model or a graph may raise is as many as there are kinds of them.
+    except Exception as error:
+        problem = Problem(f"the {kind} model", "cannot answer", f"{type(error).__name__}: {shorten(error)}")
+        raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT) from error
+    if proof.rows and not proof.equal:
+        problem = Problem(f"the {kind} model", "answers otherwise than the model", proof.told)
+        raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT)
+    return proof
+
+
+def _keep(made: Path, into: Path) -> None:
+    """Puts it in its place; where another run was first, what that one made is as good."""
+    try:
+        made.rename(into)
+    except OSError:
+        if not (into / PROOF).is_file():
+            # NOTE: what was left of one that was being removed.
+            shutil.rmtree(into, ignore_errors=True)
+            made.rename(into)
+
+
+def prove(
+    kind: Kind,
+    model: Path,
+    into: Path,
+    samples: Callable[[], Iterable[Any]],
+    loads: ModelLoaders,
+    *,
+    refuse: bool,
+) -> bool:
+    """`build`, and whether the runtime can be taken; where not, it is said, or refused."""
+    try:
+        return build(kind, model, into, samples, loads).rows > 0
+    except (RequestError, EngineError, ScoringRefused) as error:
+        if refuse:
+            raise
+        LOG.warning("model.runtime: %s falls back to native: %s", kind, error)
+        return False
+
+
+def folder_name(kind: Kind, digest: str) -> str:
+    """Names what the folder depends on: the model, the platform, and what wrote it."""
+    ours = sha256()
+    here = Path(__file__).parent
+    for file in sorted([*here.glob("*.py"), *here.glob("*.c")]):
+        ours.update(file.read_bytes())
+    makers = [next(filter(None, map(_version, names)), "") for names in MADE_BY[kind]]
+    return "-".join([f"{digest}.{kind}", sys.platform, platform.machine(), *makers, ours.hexdigest()[:8]])
+
+
+def _version(name: str) -> str:
+    """Name and version of a package, empty where it is not installed."""
+    try:
+        return f"{name}{metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return ""

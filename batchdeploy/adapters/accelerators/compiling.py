@@ -1,0 +1,78 @@
+"""Machine code for a model's trees.
+
+Treelite reads the fitted trees of any of the libraries; `forest` lays them out, and `walk.c` asks them. Trees
+written out as nested ifs, as tl2cgen does it, were ten times slower where labels are noisy, and took a
+compiler minutes where forests are deep: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.accelerators.forest import Unreadable, read
+from batchdeploy.adapters.accelerators.model import (
+    HINT,
+    LIBRARY,
+    TREES,
+    ModelLoaders,
+    estimator_of,
+    not_taken,
+)
+from batchdeploy.errors import EngineError, Problem
+from batchdeploy.kernel.encoders import last_step
+
+SOURCE = Path(__file__).with_name("walk.c")
+COMPILERS = ("gcc", "clang", "cc")
+# NOTE: no -march: workers may have another processor than the machine that plans.
+FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
+BUILD_SECONDS = 60
+
+
+def make(model: Path, into: Path, loads: ModelLoaders) -> None:
+    """Writes a model's trees, and the library that asks them, into a folder."""
+    estimator, _, _ = estimator_of("compiled", str(model), loads)
+    _compile(into / LIBRARY)
+    _write(_trees(estimator), into / TREES)
+
+
+def _trees(model: Any) -> Any:
+    import treelite
+
+    fitted = last_step(model)
+    home = type(fitted).__module__.partition(".")[0]
+    try:
+        if home == "lightgbm":
+            return treelite.frontend.from_lightgbm(getattr(fitted, "booster_", fitted))
+        if home == "xgboost":
+            return treelite.frontend.from_xgboost(
+                fitted.get_booster() if hasattr(fitted, "get_booster") else fitted
+            )
+        return treelite.sklearn.import_model(fitted)
+    except (treelite.TreeliteError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
+        raise not_taken("compiled", f"{type(fitted).__name__}: {error}") from error
+
+
+def _write(trees: Any, file: Path) -> None:
+    try:
+        read(trees).save(file)
+    except Unreadable as error:
+        raise not_taken("compiled", str(error)) from error
+
+
+def _compile(library: Path) -> None:
+    compiler = next((name for name in COMPILERS if shutil.which(name)), None)
+    if compiler is None:
+        problem = Problem("C compiler", f"none of {', '.join(COMPILERS)} is on PATH")
+        raise EngineError("model.runtime: compiled", (problem,), hint=f"install gcc; {HINT}")
+    command = [compiler, *FLAGS, "-o", str(library), str(SOURCE)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        problem = Problem(compiler, f"did not end within {BUILD_SECONDS} s")
+        raise EngineError("model.runtime: compiled", (problem,), hint=HINT) from error
+    if done.returncode or not library.is_file():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise EngineError("model.runtime: compiled", (Problem(compiler, "failed", last),), hint=HINT)

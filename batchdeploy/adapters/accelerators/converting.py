@@ -1,0 +1,45 @@
+"""ONNX graphs: the model's own, or the last step of a scikit-learn model, converted in 64 bits.
+
+What comes before the last step stays scikit-learn: text, missing values and unseen categories are treated by
+exactly what was fitted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.accelerators.model import GRAPH, ModelLoaders, estimator_of, not_taken
+from batchdeploy.kernel.encoders import last_step
+
+
+def make(model: Path, into: Path, loads: ModelLoaders) -> None:
+    """Writes the graph of a model into a folder, where the model is not a graph itself."""
+    if loads.graph(str(model)) is not None:
+        return
+    estimator, _, _ = estimator_of("onnx", str(model), loads)
+    (into / GRAPH).write_bytes(_converted(last_step(estimator)))
+
+
+def _converted(fitted: Any) -> bytes:
+    try:
+        import skl2onnx
+        from skl2onnx.common.data_types import DoubleTensorType
+    except ModuleNotFoundError as error:
+        raise not_taken("onnx", f"{error}; pip install 'batchdeploy[onnx]'") from error
+    labelled = hasattr(fitted, "classes_") and hasattr(fitted, "predict_proba")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = skl2onnx.to_onnx(
+                fitted,
+                initial_types=[("rows", DoubleTensorType([None, fitted.n_features_in_]))],
+                # NOTE: probabilities as an array, and not as a dictionary for each row.
+                options={id(fitted): {"zipmap": False}} if labelled else None,
+            )
+    # NOTE: it raises whatever the converter of this kind of model happens to trip over.
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise not_taken("onnx", f"{type(fitted).__name__} is not converted: {first}") from error
+    return bytes(graph.SerializeToString())

@@ -1,0 +1,225 @@
+"""A model of which a part is answered by something quicker; all else in it stays what it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batchdeploy.adapters.accelerators.forest import Forest
+from batchdeploy.adapters.accelerators.walker import Walker
+from batchdeploy.errors import Problem, RequestError
+from batchdeploy.kernel.encoders import EstimatorProxy, last_step, with_cached_encoders
+
+LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
+METHODS = ("predict", "predict_proba")
+TAKEN = {
+    "compiled": "tree ensembles of scikit-learn, LightGBM and XGBoost that Treelite reads",
+    "onnx": "ONNX models, and what skl2onnx converts to equal answers",
+}
+# NOTE: half a GB; a batch that would take more is halved.
+MOST_CELLS = 64_000_000
+HINT = "model.runtime: native scores with the model as it is"
+Predictor = Callable[[Any], Any]
+Estimator = tuple[Any, str, Callable[[Predictor], Predictor]]
+
+
+class ModelLoaders(NamedTuple):
+    """What a model's folder can be loaded as.
+
+    Attributes:
+        native: the model as it is: a function from a frame of its inputs to its answer.
+        estimator: the model itself, the name of its method that answers, and what wraps a function that asks
+            it; or None for kinds without one.
+        graph: where its ONNX graph is, or None for other kinds.
+    """
+
+    native: Callable[[str], Predictor]
+    estimator: Callable[[str], Estimator | None]
+    graph: Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeLoader:
+    """Loads a model for a runtime of ours; equal where model, runtime and what it needs are the same.
+
+    Attributes:
+        kind: ``compiled`` or ``onnx``.
+        made: the folder that `build` made, as workers find it.
+        loads: load the model as it is, and what it consists of.
+        locate: gives where a folder is on this machine.
+        threads: native threads a worker may use, or None for as many as there are.
+        device: ``cpu`` or ``cuda``, for ONNX graphs.
+    """
+
+    kind: str
+    made: str
+    loads: ModelLoaders
+    locate: Callable[[str], str]
+    threads: int | None
+    device: str = "cpu"
+
+    def __call__(self, folder: str) -> Predictor:
+        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        made = Path(self.locate(self.made))
+        return accelerated_predictor(
+            self.kind, self.locate(folder), made, self.loads, self.threads, self.device
+        )
+
+
+class AcceleratedPredictor:
+    """Answers as the model does, by something else.
+
+    Attributes:
+        native: the model as it was.
+        single: whether it answers in 32 bits.
+    """
+
+    def __init__(self, native: Predictor, answer: Predictor, *, single: bool) -> None:
+        self.native = native
+        self.single = single
+        self._answer = answer
+
+    def __call__(self, frame: Any) -> Any:
+        """The model's answer for a frame of its inputs."""
+        return self._answer(frame)
+
+
+def accelerated_predictor(
+    kind: str, folder: str, made: Path, loads: ModelLoaders, threads: int | None, device: str = "cpu"
+) -> AcceleratedPredictor:
+    """The model in ``folder`` with what was made for it.
+
+    Args:
+        kind: ``compiled`` or ``onnx``.
+        folder: the model's, on this machine.
+        made: what `build` made.
+        loads: load the model as it is, and what it consists of.
+        threads: native threads, or None for as many as there are.
+        device: ``cpu`` or ``cuda``, for ONNX graphs.
+    """
+    if kind == "onnx" and (file := loads.graph(folder)) is not None:
+        from batchdeploy.adapters.accelerators.session import Graph
+
+        graph = Graph(Path(file), threads, device)
+        # NOTE: what MLflow loads it as asks the same graph, but cannot give several values a row.
+        native = graph if device == "cpu" else Graph(Path(file), threads)
+        return AcceleratedPredictor(native, graph, single=graph.single)
+    model, method, wrapped = estimator_of(kind, folder, loads)
+    fitted = last_step(model)
+    if kind == "onnx":
+        from batchdeploy.adapters.accelerators.session import Graph
+
+        step: Any = GraphStep(fitted, Graph(made / GRAPH, threads, device))
+    else:
+        step = CompiledTrees(fitted, made, threads)
+    if fitted is not model:
+        model = copy.copy(with_cached_encoders(model))
+        model.steps = [*model.steps[:-1], (model.steps[-1][0], step)]
+    else:
+        model = step
+    return AcceleratedPredictor(loads.native(folder), wrapped(getattr(model, method)), single=step.single)
+
+
+def estimator_of(kind: str, folder: str, loads: ModelLoaders) -> Estimator:
+    """The model itself, which of its methods answers, and what wraps a function that asks it.
+
+    Raises:
+        RequestError: it is of a kind that has neither steps nor trees, or answers by another method.
+    """
+    found = loads.estimator(folder)
+    if found is None:
+        raise not_taken(kind, "it is logged by another of MLflow's flavors")
+    if found[1] not in METHODS:
+        raise not_taken(kind, f"it answers by {found[1]}, and not by {' or '.join(METHODS)}")
+    return found
+
+
+def not_taken(kind: str, why: str) -> RequestError:
+    """The refusal of a model that this runtime does not take."""
+    problem = Problem("model.runtime", f"{kind} takes {TAKEN[kind]}", why)
+    return RequestError("the model", (problem,), hint=HINT)
+
+
+class CompiledTrees(EstimatorProxy):
+    """Trees that machine code asks."""
+
+    def __init__(self, fitted: Any, made: Path, threads: int | None) -> None:
+        super().__init__(fitted)
+        forest = Forest.load(made / TREES)
+        self.single = forest.single
+        self._trees = Walker(made / LIBRARY, forest, threads)
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Probabilities, of shape (rows, classes)."""
+        import numpy as np
+
+        answer = self._ask(rows)
+        return np.column_stack([1 - answer[:, 0], answer[:, 0]]) if answer.shape[1] == 1 else answer
+
+    def predict(self, rows: Any) -> Any:
+        """Labels or numbers, of shape (rows,); a booster of several classes gives (rows, classes)."""
+        if hasattr(self._fitted, "classes_"):
+            return self._fitted.classes_[self.predict_proba(rows).argmax(axis=1)]
+        answer = self._ask(rows)
+        return answer[:, 0] if answer.shape[1] == 1 else answer
+
+    def _ask(self, rows: Any) -> Any:
+        return self._trees(_as_seen_by(self._fitted, rows))
+
+
+class GraphStep(EstimatorProxy):
+    """A step that was converted to an ONNX graph, which gives what it predicts, then how likely."""
+
+    single = False
+
+    def __init__(self, fitted: Any, graph: Any) -> None:
+        super().__init__(fitted)
+        self._graph = graph
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Probabilities, of shape (rows, classes)."""
+        return self._graph.ask(self._graph.names[1], _checked(self._fitted, rows, "f8"))
+
+    def predict(self, rows: Any) -> Any:
+        """Labels or numbers, of shape (rows,) or (rows, targets)."""
+        answer = self._graph.ask(self._graph.names[0], _checked(self._fitted, rows, "f8"))
+        if hasattr(self._fitted, "classes_"):
+            return answer.astype(self._fitted.classes_.dtype)
+        return answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
+
+
+def _as_seen_by(fitted: Any, rows: Any) -> Any:
+    """The features as the trees themselves look at them: their own checks, and their own precision."""
+    import numpy as np
+
+    home = type(fitted).__module__.partition(".")[0]
+    rows = _dense(rows)
+    if home != "sklearn":
+        kind = np.float32 if home == "xgboost" else np.float64
+        return np.ascontiguousarray(np.asarray(rows, dtype=kind), dtype="float64")
+    binned = "_hist_gradient_boosting" in type(fitted).__module__
+    # NOTE: every tree of scikit-learn but the histogram kind reads its features as 32-bit floats.
+    values = _checked(fitted, rows, "f8" if binned else "f4", infinite=binned)
+    return np.ascontiguousarray(values, dtype="float64")
+
+
+def _checked(fitted: Any, rows: Any, kind: str, *, infinite: bool = False) -> Any:
+    """The features, once the model's own checks have passed them."""
+    from sklearn.utils.validation import validate_data
+
+    nan = fitted.__sklearn_tags__().input_tags.allow_nan
+    finite: bool | str = False if infinite else "allow-nan" if nan else True
+    rows = _dense(rows)
+    return validate_data(fitted, rows, dtype=kind, ensure_all_finite=finite, reset=False, order="C")
+
+
+def _dense(rows: Any) -> Any:
+    """What an encoder gave as a sparse matrix, as the array that graphs and trees take."""
+    if not hasattr(rows, "toarray"):
+        return rows
+    if rows.shape[0] * rows.shape[1] > MOST_CELLS:
+        raise MemoryError(f"a sparse batch of shape {rows.shape} would be too large as an array")
+    return rows.toarray()

@@ -1,0 +1,1 @@
+"""What runs the work over many splits: this process, or Spark."""

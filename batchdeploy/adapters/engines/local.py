@@ -1,0 +1,48 @@
+"""One machine, no JVM: splits one after another in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.errors import BatchdeployError, EngineError, Problem
+from batchdeploy.host.versions import versions_here
+
+
+class LocalEngine:
+    """The fast lane for tests, notebooks and small partitions."""
+
+    name = "local"
+    threads = None
+    device = "cpu"
+    locate = str
+
+    def map_splits(
+        self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
+    ) -> Iterator[SplitResult]:
+        """Does the work on each split, in order.
+
+        Raises:
+            EngineError: the work failed in a way that nobody foresaw.
+            BatchdeployError: what the work itself raised, as it was raised.
+        """
+        for split in splits:
+            try:
+                yield work(split)
+            except BatchdeployError:
+                raise
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                raise EngineError("this process", (Problem(split.path, "scoring failed", text),)) from error
+
+    def ship(self, folder: Path) -> str:
+        """The folder itself."""
+        return str(folder)
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+        """Versions of these packages in this process."""
+        return (("this Python", versions_here(names)),)
+
+    def close(self) -> None:
+        """Nothing to release."""

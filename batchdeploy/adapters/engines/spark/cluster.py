@@ -1,0 +1,104 @@
+"""What workers on other machines need: this library, the model, and a look at what they have themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchdeploy.host.versions import versions_here
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+PACKAGE = Path(__file__).parents[3]
+SHIPPED = "shipped:"
+# NOTE: tasks that report; a cluster has no list of its workers, so more of them than most have executors.
+REPORTS = 64
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def is_elsewhere(master: str) -> bool:
+    """Whether the workers are other processes than those this machine starts for itself."""
+    return not master.startswith("local")
+
+
+class Shipments:
+    """What was sent to the workers of a session: each thing once, and kept for executors that come later.
+
+    Args:
+        session: whose workers they are.
+    """
+
+    def __init__(self, session: SparkSession) -> None:
+        self._session = session
+        self._kept = tempfile.TemporaryDirectory(prefix="batchdeploy-shipped-")
+        self._sent: set[str] = set()
+
+    def library(self) -> None:
+        """Sends this very batchdeploy, whatever the workers have installed."""
+        archive = _packed(PACKAGE, PACKAGE.name, Path(self._kept.name))
+        self._session.addArtifacts(str(archive), pyfile=True)
+
+    def folder(self, folder: Path) -> str:
+        """Sends a folder; gives its name for `shipped` on a worker."""
+        archive = _packed(folder, "", Path(self._kept.name))
+        if archive.name not in self._sent:
+            self._session.addArtifacts(str(archive), archive=True)
+            self._sent.add(archive.name)
+        return SHIPPED + archive.name
+
+    def close(self) -> None:
+        """Removes the archives; executors fetch nothing any more."""
+        self._kept.cleanup()
+
+
+def shipped(name: str) -> str:
+    """Where a folder that was shipped is on this worker; any other folder is where it is."""
+    if not name.startswith(SHIPPED):
+        return name
+    from pyspark import SparkFiles
+
+    return str(Path(SparkFiles.getRootDirectory()) / name.removeprefix(SHIPPED))
+
+
+def report(session: SparkSession, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+    """Versions of Python and of packages on each worker host, by host."""
+    tasks = session.range(0, REPORTS, 1, REPORTS)
+    frame = tasks.mapInPandas(_reporter(tuple(names)), "host string, found string")
+    hosts: dict[str, dict[str, str]] = {}
+    for row in frame.distinct().collect():
+        hosts[row.host] = dict(pair.split("=", 1) for pair in row.found.split(" ") if pair)
+    return tuple(sorted(hosts.items()))
+
+
+def _reporter(names: tuple[str, ...]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    def tell(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        for frame in frames:
+            text = " ".join(f"{name}={version}" for name, version in versions_here(names).items())
+            yield pd.DataFrame({"host": [socket.gethostname()] * len(frame), "found": [text] * len(frame)})
+
+    return tell
+
+
+def _packed(folder: Path, prefix: str, into: Path) -> Path:
+    """A zip archive of a folder: for the same files the same bytes, and the same name."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(folder)}\n".encode() + file.read_bytes())
+    archive = into / f"{prefix or 'folder'}-{digest.hexdigest()[:16]}.zip"
+    if not archive.exists():
+        with zipfile.ZipFile(archive, "w") as packed:
+            for file in files:
+                entry = zipfile.ZipInfo(str(Path(prefix) / file.relative_to(folder)), EPOCH)
+                entry.external_attr = 0o644 << 16
+                packed.writestr(entry, file.read_bytes())
+    return archive

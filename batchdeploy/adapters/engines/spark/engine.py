@@ -1,0 +1,295 @@
+"""Spark: schedules, distributes and retries the splits; validators read the rows as a DataFrame."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from batchdeploy.adapters.engines.spark.cluster import (
+    Shipments,
+    is_elsewhere,
+    report,
+    shipped,
+)
+from batchdeploy.adapters.engines.spark.frames import read_rows
+from batchdeploy.adapters.engines.spark.gateway import start_jvm
+from batchdeploy.adapters.engines.spark.gpu import on_gpu, with_gpu
+from batchdeploy.adapters.engines.spark.settings import PINNED, as_spark_writes, embedded, environment
+from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.records import DataPin
+from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.errors import BatchdeployError, EngineError, Problem
+from batchdeploy.host.versions import versions_here
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+CONNECT_SECONDS = 10.0
+STOP_SECONDS = 5.0
+WORKER_DIED = "Python worker exited unexpectedly"
+
+
+class SparkEngine:
+    """One Spark session, started at the first use.
+
+    Args:
+        master: Spark's master URL, or that of a Spark Connect server, ``sc://host:port``.
+        conf: settings that go over the embedded ones; those in ``PINNED`` stay.
+        gpu: ``none``, ``rapids`` or ``auto``.
+
+    Raises:
+        EngineError: the GPU that ``rapids`` asks for, or RAPIDS itself, is not there.
+    """
+
+    name = "spark"
+    threads = 1
+
+    def __init__(
+        self, master: str, conf: Mapping[str, str | bool | float] | None = None, gpu: str = "none"
+    ) -> None:
+        self._master = master
+        self._conf = with_gpu(
+            gpu, master, {key: as_spark_writes(value) for key, value in (conf or {}).items()}
+        )
+        self.device = "cuda" if on_gpu(self._conf) else "cpu"
+        self._remote = master.startswith("sc://")
+        self._session: SparkSession | None = None
+        self._started_here = False
+        self._shipments: Shipments | None = None
+        self._versions: dict[tuple[str, ...], tuple[tuple[str, dict[str, str]], ...]] = {}
+
+    @property
+    def locate(self) -> Callable[[str], str]:
+        """Gives where a worker has what `ship` sent to it."""
+        return shipped if is_elsewhere(self._master) else str
+
+    def frame(
+        self,
+        pin: DataPin,
+        partition: tuple[str, str],
+        where: Sequence[Predicate] = (),
+        *,
+        nanoseconds: Collection[str] = (),
+    ) -> Any:
+        """The partition as a Spark DataFrame over exactly the pinned files; see `frames.read_rows`."""
+        return read_rows(self._spark(), pin, partition, where, nanoseconds)
+
+    def map_splits(
+        self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
+    ) -> Iterator[SplitResult]:
+        """Runs a vectorised UDF over a frame of splits, one split a task.
+
+        Raises:
+            EngineError: Spark gave up on a task.
+            BatchdeployError: what the work itself raised, as it was raised.
+        """
+        if not splits:
+            return
+
+        spark = self._spark()
+        try:
+            # NOTE: the splits travel with the function; rows of a frame would be shuffled to be one a task.
+            frame = spark.range(0, len(splits), 1, len(splits)).mapInPandas(
+                _udf(work, splits), "answer binary"
+            )
+            answers = _awaited(frame.collect, spark)
+        except _spark_errors() as error:
+            raise _failed(self._master, str(error)) from error
+        for answer in answers:
+            result = pickle.loads(answer.answer)
+            if isinstance(result, BatchdeployError):
+                raise result
+            yield result
+
+    def ship(self, folder: Path) -> str:
+        """Sends a folder to workers on other machines, with the session's own means; gives its name there."""
+        self._spark()
+        return str(folder) if self._shipments is None else self._shipments.folder(folder)
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+        """Versions of these packages on each host that works for the session; asked once.
+
+        Raises:
+            EngineError: no worker could answer.
+        """
+        if not is_elsewhere(self._master):
+            return (("this Python", versions_here(names)),)
+
+        key, spark = tuple(names), self._spark()
+        if key not in self._versions:
+            try:
+                self._versions[key] = _awaited(lambda: report(spark, key), spark)
+            except _spark_errors() as error:
+                raise _failed(self._master, str(error)) from error
+        return self._versions[key]
+
+    def close(self) -> None:
+        """Stops the session where this engine started it, at once even where its tasks would go on."""
+        if self._session is not None and self._started_here:
+            stopping = threading.Thread(target=_stop, args=(self._session,), daemon=True)
+            stopping.start()
+            stopping.join(STOP_SECONDS)
+            if stopping.is_alive():
+                _end_jvm()
+        if self._shipments is not None:
+            self._shipments.close()
+        if self._session is not None and self._started_here and self._remote:
+            # NOTE: PySpark leaves this behind, and would then start no other kind of session in this process.
+            os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
+        self._session = self._shipments = None
+
+    def _spark(self) -> SparkSession:
+        if self._session is not None:
+            return self._session
+        from pyspark.errors import PySparkException
+
+        try:
+            self._session = self._connected() if self._remote else self._embedded()
+        except (PySparkException, OSError, RuntimeError) as error:
+            raise EngineError(
+                "Spark", (Problem(self._master, "did not start", str(error)),), hint="batchdeploy doctor"
+            ) from error
+        if is_elsewhere(self._master):
+            self._shipments = Shipments(self._session)
+            self._shipments.library()
+        return self._session
+
+    def _embedded(self) -> SparkSession:
+        from pyspark.sql import SparkSession
+
+        self._started_here = SparkSession.getActiveSession() is None
+        settings = {**embedded(self._master), **self._conf, **PINNED}
+        settings |= {"spark.app.name": "batchdeploy", "spark.master": self._master}
+        before = signal.getsignal(signal.SIGINT)
+        with environment(self._master, self._conf):
+            start_jvm(settings)
+            session = SparkSession.builder.config(map=settings).getOrCreate()
+        if self._started_here and threading.current_thread() is threading.main_thread():
+            # NOTE: PySpark's own answer to Ctrl-C talks to the JVM in the middle of another talk with it.
+            signal.signal(signal.SIGINT, before)
+        return session
+
+    def _connected(self) -> SparkSession:
+        """A session of its own on a Connect server; of the pinned settings those that a session may have."""
+        from pyspark.sql import SparkSession
+
+        # NOTE: the client itself tries for ten minutes before it says that nobody answers.
+        address = urlsplit(self._master.partition("/;")[0])
+        socket.create_connection((address.hostname, address.port or 15002), CONNECT_SECONDS).close()
+        session = SparkSession.builder.remote(self._master).create()
+        for key, value in {**self._conf, **PINNED}.items():
+            if key.startswith("spark.sql.") and session.conf.isModifiable(key):
+                session.conf.set(key, value)
+        self._started_here = True
+        return session
+
+
+def _awaited(action: Callable[[], Any], session: SparkSession) -> Any:
+    """Does a Spark action in a thread of its own.
+
+    A signal then finds the main one waiting, and not in the middle of a conversation with the JVM that nobody
+    could take up again.
+    """
+    from pyspark import InheritableThread
+
+    ended: dict[str, Any] = {}
+
+    def act() -> None:
+        try:
+            ended["answer"] = action()
+        except Exception as error:  # noqa: BLE001
+            ended["error"] = error
+
+    thread = InheritableThread(target=act, session=session, daemon=True)
+    thread.start()
+    thread.join()
+    if "error" in ended:
+        raise ended["error"]
+    return ended["answer"]
+
+
+def _stop(session: SparkSession) -> None:
+    """Stops a session; tasks that are cut off by it have nothing to say that is worth a line."""
+    with suppress(Exception):
+        session.sparkContext.setLogLevel("OFF")
+    session.stop()
+
+
+def _end_jvm() -> None:
+    """Ends the JVM that PySpark started for this process; its Python workers go with it."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    process = getattr(gateway, "proc", None)
+    if process is not None and process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _udf(
+    work: Callable[[Split], SplitResult], splits: Sequence[Split]
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    payloads = [pickle.dumps(split) for split in splits]
+
+    def over_splits(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        for frame in frames:
+            answers = []
+            for place in frame["id"]:
+                try:
+                    answer: object = work(pickle.loads(payloads[place]))
+                except BatchdeployError as refusal:
+                    # NOTE: a refusal is an answer: raised here, Spark would try the same rows again.
+                    answer = refusal
+                answers.append(pickle.dumps(answer))
+            _settle()
+            yield pd.DataFrame({"answer": answers})
+
+    return over_splits
+
+
+@cache
+def _settle() -> None:
+    """Once in a worker: what its libraries and its model hold stays, and is not searched for garbage again.
+
+    PySpark's workers collect garbage after every task, which took a quarter of a second with a model loaded.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def _spark_errors() -> tuple[type[Exception], ...]:
+    """What Spark raises: errors of its own, or those of the JVM that it has no class for."""
+    from pyspark.errors import PySparkException
+
+    try:
+        from py4j.protocol import Py4JError
+    except ModuleNotFoundError:
+        return (PySparkException,)
+    return PySparkException, Py4JError
+
+
+def _failed(master: str, text: str) -> EngineError:
+    if WORKER_DIED not in text:
+        return EngineError("Spark", (Problem(master, _last_line(text)),))
+    problem = Problem(master, "a worker's process died while it scored")
+    return EngineError("Spark", (problem,), hint="the model crashed it, or it took more memory than there is")
+
+
+def _last_line(text: str) -> str:
+    """What a Python worker raised is the last line of its traceback inside Spark's message."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line and not line.startswith(("at ", "File "))]
+    return (errors or lines or ["no message"])[-1]

@@ -1,0 +1,62 @@
+"""Pinned files as the DataFrame that a validator looks at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.adapters.engines.spark.conditions import condition
+from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.records import DataPin
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def read_rows(
+    spark: SparkSession,
+    pin: DataPin,
+    partition: tuple[str, str],
+    where: Sequence[Predicate],
+    nanoseconds: Collection[str],
+) -> DataFrame:
+    """The partition as a Spark DataFrame over exactly the pinned files.
+
+    NaN becomes null, as it is in pandas: to Spark it is a number above all others, which passes a not-null
+    check and a lower bound.
+
+    Args:
+        spark: the session.
+        pin: the files to read.
+        partition: name and value of the partition column, which the files do not hold.
+        where: which rows are meant.
+        nanoseconds: the columns that hold timestamps in nanoseconds; Spark has them in microseconds.
+    """
+    from pyspark.sql import functions, types
+
+    paths = ["file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", file.location) for file in pin.files]
+    frame = spark.read.parquet(*paths)
+    floating = (types.DoubleType, types.FloatType)
+    columns = []
+    for field in frame.schema.fields:
+        column = functions.col("`" + field.name.replace("`", "``") + "`")
+        if isinstance(field.dataType, floating):
+            column = functions.when(~functions.isnan(column), column).alias(field.name)
+        elif field.name in nanoseconds and isinstance(field.dataType, types.LongType):
+            column = _in_microseconds(column).alias(field.name)
+        columns.append(column)
+    frame = frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
+    for predicate in where:
+        column = functions.col("`" + predicate.column.replace("`", "``") + "`")
+        frame = frame.filter(condition(column, predicate))
+    return frame
+
+
+def _in_microseconds(column: Any) -> Any:
+    """A timestamp from a number of nanoseconds; what is finer than a microsecond is cut off."""
+    from pyspark.sql import functions
+
+    thousand = functions.lit(1000)
+    whole = functions.call_function("div", column - functions.pmod(column, thousand), thousand)
+    return functions.timestamp_micros(whole)

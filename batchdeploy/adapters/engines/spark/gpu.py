@@ -1,0 +1,109 @@
+"""RAPIDS from one switch: the settings that it needs, or what is missing for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from batchdeploy.adapters.engines.spark.cluster import is_elsewhere
+from batchdeploy.errors import EngineError, Problem
+from batchdeploy.redaction import logger
+
+LOG = logger(__name__)
+JAR, PACKAGE = "rapids-4-spark_*.jar", "com.nvidia:rapids-4-spark_"
+PLUGIN = "com.nvidia.spark.SQLPlugin"
+PLUGINS, PYTHONPATH = "spark.plugins", "spark.executorEnv.PYTHONPATH"
+PYTHON_ON_GPU = "spark.rapids.sql.python.gpu.enabled"
+ASKS_SECONDS = 20
+# NOTE: as NVIDIA's guides have them, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support
+# for Pandas UDF": Python workers take turns on the GPU, and its memory is divided between them and the JVM.
+RAPIDS = {
+    "spark.rapids.sql.enabled": "true",
+    PYTHON_ON_GPU: "true",
+    "spark.rapids.python.concurrentPythonWorkers": "1",
+    "spark.rapids.memory.gpu.allocFraction": "0.5",
+    "spark.rapids.python.memory.gpu.allocFraction": "0.4",
+    "spark.python.daemon.module": "rapids.daemon",
+}
+# NOTE: a small share, so that cores and not GPUs limit how many tasks an executor has at once.
+SCHEDULED = {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "0.001"}
+
+
+def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
+    """The settings with those that ``engine.gpu`` stands for; what was set by hand stays.
+
+    Args:
+        gpu: ``none``, ``rapids``, or ``auto`` for rapids where all of it is there.
+        master: Spark's master URL.
+        conf: the settings so far.
+
+    Raises:
+        EngineError: ``rapids``, and something is missing; all of it in one message.
+    """
+    if gpu == "none":
+        return dict(conf)
+    jar = next(_jars(conf), None)
+    problems = tuple(_missing(master, conf, jar))
+    if problems and gpu == "rapids":
+        hint = "engine.gpu: auto goes on without a GPU where there is none"
+        raise EngineError("engine.gpu: rapids", problems, hint=hint)
+    if problems:
+        told = "; ".join(str(problem) for problem in problems)
+        LOG.warning("engine.gpu: auto goes on without a GPU: %s", told)
+        return dict(conf)
+    settings = {**RAPIDS, **(SCHEDULED if is_elsewhere(master) else {}), **conf}
+    others = [name for name in conf.get(PLUGINS, "").split(",") if name and name != PLUGIN]
+    settings[PLUGINS] = ",".join([PLUGIN, *others])
+    if jar is not None:
+        # NOTE: the daemon that gives Python workers their GPU is a Python package inside of the jar.
+        settings[PYTHONPATH] = os.pathsep.join(filter(None, [str(jar), conf.get(PYTHONPATH)]))
+    return settings
+
+
+def on_gpu(conf: Mapping[str, str]) -> bool:
+    """Whether these settings give Python workers a GPU."""
+    return PLUGIN in conf.get(PLUGINS, "").split(",") and conf.get(PYTHON_ON_GPU) == "true"
+
+
+def _missing(master: str, conf: Mapping[str, str], jar: Path | None) -> Iterator[Problem]:
+    if master.startswith("sc://"):
+        yield Problem("engine.remote", f"a Connect server has to be started with {PLUGIN} itself")
+        return
+    if jar is None and PACKAGE not in conf.get("spark.jars.packages", ""):
+        places = "spark.jars, spark.jars.packages, spark.driver.extraClassPath or Spark's own jars"
+        yield Problem("jar", f"no {JAR} in {places}")
+    if not is_elsewhere(master):
+        yield from _no_gpu()
+
+
+def _jars(conf: Mapping[str, str]) -> Iterator[Path]:
+    """RAPIDS' jar wherever Spark would look for it."""
+    from pyspark.find_spark_home import _find_spark_home
+
+    listed = conf.get("spark.jars", "").split(",") + conf.get("spark.driver.extraClassPath", "").split(":")
+    for entry in filter(None, listed):
+        place = Path(entry.removeprefix("file://"))
+        if place.match(JAR) and place.is_file():
+            yield place
+        elif place.name == "*":
+            yield from place.parent.glob(JAR)
+    yield from Path(_find_spark_home(), "jars").glob(JAR)
+
+
+def _no_gpu() -> Iterator[Problem]:
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        yield Problem("GPU", "nvidia-smi is not on PATH: no NVIDIA driver is installed here")
+        return
+    asked = [command, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=ASKS_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Problem("GPU", "nvidia-smi does not answer", str(error))
+        return
+    if done.returncode or not done.stdout.strip():
+        said = (done.stdout + done.stderr).strip().splitlines()
+        yield Problem("GPU", "nvidia-smi names none", said[-1] if said else "no message")

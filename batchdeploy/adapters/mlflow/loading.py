@@ -1,0 +1,170 @@
+"""A fetched copy of a model, loaded on whatever worker: from here on it is a function of a frame."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.mlflow.failures import as_failure
+from batchdeploy.adapters.mlflow.own_modules import OwnModules
+from batchdeploy.core.model_safety import code_in_model
+from batchdeploy.kernel.encoders import last_step, with_cached_encoders
+
+Predictor = Callable[[Any], Any]
+
+KEPT_BY_FLAVORS = (
+    ("python_function", "python", "python_version"),
+    ("sklearn", "scikit-learn", "sklearn_version"),
+    ("lightgbm", "lightgbm", "lgb_version"),
+    ("xgboost", "xgboost", "xgb_version"),
+    ("onnx", "onnx", "onnx_version"),
+)
+
+
+def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
+    """The model in a fetched copy as a function from a frame of its inputs to its answer.
+
+    Args:
+        folder: the copy.
+        device: ``cuda`` puts XGBoost and PyTorch models on the GPU; others are where they put themselves.
+    """
+    return open_model(folder, device)[1]
+
+
+def open_model(folder: str, device: str = "cpu") -> tuple[Any, Predictor]:
+    """The model itself, where MLflow gives it, and `load_predictor`'s function."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow.pyfunc
+
+    loader, method = _served(folder)
+    config = {"device": device} if loader == "mlflow.pytorch" and device != "cpu" else None
+    own = _own_modules(folder)
+    with _loading(own):
+        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True, model_config=config)
+        predict: Predictor = model.predict
+        if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
+            _move(model.get_raw_model(), device)
+        if loader == "mlflow.sklearn":
+            # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
+            predict = getattr(with_cached_encoders(model.get_raw_model()), method)
+        raw = model.get_raw_model() if loader == "mlflow.sklearn" else None
+    return raw, _asked_with(own, predict)
+
+
+def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predictor]] | None:
+    """What a model consists of, or None for kinds without trees.
+
+    Returns:
+        The model itself, the name of its method that answers, and what a function that asks the model has to
+        be wrapped in, so that it finds the modules that came with it.
+    """
+    loader, method = _served(folder)
+    if loader not in ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost"):
+        return None
+    import mlflow.pyfunc
+
+    own = _own_modules(folder)
+    with _loading(own):
+        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True).get_raw_model()
+    return model, method, partial(_asked_with, own)
+
+
+def _own_modules(folder: str) -> OwnModules | None:
+    """The Python modules that came with a model, or None for one that is data only."""
+    from mlflow.models import Model
+
+    flavors = Model.load(folder).flavors
+    if not any(code_in_model(flavors)):
+        return None
+    places = {conf.get("code") for conf in flavors.values() if isinstance(conf, dict)}
+    return OwnModules(folder, [place for place in places if isinstance(place, str)])
+
+
+@contextmanager
+def _loading(own: OwnModules | None) -> Iterator[None]:
+    """What a model is loaded in: its own modules, no warnings, no model of another's code; it cannot exit."""
+    from mlflow.models import model
+
+    with warnings.catch_warnings(), own.in_place() if own else nullcontext(), as_failure():
+        warnings.simplefilter("ignore")
+        # NOTE: MLflow takes what `set_model` set last, be it by the code of another model.
+        before, vars(model)["__mlflow_model__"] = vars(model)["__mlflow_model__"], None
+        try:
+            yield
+        finally:
+            vars(model)["__mlflow_model__"] = before
+
+
+def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
+    """The function, with a model's own modules in place while it answers; what it raises is an exception."""
+
+    @wraps(ask)
+    def answer(frame: Any) -> Any:
+        with own.in_place() if own else nullcontext(), as_failure():
+            return ask(frame)
+
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorOn:
+    """`load_predictor` for a device; equal where the device is the same, as workers ask before they load."""
+
+    device: str
+
+    def __call__(self, folder: str) -> Callable[[Any], Any]:
+        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        return load_predictor(folder, self.device)
+
+
+def _move(model: Any, device: str) -> None:
+    """XGBoost answers where it is told to; it copies each batch there itself, and the answers back."""
+    fitted = last_step(model)
+    if type(fitted).__module__.partition(".")[0] != "xgboost":
+        return
+    if hasattr(fitted, "set_params"):
+        fitted.set_params(device=device)
+    else:
+        fitted.set_param({"device": device})
+
+
+def find_graph(folder: str) -> str | None:
+    """Where the ONNX graph of a fetched copy is, or None for a model of another kind."""
+    from mlflow.models import Model
+
+    # NOTE: a graph beside a model of another kind is not what was looked at, nor what MLflow would ask.
+    if _served(folder)[0] != "mlflow.onnx":
+        return None
+    flavor = Model.load(folder).flavors.get("onnx")
+    return None if flavor is None else str(Path(folder, flavor.get("data", "model.onnx")))
+
+
+def _served(folder: str) -> tuple[str, str]:
+    """Which of MLflow's modules loads a model, and which of the model's methods answers."""
+    from mlflow.models import Model
+
+    served = Model.load(folder).flavors.get("python_function", {})
+    return str(served.get("loader_module")), str(served.get("predict_fn", "predict"))
+
+
+def made_with(folder: str) -> dict[str, str]:
+    """Package (and ``python``) to version, as far as the model says: its pinned requirements and flavors."""
+    from mlflow.models import Model
+
+    flavors = Model.load(folder).flavors
+    found = {}
+    requirements = Path(folder, "requirements.txt")
+    for line in requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else ():
+        name, pinned, version = line.partition(";")[0].partition("==")
+        if pinned and not version.strip().startswith("*"):
+            found[name.partition("[")[0].strip()] = version.strip()
+    for flavor, package, key in KEPT_BY_FLAVORS:
+        if key in flavors.get(flavor, {}):
+            found[package] = str(flavors[flavor][key])
+    return found

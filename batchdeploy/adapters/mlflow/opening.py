@@ -1,0 +1,30 @@
+"""The registry of a deployment, once it is known that something is there to ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchdeploy.adapters.mlflow.registry import MlflowRegistry
+from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.errors import Problem, RequestError
+
+SQLITE = "sqlite:///"
+
+
+def open_registry(uri: str, model: ModelRef, limits: LimitsSpec, models: Path) -> MlflowRegistry:
+    """What answers for the models of a registry, as a deployment wants them.
+
+    Raises:
+        RequestError: a database that is no file. MLflow would create an empty one, and miss the model in it.
+    """
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+        raise RequestError(
+            "the MLflow registry",
+            (Problem(uri, "there is no such database"),),
+            hint="register a model first, or set MLFLOW_TRACKING_URI; "
+            "a relative path in model.registry starts at the project's root",
+        )
+    return MlflowRegistry(
+        uri, code=model.code, trusted_types=model.trusted_types, limits=limits, models=models
+    )

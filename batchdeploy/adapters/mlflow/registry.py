@@ -1,0 +1,279 @@
+"""Models from an MLflow registry: pinned by version and digest, copied before they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.mlflow.asking import Asking, ask
+from batchdeploy.adapters.mlflow.contents import module_names, skops_problems
+from batchdeploy.adapters.mlflow.copies import Copies, VersionSource
+from batchdeploy.adapters.mlflow.description import check_small_files, read_description
+from batchdeploy.adapters.mlflow.first_uses import SHOWN_DIGITS
+from batchdeploy.adapters.mlflow.graphs import weights_elsewhere
+from batchdeploy.adapters.mlflow.loading import load_predictor, made_with
+from batchdeploy.adapters.mlflow.locations import list_files
+from batchdeploy.adapters.mlflow.translating import public, translated, translated_files
+from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.first_use import VersionFiles
+from batchdeploy.core.model_safety import code_if_allowed, code_in_model
+from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.core.records import Column, ModelPin
+from batchdeploy.errors import Problem, RequestError, ScoringRefused
+
+DIGEST_TAG = "batchdeploy.digest"
+MOST_OUTPUTS = 100_000
+
+
+class MlflowRegistry:
+    """Resolves and fetches models.
+
+    Args:
+        uri: the tracking URI; also the registry's.
+        code: whether models may bring code along, ``allow`` or ``refuse``.
+        trusted_types: further types that a skops file may hold where they may not.
+        limits: how many files and bytes of a model are taken.
+        models: where a table keeps its copies, and records of what each version's files were at first.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        code: str = "allow",
+        trusted_types: Sequence[str] = (),
+        limits: LimitsSpec = LimitsSpec(),
+        models: Path | None = None,
+    ) -> None:
+        self._uri = uri
+        self._limits = limits
+        self._copies = Copies(self._download, models)
+        self._code: dict[ModelRef, tuple[Problem, ...]] = {}
+        self._data_only = code == "refuse"
+        self._trusted = tuple(trusted_types)
+
+    @property
+    def load(self) -> Callable[[str], Callable[[Any], Any]]:
+        """The function that a worker loads a fetched copy with."""
+        return load_predictor
+
+    def resolve(self, ref: ModelRef) -> ModelPin:
+        """One read of the registry pins alias, version, model id and digest.
+
+        The files are downloaded to be hashed, unless they lie as they lay at the version's first use. The tag
+        ``batchdeploy.digest`` is a claim that must be true, and spares nothing.
+
+        Raises:
+            RequestError: no such model, alias or version, no signature, or other files than at the first use
+                or than the tag claims.
+            RegistryError: the registry does not answer.
+        """
+        with translated(self._uri, ref):
+            client = self._client()
+            alias = None if ref.version is not None else (ref.alias or "champion")
+            if alias is not None:
+                found = client.get_model_version_by_alias(ref.name, alias)
+            else:
+                found = client.get_model_version(ref.name, str(ref.version))
+            where = f"{ref.name} version {found.version}"
+            source, described = self._source(client, found)
+            self._code[ref] = (*code_if_allowed(described.flavors, self._trusted),)
+            if self._data_only and (problems := (*code_in_model(described.flavors),)):
+                raise _brings_code(where, problems)
+            inputs, outputs, returns = _signature(described.signature, where)
+            digest = self._copies.digest(source)
+            _hold_to_claim(dict(found.tags or {}).get(DIGEST_TAG), digest, where)
+            return ModelPin(
+                name=ref.name,
+                version=int(found.version),
+                model_id=source.seen.model_id,
+                digest=digest,
+                alias=alias,
+                inputs=inputs,
+                outputs=outputs,
+                returns=returns,
+            )
+
+    def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
+        """What of a model would run code of whoever registered it, told from its description."""
+        if ref not in self._code:
+            self.resolve(ref)
+        return self._code[ref]
+
+    def settle(self, pin: ModelPin, models: Path) -> None:
+        """Keeps what `resolve` downloaded of a version for `fetch`, in this process or another.
+
+        Raises:
+            RequestError: at its first use, the version held other files.
+        """
+        with translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+            self._copies.settle(pin, models)
+
+    def fetch(self, pin: ModelPin, models: Path) -> Path:
+        """The model's files in a folder named by their digest; downloaded where it is not there yet.
+
+        Raises:
+            RegistryError: the download fails, or the files are not those that were pinned.
+            RequestError: at its first use, the version held other files.
+        """
+
+        def find() -> VersionSource:
+            client = self._client()
+            return self._source(client, client.get_model_version(pin.name, str(pin.version)))[0]
+
+        with translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
+            folder = self._copies.fetch(pin, models, find)
+        where = f"model {pin.name} version {pin.version}"
+        read_description(folder / "MLmodel", where)
+        check_small_files(folder, where)
+        if self._data_only:
+            self._check_types(pin, folder)
+        return folder
+
+    def _check_types(self, pin: ModelPin, folder: Path) -> None:
+        """The description again, now that the digest vouches for it, and what the skops files hold."""
+        from mlflow.models import Model
+
+        problems = [*code_in_model(Model.load(str(folder)).flavors)]
+        for file in folder.rglob("*"):
+            if file.is_symlink() or (file.name == "MLmodel" and file.parent != folder):
+                problems.append(Problem(file.name, "could stand in for what is described"))
+            elif file.suffix == ".skops":
+                problems += skops_problems(file, self._trusted)
+            elif file.suffix == ".onnx":
+                problems += weights_elsewhere(file)
+        if problems:
+            raise ScoringRefused(
+                f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
+            )
+
+    def modules(self, pin: ModelPin) -> frozenset[str] | None:
+        """The modules whose objects a model's files hold, told without loading them; None where not known."""
+        with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
+            return module_names(self.fetch(pin, Path(scratch)))
+
+    def made_with(self, folder: Path) -> dict[str, str]:
+        """Package (and ``python``) to the version that a fetched model was made with."""
+        return made_with(str(folder))
+
+    def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
+        """Points an alias at a version, where it still points at the one that was seen.
+
+        Raises:
+            RequestError: somebody has moved it in the meantime, or there is no such version.
+            RegistryError: the registry does not answer.
+        """
+        with translated(self._uri, ModelRef(name=name, version=version)):
+            client = self._client()
+            current = int(client.get_model_version_by_alias(name, alias).version)
+            if current == version:
+                return
+            if current != seen:
+                raise RequestError(
+                    f"model {name}",
+                    (Problem(f"alias {alias}", f"was at version {seen} when it was compared", str(current)),),
+                    hint="compare again with what is there now",
+                )
+            client.get_model_version(name, str(version))
+            client.set_registered_model_alias(name, alias, str(version))
+
+    def _source(self, client: Any, found: Any) -> tuple[VersionSource, Any]:
+        """Where a version's files lie, listed, and its description; nothing of the model is loaded for it."""
+        where = f"model {found.name} version {found.version}"
+        with translated_files(str(found.source), where):
+            location = _location(client, found)
+        with translated_files(location, where):
+            listing = ask(partial(list_files, location, self._uri, self._limits, where), location)
+        with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
+            file = self._download(f"{location}/MLmodel", Path(scratch))
+            described = read_description(file, where)
+            # NOTE: MLflow writes the time into it, so that it tells a model that was saved anew.
+            files = listing.files | {"MLmodel": hashlib.sha256(file.read_bytes()).hexdigest()}
+        seen = VersionFiles(
+            name=found.name,
+            version=int(found.version),
+            model_id=found.model_id or str(found.source),
+            location=public(location),
+            files=files,
+        )
+        return VersionSource(location, seen, listing.settled), described
+
+    def _download(self, location: str, scratch: Path) -> Path:
+        import mlflow.artifacts
+
+        # NOTE: by its location, and not by models:/NAME/VERSION: that asks the process's global registry,
+        # and leaves a mark in the registry's own folder where that is local.
+        with translated_files(location, "the model's files"):
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=location,
+                    dst_path=str(scratch),
+                    tracking_uri=self._uri,
+                    registry_uri=self._uri,
+                )
+            )
+
+    def _client(self) -> Asking:
+        """A client of its own: MLflow's global URIs belong to whoever uses this process."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        return Asking(self._uri)
+
+
+def _location(client: Any, version: Any) -> str:
+    """Where the files of a registered version lie."""
+    if version.model_id:
+        return str(client.get_logged_model(version.model_id).artifact_location).rstrip("/")
+    return str(client.get_model_version_download_uri(version.name, str(version.version))).rstrip("/")
+
+
+def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Column, ...], Any]:
+    if signature is None or signature.inputs is None:
+        raise RequestError(
+            f"model {where}",
+            "has no signature, so its inputs cannot be checked",
+            hint="log it again with signature=mlflow.models.infer_signature(inputs, outputs)",
+        )
+    if signature.inputs.is_tensor_spec():
+        raise RequestError(
+            f"model {where}", "its inputs are a tensor; a signature with named columns is needed"
+        )
+    inputs = tuple(
+        Column(name=str(spec.name), type=_type_name(spec), required=bool(spec.required))
+        for spec in signature.inputs.inputs
+    )
+    if signature.outputs is None:
+        return inputs, (), "unknown"
+    if signature.outputs.is_tensor_spec():
+        spec = signature.outputs.inputs[0]
+        width = spec.shape[1] if len(spec.shape) > 1 else 1
+        if width > MOST_OUTPUTS:
+            raise RequestError(f"model {where}", (Problem("outputs", "are too many", str(width)),))
+        kind = str(spec.type)
+        return inputs, tuple(Column(name=str(i), type=kind) for i in range(width)), "array"
+    specs = signature.outputs.inputs
+    named = all(spec.name is not None for spec in specs)
+    outputs = tuple(
+        Column(name=str(spec.name if named else i), type=_type_name(spec)) for i, spec in enumerate(specs)
+    )
+    return inputs, outputs, "frame" if named else "array"
+
+
+def _hold_to_claim(claimed: str | None, digest: str, where: str) -> None:
+    if claimed is not None and claimed != digest:
+        text = f"its tag {DIGEST_TAG} claims {claimed[:SHOWN_DIGITS]}, its files are others"
+        hint = "the files, or the tag, were changed after the version was registered: register it anew"
+        raise RequestError(f"model {where}", (Problem("digest", text, digest[:SHOWN_DIGITS]),), hint=hint)
+
+
+def _brings_code(where: str, problems: tuple[Problem, ...]) -> RequestError:
+    return RequestError(f"model {where}", problems, hint="model.code: allow loads it all the same")
+
+
+def _type_name(spec: Any) -> str:
+    return str(getattr(spec.type, "name", spec.type))

@@ -1,0 +1,66 @@
+"""What MLflow and the stores behind it raise, as our own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batchdeploy.adapters.mlflow.asking import cause
+from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.system_errors import on_this_machine
+from batchdeploy.errors import BatchdeployError, MissingPackageError, Problem, RegistryError, RequestError
+
+REACH = "does it run, and can it be reached from here? MLFLOW_HTTP_REQUEST_TIMEOUT=60 waits for a slow one"
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@contextmanager
+def translated(uri: str, ref: ModelRef) -> Iterator[None]:
+    """MLflow's exceptions as ours: what the person asked for wrongly, or what did not work outside."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except BatchdeployError:
+        raise
+    except ModuleNotFoundError as error:
+        raise _missing(public(uri), error) from None
+    except MlflowException as error:
+        if error.error_code in UNKNOWN:
+            problem = Problem(f"{ref.name} {ref.wanted}", "no such model, version or alias", str(error))
+            raise RequestError("the MLflow registry", (problem,), hint=f"registry: {public(uri)}") from None
+        problem = Problem(ref.name, f"the registry failed: {cause(error)}")
+        raise RegistryError(public(uri), (problem,), hint=REACH) from error
+    except Exception as error:
+        if on_this_machine(error):
+            raise
+        problem = Problem(ref.name, f"the registry does not answer: {cause(error)}")
+        raise RegistryError(public(uri), (problem,), hint=REACH) from error
+
+
+@contextmanager
+def translated_files(location: str, where: str) -> Iterator[None]:
+    """What goes wrong with the files of a version that is registered: never that there is no such version."""
+    try:
+        yield
+    except BatchdeployError:
+        raise
+    except ModuleNotFoundError as error:
+        raise _missing(where, error) from None
+    except Exception as error:
+        if on_this_machine(error):
+            raise
+        problem = Problem(public(location), f"its files cannot be read from there: {cause(error)}")
+        hint = "were they moved or deleted, and can their store be reached from here?"
+        raise RegistryError(where, (problem,), hint=hint) from error
+
+
+def _missing(where: str, error: ModuleNotFoundError) -> MissingPackageError:
+    """A database's driver, or a store's client, that MLflow leaves to whoever wants it."""
+    return MissingPackageError(where, (Problem(str(error.name), "is not installed, and is needed for it"),))
+
+
+def public(uri: str) -> str:
+    """The URI without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri

@@ -1,0 +1,71 @@
+"""A process that loads a model and asks it about a few rows.
+
+Whatever its files make native code do, it does to this process. What became of it is in a file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import pickle
+import resource
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+ANSWER, ROWS = "answer.json", "rows.pickle"
+MOST_WRITTEN = 2**30
+DIE_WITH_PARENT = 1
+
+
+def main() -> None:
+    """Loads the model in one folder, and asks it about the rows in another; each step is written first."""
+    model, folder = sys.argv[1], Path(sys.argv[2])
+    _limit()
+    answer: dict[str, object] = {"step": "load"}
+    _write(folder, answer)
+    try:
+        from batchdeploy.adapters.mlflow.loading import open_model
+        from batchdeploy.adapters.mlflow.trees import broken_trees
+
+        raw, predict = open_model(model)
+        answer["broken"] = [problem._asdict() for problem in broken_trees(raw)]
+        if not answer["broken"]:
+            frame = pickle.loads((folder / ROWS).read_bytes())
+            _write(folder, answer | {"step": "ask"})
+            if len(frame):
+                predict(frame)
+    except ImportError as error:
+        answer["missing"] = str(error)
+    # NOTE: what a model raises is found again where it is scored, row by row.
+    except Exception as error:  # noqa: BLE001
+        answer["raised"] = f"{type(error).__name__}"
+    _write(folder, answer | {"step": "done"})
+    sys.stdout.flush()
+    # NOTE: what a library does when a process ends is no fault of the model.
+    os._exit(0)
+
+
+def _limit() -> None:
+    """No core file, no more memory than the machine has, and no life after who started this process."""
+    faulthandler.enable()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_DATA: memory,
+        resource.RLIMIT_FSIZE: MOST_WRITTEN,
+    }
+    for kind, most in limits.items():
+        with suppress(OSError, ValueError):
+            resource.setrlimit(kind, (most, most))
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _write(folder: Path, answer: dict[str, object]) -> None:
+    scratch = folder / "answer.tmp"
+    scratch.write_text(json.dumps(answer), encoding="utf-8")
+    scratch.replace(folder / ANSWER)

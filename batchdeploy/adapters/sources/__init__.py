@@ -1,0 +1,1 @@
+"""Where rows come from: a folder, or a DVC revision."""

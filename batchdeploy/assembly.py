@@ -1,0 +1,295 @@
+"""The composition root: the only module that chooses adapters, each when it is first needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.layout import CONTROL, PRINTED, Layout
+from batchdeploy.core.records import DataPin, InputSchema, Plan
+from batchdeploy.core.secrets import filled
+from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
+from batchdeploy.documents import read_deployment
+from batchdeploy.errors import DeploymentError, Problem, RequestError
+from batchdeploy.host.packages import need, need_all, needed
+from batchdeploy.host.project_root import ROOT_VARIABLE, find_root, refuse_lost_output
+from batchdeploy.host.versions import RECORDED, versions_here
+from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
+from batchdeploy.storage.run_records import read
+
+if TYPE_CHECKING:
+    from batchdeploy.adapters.accelerators import ModelLoaders
+    from batchdeploy.adapters.engines.spark import SparkEngine
+
+
+@told_as_ours("the deployment file")
+def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> LocalToolbox:
+    """The toolbox of a deployment file.
+
+    Args:
+        file: the deployment's YAML file.
+        root: the project's root, where it is known already.
+
+    Raises:
+        DeploymentError: the file is missing or wrong, a path in it climbs out of the project, or its scores
+            would lie where Airflow deletes them.
+    """
+    path = Path(file)
+    deployment = read_deployment(path)
+    root = root or find_root(path, deployment.root)
+    if not root.is_dir():
+        key = ROOT_VARIABLE if deployment.root is None else "root"
+        raise DeploymentError(str(path), (Problem(key, f"there is no folder {root}"),))
+    refuse_lost_output(path, deployment, root)
+    if problems := tuple(_climbing(deployment, root)):
+        raise DeploymentError(str(path), problems, hint=f"paths start at the project's root, {root}")
+    return LocalToolbox(root, path.resolve(), deployment)
+
+
+def open_run(folder: Path) -> LocalToolbox:
+    """The toolbox that a run was made with, from its own plan; for what needs no secret.
+
+    Raises:
+        RequestError: there is no plan in the folder.
+    """
+    planned = read(folder, Plan)
+    control = next((p for p in folder.resolve().parents if p.name.endswith(CONTROL)), folder)
+    tools = LocalToolbox(find_root(control, planned.deployment.root), folder, planned.deployment)
+    tools.layout = Layout(control.with_name(control.name.removesuffix(CONTROL)))
+    return tools
+
+
+class LocalToolbox:
+    """Everything that answers for one deployment on this machine; adapters load at their first use."""
+
+    # NOTE: so many values are validated as one pandas frame, in a fraction of the time that Spark needs to
+    # plan as many jobs; both read null, NaN and type the same. They take some 200 MB; a text counts as ten.
+    one_machine_cells = 20_000_000
+
+    def __init__(self, root: Path, file: Path, deployment: Deployment) -> None:
+        self.root = root
+        self.file = file
+        self.deployment = deployment
+        self.layout = Layout.of(root, deployment.output)
+
+    @cached_property
+    def _connected(self) -> Deployment:
+        """The deployment with its secrets, which no record and no message holds."""
+        deployment, problems = filled(self.deployment, os.environ)
+        if problems:
+            raise DeploymentError(str(self.file), problems)
+        return deployment
+
+    @cached_property
+    def registry_uri(self) -> str:
+        """The deployment's registry, else ``MLFLOW_TRACKING_URI``, else the project's own SQLite file."""
+        given = self._connected.model.registry
+        if given is None:
+            return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        if given.startswith("sqlite:///"):
+            return f"sqlite:///{self.root / given.removeprefix('sqlite:///')}"
+        return given if "://" in given or given.startswith("databricks") else str(self.root / given)
+
+    @cached_property
+    def registry(self) -> Registry:
+        need("mlflow", self.deployment)
+        from batchdeploy.adapters.mlflow import open_registry
+
+        model, limits = self.deployment.model, self.deployment.limits
+        return open_registry(self.registry_uri, model, limits, self.layout.models)
+
+    @cached_property
+    def store(self) -> Store:
+        if self.deployment.data.rev is not None:
+            need("dvc", self.deployment)
+            from batchdeploy.adapters.sources.dvc import DvcStore
+
+            return DvcStore(self.root)
+        from batchdeploy.adapters.sources.folder import FolderStore
+
+        return FolderStore(self.root, recorded=self._recorded())
+
+    @cached_property
+    def engine(self) -> Engine:
+        if self.deployment.engine.kind == "spark":
+            return self._spark
+        from batchdeploy.adapters.engines.local import LocalEngine
+
+        return LocalEngine()
+
+    @cached_property
+    def _spark(self) -> SparkEngine:
+        need("spark", self.deployment)
+        from batchdeploy.adapters.engines.spark import SparkEngine
+
+        spec = self._connected.engine
+        memory = self.deployment.limits.worker_memory_mib
+        limit = {} if memory is None else {"spark.executor.pyspark.memory": f"{memory}m"}
+        return SparkEngine(spec.remote or spec.master, {**limit, **(spec.conf or {})}, spec.gpu)
+
+    @cached_property
+    def validator(self) -> Validator:
+        need("gx", self.deployment)
+        from batchdeploy.adapters.great_expectations import GxValidator
+
+        return GxValidator(self.layout.suites)
+
+    @cached_property
+    def sink(self) -> Sink:
+        need("mlflow", self.deployment)
+        if self.deployment.publish.mode == "pointer":
+            need("objects", self.deployment)
+            from batchdeploy.publishing.pointer import PointerSink
+
+            path = self.deployment.output.path
+            target = path.rstrip("/") if "://" in path else str(self.layout.table)
+            if "://" not in path and any(self.layout.table.glob("*=*/*.parquet")):
+                raise self._other_mode("swap")
+            return PointerSink(self.layout, target, self.deployment.publish)
+        from batchdeploy.publishing import ParquetSink
+
+        if (self.layout.table / "current.json").is_file():
+            raise self._other_mode("pointer")
+        return ParquetSink(self.layout, self.deployment.publish)
+
+    @cached_property
+    def painter(self) -> Painter:
+        from batchdeploy.adapters.charts import Charts
+
+        return Charts()
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Versions of Python and of the libraries that a score depends on."""
+        return versions_here(RECORDED)
+
+    def check_packages(self) -> None:
+        """Looks whether all is installed that a run of the deployment needs; nothing is imported for it."""
+        need_all(needed(self.deployment))
+
+    def inspect(self, pin: DataPin) -> InputSchema:
+        """Columns and rows from the footers of a partition's files."""
+        need("mlflow", self.deployment)
+        from batchdeploy.adapters.parquet_splits import inspect
+
+        return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
+
+    @contextmanager
+    def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
+        """These columns as a pandas frame where that is quicker, else the partition as the engine's own."""
+        from batchdeploy.adapters.parquet_splits import held_by_name, read_frame
+
+        partition = (self.deployment.data.partition.column, plan.partition)
+        where = plan.deployment.data.where
+        read = [c for c in plan.schema.columns if columns is None or c.name in columns]
+        cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
+        if self.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
+            nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
+            with held_by_name(plan.data.files):
+                yield self._spark.frame(plan.data, partition, where, nanoseconds=nanoseconds)
+        else:
+            yield read_frame(plan.data, partition, where, columns)
+
+    def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
+        """The partition cut into pieces of work."""
+        from batchdeploy.adapters.parquet_splits import make_splits
+
+        return make_splits(pin)
+
+    def find_duplicates(
+        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
+    ) -> tuple[Split, ...]:
+        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        from batchdeploy.adapters.parquet_splits import find_duplicates
+
+        return find_duplicates(job, splits, results)
+
+    def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
+        """The picklable function that scores one split."""
+        from batchdeploy.adapters.parquet_splits import score_split
+
+        loads, locate, device = self._loads, self.engine.locate, self.engine.device
+        if job.runtime_folder is None:
+            return partial(score_split, job=job, load=Located(locate, loads.native))
+        from batchdeploy.adapters.accelerators import RuntimeLoader
+
+        kind = self.deployment.model.runtime
+        loader = RuntimeLoader(kind, job.runtime_folder, loads, locate, job.threads, device)
+        return partial(score_split, job=job, load=loader)
+
+    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
+        """The job with what ``model.runtime`` needs, made and proved, once the model was tried out.
+
+        Raises:
+            ScoringRefused: the model ends the process that it is loaded or asked in.
+            RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
+        """
+        from batchdeploy.adapters.mlflow import Trial, try_out
+        from batchdeploy.adapters.parquet_splits import captured, sample_frames
+
+        samples, kind = partial(sample_frames, splits, job), self.deployment.model.runtime
+        printed, seconds = Path(job.staging, PRINTED), self.deployment.limits.model_seconds
+        where = f"model {self.deployment.model.name} version {job.model_version}"
+        try_out(Trial(where, model, seconds, printed / "first-load.txt"), samples)
+        if kind == "native":
+            return job
+        need(kind, self.deployment)
+        from batchdeploy.adapters import accelerators
+
+        into = self.layout.models / accelerators.folder_name(kind, job.model_digest)
+        refuse = self.deployment.model.fallback == "refuse"
+        with captured(printed / "prepare.txt"):
+            made = accelerators.prove(kind, model, into, samples, self._loads, refuse=refuse)
+        return replace(job, runtime_folder=self.engine.ship(into)) if made else job
+
+    @property
+    def _loads(self) -> ModelLoaders:
+        from batchdeploy.adapters.accelerators import ModelLoaders
+        from batchdeploy.adapters.mlflow import PredictorOn, find_graph, load_estimator
+
+        device = self.engine.device
+        native = self.registry.load if device == "cpu" else PredictorOn(device)
+        return ModelLoaders(native, load_estimator, find_graph)
+
+    def close(self) -> None:
+        """Stops the engine where one was started."""
+        for name in ("engine", "_spark"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+    def _other_mode(self, mode: str) -> RequestError:
+        """One table has one mode: readers of the one would miss, or double, what the other did."""
+        problem = Problem("publish.mode", f"this table was published by {mode}", self.deployment.publish.mode)
+        hint = "give the new mode an output.path of its own, and fill it by a backfill"
+        return RequestError(str(self.layout.table), (problem,), hint=hint)
+
+    def _recorded(self) -> Callable[[Path], dict[str, str] | None] | None:
+        if not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
+            return None
+        from batchdeploy.adapters.sources.dvc import recorded_md5s
+
+        return partial(recorded_md5s, self.root)
+
+
+def _climbing(deployment: Deployment, root: Path) -> list[Problem]:
+    paths = {
+        "data.path": deployment.data.path,
+        "output.path": deployment.output.path,
+        "expectations": deployment.expectations,
+        "drift.reference": deployment.drift and deployment.drift.reference,
+    }
+    problems = []
+    for key, text in paths.items():
+        if not text or "://" in text or Path(text).is_absolute():
+            continue
+        if not Path(os.path.normpath(root / text)).is_relative_to(root):
+            problems.append(Problem(key, "climbs out of the project", text))
+    return problems

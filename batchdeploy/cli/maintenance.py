@@ -1,0 +1,93 @@
+"""The commands that look after a published table: recover, gc, rollback, read-sql."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from batchdeploy.cli.commands import DeploymentFile, Json, app, opened
+from batchdeploy.cli.screens import out, print_json
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.core.pins import check_partition
+from batchdeploy.core.reader_snippets import reading_lines
+from batchdeploy.documents import to_plain
+from batchdeploy.workflows import execution
+from batchdeploy.workflows.status import check_own
+
+
+@app.command()
+def recover(deployment: DeploymentFile, json_: Json = False) -> None:
+    """Finish what killed runs had decided to publish, and remove what they left in staging.
+
+    Every run does this at its start; by hand it is only needed where no run follows.
+    """
+    with opened(deployment) as tools:
+        _show_cleaned(tools.sink.recover(now=execution.now().timestamp()), json_=json_)
+
+
+@app.command()
+def gc(deployment: DeploymentFile, json_: Json = False) -> None:
+    """Recover, then remove earlier generations beyond publish.keep_generations, and other leftovers.
+
+    Records, drift tables and quarantined rows stay.
+    """
+    with opened(deployment) as tools:
+        check_own(tools)
+        _show_cleaned(tools.sink.collect_garbage(now=execution.now().timestamp()), json_=json_)
+
+
+@app.command()
+def rollback(
+    deployment: DeploymentFile,
+    partition: Annotated[str, typer.Option("--partition", "-p", help="one value of the partition column")],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="RUN", help="an earlier run; the one before by default")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Make an earlier run's scores of a partition the visible ones again, at once; nothing is scored.
+
+    The rows, files and records are those of that run, untouched. A later `run` of the same partition
+    publishes what its pins say, as always.
+    """
+    with opened(deployment) as tools:
+        check_own(tools)
+        spec = tools.deployment.data.partition
+        folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
+        published = tools.sink.published_run(folder)
+        run = tools.sink.roll_back(folder, to=to, expected_run=published, at=execution.now().isoformat())
+        if json_:
+            print_json({"partition": partition, "run_id": run, "replaced": published})
+        else:
+            out().print(f"{partition}: run {run} is visible again, in place of {published or 'nothing'}")
+
+
+@app.command("read-sql")
+def read_sql(deployment: DeploymentFile, json_: Json = False) -> None:
+    """Print the lines that read the published scores in DuckDB, pandas, Polars and Spark."""
+    with opened(deployment) as tools:
+        lines = reading_lines(tools.deployment, str(tools.layout.table))
+        if json_:
+            print_json(lines)
+            return
+        for engine, text in lines.items():
+            out().print(f"# {engine}\n{text}\n", markup=False, soft_wrap=True)
+
+
+def _show_cleaned(cleaned: CleanupReport, *, json_: bool) -> None:
+    if json_:
+        print_json(to_plain(cleaned))
+        return
+    said = {
+        "decided run(s) published": cleaned.finished,
+        "staging folder(s) of dead processes removed": cleaned.attempts,
+        "earlier generation(s) removed": cleaned.generations,
+        "other leftover(s) removed": cleaned.leftovers,
+    }
+    for what, names in said.items():
+        if names:
+            shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+            out().print(f"{len(names)} {what}: {shown}", markup=False, soft_wrap=True)
+    if not any(said.values()):
+        out().print("nothing to do")

@@ -1,0 +1,166 @@
+"""Whether a deployment makes sense beyond the types of its values; every problem, not the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import PurePosixPath
+
+from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
+from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
+from batchdeploy.core.policy import LimitsSpec, policy_problems
+from batchdeploy.core.predicates import predicate_problems
+from batchdeploy.errors import Problem
+from batchdeploy.redaction import REFERENCE, secrets_in
+
+STORES = {"s3", "gs", "az", "abfs", "abfss"}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# NOTE: below it, the limit that a shift is held against lies beyond what a number can be.
+SMALLEST_RATE = 1e-12
+MOST_STEPS = 1_000
+COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
+
+
+def deployment_problems(deployment: Deployment) -> tuple[Problem, ...]:
+    """All that is wrong with it beyond the types of its values; empty where it is sound."""
+    return (
+        *_name_problems(deployment),
+        *_calendar_problems(deployment.data.partition),
+        *_column_problems(deployment),
+        *_number_problems(deployment),
+        *policy_problems(deployment.policy),
+        *predicate_problems(deployment.data.where),
+    )
+
+
+def _name_problems(deployment: Deployment) -> Iterator[Problem]:
+    if not NAME.fullmatch(deployment.name):
+        yield Problem("name", "use 1 to 100 letters, digits, '.', '_' or '-'", deployment.name)
+    model = deployment.model
+    if not model.name or any(c in model.name for c in "/:@\0") or len(model.name) > 250:
+        yield Problem("model.name", "not a registered model's name", model.name)
+    if model.alias is not None and model.version is not None:
+        yield Problem("model", "give alias or version, not both")
+    if "://" in (model.registry or "") and any(secrets_in(model.registry or "")):
+        what = "holds credentials; write ${NAME} for an environment variable, or set MLFLOW_TRACKING_USERNAME"
+        yield Problem("model.registry", what)
+    remote = deployment.engine.remote
+    if remote is not None and not REFERENCE.match(remote) and not re.fullmatch(r"sc://[^/\s]+(/.*)?", remote):
+        yield Problem("engine.remote", "is not a Spark Connect address, sc://host:port", remote)
+    yield from _path_problems(deployment)
+
+
+def _calendar_problems(spec: PartitionSpec) -> Iterator[Problem]:
+    found = list(calendar_problems(spec.cron, spec.timezone, spec.format))
+    if not any(problem.path == "key_format" for problem in found):
+        keys = [*key_problem("start", spec.start, spec.format), *key_problem("end", spec.end, spec.format)]
+        found += keys
+        if spec.start and spec.end and not keys and is_after(spec.start, spec.end, spec.format):
+            found.append(Problem("start", f"lies after end, {spec.end}", spec.start))
+    for problem in found:
+        yield problem._replace(path=f"data.partition.{problem.path}")
+
+
+def _path_problems(deployment: Deployment) -> Iterator[Problem]:
+    data, output, drift = deployment.data.path, deployment.output.path, deployment.drift
+    files = {"expectations": deployment.expectations, "drift.reference": drift.reference if drift else None}
+    for path, text in {"data.path": data, "output.path": output, **files}.items():
+        if text is not None and (not text.strip() or "\0" in text):
+            yield Problem(path, "must be a path", repr(text))
+        elif text is not None and "://" in text and path not in ("data.path", "output.path"):
+            yield Problem(path, "only local paths are taken so far, not URIs", text)
+    if "://" in output and deployment.publish.mode != "pointer":
+        yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
+    if "://" in output and output.partition("://")[0] not in STORES:
+        yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
+    for path, text in (("data.path", data), ("output.path", output)):
+        if "://" in text and any(secrets_in(text)):
+            yield Problem(path, "holds credentials; they belong in the environment")
+    source, target = PurePosixPath(data), PurePosixPath(output)
+    if not target.name:
+        yield Problem("output.path", "must be a folder with a name of its own", output)
+    elif source == target or target in source.parents or source in target.parents:
+        yield Problem("output.path", "must lie apart from data.path", output)
+
+
+def _column_problems(deployment: Deployment) -> Iterator[Problem]:
+    data, output = deployment.data, deployment.output
+    if not COLUMN.fullmatch(data.partition.column):
+        yield Problem("data.partition.column", "not a column name", data.partition.column)
+    if not data.keys:
+        yield Problem("data.keys", "name at least one key column")
+    if not output.columns:
+        yield Problem("output.columns", "declare at least one output")
+    seen: set[str] = {data.partition.column.lower()}
+    places = [("data.keys", n) for n in data.keys] + [("output.keep", n) for n in output.keep]
+    for path, name in places + [("output.columns", n) for n in output.columns]:
+        if name in RESERVED or not COLUMN.fullmatch(name):
+            yield Problem(path, "reserved or not a column name", name)
+        elif name.lower() in seen:
+            yield Problem(path, "this column is in the output already", name)
+        seen.add(name.lower())
+    selected = [column.select is not None for _, column in deployment.outputs]
+    if any(selected) and not all(selected):
+        yield Problem("output.columns", "give 'select' for all outputs or for none")
+
+
+def _number_problems(deployment: Deployment) -> Iterator[Problem]:
+    drift = deployment.drift
+    if drift and not 0 < drift.false_alarm_rate < 1:
+        yield Problem("drift.false_alarm_rate", "must lie between 0 and 1", f"{drift.false_alarm_rate:g}")
+    elif drift and drift.false_alarm_rate < SMALLEST_RATE:
+        got = f"{drift.false_alarm_rate:g}"
+        yield Problem("drift.false_alarm_rate", f"must be at least {SMALLEST_RATE:g}", got)
+    if drift and drift.min_psi < 0:
+        yield Problem("drift.min_psi", "must not be negative", f"{drift.min_psi:g}")
+    if not 0 <= deployment.quarantine.max_share <= 1:
+        share = deployment.quarantine.max_share
+        yield Problem("quarantine.max_share", "must lie between 0 and 1", f"{share:g}")
+    limits = {f"limits.{field.name}": getattr(deployment.limits, field.name) for field in fields(LimitsSpec)}
+    above_zero: dict[str, float | None] = {
+        "data.wait_hours": deployment.data.wait_hours,
+        "data.poll_seconds": deployment.data.poll_seconds,
+        "policy.max_cell_bytes": deployment.policy.max_cell_bytes,
+        **limits,
+    }
+    for path, value in above_zero.items():
+        if value is not None and not value > 0:
+            yield Problem(path, "must be above 0", f"{value:g}")
+    yield from _time_problems(deployment)
+    mode = deployment.publish.control_mode
+    if not re.fullmatch(r"0?7[0-7]{2}", mode):
+        yield Problem(
+            "publish.control_mode", 'not three octal digits that begin with 7, such as "0770"', mode
+        )
+    if deployment.publish.keep_generations < 0:
+        yield Problem("publish.keep_generations", "must not be negative")
+    if not deployment.publish.reader_seconds >= 0:
+        yield Problem("publish.reader_seconds", "must not be negative")
+    if not 0 < deployment.publish.lock_seconds <= 3600:
+        got = f"{deployment.publish.lock_seconds:g}"
+        yield Problem("publish.lock_seconds", "must lie between 0 and 3600", got)
+    for path, version in (
+        ("model.version", deployment.model.version),
+        ("backfill.model", deployment.backfill.model),
+    ):
+        if isinstance(version, int) and version < 1:
+            yield Problem(path, "versions start at 1", str(version))
+
+
+def _time_problems(deployment: Deployment) -> Iterator[Problem]:
+    """Clocks and calendars end somewhere; ten years are for ever here."""
+    times = {
+        "data.wait_hours": (deployment.data.wait_hours, 24),
+        "data.poll_seconds": (deployment.data.poll_seconds, 86_400),
+        "limits.minutes": (deployment.limits.minutes, 1_440),
+        "publish.reader_seconds": (deployment.publish.reader_seconds, 86_400),
+    }
+    for path, (value, a_day) in times.items():
+        if value is not None and value > 3_650 * a_day:
+            yield Problem(path, f"must be at most {3_650 * a_day:,}, ten years", f"{value:g}")
+    if abs(deployment.data.partition.run_offset) > MOST_STEPS:
+        got = str(deployment.data.partition.run_offset)
+        yield Problem(
+            "data.partition.run_offset", f"must lie between -{MOST_STEPS:,} and {MOST_STEPS:,}", got
+        )

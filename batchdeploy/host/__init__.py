@@ -1,0 +1,1 @@
+"""This machine and process: installed packages, versions, sessions, captured output, project root."""

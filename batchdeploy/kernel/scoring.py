@@ -1,0 +1,262 @@
+"""The kernel: a batch of rows in, scored rows and quarantined rows out. It knows no engine and no file.
+
+A row leaves in exactly one of two ways: scored, or quarantined with the stage and the reason. Only an answer
+whose *shape* is wrong (another length, other columns, strings for numbers) stops the run, because it
+condemns every row alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchdeploy.core.policy import Rule
+from batchdeploy.core.work import ScoreJob
+from batchdeploy.errors import Problem, ScoringRefused
+from batchdeploy.kernel.comparison import allclose
+from batchdeploy.kernel.frames import RowStatus, model_frame
+from batchdeploy.kernel.outputs import convert_output, pick_outputs
+from batchdeploy.kernel.row_policy import RowFault, apply_row_policy, note_faults
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+QUARANTINE_COLUMNS = ("_stage", "_reason", "_error", "_source_file", "_source_row", "_run_id")
+ASKED_TWICE = 32
+
+
+RowOrigin = tuple[str, "Sequence[int] | np.ndarray[Any, Any]"]
+
+
+class ScoredRows(NamedTuple):
+    """What became of a batch.
+
+    Attributes:
+        broken: how many rows broke which rule of the policy in which column.
+    """
+
+    scored: pa.RecordBatch
+    quarantined: pa.RecordBatch
+    broken: Counter[tuple[Rule, str]]
+
+
+def columns_needed(job: ScoreJob, available: Sequence[str]) -> list[str]:
+    """The input columns to read: keys, the model's inputs, the kept ones and the policy's, each once."""
+    wanted = [*job.keys, *(column.name for column in job.inputs), *job.keep]
+    wanted += [*(job.policy.ranges or ()), *(job.policy.categories or ())]
+    return [name for name in dict.fromkeys(wanted) if name in available]
+
+
+def score_batch(
+    batch: pa.RecordBatch,
+    job: ScoreJob,
+    predict: Callable[[Any], Any],
+    *,
+    origin: RowOrigin,
+    faults: Sequence[RowFault] = (),
+) -> ScoredRows:
+    """Scores one batch.
+
+    Args:
+        batch: the columns of `columns_needed`; any number of rows.
+        job: what to do.
+        predict: a frame of the model's inputs to its answer, one row each.
+        origin: the input file and the position in it of each row, for the quarantined ones.
+        faults: what was wrong with rows of it already when they were read.
+
+    Returns:
+        The scored rows and those quarantined, together as many as ``batch`` has.
+
+    Raises:
+        ScoringRefused: the answer has the wrong shape, or the model fails on too many rows.
+    """
+    import numpy as np
+
+    status = RowStatus(np.ones(batch.num_rows, dtype=bool))
+    broken = note_faults(faults, job.policy, status)
+    broken += apply_row_policy(batch, job.policy, (job.keys, job.inputs), status)
+    outputs = _answers(batch, job, predict, status)
+    return ScoredRows(_scored(batch, job, status, outputs), _quarantined(batch, job, status, origin), broken)
+
+
+def valid_frame(batch: pa.RecordBatch, job: ScoreJob) -> pd.DataFrame:
+    """The model's inputs of those rows that nothing is wrong with."""
+    import numpy as np
+
+    status = RowStatus(np.ones(batch.num_rows, dtype=bool))
+    apply_row_policy(batch, job.policy, (job.keys, job.inputs), status)
+    frame = model_frame(batch, job.inputs, status)
+    return frame[status.valid].reset_index(drop=True)
+
+
+def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any]) -> None:
+    """Asks a model about the same few rows twice; one that is not native is asked as it was the second time.
+
+    Raises:
+        ScoringRefused: it answers differently; what was published could never be explained.
+    """
+    import numpy as np
+
+    rows = batch.slice(0, ASKED_TWICE)
+    answers = []
+    for ask in (predict, getattr(predict, "native", predict)):
+        status = RowStatus(np.ones(rows.num_rows, dtype=bool))
+        apply_row_policy(rows, job.policy, (job.keys, job.inputs), status)
+        answers.append(_answers(rows, job, ask, status))
+    for name in answers[0]:
+        first, second = (answer[name].to_pandas() for answer in answers)
+        equal = (
+            allclose(first, second, single=getattr(predict, "single", False))
+            if first.dtype.kind == "f" and len(first) == len(second)
+            else np.array([first.equals(second)])
+        )
+        if not equal.all():
+            place = int(np.flatnonzero(~equal)[0])
+            got = f"{first.iloc[place]} and then {second.iloc[place]}" if len(first) else "other rows"
+            raise ScoringRefused(
+                f"model version {job.model_version}",
+                (Problem(f"output {name}", "differs when the same rows are asked twice", got),),
+                hint="fix the model's seed, or set policy.nondeterministic to pass",
+            )
+
+
+def _answers(
+    batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any], status: RowStatus
+) -> dict[str, pa.ChunkedArray]:
+    """The declared outputs of the rows that are alive, before and after."""
+    import numpy as np
+
+    frame = model_frame(batch, job.inputs, status)
+    rows = np.flatnonzero(status.valid)
+    if len(rows) < batch.num_rows:
+        frame = frame.iloc[rows].reset_index(drop=True)
+    answers = _predict(predict, frame, rows, job, status)
+    return _outputs(answers, job, status)
+
+
+def _predict(
+    predict: Callable[[Any], Any],
+    frame: pd.DataFrame,
+    rows: np.ndarray[Any, Any],
+    job: ScoreJob,
+    status: RowStatus,
+) -> list[tuple[np.ndarray[Any, Any], Any]]:
+    """The answers with the rows they belong to; a failing batch is halved down to the rows at fault."""
+    if not len(rows):
+        return []
+    try:
+        return [(rows, predict(frame))]
+    except Exception as error:
+        if len(rows) == 1:
+            status.failed(int(rows[0]), error)
+            return []
+        failures = sum(stage == "predict" for stage, _, _ in status.reasons.values())
+        if failures > job.max_failures:
+            raise ScoringRefused(
+                f"model version {job.model_version}",
+                (Problem("predict", f"fails on more than {job.max_failures} rows of a batch", str(error)),),
+            ) from error
+    half = len(rows) // 2
+    first = _predict(predict, frame.iloc[:half].reset_index(drop=True), rows[:half], job, status)
+    return first + _predict(predict, frame.iloc[half:].reset_index(drop=True), rows[half:], job, status)
+
+
+def _outputs(
+    answers: list[tuple[np.ndarray[Any, Any], Any]], job: ScoreJob, status: RowStatus
+) -> dict[str, pa.ChunkedArray]:
+    import numpy as np
+    import pyarrow as pa
+
+    chunks: dict[str, list[Any]] = {name: [] for name, _ in job.outputs}
+    order: list[Any] = []
+    for rows, answer in answers:
+        order.append(rows)
+        try:
+            picked = pick_outputs(answer, job.outputs, len(rows), returns=job.returns)
+            converted = [
+                (name, convert_output(name, column.type, values))
+                for (name, column), values in zip(job.outputs, picked, strict=True)
+            ]
+        except ScoringRefused as error:
+            where = f"the answer of model version {job.model_version}"
+            raise ScoringRefused(where, error.problems, hint=error.hint) from None
+        for name, (values, bad) in converted:
+            chunks[name].append(values)
+            for reason, positions in bad:
+                status.quarantine(rows[positions], "output", reason)
+    if not order:
+        return {}
+    rows = np.concatenate(order)
+    keep = pa.array(status.valid[rows])
+    return {name: pa.chunked_array(parts).filter(keep) for name, parts in chunks.items()}
+
+
+def _scored(
+    batch: pa.RecordBatch, job: ScoreJob, status: RowStatus, outputs: dict[str, pa.ChunkedArray]
+) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    schema = scored_schema(batch.schema, job)
+    kept = batch.select([*job.keys, *job.keep]).filter(pa.array(status.valid))
+    rows = kept.num_rows
+    stamps = (job.model_version, job.run_id, job.scored_at_us)
+    columns = [
+        *kept.columns,
+        *(
+            outputs[name].combine_chunks() if outputs else pa.array([], schema.field(name).type)
+            for name, _ in job.outputs
+        ),
+        *(
+            pa.repeat(pa.scalar(stamp, schema.field(-3 + position).type), rows)
+            for position, stamp in enumerate(stamps)
+        ),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def scored_schema(source: pa.Schema, job: ScoreJob) -> pa.Schema:
+    """The columns of a published file: keys, kept columns, declared outputs, and three stamps."""
+    import pyarrow as pa
+
+    from batchdeploy.kernel.outputs import arrow_type
+
+    return pa.schema(
+        [source.field(name).remove_metadata() for name in (*job.keys, *job.keep)]
+        + [pa.field(name, arrow_type(column.type)) for name, column in job.outputs]
+        + [
+            pa.field("_model_version", pa.int64(), nullable=False),
+            pa.field("_run_id", pa.string(), nullable=False),
+            pa.field("_scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        ]
+    )
+
+
+def _quarantined(
+    batch: pa.RecordBatch,
+    job: ScoreJob,
+    status: RowStatus,
+    origin: RowOrigin,
+) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    rows = sorted(status.reasons)
+    found = [status.reasons[row] for row in rows]
+    notes: dict[str, Any] = {
+        "_stage": pa.array([stage for stage, _, _ in found], pa.string()),
+        "_reason": pa.array([reason for _, reason, _ in found], pa.string()),
+        "_error": pa.array([error for _, _, error in found], pa.string()),
+        "_source_file": pa.array([origin[0]] * len(rows), pa.string()),
+        "_source_row": pa.array([int(origin[1][row]) for row in rows], pa.int64()),
+        "_run_id": pa.array([job.run_id] * len(rows), pa.string()),
+    }
+    taken = batch.take(pa.array(rows, pa.int64()))
+    return pa.RecordBatch.from_arrays(
+        [*taken.columns, *notes.values()],
+        schema=pa.schema(
+            [field.remove_metadata() for field in batch.schema]
+            + [pa.field(name, values.type) for name, values in notes.items()]
+        ),
+    )

@@ -1,0 +1,48 @@
+"""The drift table: one Parquet file a run, one row for each column and statistic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.core.records import DriftReport, Plan
+from batchdeploy.host.file_modes import restrict
+
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("model_version", pa.int64()),
+        ("verdict", pa.string()),
+        ("column", pa.string()),
+        ("role", pa.string()),
+        ("statistic", pa.string()),
+        ("value", pa.float64()),
+        ("reference", pa.float64()),
+        ("limit", pa.float64()),
+        ("p_value", pa.float64()),
+        ("q_value", pa.float64()),
+        ("alarm", pa.bool_()),
+        ("rows", pa.int64()),
+    ]
+)
+
+
+def write_table(file: Path, plan: Plan, report: DriftReport) -> None:
+    """Writes a run's rows of the drift table, whole or not at all."""
+    rows = [
+        {
+            "run_id": report.run_id,
+            "model_version": plan.model.version,
+            "verdict": report.verdict,
+            **{name: getattr(row, name) for name in row.__slots__},
+        }
+        for row in report.statistics
+    ]
+    scratch = file.with_suffix(f".{os.getpid()}.tmp")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), scratch)
+    restrict(scratch)
+    scratch.replace(file)

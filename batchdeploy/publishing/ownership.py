@@ -1,0 +1,69 @@
+"""Whose table it is: what it remembers, read back; and what a publish makes it remember, checked first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import Plan
+from batchdeploy.core.tables import TableRecord, check_owner, check_table, record_of
+from batchdeploy.documents import from_json, to_json
+
+
+def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> TableRecord | None:
+    """What a table of partition folders remembers; of one that remembers nothing, what its files tell.
+
+    Args:
+        layout: the table's folders.
+        folders: the partitions that are visible; without any the table is nobody's.
+        run: the run that is visible in the last of them, where it can be told.
+    """
+    if not folders:
+        return None
+    if layout.record.is_file():
+        return from_json(TableRecord, layout.record.read_bytes(), where=str(layout.record))
+    columns: dict[str, str] = {}
+    with suppress(OSError, StopIteration, pa.ArrowException):
+        columns = columns_of(pq.read_schema(next(layout.partition_dir(folders[-1]).glob("*.parquet"))))
+    manifest = layout.run(folders[-1], run or "") / "manifest.json"
+    text = manifest.read_text(encoding="utf-8") if manifest.is_file() else None
+    return inferred(text, folders[-1], columns)
+
+
+def inferred(manifest: str | None, folder: str, columns: Mapping[str, str]) -> TableRecord:
+    """What can be told of a table that remembers nothing, from the manifest of one of its runs."""
+    told = {}
+    with suppress(ValueError):
+        told = json.loads(manifest or "{}")
+    partition = folder.partition("=")[0]
+    return TableRecord(
+        deployment=told.get("deployment"), model=told.get("model"), partition=partition, columns=dict(columns)
+    )
+
+
+def claim_table(where: str, table: TableRecord | None, plan: Plan, schema: pa.Schema) -> str | None:
+    """The JSON of what the table has to remember from now on; None where it remembers just that.
+
+    Args:
+        where: the table, for people.
+        table: what it remembers now, read where nobody else can publish.
+        plan: what is about to be published.
+        schema: of the staged files.
+
+    Raises:
+        TableError: the table is another deployment's, or has other columns, and the plan does not evolve it.
+    """
+    mine = record_of(plan.deployment, columns_of(schema))
+    check_owner(where, table, plan.deployment)
+    check_table(where, table, mine, evolve=plan.evolve)
+    return None if table == mine else to_json(mine)
+
+
+def columns_of(schema: pa.Schema) -> dict[str, str]:
+    """Name to type."""
+    return {field.name: str(field.type) for field in schema}

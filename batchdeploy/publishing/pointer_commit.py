@@ -1,0 +1,60 @@
+"""The pointer replaced by compare-and-swap until it is known what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tenacity
+
+from batchdeploy.errors import PublishError
+from batchdeploy.storage.objects import FAILURES, Objects, storage_error
+
+REMEMBERED = 20
+LOST_RACES = 30
+UNKNOWN = "whether it was published is not known; the same run again finds out, and publishes it once"
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class _Again(Exception):
+    """The pointer has to be read again: another publisher was first, or nobody knows."""
+
+
+def commit(objects: Objects, token: str, folder: str, change: Change) -> None:
+    """Compare-and-swap until it is known what became of it; a lost answer is looked up, never repeated.
+
+    Raises:
+        PublishError: the store did not answer for a minute; whether it was published is not known.
+    """
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(_Again),
+        wait=tenacity.wait_random_exponential(multiplier=0.02, max=2),
+        stop=tenacity.stop_after_attempt(LOST_RACES) | tenacity.stop_after_delay(90),
+    )
+    try:
+        for one in tries:
+            with one:
+                _try(objects, token, folder, change)
+    except tenacity.RetryError as error:
+        cause = error.last_attempt.exception()
+        raise storage_error(
+            objects.target, "the pointer could not be replaced", cause, hint=UNKNOWN
+        ) from error
+
+
+def _try(objects: Objects, token: str, folder: str, change: Change) -> None:
+    try:
+        seen = objects.read()
+    except PublishError as error:
+        raise _Again(str(error.problems[0])) from error
+    recent = (seen.document["partitions"].get(folder) or {"recent": []})["recent"]
+    if token in recent:
+        return
+    document = change(seen.document)
+    document["partitions"][folder]["recent"] = [token, *recent][:REMEMBERED]
+    try:
+        replaced = objects.replace(seen, document)
+    except FAILURES as error:
+        raise _Again(str(error)) from error
+    if not replaced:
+        raise _Again("another publisher was first")

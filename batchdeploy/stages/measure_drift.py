@@ -1,0 +1,47 @@
+"""Plan and scored batch to a drift report; the counts came with the scores, so no row is read again."""
+
+from __future__ import annotations
+
+import hashlib
+
+from batchdeploy.core.drift import judge
+from batchdeploy.core.profiles import Reference
+from batchdeploy.core.records import DriftReport, Plan, ScoredBatch
+from batchdeploy.documents import from_json
+from batchdeploy.errors import DataError, DriftRefused, Problem
+from batchdeploy.ports import Toolbox
+
+
+def measure_drift(tools: Toolbox, plan: Plan, scored: ScoredBatch) -> DriftReport:
+    """Every column's drift against the reference, and the verdict.
+
+    Raises:
+        DataError: the reference is not the one that was planned.
+    """
+    spec = plan.deployment.drift
+    if spec is None or plan.reference is None:
+        return DriftReport(run_id=plan.run_id, verdict="unmeasured", statistics=(), profile=())
+    raw = (tools.root / plan.reference.path).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != plan.reference.sha256:
+        raise DataError(plan.reference.path, "changed since it was planned", hint="plan the run again")
+    reference = from_json(Reference, raw, where=plan.reference.path)
+    return judge(reference, scored.profile, spec, run_id=plan.run_id)
+
+
+def gate_drift(plan: Plan, report: DriftReport) -> None:
+    """Lets every report pass, unless the deployment says that drift blocks.
+
+    Raises:
+        DriftRefused: with each column that alarmed.
+    """
+    spec = plan.deployment.drift
+    if spec is not None and spec.on_alarm == "block" and report.verdict == "drift":
+        raise DriftRefused(
+            plan.folder,
+            tuple(
+                Problem(row.column, f"PSI above its limit {row.limit:.3f}", f"{row.value:.3f}")
+                for row in report.statistics
+                if row.alarm
+            ),
+            hint="drift.on_alarm: warn would publish and say so",
+        )

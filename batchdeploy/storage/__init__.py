@@ -1,0 +1,1 @@
+"""Where bytes lie: files, objects, locks, failpoints, and the records of a run."""

@@ -1,0 +1,1 @@
+"""What a person asks for, one verb a module. A door calls a workflow and adds only its own manners."""

@@ -1,0 +1,65 @@
+"""The reference profile, from the rows of a quiet period: what drift is measured against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.drift import calibrate
+from batchdeploy.core.profiles import Reference, ReferenceColumn, Role
+from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.documents import to_json
+from batchdeploy.errors import DataError, Problem
+from batchdeploy.kernel.profiling import count, make_bins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@told_as_ours("the reference")
+def build_reference(
+    frame: pd.DataFrame,
+    *,
+    features: Sequence[str],
+    outputs: Sequence[str],
+    partition: str,
+    path: str | os.PathLike[str],
+    description: str = "",
+) -> Path:
+    """Writes the reference profile of these rows, and gives its path.
+
+    Args:
+        frame: the rows of the reference period: the model's inputs, its outputs for them, and the
+            partition column. Outputs should be out of sample (cross-validated), or they flatter.
+        features: the model's input columns.
+        outputs: the declared outputs.
+        partition: the column that says which partition a row belongs to; how far whole partitions lie
+            from each other in a quiet period is what alarms are calibrated on.
+        path: the JSON file to write.
+        description: one line on what the rows are.
+
+    Raises:
+        DataError: no rows, or a column that is not in the frame.
+    """
+    names = [*features, *outputs, partition]
+    problems = tuple(Problem(name, "not a column of the frame") for name in names if name not in frame)
+    if problems or frame.empty:
+        raise DataError("the reference", problems or "the frame has no rows")
+    groups = list(frame.groupby(partition, sort=True).indices.values())
+    roles: list[tuple[Role, str]] = [("feature", n) for n in features] + [("output", n) for n in outputs]
+    columns = tuple(_column(frame[name], role, groups) for role, name in roles)
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(to_json(Reference(description=description, columns=columns)), encoding="utf-8")
+    return file
+
+
+def _column(series: pd.Series[Any], role: Role, groups: list[Any]) -> ReferenceColumn:
+    import pyarrow as pa
+
+    values = pa.Array.from_pandas(series)
+    bins = make_bins(str(series.name), role, values)
+    parts = [count(bins, values.take(pa.array(rows))) for rows in groups]
+    return calibrate(count(bins, values), parts)

@@ -1,0 +1,81 @@
+"""Ends in order: SIGTERM, Ctrl-C and a run that takes too long, with a word on what was published."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from batchdeploy.core.records import Plan
+from batchdeploy.errors import BatchdeployError, Problem, RunStopped
+from batchdeploy.ports import Toolbox
+
+
+class Stop(KeyboardInterrupt):
+    """Raised in the main thread, wherever it is; no library takes it for an error of its own."""
+
+
+def stop_on_sigterm() -> None:
+    """From now on SIGTERM ends a command as Ctrl-C does, so that everything is put in order first."""
+    signal.signal(signal.SIGTERM, _raise("SIGTERM"))
+
+
+@contextmanager
+def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
+    """Turns a stop into an error that says whether the partition was published.
+
+    The deployment's ``limits.minutes`` stop it too, in a process's main thread: no other can be stopped by a
+    clock, and elsewhere this is the orchestrator's business.
+
+    Args:
+        tools: what answers for the deployment.
+        plan: what is being executed.
+    """
+    before = tools.sink.attempt_of(plan.folder)
+    with _clock(tools.deployment.limits.minutes):
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            raise _stopped(tools, plan, before, str(stop) or "Ctrl-C") from stop
+
+
+def _stopped(tools: Toolbox, plan: Plan, before: str | None, why: str) -> RunStopped:
+    hint = "nothing was published; run it again"
+    try:
+        tools.sink.recover(now=time.time())
+        if (
+            tools.sink.published_run(plan.folder) == plan.run_id
+            and tools.sink.attempt_of(plan.folder) != before
+        ):
+            hint = "the scores were published already; only the report may be missing"
+    except BatchdeployError as error:
+        hint = f"whether it was published cannot be told now: {error.problems[0]}"
+    return RunStopped(
+        f"the run of {plan.folder}", (Problem(plan.run_id, f"was stopped by {why}"),), hint=hint
+    )
+
+
+@contextmanager
+def _clock(minutes: float | None) -> Iterator[None]:
+    taken = signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    # NOTE: a process has one such clock; where an orchestrator has set it, its limit holds.
+    if minutes is None or taken or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _raise(f"limits.minutes = {minutes:g}"))
+    signal.setitimer(signal.ITIMER_REAL, minutes * 60)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _raise(why: str) -> signal._HANDLER:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        raise Stop(why)
+
+    return handle
