@@ -16,8 +16,8 @@ import hypothesis
 import pytest
 from tests_support import SPARKS, Result
 
-from batchdeploy import stopping
 from batchdeploy.cli import main
+from batchdeploy.workflows import stopping
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
