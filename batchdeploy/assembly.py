@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchdeploy import ports
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import CONTROL, PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
@@ -18,16 +19,16 @@ from batchdeploy.core.secrets import filled
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
-from batchdeploy.errors import DeploymentError, Problem, RequestError
+from batchdeploy.errors import DeploymentError, Problem
 from batchdeploy.host.packages import need, need_all, needed
 from batchdeploy.host.project_root import ROOT_VARIABLE, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
-from batchdeploy.ports import Engine, Painter, Registry, Sink, Store, Validator
 from batchdeploy.storage.run_records import read
 
 if TYPE_CHECKING:
     from batchdeploy.adapters.accelerators import ModelLoaders
     from batchdeploy.adapters.engines.spark import SparkEngine
+    from batchdeploy.publishing.opening import TableAccess
 
 
 @told_as_ours("the deployment file")
@@ -99,7 +100,7 @@ class LocalToolbox:
         return given if "://" in given or given.startswith("databricks") else str(self.root / given)
 
     @cached_property
-    def registry(self) -> Registry:
+    def registry(self) -> ports.Registry:
         need("mlflow", self.deployment)
         from batchdeploy.adapters.mlflow import open_registry
 
@@ -107,7 +108,7 @@ class LocalToolbox:
         return open_registry(self.registry_uri, model, limits, self.layout.models)
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> ports.Store:
         if self.deployment.data.rev is not None:
             need("dvc", self.deployment)
             from batchdeploy.adapters.sources.dvc import DvcStore
@@ -118,7 +119,7 @@ class LocalToolbox:
         return FolderStore(self.root, recorded=self._recorded())
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> ports.Engine:
         if self.deployment.engine.kind == "spark":
             return self._spark
         from batchdeploy.adapters.engines.local import LocalEngine
@@ -136,32 +137,47 @@ class LocalToolbox:
         return SparkEngine(spec.remote or spec.master, {**limit, **(spec.conf or {})}, spec.gpu)
 
     @cached_property
-    def validator(self) -> Validator:
+    def validator(self) -> ports.Validator:
         need("gx", self.deployment)
         from batchdeploy.adapters.great_expectations import GxValidator
 
         return GxValidator(self.layout.suites)
 
     @cached_property
-    def sink(self) -> Sink:
+    def _access(self) -> TableAccess:
         need("mlflow", self.deployment)
         if self.deployment.publish.mode == "pointer":
             need("objects", self.deployment)
-            from batchdeploy.publishing.pointer import PointerSink
+        from batchdeploy.publishing.opening import open_table
 
-            path = self.deployment.output.path
-            target = path.rstrip("/") if "://" in path else str(self.layout.table)
-            if "://" not in path and any(self.layout.table.glob("*=*/*.parquet")):
-                raise self._other_mode("swap")
-            return PointerSink(self.layout, target, self.deployment.publish)
-        from batchdeploy.publishing import ParquetSink
+        return open_table(self.layout, self.deployment.output, self.deployment.publish)
 
-        if (self.layout.table / "current.json").is_file():
-            raise self._other_mode("pointer")
-        return ParquetSink(self.layout, self.deployment.publish)
+    @property
+    def staging(self) -> ports.Staging:
+        return self._access.staging
+
+    @property
+    def table(self) -> ports.PublishedTable:
+        return self._access.table
+
+    @property
+    def publisher(self) -> ports.Publisher:
+        return self._access.publisher
+
+    @property
+    def claims(self) -> ports.Claims:
+        return self._access.claims
+
+    @property
+    def maintenance(self) -> ports.Maintenance:
+        return self._access.maintenance
+
+    @property
+    def evidence(self) -> ports.Evidence:
+        return self._access.evidence
 
     @cached_property
-    def painter(self) -> Painter:
+    def painter(self) -> ports.Painter:
         from batchdeploy.adapters.charts import Charts
 
         return Charts()
@@ -264,12 +280,6 @@ class LocalToolbox:
         for name in ("engine", "_spark"):
             if name in self.__dict__:
                 self.__dict__[name].close()
-
-    def _other_mode(self, mode: str) -> RequestError:
-        """One table has one mode: readers of the one would miss, or double, what the other did."""
-        problem = Problem("publish.mode", f"this table was published by {mode}", self.deployment.publish.mode)
-        hint = "give the new mode an output.path of its own, and fill it by a backfill"
-        return RequestError(str(self.layout.table), (problem,), hint=hint)
 
     def _recorded(self) -> Callable[[Path], dict[str, str] | None] | None:
         if not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:

@@ -145,7 +145,7 @@ class Job:
         """
         runs: list[Run] = []
         refusals: dict[str, GateRefused] = {}
-        self._tools.sink.recover(now=execution.now().timestamp())
+        self._tools.maintenance.recover(now=execution.now().timestamp())
         found = plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing)
         for partition, ended in execute_range(self._tools, found.plans, lambda _: execution.silent):
             if isinstance(ended, GateRefused):
@@ -170,7 +170,7 @@ class Job:
         """
         spec = self._tools.deployment.data.partition
         folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
-        published = self._tools.sink.published_run(folder)
+        published = self._tools.table.published_run(folder)
         if published is None:
             raise RequestError(folder, "not published yet", hint=f'job.run("{partition}")')
         return self._run(
@@ -183,7 +183,7 @@ class Job:
 
     def _run(self, outcome: execution.Outcome) -> Run:
         column = self._tools.deployment.data.partition.column
-        files = self._tools.sink.files(f"{column}={outcome.manifest.partition}")
+        files = self._tools.table.files(f"{column}={outcome.manifest.partition}")
         return Run(
             status=outcome.status,
             partition=outcome.manifest.partition,

@@ -157,7 +157,7 @@ def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
 
     def job(day: str) -> int:
         scored = score(tools, execution.plan(tools, day), now=datetime.now(UTC), done=lambda _: None)
-        tools.sink.discard(scored.attempt)
+        tools.staging.discard(scored.attempt)
         return scored.rows_scored
 
     return job

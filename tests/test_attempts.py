@@ -160,7 +160,7 @@ def test_recovery_puts_the_published_attempts_evidence_in_place(deployment: Path
     execution.step_drift(tools, mine, scored)
     assert killed_at(point, lambda: execution.step_publish(tools, mine, check, scored))
     run = execution.run_folder(tools, planned)
-    tools.sink.recover(now=execution.now().timestamp())
+    tools.maintenance.recover(now=execution.now().timestamp())
     execution.step_validate(tools, other)
     manifest = record(run, "manifest.json")
     assert manifest["attempt"] == record(run, "scored.json")["attempt"] == scored.attempt

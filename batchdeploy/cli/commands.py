@@ -201,7 +201,7 @@ def backfill(
     """
     with opened(deployment) as tools:
         ref = None if model is None else model_policy(tools, model)
-        tools.sink.recover(now=execution.now().timestamp())
+        tools.maintenance.recover(now=execution.now().timestamp())
         say_stage(f"{first} to {last}", "resolve")
         found = plan_range(tools, (first, last), ref, evolve=evolve, on_missing=on_missing)
         outcomes: list[execution.Outcome] = []

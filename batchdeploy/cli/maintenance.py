@@ -23,7 +23,7 @@ def recover(deployment: DeploymentFile, json_: Json = False) -> None:
     Every run does this at its start; by hand it is only needed where no run follows.
     """
     with opened(deployment) as tools:
-        _show_cleaned(tools.sink.recover(now=execution.now().timestamp()), json_=json_)
+        _show_cleaned(tools.maintenance.recover(now=execution.now().timestamp()), json_=json_)
 
 
 @app.command()
@@ -34,7 +34,7 @@ def gc(deployment: DeploymentFile, json_: Json = False) -> None:
     """
     with opened(deployment) as tools:
         check_own(tools)
-        _show_cleaned(tools.sink.collect_garbage(now=execution.now().timestamp()), json_=json_)
+        _show_cleaned(tools.maintenance.collect_garbage(now=execution.now().timestamp()), json_=json_)
 
 
 @app.command()
@@ -55,8 +55,8 @@ def rollback(
         check_own(tools)
         spec = tools.deployment.data.partition
         folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
-        published = tools.sink.published_run(folder)
-        run = tools.sink.roll_back(folder, to=to, expected_run=published, at=execution.now().isoformat())
+        published = tools.table.published_run(folder)
+        run = tools.publisher.roll_back(folder, to=to, expected_run=published, at=execution.now().isoformat())
         if json_:
             print_json({"partition": partition, "run_id": run, "replaced": published})
         else:

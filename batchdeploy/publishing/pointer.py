@@ -53,7 +53,7 @@ class PointerSink(StagingSink):
         entry = self._entry(folder)
         return None if entry is None else str(entry["run_id"])
 
-    def table(self) -> TableRecord | None:
+    def record(self) -> TableRecord | None:
         """Whose table it is and what its rows hold; None where nothing is published."""
         return self._remembered(self._objects.read().document)
 
@@ -62,7 +62,7 @@ class PointerSink(StagingSink):
         entry = self._entry(folder)
         return None if entry is None else str(entry["attempt"])
 
-    def published(self) -> tuple[str, ...]:
+    def published_partitions(self) -> tuple[str, ...]:
         """The folder names of all partitions that are visible."""
         return tuple(sorted(self._objects.read().document["partitions"]))
 

@@ -65,9 +65,9 @@ class ParquetSink(StagingSink):
             )
         return runs.pop()
 
-    def table(self) -> TableRecord | None:
+    def record(self) -> TableRecord | None:
         """Whose table it is and what its rows hold; None where nothing is published."""
-        folders, run = self.published(), None
+        folders, run = self.published_partitions(), None
         with suppress(PublishError):
             run = self.published_run(folders[-1]) if folders else None
         return read_table(self._layout, folders, run)
@@ -79,7 +79,7 @@ class ParquetSink(StagingSink):
         except OSError:
             return None
 
-    def published(self) -> tuple[str, ...]:
+    def published_partitions(self) -> tuple[str, ...]:
         """The folder names of all partitions that are visible."""
         table = self._layout.table
         return tuple(sorted(path.name for path in table.glob("*=*"))) if table.is_dir() else ()
@@ -136,7 +136,7 @@ class ParquetSink(StagingSink):
                 if published is not None:
                     text = published
                 else:
-                    table = claim_table(str(self._layout.table), self.table(), plan, schema)
+                    table = claim_table(str(self._layout.table), self.record(), plan, schema)
                     text, published_at = manifest()
                     same_filesystem(self._layout, plan.folder, staged)
                     self._decide(

@@ -34,7 +34,7 @@ def publish(
         at = clock()
         return to_json(_manifest(tools, plan, check, scored, drift, at)), at.isoformat()
 
-    text = tools.sink.publish(plan, scored, seal)
+    text = tools.publisher.publish(plan, scored, seal)
     return from_json(Manifest, text, where=f"manifest of {plan.run_id}")
 
 

@@ -43,7 +43,7 @@ def resolve(
     """
     deployment = tools.deployment
     check_partition(deployment.data.partition.column, partition, deployment.data.partition.format)
-    table = tools.sink.table()
+    table = tools.table.record()
     check_owner(deployment.output.path, table, deployment)
     data = tools.store.pin(deployment.data, partition)
     schema = tools.inspect(data)
@@ -56,7 +56,7 @@ def resolve(
     reference = pin_reference(tools, model)
     pins = _pins(deployment, partition, data, (model, suite, reference))
     folder = f"{deployment.data.partition.column}={partition}"
-    base_run = tools.sink.published_run(folder)
+    base_run = tools.table.published_run(folder)
     plan_id = run_id(pins)
     return Plan(
         run_id=plan_id,

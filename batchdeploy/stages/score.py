@@ -49,13 +49,13 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
     model_folder = tools.registry.fetch(plan.model, tools.layout.models)
     check_versions(tools, model_folder)
     LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in tools.versions.items()))
-    attempt = tools.sink.stage(plan.run_id)
+    attempt = tools.staging.stage(plan.run_id)
     try:
         splits = tools.make_splits(plan.data)
         job = _job(tools, plan, (tools.engine.ship(model_folder), str(attempt)), now)
         job = tools.prepare(job, model_folder, splits)
         results = _results(tools, job, splits, done)
-        files, quarantine = tools.sink.collect(attempt, plan.run_id, results)
+        files, quarantine = tools.staging.collect(attempt, plan.run_id, results)
         scored = ScoredBatch(
             run_id=plan.run_id,
             attempt=attempt.name,
@@ -78,10 +78,10 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
         if tools.store.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
             raise DataError(plan.data.path, f"{plan.folder} changed while it was scored", hint="run it again")
     except BaseException:
-        tools.sink.keep_output(plan, attempt.name)
-        tools.sink.discard(attempt.name)
+        tools.evidence.keep_output(plan, attempt.name)
+        tools.staging.discard(attempt.name)
         raise
-    tools.sink.keep_output(plan, attempt.name)
+    tools.evidence.keep_output(plan, attempt.name)
     return scored
 
 

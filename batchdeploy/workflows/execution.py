@@ -100,7 +100,7 @@ def begin(tools: Toolbox, planned: Plan) -> Path:
     folder = tools.layout.attempt(planned.folder, planned.run_id, planned.attempt)
     write(folder, planned)
     tools.registry.settle(planned.model, tools.layout.models)
-    tools.sink.begin_evidence(planned)
+    tools.evidence.begin_evidence(planned)
     return folder
 
 
@@ -123,7 +123,7 @@ def run(
     """
     clock = StageClock(progress)
     clock("resolve", 0)
-    tools.sink.recover(now=now().timestamp())
+    tools.maintenance.recover(now=now().timestamp())
     spec = tools.deployment.data.partition
     check_partition(spec.column, partition, spec.format)
     planned = when_there(tools, lambda: plan(tools, partition, evolve=evolve))
@@ -160,7 +160,7 @@ def _steps(tools: Toolbox, folder: Path, progress: Progress) -> Manifest:
         progress("publish", 0)
         return step_publish(tools, folder, check, scored)
     except BaseException:
-        tools.sink.discard(scored.attempt)
+        tools.staging.discard(scored.attempt)
         raise
 
 
@@ -183,10 +183,10 @@ def step_score(tools: Toolbox, folder: Path, progress: Progress = silent) -> Sco
         gate_quarantine(planned, scored)
     except GateRefused:
         keep_quarantine(tools, planned, scored)
-        tools.sink.discard(scored.attempt)
+        tools.staging.discard(scored.attempt)
         raise
     except BaseException:
-        tools.sink.discard(scored.attempt)
+        tools.staging.discard(scored.attempt)
         raise
     return scored
 
@@ -197,7 +197,7 @@ def step_drift(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None) 
     planned = read(folder, Plan)
     scored = scored or read(folder, ScoredBatch)
     report = measure_drift(tools, planned, scored)
-    tools.sink.write_drift(planned, report)
+    tools.evidence.write_drift(planned, report)
     keep(tools, planned, report)
     try:
         gate_drift(planned, report)
@@ -211,7 +211,7 @@ def step_drift(tools: Toolbox, folder: Path, scored: ScoredBatch | None = None) 
 def step_publish(
     tools: Toolbox, folder: Path, check: CheckReport | None = None, scored: ScoredBatch | None = None
 ) -> Manifest:
-    """Publishes; the sink writes manifest.json as the last part of the swap."""
+    """Publishes; manifest.json is written as the last part of the swap."""
     manifest = publish(
         tools,
         read(folder, Plan),
@@ -242,7 +242,7 @@ def step_report(tools: Toolbox, folder: Path) -> Path:
     reference = find_reference(tools, planned)
     html = render_html(planned, found, reference=reference, painter=tools.painter)
     write_page(folder / PAGE, html)
-    tools.sink.update_evidence(planned)
+    tools.evidence.update_evidence(planned)
     return folder / PAGE
 
 
@@ -272,15 +272,15 @@ def mend_page(tools: Toolbox, folder: Path) -> None:
 def keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:
     """Keeps the quarantined rows of an attempt that a gate refused; where that fails, a warning."""
     with goes_on(f"the quarantined rows of run {planned.run_id} could not be kept"):
-        tools.sink.keep_quarantine(planned, scored.attempt)
-        tools.sink.update_evidence(planned)
+        tools.evidence.keep_quarantine(planned, scored.attempt)
+        tools.evidence.update_evidence(planned)
 
 
 def keep(tools: Toolbox, planned: Plan, record: T) -> T:
     """Writes a record of an attempt, says in the log what is in it, and gives it back."""
     write(attempt_folder(tools, planned), record)
     LOG.info(render_line(record))
-    tools.sink.update_evidence(planned)
+    tools.evidence.update_evidence(planned)
     return record
 
 

@@ -141,6 +141,6 @@ def _scored(tools: Toolbox, partition: str, pin: ModelPin) -> tuple[Any, Verdict
     planned = resolve(tools, partition, now=at.isoformat(), model=pin)
     scored = score(tools, planned, now=at, done=lambda _rows: None)
     try:
-        return tools.sink.staged(scored), measure_drift(tools, planned, scored).verdict
+        return tools.staging.staged(scored), measure_drift(tools, planned, scored).verdict
     finally:
-        tools.sink.discard(scored.attempt)
+        tools.staging.discard(scored.attempt)

@@ -40,7 +40,9 @@ def statuses(tools: Toolbox) -> Sequence[Status]:
     """Every partition that there are rows or scores for, and each that the calendar expects between them."""
     spec = tools.deployment.data.partition
     prefix = f"{spec.column}="
-    published = {name.removeprefix(prefix) for name in tools.sink.published() if name.startswith(prefix)}
+    published = {
+        name.removeprefix(prefix) for name in tools.table.published_partitions() if name.startswith(prefix)
+    }
     known = published | set(tools.store.partitions(tools.deployment.data))
     first = min(known) if spec.start is None else min(*known, spec.start)
     every = known | set(expected(first, max(known), spec))
@@ -66,7 +68,7 @@ def check_own(tools: Toolbox) -> None:
     Raises:
         TableError: it is another deployment's.
     """
-    check_owner(tools.deployment.output.path, tools.sink.table(), tools.deployment)
+    check_owner(tools.deployment.output.path, tools.table.record(), tools.deployment)
 
 
 def find_runs(root: Path, run_id: str) -> list[Path]:
@@ -102,7 +104,7 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 def _status(tools: Toolbox, partition: str) -> Status:
     folder = f"{tools.deployment.data.partition.column}={partition}"
-    published = tools.sink.published_run(folder)
+    published = tools.table.published_run(folder)
     if published is not None:
         manifest = find(tools.layout.run(folder, published), Manifest)
         return Status(partition=partition, state="published", run_id=published, manifest=manifest)

@@ -85,7 +85,7 @@ def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Pl
 
 def _plan(tools: Toolbox, request: StepRequest) -> Answer:
     partition = _partition(tools, request.partition)
-    tools.sink.recover(now=execution.now().timestamp())
+    tools.maintenance.recover(now=execution.now().timestamp())
     model = None if request.model is None else model_policy(tools, request.model)
     try:
         planned = execution.plan(tools, partition, model, evolve=request.evolve)
@@ -132,7 +132,7 @@ def _score(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
     if run_records.find(folder, CheckReport) is None:
         execution.step_validate(tools, folder)
     scored = execution.step_score(tools, folder)
-    tools.sink.hand_over(scored.attempt)
+    tools.staging.hand_over(scored.attempt)
     return {"scored": scored.rows_scored, "quarantined": scored.rows_quarantined}
 
 
@@ -163,13 +163,13 @@ DO: dict[str, Callable[[Toolbox, Path, StepRequest], Answer]] = {
 def _claim(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer | None:
     if request.holder is None:
         return None
-    holder = tools.sink.claim(planned.folder, request.holder, expected_holder=request.expected_holder)
+    holder = tools.claims.claim(planned.folder, request.holder, expected_holder=request.expected_holder)
     return None if holder == request.holder else {"outcome": "busy", "holder": holder}
 
 
 def _release(tools: Toolbox, planned: Plan, request: StepRequest) -> None:
     if request.holder is not None:
-        tools.sink.release(planned.folder, request.holder)
+        tools.claims.release(planned.folder, request.holder)
 
 
 def _identical(tools: Toolbox, planned: Plan) -> Answer:

@@ -34,7 +34,7 @@ def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
         tools: what answers for the deployment.
         plan: what is being executed.
     """
-    before = tools.sink.attempt_of(plan.folder)
+    before = tools.table.attempt_of(plan.folder)
     with _clock(tools.deployment.limits.minutes):
         try:
             yield
@@ -45,10 +45,10 @@ def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
 def _stopped(tools: Toolbox, plan: Plan, before: str | None, why: str) -> RunStopped:
     hint = "nothing was published; run it again"
     try:
-        tools.sink.recover(now=time.time())
+        tools.maintenance.recover(now=time.time())
         if (
-            tools.sink.published_run(plan.folder) == plan.run_id
-            and tools.sink.attempt_of(plan.folder) != before
+            tools.table.published_run(plan.folder) == plan.run_id
+            and tools.table.attempt_of(plan.folder) != before
         ):
             hint = "the scores were published already; only the report may be missing"
     except BatchdeployError as error:

@@ -157,9 +157,11 @@ def test_a_clock_that_goes_back_an_hour(deployment: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(execution, "now", lambda: now() - pd.Timedelta(hours=1).to_pytimedelta())
     move_alias(tools.root, "champion", 2)
     second = execution.run(tools, DAY).manifest.run_id
-    assert tools.sink.generations(f"date={DAY}")[0] == first
-    tools.sink.collect_garbage(now=time.time())
-    back = tools.sink.roll_back(f"date={DAY}", to=None, expected_run=second, at=execution.now().isoformat())
+    assert tools.table.generations(f"date={DAY}")[0] == first
+    tools.maintenance.collect_garbage(now=time.time())
+    back = tools.publisher.roll_back(
+        f"date={DAY}", to=None, expected_run=second, at=execution.now().isoformat()
+    )
     assert back == first
     assert litter(tools.layout.control) == []
 

@@ -62,7 +62,7 @@ def test_publishes_replaces_rolls_back_and_collects_garbage(sink: PointerSink) -
     assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, C]
     with pytest.raises(PartitionError, match="no earlier run"):
         sink.roll_back(FOLDER, to=B, expected_run=C, at="t2")
-    assert sink.published() == (FOLDER,)
+    assert sink.published_partitions() == (FOLDER,)
 
 
 def test_a_run_that_was_overtaken_is_stale(sink: PointerSink) -> None:

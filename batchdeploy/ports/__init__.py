@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
 from batchdeploy.core.layout import Layout
-from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import (
     DataPin,
@@ -17,13 +16,29 @@ from batchdeploy.core.records import (
     ExpectationResult,
     InputSchema,
     ModelPin,
-    OutputFile,
     Plan,
-    ScoredBatch,
 )
-from batchdeploy.core.tables import TableRecord
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import Problem
+from batchdeploy.ports.publishing import Claims, Evidence, Maintenance, PublishedTable, Publisher, Staging
+
+__all__ = [
+    "Claims",
+    "Engine",
+    "Evidence",
+    "LoadPredictor",
+    "Maintenance",
+    "Painter",
+    "Predictor",
+    "PublishedTable",
+    "Publisher",
+    "Registry",
+    "Staging",
+    "Store",
+    "Toolbox",
+    "Validator",
+    "Work",
+]
 
 Predictor = Callable[[Any], Any]
 LoadPredictor = Callable[[str], Predictor]
@@ -133,100 +148,6 @@ class Validator(Protocol):
         ...
 
 
-class Sink(Protocol):
-    """Where scores are published."""
-
-    def published_run(self, folder: str) -> str | None:
-        """The run whose scores are visible in a partition's folder, or None."""
-        ...
-
-    def published(self) -> tuple[str, ...]:
-        """The folder names of all partitions that are visible."""
-        ...
-
-    def files(self, folder: str) -> tuple[str, ...]:
-        """Where a partition's visible files are: paths or URIs."""
-        ...
-
-    def table(self) -> TableRecord | None:
-        """Whose table it is and what its rows hold; None where nothing is published."""
-        ...
-
-    def attempt_of(self, folder: str) -> str | None:
-        """What tells a partition's visible files from those of any other try at the same run."""
-        ...
-
-    def recover(self, *, now: float) -> CleanupReport:
-        """Finishes what killed runs had decided, and removes what they left."""
-        ...
-
-    def collect_garbage(self, *, now: float) -> CleanupReport:
-        """All of `recover`, and everything beyond the retention."""
-        ...
-
-    def generations(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last published first."""
-        ...
-
-    def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Makes an earlier generation the visible one again; gives its run id."""
-        ...
-
-    def hand_over(self, attempt: str) -> None:
-        """Lets another process go on with an attempt after this one has ended."""
-        ...
-
-    def stage(self, run_id: str) -> Path:
-        """A new private staging folder; its name is the attempt's."""
-        ...
-
-    def collect(
-        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
-    ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
-        """The workers' files under their final names: (scored, quarantine)."""
-        ...
-
-    def discard(self, attempt: str) -> None:
-        """Removes an attempt's staging folder."""
-        ...
-
-    def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Makes staged scores visible, atomically; gives the manifest's JSON."""
-        ...
-
-    def claim(self, folder: str, holder: str, *, expected_holder: str | None = None) -> str:
-        """Takes a partition for one run; gives who holds it then."""
-        ...
-
-    def release(self, folder: str, holder: str) -> None:
-        """Gives a claimed partition back."""
-        ...
-
-    def staged(self, scored: ScoredBatch) -> Any:
-        """The scores in staging as a pandas frame."""
-        ...
-
-    def keep_output(self, plan: Plan, attempt: str) -> None:
-        """Keeps what the model printed with the run's records."""
-        ...
-
-    def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Keeps the rows that a refused attempt quarantined."""
-        ...
-
-    def begin_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show the evidence of a new attempt, unless the run was published."""
-        ...
-
-    def update_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
-        ...
-
-    def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """The attempt's rows of the drift table."""
-        ...
-
-
 class Painter(Protocol):
     """What draws the report's pictures, each as one inline SVG."""
 
@@ -258,7 +179,17 @@ class Toolbox(Protocol):
     @property
     def validator(self) -> Validator: ...
     @property
-    def sink(self) -> Sink: ...
+    def staging(self) -> Staging: ...
+    @property
+    def table(self) -> PublishedTable: ...
+    @property
+    def publisher(self) -> Publisher: ...
+    @property
+    def claims(self) -> Claims: ...
+    @property
+    def maintenance(self) -> Maintenance: ...
+    @property
+    def evidence(self) -> Evidence: ...
     @property
     def painter(self) -> Painter: ...
     @property
