@@ -21,7 +21,7 @@ from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem
 from batchdeploy.host.packages import need, need_all, needed
-from batchdeploy.host.project_root import ROOT_VARIABLE, find_root, refuse_lost_output
+from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.run_records import read
 
@@ -50,7 +50,7 @@ def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> L
         key = ROOT_VARIABLE if deployment.root is None else "root"
         raise DeploymentError(str(path), (Problem(key, f"there is no folder {root}"),))
     refuse_lost_output(path, deployment, root)
-    if problems := tuple(_climbing(deployment, root)):
+    if problems := tuple(climbing_paths(deployment, root)):
         raise DeploymentError(str(path), problems, hint=f"paths start at the project's root, {root}")
     return LocalToolbox(root, path.resolve(), deployment)
 
@@ -287,19 +287,3 @@ class LocalToolbox:
         from batchdeploy.adapters.sources.dvc import recorded_md5s
 
         return partial(recorded_md5s, self.root)
-
-
-def _climbing(deployment: Deployment, root: Path) -> list[Problem]:
-    paths = {
-        "data.path": deployment.data.path,
-        "output.path": deployment.output.path,
-        "expectations": deployment.expectations,
-        "drift.reference": deployment.drift and deployment.drift.reference,
-    }
-    problems = []
-    for key, text in paths.items():
-        if not text or "://" in text or Path(text).is_absolute():
-            continue
-        if not Path(os.path.normpath(root / text)).is_relative_to(root):
-            problems.append(Problem(key, "climbs out of the project", text))
-    return problems

@@ -108,3 +108,20 @@ def refuse_lost_output(
             f"{project}, or set {ROOT_VARIABLE}, where data, suite and scores lie together"
         )
     raise DeploymentError(str(file), (Problem("output.path", problem),), hint=hint)
+
+
+def climbing_paths(deployment: Deployment, root: Path) -> list[Problem]:
+    """A problem for each path of a deployment that leads out of the project's root."""
+    paths = {
+        "data.path": deployment.data.path,
+        "output.path": deployment.output.path,
+        "expectations": deployment.expectations,
+        "drift.reference": deployment.drift and deployment.drift.reference,
+    }
+    problems = []
+    for key, text in paths.items():
+        if not text or "://" in text or Path(text).is_absolute():
+            continue
+        if not Path(os.path.normpath(root / text)).is_relative_to(root):
+            problems.append(Problem(key, "climbs out of the project", text))
+    return problems
