@@ -1,0 +1,117 @@
+"""What every engine does: the fake one, the local one, and Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeEngine
+
+from batchdeploy.adapters.engines.local import LocalEngine
+from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.errors import EngineError, ScoringRefused
+from batchdeploy.ports import Engine, Work
+
+
+@pytest.fixture(scope="module", params=["fake", "local", pytest.param("spark", marks=pytest.mark.jvm)])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One engine for all tests of this file."""
+    if request.param != "spark":
+        yield FakeEngine() if request.param == "fake" else LocalEngine()
+        return
+    from spark_clusters import engine_on
+
+    with engine_on("local", tmp_path_factory.mktemp("spark")) as started:
+        yield started
+
+
+def splits(count: int) -> tuple[Split, ...]:
+    return tuple(
+        Split(index=i, path=f"part-{i}", location=f"part-{i}", row_groups=(0,), first_row=0, rows=i + 1)
+        for i in range(count)
+    )
+
+
+def counting() -> Work:
+    """Work that reads the rows that a split promises; made here, so that it pickles by value."""
+
+    def count(split: Split) -> SplitResult:
+        return SplitResult(
+            index=split.index,
+            scored=None,
+            quarantine=None,
+            rows_in=split.rows,
+            keys_in=0,
+            keys_out=0,
+            quarantined=(),
+            profile=(),
+            loaded=False,
+        )
+
+    return count
+
+
+def failing(error: Exception) -> Work:
+    def fail(split: Split) -> SplitResult:
+        if split.index == 1:
+            raise error
+        return counting_(split)
+
+    counting_ = counting()
+    return fail
+
+
+def test_every_split_is_worked_on_once(engine: Engine) -> None:
+    found = list(engine.map_splits(counting(), splits(5)))
+    assert sorted((result.index, result.rows_in) for result in found) == [(i, i + 1) for i in range(5)]
+
+
+def test_no_split_is_no_work(engine: Engine) -> None:
+    assert list(engine.map_splits(counting(), ())) == []
+
+
+def test_a_refusal_of_the_work_arrives_as_it_was_raised(engine: Engine) -> None:
+    refusal = ScoringRefused("model version 3", "has another shape", hint="log it again")
+    with pytest.raises(ScoringRefused) as caught:
+        list(engine.map_splits(failing(refusal), splits(3)))
+    assert str(caught.value) == str(refusal)
+
+
+def test_what_nobody_foresaw_is_the_engines_failure(engine: Engine) -> None:
+    with pytest.raises(EngineError, match="ZeroDivisionError: by nothing"):
+        list(engine.map_splits(failing(ZeroDivisionError("by nothing")), splits(3)))
+
+
+def test_a_shipped_folder_is_located_again(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    name = engine.ship(tmp_path / "model")
+    assert Path(engine.locate(name)).name.startswith("model")
+
+
+def test_workers_say_what_they_have(engine: Engine) -> None:
+    workers = engine.versions(("python", "numpy"))
+    assert workers
+    for _, found in workers:
+        assert set(found) == {"python", "numpy"}
+
+
+def test_an_engine_says_what_a_worker_may_use(engine: Engine) -> None:
+    assert engine.name in ("local", "spark")
+    assert engine.threads is None or engine.threads >= 1
+    assert engine.device in ("cpu", "cuda")
+
+
+def test_a_closed_engine_can_be_closed_again() -> None:
+    for engine in (FakeEngine(), LocalEngine()):
+        engine.close()
+        engine.close()
+
+
+def test_the_fake_loses_splits_on_demand() -> None:
+    fake = FakeEngine()
+    fake.loses = {1}
+    assert [result.index for result in fake.map_splits(counting(), splits(3))] == [0, 2]
+    fake.failure = EngineError("Spark", "did not start")
+    with pytest.raises(EngineError, match="did not start"):
+        list(fake.map_splits(counting(), splits(3)))

@@ -1,0 +1,123 @@
+"""What every source does: the one in memory, folders, and revisions that DVC recorded."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from fakes import FakeSource
+from tests_support import customers, write_day
+
+from batchdeploy.adapters.sources.dvc import DvcStore
+from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.core.deployment import DataRef, PartitionSpec
+from batchdeploy.core.pins import digest_files
+from batchdeploy.errors import DataError, PartitionError
+from batchdeploy.ports import Store
+
+FIRST, SECOND = "2024-01-01", "2024-01-02"
+REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("customer_id",))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A source and the way to bring it rows.
+
+    Attributes:
+        put: sets a partition's rows to those of `customers` with this seed, in one file.
+        open: the source, as a new process would open it.
+        ref: what to ask it for.
+    """
+
+    put: Callable[[str, str], None]
+    open: Callable[[], Store]
+    ref: DataRef = REF
+
+
+def in_memory(_: Path) -> Place:
+    source = FakeSource()
+
+    def put(partition: str, seed: str) -> None:
+        source.put("data", partition, pa.Table.from_pandas(customers(seed, 5), preserve_index=False))
+
+    return Place(put=put, open=lambda: source)
+
+
+def in_a_folder(root: Path) -> Place:
+    def put(partition: str, seed: str) -> None:
+        write_day(root / "data", partition, customers(seed, 5))
+
+    return Place(put=put, open=lambda: FolderStore(root))
+
+
+def recorded_by_dvc(root: Path) -> Place:
+    def run(*words: str) -> None:
+        subprocess.run(words, cwd=root, check=True, capture_output=True)
+
+    run("git", "init", "-q")
+    run("dvc", "init", "-q")
+
+    def put(partition: str, seed: str) -> None:
+        if (root / "data.dvc").exists():
+            run("dvc", "unprotect", "data", "-q")
+        write_day(root / "data", partition, customers(seed, 5))
+        run("dvc", "add", "data", "-q")
+        run("git", "add", "-A")
+        run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", seed)
+
+    return Place(put=put, open=lambda: DvcStore(root), ref=replace(REF, rev="HEAD"))
+
+
+KINDS = {"fake": in_memory, "folder": in_a_folder, "dvc": recorded_by_dvc}
+
+
+@pytest.fixture(params=["fake", "folder", pytest.param("dvc", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A source with two partitions."""
+    made = KINDS[request.param](tmp_path)
+    made.put(SECOND, "b")
+    made.put(FIRST, "a")
+    return made
+
+
+def test_partitions_are_listed_in_order_and_pinned_by_their_content(place: Place) -> None:
+    source = place.open()
+    assert source.partitions(place.ref) == (FIRST, SECOND)
+    pin = source.pin(place.ref, FIRST)
+    assert pin.path == "data"
+    assert [file.path.partition("/")[0] for file in pin.files] == [f"date={FIRST}"]
+    assert pin.digest == digest_files((file.path, file.md5) for file in pin.files)
+    assert pin == source.pin(place.ref, FIRST) == place.open().pin(place.ref, FIRST)
+    assert pin.digest != source.pin(place.ref, SECOND).digest
+
+
+def test_a_pin_changes_with_its_own_rows_and_no_others(place: Place) -> None:
+    before = place.open().pin(place.ref, FIRST)
+    place.put(SECOND, "c")
+    assert place.open().pin(place.ref, FIRST).digest == before.digest
+    place.put(FIRST, "c")
+    assert place.open().pin(place.ref, FIRST).digest != before.digest
+    place.put(FIRST, "a")
+    assert place.open().pin(place.ref, FIRST).digest == before.digest
+
+
+def test_what_is_not_there_is_told_apart(place: Place) -> None:
+    source = place.open()
+    with pytest.raises(PartitionError, match=r"no such partition.*2024-02-01"):
+        source.pin(place.ref, "2024-02-01")
+    elsewhere = replace(place.ref, path="elsewhere")
+    for question in (lambda: source.partitions(elsewhere), lambda: source.pin(elsewhere, FIRST)):
+        with pytest.raises(DataError, match="elsewhere"):
+            question()
+
+
+def test_a_partition_that_no_schedule_asks_for_is_a_problem(place: Place) -> None:
+    assert place.open().partition_problems(place.ref) == ()
+    place.put("2024-1-3", "c")
+    (problem,) = place.open().partition_problems(place.ref)
+    assert problem.path == "date=2024-1-3"
+    assert "2024-01-03; rename it" in problem.problem

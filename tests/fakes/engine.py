@@ -1,0 +1,69 @@
+"""An engine in this process that can lose splits, lack packages, or fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.errors import BatchdeployError, EngineError, Problem
+from batchdeploy.ports import Work
+
+
+class FakeEngine:
+    """Does the work on each split, in order.
+
+    Attributes:
+        loses: the indexes of splits that are worked on, but whose results never arrive.
+        failure: raised in place of any work while it is set.
+        installed: versions that the one worker says it has; every other package has version 1.0.
+        lacks: packages that the worker says it does not have.
+        shipped: the folders that were shipped, in order.
+        closed: whether the engine was closed.
+    """
+
+    threads: int | None = None
+    device = "cpu"
+
+    def __init__(self, name: str = "local") -> None:
+        self.name = name
+        self.loses: Collection[int] = ()
+        self.failure: BatchdeployError | None = None
+        self.installed: Mapping[str, str] = {"python": "3.11.0"}
+        self.lacks: Collection[str] = ()
+        self.shipped: list[Path] = []
+        self.closed = False
+
+    @property
+    def locate(self) -> Callable[[str], str]:
+        """A worker finds a folder under the name that `ship` gave."""
+        return str
+
+    def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterator[SplitResult]:
+        """Does the work on each split; what the work refuses is raised as it was, all else as EngineError."""
+        if self.failure is not None:
+            raise self.failure
+        for split in splits:
+            try:
+                result = work(split)
+            except BatchdeployError:
+                raise
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                raise EngineError("the fake engine", (Problem(split.path, "failed", text),)) from error
+            if split.index not in self.loses:
+                yield result
+
+    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+        """What the one worker has of these packages."""
+        found = {name: self.installed.get(name, "1.0") for name in names if name not in self.lacks}
+        return (("the fake worker", found),)
+
+    def ship(self, folder: Path) -> str:
+        """The folder itself."""
+        self.shipped.append(folder)
+        return str(folder)
+
+    def close(self) -> None:
+        """Notes that it was closed."""
+        self.closed = True
