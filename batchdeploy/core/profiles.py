@@ -59,7 +59,7 @@ class Reference:
     __pydantic_config__ = FORBID_UNKNOWN
     description: str
     columns: tuple[ReferenceColumn, ...]
-    format: Literal["batchdeploy.workflows.build_reference/1"] = "batchdeploy.workflows.build_reference/1"
+    format: Literal["batchdeploy.reference/1"] = "batchdeploy.reference/1"
 
     @property
     def profiles(self) -> tuple[ColumnProfile, ...]:
