@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.records import Verdict
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,28 +51,3 @@ class Comparison:
     challenger_drift: Verdict
     outputs: tuple[OutputDifference, ...]
     compared_at: str
-
-
-def differences(
-    champion: pd.DataFrame, challenger: pd.DataFrame, *, keys: tuple[str, ...], outputs: tuple[str, ...]
-) -> tuple[OutputDifference, ...]:
-    """How the outputs of the rows that are in both frames differ; the frames have one row a key."""
-    both = champion.merge(challenger, on=list(keys), suffixes=("_champion", "_challenger"))
-    return tuple(_difference(both, name) for name in outputs)
-
-
-def _difference(both: pd.DataFrame, name: str) -> OutputDifference:
-    before, after = both[f"{name}_champion"], both[f"{name}_challenger"]
-    same = (before == after) | (before.isna() & after.isna())
-    shared = {"name": name, "changed_share": float(1 - same.mean()) if len(both) else 0.0}
-    if before.dtype.kind not in "biuf" or not len(both):
-        nothing = dict.fromkeys(("champion_mean", "challenger_mean", "mean_difference", "max_difference"))
-        return OutputDifference(**shared, **nothing)  # type: ignore[arg-type]
-    apart = (after.astype(float) - before.astype(float)).abs()
-    return OutputDifference(
-        **shared,  # type: ignore[arg-type]
-        champion_mean=float(before.mean()),
-        challenger_mean=float(after.mean()),
-        mean_difference=float(apart.mean()),
-        max_difference=float(apart.max()),
-    )

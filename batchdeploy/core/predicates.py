@@ -1,17 +1,14 @@
-"""Which rows of a partition are meant, as data and never as text that something executes."""
+"""Predicates of ``data.where`` as data, and never as text that something executes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.errors import Problem
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Value = str | bool | int | float
 Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "is_null", "not_null"]
@@ -92,64 +89,19 @@ def column_problems(where: Sequence[Predicate], columns: Mapping[str, str]) -> I
             yield Problem(path, f"{predicate.op} does not fit a boolean", predicate.column)
 
 
-def matching(rows: pa.RecordBatch | pa.Table, where: Sequence[Predicate]) -> pa.Array:
-    """Which rows all predicates hold for: a boolean for each, never null.
-
-    Args:
-        rows: with all columns that the predicates name.
-        where: at least one predicate.
-
-    Raises:
-        ValueError: a value is not a date or time, where the column holds such.
-    """
-    from functools import reduce
-
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    compare: dict[str, Callable[..., Any]] = {
-        "eq": pc.equal,
-        "ne": pc.not_equal,
-        "lt": pc.less,
-        "le": pc.less_equal,
-        "gt": pc.greater,
-        "ge": pc.greater_equal,
-    }
-
-    def holds(predicate: Predicate) -> Any:
-        column = rows.column(predicate.column)
-        null = pc.is_null(column, nan_is_null=True)
-        if predicate.op in NO_VALUE:
-            return null if predicate.op == "is_null" else pc.invert(null)
-        values = pa.array(predicate.values)
-        if pa.types.is_temporal(column.type):
-            times = [_utc(str(value)) for value in predicate.values]
-            column = column.cast(pa.timestamp("us"), safe=False)
-            values = pa.array(times, pa.timestamp("us"))
-        elif pa.types.is_integer(column.type) and pa.types.is_integer(values.type):
-            wide = pa.decimal128(20, 0) if column.type == pa.uint64() else pa.int64()
-            column, values = column.cast(wide), values.cast(wide)
-        elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            column, values = column.cast(pa.float64(), safe=False), values.cast(pa.float64(), safe=False)
-        if predicate.op in LISTS:
-            inside = pc.is_in(column, value_set=values)
-            found = inside if predicate.op == "in" else pc.invert(inside)
-        else:
-            found = compare[predicate.op](column, values[0])
-        return pc.and_(pc.fill_null(found, False), pc.invert(null))
-
-    return reduce(pc.and_, [holds(predicate) for predicate in where])
-
-
 def _is_time(text: str) -> bool:
     try:
-        _utc(text)
+        as_utc(text)
     except ValueError:
         return False
     return True
 
 
-def _utc(text: str) -> datetime:
-    """A date or a time as UTC, without saying so; one without an offset is UTC."""
+def as_utc(text: str) -> datetime:
+    """A date or time in UTC, without a time zone; one without an offset is taken for UTC.
+
+    Raises:
+        ValueError: the text is not ISO 8601.
+    """
     found = datetime.fromisoformat(text)
     return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)

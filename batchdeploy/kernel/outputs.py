@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from batchdeploy.core.contract import output_line
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Returns
-from batchdeploy.core.text import mend_text
 from batchdeploy.kernel.answers import answer_columns, as_arrow, refuse_answer
+from batchdeploy.kernel.text import mend_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.core.comparison import Comparison, differences
+from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.core.request import Decision
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
 from batchdeploy.host.file_modes import restrict
+from batchdeploy.kernel.output_differences import output_differences
 from batchdeploy.ports import Toolbox
 from batchdeploy.stages.measure_drift import measure_drift
 from batchdeploy.stages.resolve import resolve
@@ -63,7 +64,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         challenger_only=len(other) - rows,
         champion_drift=drift,
         challenger_drift=other_drift,
-        outputs=differences(frame, other, keys=keys, outputs=outputs),
+        outputs=output_differences(frame, other, keys=keys, outputs=outputs),
         compared_at=at.isoformat(),
     )
     folder = f"{tools.deployment.data.partition.column}={partition}"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchdeploy.core.text import mend_text
+from batchdeploy.kernel.text import mend_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,10 +19,11 @@ from batchdeploy.adapters.parquet_splits.columns import (
 )
 from batchdeploy.adapters.parquet_splits.held import held
 from batchdeploy.core.policy import Rule
-from batchdeploy.core.predicates import Predicate, matching
+from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.work import ScoreJob, Split
 from batchdeploy.errors import DataError, Problem
+from batchdeploy.kernel.row_filter import matching
 from batchdeploy.kernel.row_policy import RowFault
 from batchdeploy.kernel.scoring import columns_needed, valid_frame
 
