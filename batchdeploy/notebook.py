@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchdeploy import assembly
-from batchdeploy.core.deployment import OnMissing
+from batchdeploy.core.deployment import OnMissing, PartitionSpec
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import DriftReport, Manifest, Plan
 from batchdeploy.core.system_errors import told_as_ours
@@ -157,7 +157,7 @@ class Job:
                 if done is not None:
                     done(runs[-1])
         if refusals:
-            raise _refused(self._tools.deployment.data.partition.column, refusals, tuple(runs))
+            raise _refused(self._tools.deployment.data.partition, refusals, tuple(runs))
         return tuple(runs)
 
     @shown_safely()
@@ -169,7 +169,7 @@ class Job:
             RequestError: the partition is not published.
         """
         spec = self._tools.deployment.data.partition
-        folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
+        folder = spec.folder(check_partition(spec.column, partition, spec.format))
         published = self._tools.table.published_run(folder)
         if published is None:
             raise RequestError(folder, "not published yet", hint=f'job.run("{partition}")')
@@ -182,8 +182,8 @@ class Job:
         )
 
     def _run(self, outcome: execution.Outcome) -> Run:
-        column = self._tools.deployment.data.partition.column
-        files = self._tools.table.files(f"{column}={outcome.manifest.partition}")
+        spec = self._tools.deployment.data.partition
+        files = self._tools.table.files(spec.folder(outcome.manifest.partition))
         return Run(
             status=outcome.status,
             partition=outcome.manifest.partition,
@@ -275,10 +275,12 @@ class Run:
         return f"<pre>{escape(render_text(self.manifest))}</pre>{link}"
 
 
-def _refused(column: str, refusals: Mapping[str, GateRefused], runs: tuple[Run, ...]) -> BackfillRefused:
+def _refused(
+    spec: PartitionSpec, refusals: Mapping[str, GateRefused], runs: tuple[Run, ...]
+) -> BackfillRefused:
     """What a backfill raises at its end where gates refused some of it."""
     problems = tuple(
-        Problem(f"{column}={partition}", str(refusal.problems[0])) for partition, refusal in refusals.items()
+        Problem(spec.folder(partition), str(refusal.problems[0])) for partition, refusal in refusals.items()
     )
     where = f"a backfill of {len(refusals) + len(runs)} partitions"
     hint = "the others are published; the error's refusals has each of these, with run_id and report"

@@ -54,7 +54,7 @@ def rollback(
     with opened(deployment) as tools:
         check_own(tools)
         spec = tools.deployment.data.partition
-        folder = f"{spec.column}={check_partition(spec.column, partition, spec.format)}"
+        folder = spec.folder(check_partition(spec.column, partition, spec.format))
         published = tools.table.published_run(folder)
         run = tools.publisher.roll_back(folder, to=to, expected_run=published, at=execution.now().isoformat())
         if json_:

@@ -93,6 +93,15 @@ class PartitionSpec:
         """The key format, or that of the grain."""
         return self.key_format or KEY_FORMATS[self.grain]
 
+    def folder(self, value: str) -> str:
+        """The folder name of a partition, ``date=2013-02-01``."""
+        return f"{self.prefix}{value}"
+
+    @property
+    def prefix(self) -> str:
+        """How the folder name of every partition begins, ``date=``."""
+        return f"{self.column}="
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRef:

@@ -8,14 +8,26 @@ from pathlib import Path
 from batchdeploy.core.deployment import OutputRef
 
 CONTROL = ".batchdeploy"
+PLAN, MANIFEST, PAGE = "plan.json", "manifest.json", "report.html"
 FIRST_USES = "first-used"
+RUNS, ATTEMPTS = "runs", "attempts"
 # NOTE: what the model printed: a folder of an attempt with a file for each split, and then the run's file.
 PRINTED, OUTPUT = "printed", "output.txt"
 
 
+def run_key(folder: str, run_id: str) -> str:
+    """Where a run's records lie, as a key in the control folder."""
+    return f"{RUNS}/{folder}/{run_id}"
+
+
+def attempt_key(folder: str, run_id: str, name: str) -> str:
+    """Where the records of one attempt at a run lie, as a key in the control folder."""
+    return f"{run_key(folder, run_id)}/{ATTEMPTS}/{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The folders of one table.
+    """The folders of one table, as absolute paths.
 
     Attributes:
         table: the public tree: `column=value` folders with Parquet files, nothing else, ever.
@@ -94,12 +106,20 @@ class Layout:
     def partition_dir(self, folder: str) -> Path:
         return self.table / folder
 
+    @property
+    def runs(self) -> Path:
+        return self.control / RUNS
+
     def run(self, folder: str, run_id: str) -> Path:
-        return self.control / "runs" / folder / run_id
+        return self.control / run_key(folder, run_id)
+
+    def manifest(self, folder: str, run_id: str) -> Path:
+        """Written last: a run whose folder holds it was published."""
+        return self.run(folder, run_id) / MANIFEST
 
     def attempt(self, folder: str, run_id: str, name: str) -> Path:
         """The evidence of one attempt at a run; the run's folder shows that of one of them."""
-        return self.run(folder, run_id) / "attempts" / name
+        return self.control / attempt_key(folder, run_id, name)
 
     @property
     def retirement(self) -> Path:

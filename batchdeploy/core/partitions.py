@@ -28,7 +28,7 @@ def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Probl
         if why is None and timed:
             why = _misspelt(value, spec.format)
         if why is not None:
-            yield Problem(f"{spec.column}={value}", why)
+            yield Problem(spec.folder(value), why)
 
 
 def _unaskable(value: str, spec: PartitionSpec) -> str | None:

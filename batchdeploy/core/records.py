@@ -92,7 +92,7 @@ class Plan:
     @property
     def folder(self) -> str:
         """The partition's folder name, ``date=2013-02-01``."""
-        return f"{self.deployment.data.partition.column}={self.partition}"
+        return self.deployment.data.partition.folder(self.partition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

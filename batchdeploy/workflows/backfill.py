@@ -88,7 +88,7 @@ def plan_range(
                 found[partition] = error
         missing = {name: plan for name, plan in found.items() if isinstance(plan, PartitionError)}
         if missing and policy != "skip":
-            problems = tuple(Problem(f"{spec.column}={name}", _why(error)) for name, error in missing.items())
+            problems = tuple(Problem(spec.folder(name), _why(error)) for name, error in missing.items())
             raise PartitionError(tools.deployment.data.path, problems, hint=f"bring the rows, {SKIP}")
         plans = tuple(plan for plan in found.values() if isinstance(plan, Plan))
         return PlannedRange(plans, tuple(missing))

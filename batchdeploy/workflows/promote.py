@@ -67,7 +67,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         outputs=output_differences(frame, other, keys=keys, outputs=outputs),
         compared_at=at.isoformat(),
     )
-    folder = f"{tools.deployment.data.partition.column}={partition}"
+    folder = tools.deployment.data.partition.folder(partition)
     file = tools.layout.comparison(folder, f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json")
     write_page(file, to_json(comparison))
     return comparison, file

@@ -39,7 +39,7 @@ class Status:
 def statuses(tools: Toolbox) -> Sequence[Status]:
     """Every partition that there are rows or scores for, and each that the calendar expects between them."""
     spec = tools.deployment.data.partition
-    prefix = f"{spec.column}="
+    prefix = spec.prefix
     published = {
         name.removeprefix(prefix) for name in tools.table.published_partitions() if name.startswith(prefix)
     }
@@ -103,7 +103,7 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _status(tools: Toolbox, partition: str) -> Status:
-    folder = f"{tools.deployment.data.partition.column}={partition}"
+    folder = tools.deployment.data.partition.folder(partition)
     published = tools.table.published_run(folder)
     if published is not None:
         manifest = find(tools.layout.run(folder, published), Manifest)

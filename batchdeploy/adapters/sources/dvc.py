@@ -33,7 +33,7 @@ class DvcStore:
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column at the revision, sorted."""
-        prefix = f"{ref.partition.column}="
+        prefix = ref.partition.prefix
         with _recorded_at(self._root, ref) as (_, files, _locate):
             folders = {path.split("/", 1)[0] for path in files if path.startswith(prefix)}
         if not folders:
@@ -51,7 +51,7 @@ class DvcStore:
             PartitionError: no such partition at the revision.
             StoreError: the cache lacks a file, or holds other content under its name.
         """
-        prefix = f"{ref.partition.column}={partition}/"
+        prefix = f"{ref.partition.folder(partition)}/"
         with _recorded_at(self._root, ref) as (commit, recorded, locate):
             wanted = {path: md5 for path, md5 in sorted(recorded.items()) if path.startswith(prefix)}
             located = {path: locate(md5) for path, md5 in wanted.items()}

@@ -61,7 +61,7 @@ class FolderStore:
             DataError: the folder is missing, or holds no folder named for the column.
         """
         folder = self._folder(ref)
-        prefix = f"{ref.partition.column}="
+        prefix = ref.partition.prefix
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if _is_folder(entry))
         values = tuple(name.removeprefix(prefix) for name in names if name.startswith(prefix))
@@ -75,7 +75,7 @@ class FolderStore:
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
         """Why folders of the partition column cannot be run: by their names, and those without a file."""
-        folder, prefix = self._folder(ref), f"{ref.partition.column}="
+        folder, prefix = self._folder(ref), ref.partition.prefix
         names = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(prefix))
         empty = (problem for name in names for problem in _empty(folder / name))
         return (*value_problems([name.removeprefix(prefix) for name in names], ref.partition), *empty)
@@ -89,12 +89,12 @@ class FolderStore:
             PartitionError: no such partition, or nothing in it.
             DataError: something in it that is not a Parquet file.
         """
-        name = f"{ref.partition.column}={partition}"
+        name = ref.partition.folder(partition)
         data = self._folder(ref)
         folder = data / name
         if not folder.is_dir():
             raise _unknown(ref, partition, data, self.partitions(ref))
-        problems = [*table_format_problems(data), *_ambiguous(data, ref.partition.column, partition)]
+        problems = [*table_format_problems(data), *_ambiguous(data, ref.partition.prefix, partition)]
         found, wrong = _parquet_files(folder, name)
         problems += wrong
         files = []
@@ -203,9 +203,8 @@ def table_format_problems(data: Path) -> Iterator[Problem]:
             yield Problem(name, f"{text}. Export the rows to plain Parquet")
 
 
-def _ambiguous(data: Path, column: str, partition: str) -> Iterator[Problem]:
+def _ambiguous(data: Path, prefix: str, partition: str) -> Iterator[Problem]:
     """Folders that other readers take for the same value: 1 and 001, a and A, a%20b and a b."""
-    prefix = f"{column}="
     mine = _as_read(partition)
     with os.scandir(data) as entries:
         names = [entry.name.removeprefix(prefix) for entry in entries if entry.name.startswith(prefix)]
