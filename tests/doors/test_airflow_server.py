@@ -452,7 +452,7 @@ def test_a_human_rejects_the_challenger_by_clicks_and_the_alias_stays(
         chromium.close()
     assert ended(call, "churn-promotion", run) == "failed"
     states = {name: task["state"] for name, task in tasks(call, "churn-promotion", run).items()}
-    assert states == {"compare": "success", "approve": "success", "promote": "failed"}
+    assert states == {"compare_models": "success", "approve": "success", "promote": "failed"}
     client = MlflowClient(registry_uri=f"sqlite:///{site / 'mlflow.db'}")
     assert int(client.get_model_version_by_alias("churn", "champion").version) == 1
     (kept,) = (site / "scores" / "churn.batchdeploy" / "promotions.jsonl").read_text().splitlines()
