@@ -1,0 +1,103 @@
+"""Staging in memory: the tables of each attempt, under the names of the files that would hold them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from batchdeploy.core.records import OutputFile, ScoredBatch
+from batchdeploy.core.work import SplitResult
+from batchdeploy.errors import Problem, PublishError
+from fakes.source import md5_of
+
+Kind = Literal["scored", "quarantine"]
+STAGING = Path("/memory/staging")
+
+
+@dataclass(slots=True)
+class FakeAttempt:
+    """What one attempt has staged.
+
+    Attributes:
+        tables: kind and name of a file to its rows.
+        dead: whether its process ended without discarding it; recovery then removes it.
+    """
+
+    run_id: str
+    tables: dict[tuple[Kind, str], Any] = field(default_factory=dict)
+    dead: bool = False
+
+
+class FakeStaging:
+    """The attempts that are neither published nor discarded.
+
+    Attributes:
+        handed_over: the attempts that another process may go on with.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: dict[str, FakeAttempt] = {}
+        self.handed_over: list[str] = []
+        self._begun = 0
+
+    def stage(self, run_id: str) -> Path:
+        """A new attempt; nothing lies at the path, whose name is the attempt's."""
+        self._begun += 1
+        name = f"{run_id}-{self._begun:012x}"
+        self.attempts[name] = FakeAttempt(run_id)
+        return STAGING / name
+
+    def write(self, attempt: str, kind: Kind, name: str, table: Any) -> OutputFile:
+        """Stages rows, as a worker does: the record of the file that would hold them."""
+        self._of(attempt).tables[kind, name] = table
+        sha256 = hashlib.sha256(md5_of(table).encode()).hexdigest()
+        return OutputFile(path=name, rows=table.num_rows, size=table.nbytes, sha256=sha256)
+
+    def collect(
+        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+    ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
+        """Gives what results name its final names, and drops all else: (scored, quarantine)."""
+        kept = self._of(attempt.name)
+        before, kept.tables = kept.tables, {}
+
+        def named(kind: Kind, files: Sequence[OutputFile | None]) -> tuple[OutputFile, ...]:
+            final = []
+            for number, file in enumerate(file for file in files if file is not None):
+                name = f"part-{number:05d}-{run_id}.parquet"
+                kept.tables[kind, name] = before[kind, file.path]
+                final.append(replace(file, path=name))
+            return tuple(final)
+
+        scored = named("scored", [result.scored for result in results])
+        return scored, named("quarantine", [result.quarantine for result in results])
+
+    def tables(self, attempt: str, kind: Kind) -> dict[str, Any]:
+        """What an attempt has staged of one kind, by name."""
+        return {name: table for (of, name), table in self._of(attempt).tables.items() if of == kind}
+
+    def staged(self, scored: ScoredBatch) -> Any:
+        """The scores in staging as a pandas frame."""
+        found = self.tables(scored.attempt, "scored")
+        return pa.concat_tables([found[file.path] for file in scored.files]).to_pandas()
+
+    def discard(self, attempt: str) -> None:
+        """Removes an attempt."""
+        self.attempts.pop(attempt, None)
+
+    def hand_over(self, attempt: str) -> None:
+        """Notes that another process may go on with an attempt."""
+        self.handed_over.append(attempt)
+
+    def kill(self, attempt: str) -> None:
+        """Lets the process of an attempt be dead, so that recovery removes it."""
+        self._of(attempt).dead = True
+
+    def _of(self, attempt: str) -> FakeAttempt:
+        if attempt not in self.attempts:
+            raise PublishError("staging", (Problem(attempt, "there is no such attempt"),))
+        return self.attempts[attempt]
