@@ -102,10 +102,11 @@ class LocalToolbox:
     @cached_property
     def registry(self) -> ports.Registry:
         need("mlflow", self.deployment)
-        from batchdeploy.adapters.mlflow import open_registry
+        from batchdeploy.adapters.mlflow import PredictorLoader, open_registry
 
         model, limits = self.deployment.model, self.deployment.limits
-        return open_registry(self.registry_uri, model, limits, self.layout.models)
+        load = PredictorLoader(rewrite=cache_encoders)
+        return open_registry(self.registry_uri, model, limits, self.layout.models, load)
 
     @cached_property
     def store(self) -> ports.Store:
@@ -269,10 +270,10 @@ class LocalToolbox:
     @property
     def _loads(self) -> ModelLoaders:
         from batchdeploy.adapters.accelerators import ModelLoaders
-        from batchdeploy.adapters.mlflow import PredictorOn, find_graph, load_estimator
+        from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
 
         device = self.engine.device
-        native = self.registry.load if device == "cpu" else PredictorOn(device)
+        native = self.registry.load if device == "cpu" else PredictorLoader(device, cache_encoders)
         return ModelLoaders(native, load_estimator, find_graph)
 
     def close(self) -> None:
@@ -287,3 +288,10 @@ class LocalToolbox:
         from batchdeploy.adapters.sources.dvc import recorded_md5s
 
         return partial(recorded_md5s, self.root)
+
+
+def cache_encoders(model: Any) -> Any:
+    """A scikit-learn model whose encoders are asked once for each distinct value of a batch."""
+    from batchdeploy.adapters.accelerators import with_cached_encoders
+
+    return with_cached_encoders(model)

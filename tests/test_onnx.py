@@ -26,7 +26,7 @@ from tests_support import FEATURES, Result, customers, register, save_model
 
 from batchdeploy.adapters.accelerators import ModelLoaders, RuntimeLoader, build
 from batchdeploy.adapters.accelerators.session import Graph
-from batchdeploy.adapters.mlflow import PredictorOn, find_graph, load_estimator, load_predictor
+from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator, load_predictor
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
@@ -272,7 +272,7 @@ def test_a_graph_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
 def test_xgboost_is_told_its_device(tmp_path: Path) -> None:
     model = xgboost.XGBClassifier(n_estimators=3).fit(NUMBERS, LABEL)
     folder = saved(model, tmp_path / "model", "predict_proba")
-    bound: Any = PredictorOn("cuda")(str(folder))
+    bound: Any = PredictorLoader("cuda")(str(folder))
     assert unwrap(bound).__self__.get_params()["device"] == "cuda"
-    assert PredictorOn("cuda") == PredictorOn("cuda")
+    assert PredictorLoader("cuda") == PredictorLoader("cuda")
     np.testing.assert_allclose(bound(NUMBERS), model.predict_proba(NUMBERS), atol=1e-6)

@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.accelerators.encoders import last_step
 from batchdeploy.adapters.accelerators.forest import Unreadable, read
 from batchdeploy.adapters.accelerators.model import (
     HINT,
@@ -22,7 +23,6 @@ from batchdeploy.adapters.accelerators.model import (
     not_taken,
 )
 from batchdeploy.errors import EngineError, Problem
-from batchdeploy.kernel.encoders import last_step
 
 SOURCE = Path(__file__).with_name("walk.c")
 COMPILERS = ("gcc", "clang", "cc")

@@ -10,8 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.accelerators.encoders import last_step
 from batchdeploy.adapters.accelerators.model import GRAPH, ModelLoaders, estimator_of, not_taken
-from batchdeploy.kernel.encoders import last_step
 
 
 def make(model: Path, into: Path, loads: ModelLoaders) -> None:

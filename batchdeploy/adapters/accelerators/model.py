@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batchdeploy.adapters.accelerators.encoders import EstimatorProxy, last_step, with_cached_encoders
 from batchdeploy.adapters.accelerators.forest import Forest
 from batchdeploy.adapters.accelerators.walker import Walker
 from batchdeploy.errors import Problem, RequestError
-from batchdeploy.kernel.encoders import EstimatorProxy, last_step, with_cached_encoders
 
 LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
 METHODS = ("predict", "predict_proba")

@@ -2,7 +2,7 @@
 
 from batchdeploy.adapters.mlflow.copies import digest_folder
 from batchdeploy.adapters.mlflow.loading import (
-    PredictorOn,
+    PredictorLoader,
     find_graph,
     load_estimator,
     load_predictor,
@@ -14,7 +14,7 @@ from batchdeploy.adapters.mlflow.trying import Trial, try_out
 __all__ = [
     "DIGEST_TAG",
     "MlflowRegistry",
-    "PredictorOn",
+    "PredictorLoader",
     "Trial",
     "digest_folder",
     "find_graph",

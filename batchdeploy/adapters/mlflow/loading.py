@@ -14,7 +14,6 @@ from typing import Any
 from batchdeploy.adapters.mlflow.failures import as_failure
 from batchdeploy.adapters.mlflow.own_modules import OwnModules
 from batchdeploy.core.model_safety import code_in_model
-from batchdeploy.kernel.encoders import last_step, with_cached_encoders
 
 Predictor = Callable[[Any], Any]
 
@@ -27,18 +26,32 @@ KEPT_BY_FLAVORS = (
 )
 
 
-def load_predictor(folder: str, device: str = "cpu") -> Callable[[Any], Any]:
-    """The model in a fetched copy as a function from a frame of its inputs to its answer.
+def load_predictor(folder: str) -> Predictor:
+    """The model in a fetched copy as a function from a frame of its inputs to its answer."""
+    return open_model(folder)[1]
 
-    Args:
-        folder: the copy.
+
+@dataclass(frozen=True, slots=True)
+class PredictorLoader:
+    """`load_predictor` with settings; picklable, and equal where they are the same.
+
+    Attributes:
         device: ``cuda`` puts XGBoost and PyTorch models on the GPU; others are where they put themselves.
+        rewrite: gives a scikit-learn model whose answers are the same, and quicker; None leaves it alone.
     """
-    return open_model(folder, device)[1]
+
+    device: str = "cpu"
+    rewrite: Callable[[Any], Any] | None = None
+
+    def __call__(self, folder: str) -> Predictor:
+        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        return open_model(folder, self.device, self.rewrite)[1]
 
 
-def open_model(folder: str, device: str = "cpu") -> tuple[Any, Predictor]:
-    """The model itself, where MLflow gives it, and `load_predictor`'s function."""
+def open_model(
+    folder: str, device: str = "cpu", rewrite: Callable[[Any], Any] | None = None
+) -> tuple[Any, Predictor]:
+    """The model itself, where it is one of scikit-learn, and the function that answers for it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.pyfunc
 
@@ -50,10 +63,10 @@ def open_model(folder: str, device: str = "cpu") -> tuple[Any, Predictor]:
         predict: Predictor = model.predict
         if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
             _move(model.get_raw_model(), device)
-        if loader == "mlflow.sklearn":
-            # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
-            predict = getattr(with_cached_encoders(model.get_raw_model()), method)
         raw = model.get_raw_model() if loader == "mlflow.sklearn" else None
+        if raw is not None:
+            # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
+            predict = getattr(rewrite(raw) if rewrite else raw, method)
     return raw, _asked_with(own, predict)
 
 
@@ -112,20 +125,9 @@ def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class PredictorOn:
-    """`load_predictor` for a device; equal where the device is the same, as workers ask before they load."""
-
-    device: str
-
-    def __call__(self, folder: str) -> Callable[[Any], Any]:
-        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
-        return load_predictor(folder, self.device)
-
-
 def _move(model: Any, device: str) -> None:
     """XGBoost answers where it is told to; it copies each batch there itself, and the answers back."""
-    fitted = last_step(model)
+    fitted = model.steps[-1][1] if hasattr(model, "steps") else model
     if type(fitted).__module__.partition(".")[0] != "xgboost":
         return
     if hasattr(fitted, "set_params"):

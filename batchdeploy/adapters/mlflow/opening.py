@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from batchdeploy.adapters.mlflow.loading import Predictor, load_predictor
 from batchdeploy.adapters.mlflow.registry import MlflowRegistry
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.policy import LimitsSpec
@@ -12,7 +14,13 @@ from batchdeploy.errors import Problem, RequestError
 SQLITE = "sqlite:///"
 
 
-def open_registry(uri: str, model: ModelRef, limits: LimitsSpec, models: Path) -> MlflowRegistry:
+def open_registry(
+    uri: str,
+    model: ModelRef,
+    limits: LimitsSpec,
+    models: Path,
+    load: Callable[[str], Predictor] = load_predictor,
+) -> MlflowRegistry:
     """What answers for the models of a registry, as a deployment wants them.
 
     Raises:
@@ -26,5 +34,5 @@ def open_registry(uri: str, model: ModelRef, limits: LimitsSpec, models: Path) -
             "a relative path in model.registry starts at the project's root",
         )
     return MlflowRegistry(
-        uri, code=model.code, trusted_types=model.trusted_types, limits=limits, models=models
+        uri, code=model.code, trusted_types=model.trusted_types, limits=limits, models=models, load=load
     )

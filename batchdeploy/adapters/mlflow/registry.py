@@ -39,6 +39,7 @@ class MlflowRegistry:
         trusted_types: further types that a skops file may hold where they may not.
         limits: how many files and bytes of a model are taken.
         models: where a table keeps its copies, and records of what each version's files were at first.
+        load: what workers load a fetched copy with.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class MlflowRegistry:
         trusted_types: Sequence[str] = (),
         limits: LimitsSpec = LimitsSpec(),
         models: Path | None = None,
+        load: Callable[[str], Callable[[Any], Any]] = load_predictor,
     ) -> None:
         self._uri = uri
+        self._load = load
         self._limits = limits
         self._copies = Copies(self._download, models)
         self._code: dict[ModelRef, tuple[Problem, ...]] = {}
@@ -60,7 +63,7 @@ class MlflowRegistry:
     @property
     def load(self) -> Callable[[str], Callable[[Any], Any]]:
         """The function that a worker loads a fetched copy with."""
-        return load_predictor
+        return self._load
 
     def resolve(self, ref: ModelRef) -> ModelPin:
         """One read of the registry pins alias, version, model id and digest.

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from batchdeploy.kernel.encoders import CachedEncoder, with_cached_encoders
+from batchdeploy.adapters.accelerators.encoders import CachedEncoder, with_cached_encoders
 
 random = np.random.default_rng(3)
 WORDS = np.array(["JFK", "LGA", "EWR", None, *(f"N{i}" for i in range(40))], dtype=object)
