@@ -55,7 +55,7 @@ def resolve(
     suite = pin_suite(tools)
     reference = pin_reference(tools, model)
     pins = _pins(deployment, partition, data, (model, suite, reference))
-    folder = f"{deployment.data.partition.column}={partition}"
+    folder = deployment.data.partition.folder(partition)
     base_run = tools.table.published_run(folder)
     plan_id = run_id(pins)
     return Plan(

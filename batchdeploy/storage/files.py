@@ -62,13 +62,13 @@ class Disk:
 
     power: bool = True
 
-    def write(self, file: Path, text: str) -> None:
-        """The whole text or nothing, under the file's name; for one writer at a time.
+    def write(self, file: Path, content: str | bytes) -> None:
+        """The whole content or nothing, under the file's name; for one writer at a time.
 
         What a killed writer leaves has the same name each time, so that the next one writes over it.
         """
         with self._whole(file) as scratch:
-            scratch.write_text(text, encoding="utf-8")
+            scratch.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def copy(self, source: Path, target: Path) -> None:
         """A whole copy or none, under the target's name; for one writer at a time."""
@@ -93,12 +93,16 @@ class Disk:
         finally:
             os.close(handle)
 
+    def sync_file(self, file: Path) -> None:
+        """The content of a file."""
+        with file.open("rb") as stream:
+            self._sync(stream.fileno())
+
     def sync_files(self, folder: Path) -> None:
         """The content of a folder's files."""
         for file in sorted(folder.iterdir()) if self.power and folder.is_dir() else ():
             if file.is_file():
-                with file.open("rb") as stream:
-                    self._sync(stream.fileno())
+                self.sync_file(file)
 
     def place(self, source: Path, target: Path) -> None:
         """The same file under another name as well, whole; what had that name is gone."""
@@ -121,8 +125,7 @@ class Disk:
         try:
             yield scratch
             restrict(scratch)
-            with scratch.open("rb") as stream:
-                self._sync(stream.fileno())
+            self.sync_file(scratch)
             scratch.replace(file)
         except OSError:
             with suppress(OSError):

@@ -1,0 +1,144 @@
+"""The storage of an object store: S3, GCS, Azure, and whatever else obstore opens."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, BinaryIO, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import from_url
+
+from batchdeploy.errors import Problem, PublishError
+from batchdeploy.storage.interface import Entry, Stored, Token
+
+# NOTE: the client's own tries of one request; who swaps looks up what it cannot know the outcome of.
+TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+SETTINGS = "its account and region come from the environment, as obstore reads it"
+FAILURES = (BaseError, NotImplementedError)
+
+
+class ObjectStorage:
+    """What lies below a URI.
+
+    Args:
+        target: the URI; credentials come from the environment.
+
+    Raises:
+        PublishError: no store can be opened there.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        try:
+            self._store: Any = from_url(target, retry_config=TRIES)
+        except (*FAILURES, OSError, ValueError, TypeError) as error:
+            raise storage_error(target, "cannot be opened", error, hint=SETTINGS) from error
+
+    def read(self, key: str) -> Stored | None:
+        """What is stored under a key; None where nothing is."""
+        with suppress(FileNotFoundError), _as_os_error():
+            answer = obstore.get(self._store, key)
+            token = {name: answer.meta.get(name) for name in ("e_tag", "version")}
+            known = {name: str(value) for name, value in token.items() if value is not None}
+            return Stored(bytes(answer.bytes()), known)
+        return None
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Stores the content where the key does not exist yet. Of several at once, one gets True."""
+        return self._put(key, content, "create")
+
+    def swap(self, key: str, content: bytes, token: Token) -> bool:
+        """Replaces the state that `read` gave with this token. False where it is another state by now."""
+        return self._put(key, content, dict(token))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All keys below a prefix of whole names."""
+        with _as_os_error():
+            for chunk in obstore.list(self._store, prefix or None):
+                for found in chunk:
+                    yield Entry(found["path"], found["size"], found["last_modified"].timestamp())
+
+    def delete(self, key: str) -> None:
+        """Removes a key, where it is still there."""
+        with suppress(FileNotFoundError), _as_os_error():
+            obstore.delete(self._store, key)
+
+    def open_input(self, key: str) -> BinaryIO:
+        """A stream to read from."""
+        with _as_os_error():
+            return cast(BinaryIO, io.BufferedReader(_Input(obstore.open_reader(self._store, key)), 2**20))
+
+    @contextmanager
+    def open_output(self, key: str) -> Iterator[BinaryIO]:
+        """Yields a stream to write to; it is stored in parts, and nobody sees it before all are there."""
+        with _as_os_error(), obstore.open_writer(self._store, key) as writer:
+            yield cast(BinaryIO, _Output(writer))
+
+    def _put(self, key: str, content: bytes, mode: Any) -> bool:
+        # NOTE: of what is swapped S3 says that it is not there, where it was removed meanwhile.
+        try:
+            with _as_os_error():
+                obstore.put(self._store, key, content, mode=mode, use_multipart=False)
+                return True
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if isinstance(error.__cause__, PreconditionError | AlreadyExistsError):
+                return False
+            raise
+
+
+class _Input(io.RawIOBase):
+    """obstore's file as Python's: pyarrow and `io` ask for more than it has."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        with _as_os_error():
+            found = bytes(self._file.read(len(buffer)))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+class _Output(io.RawIOBase):
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        with _as_os_error():
+            return int(self._file.write(content))
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise OSError(str(error).strip() or type(error).__name__) from error
+
+
+def storage_error(target: str, what: str, found: object, *, hint: str = "a retry may help") -> PublishError:
+    """A failure of the store, with what it said first."""
+    got = str(found).strip().splitlines()
+    problem = Problem(target, what, got[0] if got else None)
+    return PublishError("the published table", (problem,), hint=hint)
