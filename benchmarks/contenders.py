@@ -151,12 +151,12 @@ def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
     """The scoring stage of batchdeploy alone: staged, flushed, reconciled; not validated, nor published."""
     from batchdeploy.assembly import open_toolbox
     from batchdeploy.stages.score import score
-    from batchdeploy.workflows import execution
+    from batchdeploy.workflows.plan import plan
 
     tools = open_toolbox(root / "dags" / f"{engine}.yaml")
 
     def job(day: str) -> int:
-        scored = score(tools, execution.plan(tools, day), now=datetime.now(UTC), done=lambda _: None)
+        scored = score(tools, plan(tools, day), now=datetime.now(UTC), done=lambda _: None)
         tools.staging.discard(scored.attempt)
         return scored.rows_scored
 
@@ -166,10 +166,10 @@ def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
 def whole_run(root: Path, _cores: int, engine: str = "spark") -> Job:
     """`batchdeploy run`: pinned, validated, scored, profiled, compared, published, reported."""
     from batchdeploy.assembly import open_toolbox
-    from batchdeploy.workflows import execution
+    from batchdeploy.workflows.run import run
 
     tools = open_toolbox(root / "dags" / f"{engine}.yaml")
-    return lambda day: execution.run(tools, day, repeat=True).manifest.rows_scored
+    return lambda day: run(tools, day, repeat=True).manifest.rows_scored
 
 
 def session(cores: int) -> Any:

@@ -48,18 +48,18 @@ def unpublish(root: Path, engine: str) -> None:
 def small(root: Path, rounds: int) -> dict[str, float]:
     """One small day: cold on either engine, and on a session that is warm."""
     from batchdeploy.assembly import open_toolbox
-    from batchdeploy.workflows import execution
+    from batchdeploy.workflows.run import run
 
     day = ("--partition", SMALL_DAY, "--force")
     cold = {
         engine: [command(root, engine, "run", *day) for _ in range(rounds)] for engine in ("spark", "local")
     }
     tools = open_toolbox(root / "dags" / "spark.yaml")
-    execution.run(tools, SMALL_DAY, repeat=True)
+    run(tools, SMALL_DAY, repeat=True)
     warm = []
     for _ in range(rounds):
         began = time.perf_counter()
-        execution.run(tools, SMALL_DAY, repeat=True)
+        run(tools, SMALL_DAY, repeat=True)
         warm.append(time.perf_counter() - began)
     tools.close()
     spark, local, warmed = (statistics.median(times) for times in (cold["spark"], cold["local"], warm))

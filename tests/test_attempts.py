@@ -14,7 +14,14 @@ from tests_support import customers, write_day
 from batchdeploy.assembly import LocalToolbox, open_toolbox
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import GateRefused, ScoringRefused, ValidationRefused
-from batchdeploy.workflows import execution
+from batchdeploy.workflows import run_steps, timing
+from batchdeploy.workflows.attempt import begin_attempt
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.report import draw_report
+from batchdeploy.workflows.run import execute
+from batchdeploy.workflows.run import run as run_partition
+from batchdeploy.workflows.run_folders import attempt_folder, run_folder
+from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
 from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
@@ -59,26 +66,26 @@ def one_attempt(tools: LocalToolbox, run: Path) -> None:
 
 def test_of_two_runs_at_once_the_loser_leaves_the_winners_evidence(deployment_in: Path) -> None:
     winner, loser = open_toolbox(deployment_in), open_toolbox(deployment_in)
-    planned = execution.plan(loser, DAY)
-    mine = execution.begin(loser, planned)
-    check = execution.step_validate(loser, mine)
-    scored = execution.step_score(loser, mine)
-    outcome = execution.run(winner, DAY)
+    planned = plan_partition(loser, DAY)
+    mine = begin_attempt(loser, planned)
+    check = step_validate(loser, mine)
+    scored = step_score(loser, mine, done=lambda _: None)
+    outcome = run_partition(winner, DAY)
     one_attempt(winner, outcome.folder)
-    execution.step_drift(loser, mine, scored)
-    manifest = execution.step_publish(loser, mine, check, scored)
-    execution.step_report(loser, mine)
+    drift = step_drift(loser, mine, scored)
+    manifest = step_publish(loser, mine, check=check, scored=scored, drift=drift)
+    draw_report(loser, mine)
     assert manifest == outcome.manifest
     assert manifest.attempt != scored.attempt
     one_attempt(winner, outcome.folder)
     assert len(attempts_of(outcome.folder)) == 2
-    assert "another attempt" in (mine / "report.html").read_text(encoding="utf-8")
+    assert "another attempt" in (attempt_folder(loser, mine) / "report.html").read_text(encoding="utf-8")
     assert not list((winner.layout.control / "staging").iterdir())
 
 
 def test_a_repeat_that_is_refused_has_evidence_of_its_own(deployment_in: Path) -> None:
     tools = open_toolbox(deployment_in)
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     before = {f.name: f.read_bytes() for f in outcome.folder.iterdir() if f.is_file()}
 
     def refusing(*_: Any) -> Any:
@@ -87,12 +94,12 @@ def test_a_repeat_that_is_refused_has_evidence_of_its_own(deployment_in: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(tools), "make_splits", refusing)
         with pytest.raises(GateRefused):
-            execution.execute(tools, execution.plan(tools, DAY), repeat=True)
+            execute(tools, plan_partition(tools, DAY), repeat=True)
     assert {f.name: f.read_bytes() for f in outcome.folder.iterdir() if f.is_file()} == before
     one_attempt(tools, outcome.folder)
     newest = attempts_of(outcome.folder)[-1]
     assert "Not published" in (newest / "report.html").read_text(encoding="utf-8")
-    again = execution.execute(tools, execution.plan(tools, DAY), repeat=True)
+    again = execute(tools, plan_partition(tools, DAY), repeat=True)
     assert again.manifest.attempt != outcome.manifest.attempt
     one_attempt(tools, again.folder)
 
@@ -102,15 +109,15 @@ def test_while_nothing_is_published_the_newest_attempts_evidence_stands(deployme
     bad = customers(DAY)
     bad.loc[:3, "age"] = 200.0
     write_day(tools.root / "data" / "customers", DAY, bad)
-    planned = execution.plan(tools, DAY)
-    run = execution.run_folder(tools, planned)
+    planned = plan_partition(tools, DAY)
+    run = run_folder(tools, planned)
     with pytest.raises(ValidationRefused, match="nothing was published"):
-        execution.execute(tools, planned)
+        execute(tools, planned)
     first = record(run, "plan.json")["attempt"]
     assert {f.name for f in run.iterdir() if f.is_file()} >= {"plan.json", "check.json", "report.html"}
-    mine = execution.begin(tools, planned)
+    mine = begin_attempt(tools, planned)
     assert {f.name for f in run.iterdir() if f.is_file()} == {"plan.json"}
-    assert record(run, "plan.json")["attempt"] == mine.name != first
+    assert record(run, "plan.json")["attempt"] == mine.attempt != first
     assert (run / "attempts" / first / "check.json").is_file()
 
 
@@ -118,15 +125,15 @@ def test_rows_that_a_refused_attempt_quarantined_do_not_replace_the_published_on
     deployment_in: Path,
 ) -> None:
     tools = open_toolbox(deployment_in)
-    run = execution.run(tools, DAY)
+    run = run_partition(tools, DAY)
     kept = tools.layout.quarantine(FOLDER, run.manifest.run_id)
     drift = tools.layout.drift(FOLDER, run.manifest.run_id)
     before = {file: file.read_bytes() for file in [*kept.iterdir(), drift]}
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execution, "gate_quarantine", _refuse)
+        patch.setattr(run_steps, "gate_quarantine", _refuse)
         with pytest.raises(ScoringRefused):
-            execution.execute(tools, planned, repeat=True)
+            execute(tools, planned, repeat=True)
     assert {file: file.read_bytes() for file in [*kept.iterdir(), drift]} == before
     newest = attempts_of(run.folder)[-1]
     assert len(pd.read_parquet(newest / "quarantine")) == run.manifest.rows_quarantined
@@ -154,17 +161,17 @@ def test_steps_of_two_orchestrated_runs_do_not_mix(deployment: Path) -> None:
 @pytest.mark.parametrize("point", ["intent written", "folders swapped", "manifest written"])
 def test_recovery_puts_the_published_attempts_evidence_in_place(deployment: Path, point: str) -> None:
     tools = open_toolbox(deployment)
-    planned = execution.plan(tools, DAY)
-    mine, other = execution.begin(tools, planned), execution.begin(tools, planned)
-    check, scored = execution.step_validate(tools, mine), execution.step_score(tools, mine)
-    execution.step_drift(tools, mine, scored)
-    assert killed_at(point, lambda: execution.step_publish(tools, mine, check, scored))
-    run = execution.run_folder(tools, planned)
-    tools.maintenance.recover(now=execution.now().timestamp())
-    execution.step_validate(tools, other)
+    planned = plan_partition(tools, DAY)
+    mine, other = begin_attempt(tools, planned), begin_attempt(tools, planned)
+    check, scored = step_validate(tools, mine), step_score(tools, mine, done=lambda _: None)
+    drift = step_drift(tools, mine, scored)
+    assert killed_at(point, lambda: step_publish(tools, mine, check=check, scored=scored, drift=drift))
+    run = run_folder(tools, planned)
+    tools.maintenance.recover(now=timing.now().timestamp())
+    step_validate(tools, other)
     manifest = record(run, "manifest.json")
     assert manifest["attempt"] == record(run, "scored.json")["attempt"] == scored.attempt
-    assert record(run, "plan.json")["attempt"] == mine.name
+    assert record(run, "plan.json")["attempt"] == mine.attempt
     assert tools.layout.drift(FOLDER, planned.run_id).is_file()
 
 

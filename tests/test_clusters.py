@@ -24,7 +24,8 @@ from batchdeploy.adapters.engines.spark import SparkEngine
 from batchdeploy.assembly import LocalToolbox, open_toolbox
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError
-from batchdeploy.workflows import execution
+from batchdeploy.storage.run_records import read
+from batchdeploy.workflows.run import run as run_partition
 
 pytestmark = [pytest.mark.jvm, pytest.mark.slow]
 
@@ -65,8 +66,8 @@ def tools(deployment: Path, engine: SparkEngine) -> LocalToolbox:
 def test_workers_are_sent_all_they_need_and_load_the_model_once_each(tools: LocalToolbox) -> None:
     loads, workers, rows = 0, set(), 0
     for day in DAYS[:2]:
-        outcome = execution.run(tools, day)
-        scored = execution.read(outcome.folder, ScoredBatch)
+        outcome = run_partition(tools, day)
+        scored = read(outcome.folder, ScoredBatch)
         loads += scored.model_loads
         workers |= set(scored.workers)
         rows += scored.rows_scored
@@ -88,7 +89,7 @@ def test_a_worker_that_dies_in_mid_job_costs_a_retry_and_no_row(
         pq.write_table(rows.slice(number * 50, 50), day / f"part-{number}.parquet")
     mark, worker = project / "died", tools.worker
     monkeypatch.setattr(tools, "worker", lambda job: DiesOnce(worker(job), str(mark)))
-    outcome = execution.run(tools, DAYS[1])
+    outcome = run_partition(tools, DAYS[1])
     assert mark.read_text() == "2"
     found = pd.read_parquet(tools.layout.partition_dir(f"date={DAYS[1]}"))
     assert sorted(found["customer_id"]) == sorted(rows["customer_id"].to_pylist())
@@ -119,7 +120,7 @@ def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(
     wanted = {"python": "3.8.20", "scikit-learn": "0.24.2", "no-such-package": "1.0"}
     monkeypatch.setattr(tools.registry, "made_with", lambda folder: wanted)
     with pytest.raises(RequestError) as refused:
-        execution.run(tools, DAYS[0])
+        run_partition(tools, DAYS[0])
     said = str(refused.value)
     assert all(name in said for name in wanted)
     assert socket.gethostname() in said

@@ -30,6 +30,7 @@ from tests_support import (
 
 import batchdeploy as bd
 from batchdeploy.assembly import LocalToolbox, open_toolbox
+from batchdeploy.core.records import CheckReport, ScoredBatch
 from batchdeploy.core.work import Split, SplitResult
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import (
@@ -39,7 +40,11 @@ from batchdeploy.errors import (
     ScoringRefused,
     ValidationRefused,
 )
-from batchdeploy.workflows import execution
+from batchdeploy.storage.run_records import read
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.run import execute
+from batchdeploy.workflows.run import run as run_partition
+from batchdeploy.workflows.run_folders import run_folder
 
 DAY = "2024-03-02"
 
@@ -107,7 +112,7 @@ def rewrite(
 
 
 def test_every_row_is_scored_once_as_mlflow_itself_would(tools: LocalToolbox) -> None:
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert outcome.status == "published"
     assert (outcome.manifest.rows_scored, outcome.manifest.rows_quarantined) == (200, 0)
     found = scores(tools)
@@ -120,7 +125,7 @@ def test_every_row_is_scored_once_as_mlflow_itself_would(tools: LocalToolbox) ->
 
 
 def test_leaves_records_of_all_it_did_and_a_clean_public_tree(tools: LocalToolbox) -> None:
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     names = {"plan.json", "check.json", "scored.json", "drift.json", "manifest.json", "report.html"}
     assert {file.name for file in outcome.folder.iterdir() if file.is_file()} == names
     for file in tools.layout.table.rglob("*"):
@@ -140,7 +145,7 @@ def test_nothing_depends_on_how_the_rows_are_split(tools: LocalToolbox) -> None:
     """Three files of several row groups, on either engine."""
     frame = customers(DAY, 3_000)
     spread(tools, frame, files=3)
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert [file.rows for file in outcome.manifest.files] == [1_000, 1_000, 1_000]
     found = scores(tools)
     given = frame.sort_values("customer_id", ignore_index=True)
@@ -151,41 +156,41 @@ def test_nothing_depends_on_how_the_rows_are_split(tools: LocalToolbox) -> None:
 
 
 def test_the_same_pins_again_do_nothing(tools: LocalToolbox) -> None:
-    first = execution.run(tools, DAY)
+    first = run_partition(tools, DAY)
     before = tree(tools.layout.table) | tree(tools.layout.control)
-    second = execution.run(tools, DAY)
+    second = run_partition(tools, DAY)
     assert (second.status, second.manifest) == ("identical", first.manifest)
     assert tree(tools.layout.table) | tree(tools.layout.control) == before
-    repeated = execution.run(tools, DAY, repeat=True)
+    repeated = run_partition(tools, DAY, repeat=True)
     assert repeated.status == "published"
     assert repeated.manifest.run_id == first.manifest.run_id
     assert len(scores(tools)) == 200
 
 
 def test_a_moved_alias_is_a_change_that_names_both_versions(tools: LocalToolbox) -> None:
-    execution.run(tools, DAY)
+    run_partition(tools, DAY)
     move_alias(tools.root, "champion", 2)
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     assert planned.state == "changed"
     assert planned.changes == ("model churn version 1 → churn version 2",)
-    execution.run(tools, DAY)
+    run_partition(tools, DAY)
     assert set(scores(tools)["_model_version"]) == {2}
 
 
 def test_changed_rows_are_a_change(tools: LocalToolbox) -> None:
-    execution.run(tools, DAY)
+    run_partition(tools, DAY)
     rewrite(tools, lambda frame: frame.head(150))
-    assert execution.plan(tools, DAY).changes == ("the input files (200 rows before)",)
-    execution.run(tools, DAY)
+    assert plan_partition(tools, DAY).changes == ("the input files (200 rows before)",)
+    run_partition(tools, DAY)
     assert len(scores(tools)) == 150
 
 
 def test_a_failed_expectation_blocks_with_evidence_and_mended_data_go_through(tools: LocalToolbox) -> None:
     rewrite(tools, lambda frame: frame.assign(age=frame["age"].where(frame.index != 3, 400)))
     with pytest.raises(ValidationRefused, match=r"1 of 200 rows, such as 400\.0") as caught:
-        execution.run(tools, DAY)
+        run_partition(tools, DAY)
     assert caught.value.exit_code == 1
-    folder = execution.run_folder(tools, execution.plan(tools, DAY))
+    folder = run_folder(tools, plan_partition(tools, DAY))
     assert {file.name for file in folder.iterdir() if file.is_file()} == {
         "plan.json",
         "check.json",
@@ -195,14 +200,14 @@ def test_a_failed_expectation_blocks_with_evidence_and_mended_data_go_through(to
     assert "Nothing was published" in (folder / "report.html").read_text(encoding="utf-8")
     assert not tools.layout.table.exists()
     rewrite(tools, lambda frame: frame)
-    assert execution.run(tools, DAY).status == "published"
+    assert run_partition(tools, DAY).status == "published"
 
 
 def test_nan_counts_as_null_on_either_engine(tools: LocalToolbox) -> None:
     rewrite(tools, lambda frame: frame.assign(income=np.nan))
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert outcome.manifest.warnings == ("income: expect_column_values_to_not_be_null",)
-    result = execution.read(outcome.folder, execution.CheckReport).results[2]
+    result = read(outcome.folder, CheckReport).results[2]
     assert (result.success, result.unexpected) == (False, 200)
 
 
@@ -213,7 +218,7 @@ def test_bad_rows_are_quarantined_and_the_others_published(tools: LocalToolbox) 
         return frame.assign(visits=frame["visits"].astype("Int64").mask(frame.index == 5))
 
     rewrite(tools, spoil, schema)
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert (outcome.manifest.rows_scored, outcome.manifest.rows_quarantined) == (199, 1)
     run = tools.layout.quarantine(f"date={DAY}", outcome.manifest.run_id)
     quarantined = pd.read_parquet(run)
@@ -228,7 +233,7 @@ def test_too_many_bad_rows_are_refused(tools: LocalToolbox) -> None:
     schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
     rewrite(tools, lambda f: f.assign(visits=f["visits"].astype("Int64").mask(f.index < 3)), schema)
     with pytest.raises(ScoringRefused, match=r"3 of 200 rows quarantined \(1\.5%, allowed 1\.0%\)"):
-        execution.run(tools, DAY)
+        run_partition(tools, DAY)
     assert not tools.layout.table.exists()
     assert list(tools.layout.staging.iterdir()) == []
 
@@ -237,11 +242,11 @@ def test_rows_that_were_refused_are_kept_to_be_mended(tools: LocalToolbox) -> No
     schema = SCHEMA.set(3, pa.field("visits", pa.int64(), nullable=True))
     rewrite(tools, lambda f: f.assign(visits=f["visits"].astype("Int64").mask(f.index < 3)), schema)
     with pytest.raises(ScoringRefused):
-        execution.run(tools, DAY)
-    planned = execution.plan(tools, DAY)
+        run_partition(tools, DAY)
+    planned = plan_partition(tools, DAY)
     quarantined = pd.read_parquet(tools.layout.quarantine(planned.folder, planned.run_id))
     assert quarantined["_source_row"].tolist() == [0, 1, 2]
-    assert "Not published" in (execution.run_folder(tools, planned) / "report.html").read_text()
+    assert "Not published" in (run_folder(tools, planned) / "report.html").read_text()
 
 
 def test_files_written_by_different_writers_are_one_partition(tools: LocalToolbox) -> None:
@@ -261,7 +266,7 @@ def test_files_written_by_different_writers_are_one_partition(tools: LocalToolbo
     )
     pq.write_table(first, folder / "part-0.parquet")
     pq.write_table(second, folder / "part-1.parquet")
-    execution.run(tools, DAY)
+    run_partition(tools, DAY)
     found = scores(tools)
     assert len(found) == 200
     assert np.abs(found["churn_probability"] - by_mlflow(tools, frame)).max() <= 1e-9
@@ -282,7 +287,7 @@ def test_timestamps_are_taken_as_pandas_and_as_spark_write_them(tools: LocalTool
     written = {"name": "times", "expectations": [rule | {"kwargs": {"column": "at", "min_value": later}}]}
     suite.write_text(json.dumps(written), encoding="utf-8")
     tools.deployment = replace(tools.deployment, output=replace(tools.deployment.output, keep=("at",)))
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert outcome.manifest.rows_scored == 200
     published = pa.concat_tables(
         pq.read_table(tools.layout.partition_dir(f"date={DAY}") / f.path) for f in outcome.manifest.files
@@ -302,18 +307,18 @@ def test_a_flipped_bit_is_found_and_names_its_file(tools: LocalToolbox) -> None:
     file.write_bytes(raw)
     tools.deployment = replace(tools.deployment, expectations=None)
     with pytest.raises(bd.RequestError, match=r"part-0\.parquet: its pages cannot be read"):
-        execution.run(tools, DAY)
+        run_partition(tools, DAY)
     assert not tools.layout.table.exists()
 
 
 def test_a_repeat_that_is_refused_leaves_no_report_that_says_published(tools: LocalToolbox) -> None:
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert tools.deployment.drift is not None
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(tools), "make_splits", _refusing)
         with pytest.raises(ScoringRefused):
-            execution.execute(tools, planned, repeat=True)
+            execute(tools, planned, repeat=True)
     refused = max((outcome.folder / "attempts").iterdir(), key=lambda folder: folder.stat().st_mtime)
     assert "Not published" in (refused / "report.html").read_text(encoding="utf-8")
     assert "Not published" not in (outcome.folder / "report.html").read_text(encoding="utf-8")
@@ -333,22 +338,22 @@ def test_a_failure_while_publishing_does_not_block_the_table(tools: LocalToolbox
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intents, "move_new", failing)
         with pytest.raises(bd.OutsideError):
-            execution.run(tools, DAY)
-    assert execution.run(tools, DAY).status == "published"
-    assert execution.run(tools, "2024-03-01").status == "published"
+            run_partition(tools, DAY)
+    assert run_partition(tools, DAY).status == "published"
+    assert run_partition(tools, "2024-03-01").status == "published"
 
 
 def test_an_input_that_changes_while_it_is_scored_is_not_published(tools: LocalToolbox) -> None:
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     rewrite(tools, lambda frame: frame.assign(age=frame["age"] + 1))
     with pytest.raises(bd.RequestError, match="changed since it was pinned"):
-        execution.execute(tools, planned)
+        execute(tools, planned)
     assert not tools.layout.table.exists()
 
 
 def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
     """The checksum's teeth: as many rows as there should be, but one of them twice and one missing."""
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     honest = tools.worker
 
     def lying(job: Any) -> Any:
@@ -363,14 +368,14 @@ def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tools, "worker", lying)
         with pytest.raises(EngineError, match="keys written: checksum"):
-            execution.execute(tools, planned)
+            execute(tools, planned)
 
 
 def test_an_output_that_was_not_declared_is_refused_before_any_row(tools: LocalToolbox) -> None:
     output = replace(tools.deployment.output, columns={"churn_probability": "double"})
     tools.deployment = replace(tools.deployment, output=output)
     with pytest.raises(ContractError, match="1 declared, the model returns 2"):
-        execution.run(tools, DAY)
+        run_partition(tools, DAY)
 
 
 SPLIT = Split(index=0, path="p", location="l", row_groups=(0,), first_row=0, rows=1)
@@ -409,21 +414,21 @@ def test_rows_that_go_missing_on_the_way_are_noticed(
     tools: LocalToolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oracle's teeth: an engine that forgets a split; one that answers twice is heard once."""
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     whole = tools.make_splits(planned.data)
     monkeypatch.setattr(tools, "make_splits", lambda pin: ())
     with pytest.raises(EngineError, match="rows read: the footers promise 200"):
-        execution.execute(tools, planned)
+        execute(tools, planned)
     assert not tools.layout.table.exists()
     monkeypatch.setattr(tools, "make_splits", lambda pin: whole + whole)
-    assert execution.execute(tools, planned).manifest.rows_scored == 200
+    assert execute(tools, planned).manifest.rows_scored == 200
     assert len(scores(tools)) == 200
 
 
 def test_a_model_is_loaded_once_in_a_worker(tools: LocalToolbox) -> None:
     spread(tools, customers(DAY, 1_000), files=8)
-    outcome = execution.run(tools, DAY)
-    assert execution.read(outcome.folder, execution.ScoredBatch).model_loads <= 2
+    outcome = run_partition(tools, DAY)
+    assert read(outcome.folder, ScoredBatch).model_loads <= 2
 
 
 def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: LocalToolbox) -> None:
@@ -438,7 +443,7 @@ def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: Lo
     spread(box, customers(DAY, 1_000), files=8)
     for factor in (2, 3):
         version = register_coded(box.root, factor)
-        manifest = execution.run(box, DAY).manifest
+        manifest = run_partition(box, DAY).manifest
         assert manifest.model_version == version
         published = scores(box).merge(customers(DAY, 1_000), on="customer_id")
         assert (published["y"] == factor * published["age"]).all()
@@ -458,7 +463,7 @@ def test_what_a_model_prints_is_kept_with_the_run(
 
 def test_a_backfill_is_one_session_and_can_be_resumed(tools: LocalToolbox) -> None:
     job = bd.Job(tools)
-    execution.run(tools, DAY)
+    run_partition(tools, DAY)
     runs = job.backfill("2024-03-01", "2024-03-03")
     assert [run.status for run in runs] == ["published", "identical", "published"]
     assert [run.manifest.partition for run in runs] == ["2024-03-01", DAY, "2024-03-03"]
@@ -471,20 +476,20 @@ def test_drift_that_blocks_leaves_its_evidence(tools: LocalToolbox) -> None:
     tools.deployment = replace(tools.deployment, drift=replace(tools.deployment.drift, on_alarm="block"))
     rewrite(tools, lambda frame: frame.assign(city="Paris"))
     with pytest.raises(bd.GateRefused, match="city: PSI above its limit"):
-        execution.run(tools, DAY)
-    folder = execution.run_folder(tools, execution.plan(tools, DAY))
+        run_partition(tools, DAY)
+    folder = run_folder(tools, plan_partition(tools, DAY))
     assert json.loads((folder / "drift.json").read_text())["verdict"] == "drift"
     assert not tools.layout.table.exists()
     assert list(tools.layout.staging.iterdir()) == []
 
 
 def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> None:
-    planned = execution.plan(tools, DAY)
+    planned = plan_partition(tools, DAY)
     assert from_json(type(planned), to_json(planned), where="x") == planned
     suite = tools.root / "expectations" / "customers.json"
     suite.write_text(suite.read_text().replace("120", "130"))
     with pytest.raises(bd.RequestError, match="changed since it was planned"):
-        execution.execute(tools, planned)
+        execute(tools, planned)
 
 
 def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolbox) -> None:
@@ -510,7 +515,7 @@ def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolb
     box = open_toolbox(file)
     for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
         setattr(box, name, tools.__dict__[name])
-    manifest = execution.run(box, DAY).manifest
+    manifest = run_partition(box, DAY).manifest
     meant = frame[(frame["age"] >= 40) & (frame["city"] != "Bern")]
     twice = meant[meant.duplicated("customer_id", keep=False)]
     assert (manifest.rows_in, manifest.rows_left_out) == (len(meant), 1000 - len(meant))

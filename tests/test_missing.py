@@ -119,7 +119,7 @@ def test_a_run_waits_for_its_rows_and_not_for_ever(gap: Path) -> None:
 def test_an_empty_partition_is_missing(project: Path, deployment: Path) -> None:
     file = write_day(project / "data" / "customers", GONE, customers(GONE).head(0))
     tools = open_toolbox(deployment)
-    from batchdeploy.workflows.backfill import plan_range
+    from batchdeploy.workflows.plan_range import plan_range
 
     bounds = ("2024-03-01", "2024-03-03")
     assert plan_range(tools, bounds, on_missing="skip").missing == (GONE,)

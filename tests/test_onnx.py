@@ -30,7 +30,7 @@ from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estima
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
-from batchdeploy.workflows import execution
+from batchdeploy.storage.run_records import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 DAY = "2024-03-02"
@@ -138,7 +138,7 @@ def test_a_run_scores_an_onnx_model_that_mlflow_itself_cannot(
     scores = pd.read_parquet(project / "scores" / "churn" / f"date={DAY}").merge(wanted, on="customer_id")
     np.testing.assert_allclose(scores["churn_probability"], scores["score"], atol=1e-6)
     tools = open_toolbox(deployment)
-    scored = execution.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
     assert scored.runtime == "onnx"
     assert not list(tools.layout.models.glob("*.onnx-*/model.onnx"))
 

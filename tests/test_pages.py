@@ -15,7 +15,10 @@ from tests_support import Result, customers, edit, write_day
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import GateRefused
-from batchdeploy.workflows import execution
+from batchdeploy.workflows import report, run_steps
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.run import execute
+from batchdeploy.workflows.run_folders import run_folder
 from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
@@ -61,13 +64,13 @@ def test_a_page_that_cannot_be_drawn_changes_no_refusal(
     def failing(*_: Any, **__: Any) -> str:
         raise fault
 
-    monkeypatch.setattr(execution, "render_html", failing)
+    monkeypatch.setattr(report, "render_html", failing)
     result = cli("run", deployment, "--partition", DAY)
     assert result.code == 1, result.err
     assert "the page of run" in caplog.text
     tools = open_toolbox(deployment)
-    planned = execution.plan(tools, DAY)
-    assert (execution.run_folder(tools, planned) / "check.json").is_file()
+    planned = plan_partition(tools, DAY)
+    assert (run_folder(tools, planned) / "check.json").is_file()
     kept = tools.layout.quarantine(planned.folder, planned.run_id)
     assert (len(pd.read_parquet(kept)) if kept.is_dir() else 0) >= quarantined
     assert not list((tools.layout.control / "staging").glob("*"))
@@ -78,17 +81,17 @@ def test_a_reference_that_went_missing_costs_the_pictures_not_the_page(
 ) -> None:
     aged(project)
     tools = open_toolbox(deployment)
-    gate = execution.gate_quarantine
+    gate = run_steps.gate_quarantine
 
     def removing(*arguments: Any) -> None:
         (project / "data" / "reference" / "churn.json").unlink()
         gate(*arguments)
 
-    monkeypatch.setattr(execution, "gate_quarantine", removing)
-    planned = execution.plan(tools, DAY)
+    monkeypatch.setattr(run_steps, "gate_quarantine", removing)
+    planned = plan_partition(tools, DAY)
     with pytest.raises(GateRefused):
-        execution.execute(tools, planned)
-    assert "</html>" in (execution.run_folder(tools, planned) / "report.html").read_text(encoding="utf-8")
+        execute(tools, planned)
+    assert "</html>" in (run_folder(tools, planned) / "report.html").read_text(encoding="utf-8")
 
 
 def test_rows_that_cannot_be_kept_change_no_refusal(
@@ -114,7 +117,7 @@ def test_a_published_run_without_a_page_is_published_and_its_claim_released(
     for step in ("validate", "score", "drift"):
         ask(step=step, folder=folder)
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "render_html", lambda *_, **__: (_ for _ in ()).throw(FULL))
+        patch.setattr(report, "render_html", lambda *_, **__: (_ for _ in ()).throw(FULL))
         assert ask(step="publish", folder=folder)["rows"] == 200
         assert not list((project / "scores" / "churn.batchdeploy" / "claims").iterdir())
         assert ask(step="publish", folder=folder, is_retry=True)["rows"] == 200

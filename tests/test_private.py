@@ -13,7 +13,8 @@ from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import Decision, StepRequest
 from batchdeploy.errors import PromotionRefused
 from batchdeploy.storage import run_records
-from batchdeploy.workflows import promote
+from batchdeploy.workflows.compare_models import compare_models
+from batchdeploy.workflows.promote import promote
 from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
@@ -67,10 +68,10 @@ def test_files_that_stay_in_the_control_folder_have_its_mode(
         deployment.write_text(f"{text}quarantine: {{max_share: {share}}}\n{publish}", encoding="utf-8")
         done = cli("run", deployment, "--partition", DAY, "--force")
         assert done.code == (0 if share else 1), done.err
-        seen, comparison = promote.compare_models(open_toolbox(deployment), OTHER, "2")
+        seen, comparison = compare_models(open_toolbox(deployment), OTHER, "2")
         decision = Decision(approved=False, by="somebody", at=seen.compared_at)
         with pytest.raises(PromotionRefused):
-            promote.promote(open_toolbox(deployment), comparison, decision)
+            promote(open_toolbox(deployment), comparison, decision)
         control = project / "scores" / "churn.batchdeploy"
         files = kept(control)
         assert {path: oct(mode(path)) for path in files if mode(path) != wanted} == {}

@@ -14,7 +14,9 @@ from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import Refusal
 from batchdeploy.errors import GateRefused
 from batchdeploy.storage.run_records import find
-from batchdeploy.workflows import execution
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.run import run as run_partition
+from batchdeploy.workflows.run_folders import run_folder
 
 pytestmark = pytest.mark.slow
 DAY = "2024-03-02"
@@ -82,8 +84,8 @@ def test_a_refused_runs_page_says_why(
     change(project)
     tools = open_toolbox(deployment)
     with pytest.raises(GateRefused) as refused:
-        execution.run(tools, DAY)
-    folder = execution.run_folder(tools, execution.plan(tools, DAY))
+        run_partition(tools, DAY)
+    folder = run_folder(tools, plan_partition(tools, DAY))
     page = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
     assert verdict in page
     assert detail in page

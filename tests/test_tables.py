@@ -16,7 +16,8 @@ import batchdeploy as bd
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import TableError
-from batchdeploy.workflows import execution
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.run import execute
 from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.slow
@@ -126,10 +127,10 @@ def test_how_a_text_is_encoded_is_no_other_column(published: Path, cli: Cli) -> 
 def test_of_two_deployments_that_race_for_a_new_table_one_is_refused(deployment: Path) -> None:
     other = copy(deployment, ("name: churn\n", "name: copied\n"))
     first, second = (open_toolbox(file) for file in (deployment, other))
-    plans = [execution.plan(tools, FIRST if tools is first else SECOND) for tools in (first, second)]
-    execution.execute(first, plans[0])
+    plans = [plan_partition(tools, FIRST if tools is first else SECOND) for tools in (first, second)]
+    execute(first, plans[0])
     with pytest.raises(TableError, match="belongs to deployment churn"):
-        execution.execute(second, plans[1])
+        execute(second, plans[1])
     assert not (first.layout.table / f"date={SECOND}").exists()
     assert list((first.layout.control / "staging").iterdir()) == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -15,25 +14,26 @@ import typer
 
 from batchdeploy import assembly
 from batchdeploy.cli import screens
-from batchdeploy.cli.progress import progress, say_stage, watched
+from batchdeploy.cli.progress import progress, say_stage, watched_backfill
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.request import StepRequest
 from batchdeploy.documents import from_json
 from batchdeploy.errors import (
-    BatchdeployError,
     OutsideError,
-    PartitionError,
     Problem,
     RequestError,
     RunStopped,
 )
 from batchdeploy.host.packages import install_hint, needed
 from batchdeploy.host.process_session import stop_with_parent
-from batchdeploy.workflows import execution
-from batchdeploy.workflows.backfill import PlannedRange, execute_range, missing_policy, plan_range
+from batchdeploy.workflows.backfill import backfill as backfill_range
 from batchdeploy.workflows.check import check as check_all
 from batchdeploy.workflows.model_policy import model_policy
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.plan_range import PlannedRange, plan_range
+from batchdeploy.workflows.run import PartitionSkipped
+from batchdeploy.workflows.run import run as run_partition
 from batchdeploy.workflows.status import code_allowed, statuses, usual_seconds
 from batchdeploy.workflows.step import take_step
 
@@ -148,7 +148,7 @@ def plan(
                 tools, bounds, evolve=evolve, on_missing="skip" if policy == "wait" else policy
             )
         else:
-            found = PlannedRange((execution.plan(tools, partition, evolve=evolve),), ())
+            found = PlannedRange((plan_partition(tools, partition, evolve=evolve),), ())
         screens.show_plans(found.plans, found.missing, seconds=usual_seconds(tools), json_=json_)
 
 
@@ -167,15 +167,15 @@ def run(
     """
     with opened(deployment) as tools, progress(1) as bar:
         spec = tools.deployment.data.partition
+        # NOTE: the progress would name it before the workflow could refuse it.
         check_partition(spec.column, partition, spec.format)
         bar.begin(partition)
         try:
-            with missing_policy(tools, on_missing) as policy:
-                outcome = execution.run(tools, partition, repeat=force, evolve=evolve, progress=bar.stage)
-        except PartitionError as error:
-            if policy != "skip":
-                raise
-            screens.show_skipped(partition, error, json_=json_)
+            outcome = run_partition(
+                tools, partition, repeat=force, evolve=evolve, on_missing=on_missing, progress=bar.stage
+            )
+        except PartitionSkipped as skipped:
+            screens.show_skipped(partition, skipped, json_=json_)
             return
         bar.end()
         screens.show_outcome(outcome, json_=json_)
@@ -201,21 +201,14 @@ def backfill(
     """
     with opened(deployment) as tools:
         ref = None if model is None else model_policy(tools, model)
-        tools.maintenance.recover(now=execution.now().timestamp())
         say_stage(f"{first} to {last}", "resolve")
-        found = plan_range(tools, (first, last), ref, evolve=evolve, on_missing=on_missing)
-        outcomes: list[execution.Outcome] = []
-        failed: list[tuple[str, BatchdeployError]] = []
-        with progress(len(found.plans)) as bar:
-            for partition, ended in execute_range(tools, found.plans, partial(watched, bar)):
-                if isinstance(ended, BatchdeployError):
-                    failed.append((partition, ended))
-                else:
-                    outcomes.append(ended)
-                bar.end()
-        screens.show_backfill(outcomes, failed, found.missing, json_=json_)
-    if failed:
-        raise typer.Exit(max(error.exit_code for _, error in failed))
+        with watched_backfill() as watcher:
+            result = backfill_range(
+                tools, (first, last), model=ref, evolve=evolve, on_missing=on_missing, watcher=watcher
+            )
+        screens.show_backfill(result, json_=json_)
+    if result.error is not None:
+        raise typer.Exit(result.error.exit_code)
 
 
 @app.command(hidden=True)

@@ -9,11 +9,10 @@ import typer
 from batchdeploy.cli.commands import DeploymentFile, Json, app, opened
 from batchdeploy.cli.screens import out, print_json
 from batchdeploy.core.maintenance import CleanupReport
-from batchdeploy.core.pins import check_partition
 from batchdeploy.core.reader_snippets import reading_lines
 from batchdeploy.documents import to_plain
-from batchdeploy.workflows import execution
-from batchdeploy.workflows.status import check_own
+from batchdeploy.workflows import maintenance as workflow
+from batchdeploy.workflows.rollback import rollback as roll_back
 
 
 @app.command()
@@ -23,7 +22,7 @@ def recover(deployment: DeploymentFile, json_: Json = False) -> None:
     Every run does this at its start; by hand it is only needed where no run follows.
     """
     with opened(deployment) as tools:
-        _show_cleaned(tools.maintenance.recover(now=execution.now().timestamp()), json_=json_)
+        _show_cleaned(workflow.recover(tools), json_=json_)
 
 
 @app.command()
@@ -33,8 +32,7 @@ def gc(deployment: DeploymentFile, json_: Json = False) -> None:
     Records, drift tables and quarantined rows stay.
     """
     with opened(deployment) as tools:
-        check_own(tools)
-        _show_cleaned(tools.maintenance.collect_garbage(now=execution.now().timestamp()), json_=json_)
+        _show_cleaned(workflow.collect_garbage(tools), json_=json_)
 
 
 @app.command()
@@ -52,15 +50,12 @@ def rollback(
     publishes what its pins say, as always.
     """
     with opened(deployment) as tools:
-        check_own(tools)
-        spec = tools.deployment.data.partition
-        folder = spec.folder(check_partition(spec.column, partition, spec.format))
-        published = tools.table.published_run(folder)
-        run = tools.publisher.roll_back(folder, to=to, expected_run=published, at=execution.now().isoformat())
+        done = roll_back(tools, partition, to=to)
         if json_:
-            print_json({"partition": partition, "run_id": run, "replaced": published})
+            print_json(to_plain(done))
         else:
-            out().print(f"{partition}: run {run} is visible again, in place of {published or 'nothing'}")
+            replaced = done.replaced or "nothing"
+            out().print(f"{partition}: run {done.run_id} is visible again, in place of {replaced}")
 
 
 @app.command("read-sql")

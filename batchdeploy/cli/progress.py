@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -17,6 +17,10 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+
+from batchdeploy.errors import BatchdeployError
+from batchdeploy.workflows.plan_range import PlannedRange
+from batchdeploy.workflows.run import Outcome
 
 
 class Shown(Protocol):
@@ -98,10 +102,29 @@ class Lines:
         """Says nothing: the command says at its end what came of each partition."""
 
 
-def watched(shown: Shown, partition: str) -> Callable[[str, int], None]:
-    """Begins a partition, and gives what is told of its stages."""
-    shown.begin(partition)
-    return shown.stage
+@contextmanager
+def watched_backfill() -> Iterator[ShownBackfill]:
+    """A backfill's watcher; what it shows on a terminal is taken away at the end."""
+    with ExitStack() as stack:
+        yield ShownBackfill(stack)
+
+
+class ShownBackfill:
+    """Shows a backfill's partitions from the moment that they are planned."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._shown: Shown = Lines(0)
+
+    def planned(self, plans: PlannedRange) -> None:
+        self._shown = self._stack.enter_context(progress(len(plans.plans)))
+
+    def begin(self, partition: str) -> Callable[[str, int], None]:
+        self._shown.begin(partition)
+        return self._shown.stage
+
+    def end(self, outcome: Outcome | BatchdeployError) -> None:  # noqa: ARG002
+        self._shown.end()
 
 
 def say_stage(partition: str, stage: str, seconds: float = 0.0) -> None:

@@ -15,7 +15,7 @@ from batchdeploy.documents import to_plain
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.host.project_root import find_root
 from batchdeploy.storage import run_records
-from batchdeploy.workflows import execution
+from batchdeploy.workflows.report import redraw_report
 from batchdeploy.workflows.status import find_runs
 
 RunsOf = Annotated[
@@ -47,7 +47,7 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     folder = find_run(run, deployment)
     file = folder / run_records.PAGE
     if not run_records.is_whole(file):
-        execution.mend_page(assembly.open_run(folder), folder)
+        redraw_report(assembly.open_run(folder), folder)
     if not file.is_file():
         raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
     screens.show_path(file, json_=json_)

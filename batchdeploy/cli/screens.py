@@ -22,7 +22,8 @@ from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
 from batchdeploy.stages.report import render_text
 from batchdeploy.storage.run_records import find_output
-from batchdeploy.workflows.execution import Outcome
+from batchdeploy.workflows.backfill import BackfillResult
+from batchdeploy.workflows.run import Outcome
 from batchdeploy.workflows.status import Status
 
 if TYPE_CHECKING:
@@ -117,22 +118,17 @@ def show_skipped(partition: str, error: BatchdeployError, *, json_: bool) -> Non
     return out().print(f"{partition} is skipped (on_missing: skip): {error.problems[0]}", markup=False)
 
 
-def show_backfill(
-    outcomes: Sequence[Outcome],
-    failed: Sequence[tuple[str, BatchdeployError]],
-    missing: Sequence[str],
-    *,
-    json_: bool,
-) -> None:
+def show_backfill(result: BackfillResult, *, json_: bool) -> None:
     """A line for each partition, those that were refused with why."""
     if json_:
         done = [
-            {"status": o.status, "seconds": o.seconds, "manifest": to_plain(o.manifest)} for o in outcomes
+            {"status": o.status, "seconds": o.seconds, "manifest": to_plain(o.manifest)}
+            for o in result.outcomes
         ]
-        errors = {p: str(error) for p, error in failed}
-        return print_json({"partitions": done, "failed": errors, "missing": list(missing)})
+        errors = {p: str(error) for p, error in result.failures}
+        return print_json({"partitions": done, "failed": errors, "missing": list(result.missing)})
     table = _table("partition", "status", "rows>", "quarantined>", "model", "drift", "seconds>", "run")
-    for outcome in outcomes:
+    for outcome in result.outcomes:
         manifest = outcome.manifest
         table.add_row(
             manifest.partition,
@@ -144,12 +140,12 @@ def show_backfill(
             f"{sum(outcome.seconds.values()):.1f}",
             manifest.run_id,
         )
-    for partition, error in failed:
+    for partition, error in result.failures:
         table.add_row(partition, _coloured("refused" if isinstance(error, GateRefused) else "failed"))
-    for partition in missing:
+    for partition in result.missing:
         table.add_row(partition, _coloured("missing"))
     out().print(table)
-    for _, error in failed:
+    for _, error in result.failures:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
     return None
 

@@ -1,76 +1,18 @@
-"""Promotion: score with champion and challenger, publish neither, show the difference, move the alias."""
+"""Promotion: the alias moves from a comparison's champion to its challenger, where that was approved."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from batchdeploy.core.comparison import Comparison
-from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.core.request import Decision
-from batchdeploy.documents import from_json, to_json
+from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
 from batchdeploy.host.file_modes import restrict
-from batchdeploy.kernel.output_differences import output_differences
 from batchdeploy.ports import Toolbox
-from batchdeploy.stages.measure_drift import measure_drift
-from batchdeploy.stages.resolve import resolve
-from batchdeploy.stages.score import score
-from batchdeploy.storage.run_records import write_page
-from batchdeploy.workflows import execution
-from batchdeploy.workflows.attempt import goes_on
-from batchdeploy.workflows.model_policy import model_policy
-
-
-def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Comparison, Path]:
-    """Scores a partition with the deployed model and with a challenger, and publishes neither.
-
-    Args:
-        tools: what answers for the deployment; its model must be named by alias.
-        partition: the partition's value.
-        challenger: an alias or a version of the same registered model.
-
-    Returns:
-        The comparison, and the JSON file below the control folder that holds it.
-
-    Raises:
-        RequestError: the deployment names a version, or the challenger is the champion already.
-    """
-    ref = tools.deployment.model
-    if ref.version is not None:
-        problem = Problem(
-            "model.version", "a version is pinned, so there is no alias to move", str(ref.version)
-        )
-        raise RequestError(str(tools.deployment.name), (problem,), hint="name the model by alias")
-    first = tools.registry.resolve(ref)
-    second = tools.registry.resolve(model_policy(tools, challenger))
-    if first.version == second.version:
-        problem = Problem(challenger, f"is version {second.version}, which {first.alias} is already")
-        raise RequestError(f"model {first.name}", (problem,))
-    at = execution.now()
-    (frame, drift), (other, other_drift) = (_scored(tools, partition, pin) for pin in (first, second))
-    keys, outputs = tools.deployment.data.keys, tuple(name for name, _ in tools.deployment.outputs)
-    rows = len(frame.merge(other[list(keys)], on=list(keys)))
-    comparison = Comparison(
-        deployment=tools.deployment.name,
-        partition=partition,
-        model=first.name,
-        alias=first.alias or "champion",
-        champion=first.version,
-        challenger=second.version,
-        rows=rows,
-        champion_only=len(frame) - rows,
-        challenger_only=len(other) - rows,
-        champion_drift=drift,
-        challenger_drift=other_drift,
-        outputs=output_differences(frame, other, keys=keys, outputs=outputs),
-        compared_at=at.isoformat(),
-    )
-    folder = tools.deployment.data.partition.folder(partition)
-    file = tools.layout.comparison(folder, f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json")
-    write_page(file, to_json(comparison))
-    return comparison, file
+from batchdeploy.workflows import timing
+from batchdeploy.workflows.attempt import warn_on_failure
 
 
 def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
@@ -87,8 +29,8 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
     seen = from_json(Comparison, file.read_bytes(), where=str(file))
     if decision.approved:
         tools.registry.move_alias(seen.model, seen.alias, seen=seen.champion, version=seen.challenger)
-    with goes_on("the decision could not be kept"):
-        _keep(tools.layout.promotions, seen, decision, file.name)
+    with warn_on_failure("the decision could not be kept"):
+        _record_decision(tools.layout.promotions, seen, decision, file.name)
     if not decision.approved:
         stays = f"was rejected by {decision.by or 'nobody'}: {seen.alias} stays at version {seen.champion}"
         what = Problem(f"version {seen.challenger}", stays)
@@ -96,9 +38,9 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
     return seen
 
 
-def _keep(file: Path, seen: Comparison, decision: Decision, comparison: str) -> None:
+def _record_decision(file: Path, seen: Comparison, decision: Decision, comparison: str) -> None:
     line = {
-        "at": execution.now().isoformat(),
+        "at": timing.now().isoformat(),
         "model": seen.model,
         "alias": seen.alias,
         "from": seen.champion,
@@ -112,36 +54,3 @@ def _keep(file: Path, seen: Comparison, decision: Decision, comparison: str) -> 
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         restrict(file)
-
-
-def render_markdown(comparison: Comparison) -> str:
-    """The comparison for the person who decides."""
-    lines = [
-        f"**{comparison.model}**: version {comparison.champion} ({comparison.alias}) against version "
-        f"{comparison.challenger}, on {comparison.rows:,} rows of {comparison.partition} that both scored.",
-        "",
-        "| output | mean now | mean then | mean difference | largest | rows changed |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in comparison.outputs:
-        numbers = (row.champion_mean, row.challenger_mean, row.mean_difference, row.max_difference)
-        shown = " | ".join("" if number is None else f"{number:.4g}" for number in numbers)
-        lines.append(f"| {row.name} | {shown} | {row.changed_share:.1%} |")
-    if comparison.champion_only or comparison.challenger_only:
-        lines += [
-            "",
-            f"Scored by one model only: {comparison.champion_only} now, {comparison.challenger_only} then.",
-        ]
-    lines += ["", f"Drift verdict: {comparison.champion_drift} now, {comparison.challenger_drift} then."]
-    lines += ["", f"Approving moves `{comparison.alias}` to version {comparison.challenger}."]
-    return "\n".join(lines)
-
-
-def _scored(tools: Toolbox, partition: str, pin: ModelPin) -> tuple[Any, Verdict]:
-    at = execution.now()
-    planned = resolve(tools, partition, now=at.isoformat(), model=pin)
-    scored = score(tools, planned, now=at, done=lambda _rows: None)
-    try:
-        return tools.staging.staged(scored), measure_drift(tools, planned, scored).verdict
-    finally:
-        tools.staging.discard(scored.attempt)

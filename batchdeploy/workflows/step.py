@@ -8,21 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from batchdeploy.core.pins import check_partition
-from batchdeploy.core.records import CheckReport, Manifest, Plan, ScoredBatch
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.ports import Toolbox
 from batchdeploy.storage import run_records
-from batchdeploy.workflows import execution
-from batchdeploy.workflows.attempt import attempted
+from batchdeploy.workflows.attempt import attempt, begin_attempt
+from batchdeploy.workflows.compare_models import compare_models, render_markdown
+from batchdeploy.workflows.maintenance import recover
 from batchdeploy.workflows.model_policy import model_policy
-from batchdeploy.workflows.promote import compare_models, promote, render_markdown
+from batchdeploy.workflows.plan import plan, replan
+from batchdeploy.workflows.promote import promote
+from batchdeploy.workflows.report import redraw_report, try_draw_report
+from batchdeploy.workflows.run import execute
+from batchdeploy.workflows.run_folders import attempt_folder, run_folder
+from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
+from batchdeploy.workflows.timing import StageClock
 
 # NOTE: rows, suite or reference may have been mended since; later steps need the scores of their own plan.
 PLANNED_ANEW = ("validate", "score")
@@ -53,42 +59,42 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
             **to_plain(promote(tools, folder, request.decision or Decision(approved=True))),
         }
     before = run_records.read(folder, Plan)
-    planned = execution.replan(tools, before) if request.is_retry and request.step in PLANNED_ANEW else before
+    planned = replan(tools, before) if request.is_retry and request.step in PLANNED_ANEW else before
     # NOTE: a plan that was identical to what is published is a repeat that somebody wanted.
     if planned.state == "identical" and before.state != "identical":
         return _identical(tools, planned)
     if (busy := _claim(tools, planned, request)) is not None:
         return busy
     if planned is not before:
-        folder = _begin_again(tools, request, before, planned)
+        planned = _begin_again(tools, request, before, planned)
     shared = {
         "outcome": "done",
-        "folder": str(folder),
+        "folder": str(attempt_folder(tools, planned)),
         "run_id": planned.run_id,
         "partition": planned.partition,
         "model": planned.model.name,
         "model_version": planned.model.version,
     }
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
-    with attempted(tools, planned, partial(execution.tell_refusal, tools, folder)):
-        return shared | DO[request.step](tools, folder, request)
+    with attempt(tools, planned):
+        return shared | DO[request.step](tools, planned, request)
 
 
-def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Plan) -> Path:
-    """The folder of a run that was planned anew; with the same pins what validation found still holds."""
+def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Plan) -> Plan:
+    """A run that was planned anew, begun; with the same pins what validation found still holds."""
     if request.step == "validate" or planned.run_id != before.run_id:
-        return execution.begin(tools, planned)
-    folder = execution.attempt_folder(tools, before)
-    run_records.write(folder, replace(planned, attempt=before.attempt))
-    return folder
+        return begin_attempt(tools, planned)
+    planned = replace(planned, attempt=before.attempt)
+    return run_records.write(attempt_folder(tools, planned), planned)
 
 
 def _plan(tools: Toolbox, request: StepRequest) -> Answer:
     partition = _partition(tools, request.partition)
-    tools.maintenance.recover(now=execution.now().timestamp())
+    recover(tools)
     model = None if request.model is None else model_policy(tools, request.model)
     try:
-        planned = execution.plan(tools, partition, model, evolve=request.evolve)
+        with StageClock().stage("plan"):
+            planned = plan(tools, partition, model, evolve=request.evolve)
     except PartitionError as error:
         return {"outcome": "missing", "partition": partition, "reason": str(error)}
     if planned.state == "identical" and not request.repeat:
@@ -97,8 +103,8 @@ def _plan(tools: Toolbox, request: StepRequest) -> Answer:
         return busy
     answer = _planned(planned) | {"outcome": "done"}
     if request.step == "plan":
-        return answer | {"folder": str(execution.begin(tools, planned))}
-    outcome = execution.execute(tools, planned, repeat=request.repeat)
+        return answer | {"folder": str(attempt_folder(tools, begin_attempt(tools, planned)))}
+    outcome = execute(tools, planned, repeat=request.repeat)
     _release(tools, planned, request)
     return answer | _published(outcome.manifest) | {"folder": str(outcome.folder)}
 
@@ -122,37 +128,44 @@ def _partition(tools: Toolbox, given: str | None) -> str:
     return check_partition(spec.column, value, spec.format)
 
 
-def _validate(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
-    report = execution.step_validate(tools, folder)
+def _validate(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
+    with StageClock().stage("validate"):
+        report = step_validate(tools, planned)
     return {"rows": report.rows, "expectations": len(report.results), "failed": len(report.failed)}
 
 
-def _score(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
+def _score(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
     # NOTE: rows that were mended after validation; they are scored only once they were validated themselves.
-    if run_records.find(folder, CheckReport) is None:
-        execution.step_validate(tools, folder)
-    scored = execution.step_score(tools, folder)
+    if run_records.find(attempt_folder(tools, planned), CheckReport) is None:
+        _validate(tools, planned, request)
+    with StageClock().stage("score") as done:
+        scored = step_score(tools, planned, done=done)
     tools.staging.hand_over(scored.attempt)
     return {"scored": scored.rows_scored, "quarantined": scored.rows_quarantined}
 
 
-def _drift(tools: Toolbox, folder: Path, _request: StepRequest) -> Answer:
-    report = execution.step_drift(tools, folder)
+def _drift(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
+    scored = run_records.read(attempt_folder(tools, planned), ScoredBatch)
+    with StageClock().stage("drift"):
+        report = step_drift(tools, planned, scored)
     return {"drift": report.verdict, "alarms": list(report.alarms)}
 
 
-def _publish(tools: Toolbox, folder: Path, request: StepRequest) -> Answer:
-    planned, scored = run_records.read(folder, Plan), run_records.read(folder, ScoredBatch)
-    manifest = run_records.find(execution.run_folder(tools, planned), Manifest)
+def _publish(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
+    folder, clock = attempt_folder(tools, planned), StageClock()
+    scored = run_records.read(folder, ScoredBatch)
+    manifest = run_records.find(run_folder(tools, planned), Manifest)
     # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
     if manifest is None or manifest.attempt != scored.attempt:
-        manifest = execution.step_publish(tools, folder)
+        check, drift = run_records.read(folder, CheckReport), run_records.read(folder, DriftReport)
+        with clock.stage("publish"):
+            manifest = step_publish(tools, planned, check=check, scored=scored, drift=drift)
     _release(tools, planned, request)
-    execution.draw_page(tools, folder)
+    try_draw_report(tools, planned, clock)
     return _published(manifest)
 
 
-DO: dict[str, Callable[[Toolbox, Path, StepRequest], Answer]] = {
+DO: dict[str, Callable[[Toolbox, Plan, StepRequest], Answer]] = {
     "validate": _validate,
     "score": _score,
     "drift": _drift,
@@ -173,8 +186,8 @@ def _release(tools: Toolbox, planned: Plan, request: StepRequest) -> None:
 
 
 def _identical(tools: Toolbox, planned: Plan) -> Answer:
-    execution.mend_page(tools, execution.run_folder(tools, planned))
-    return _planned(planned) | {"outcome": "identical", "folder": str(execution.run_folder(tools, planned))}
+    redraw_report(tools, run_folder(tools, planned))
+    return _planned(planned) | {"outcome": "identical", "folder": str(run_folder(tools, planned))}
 
 
 def _planned(planned: Plan) -> Answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,6 +11,7 @@ from types import FrameType
 from batchdeploy.core.records import Plan
 from batchdeploy.errors import BatchdeployError, Problem, RunStopped
 from batchdeploy.ports import Toolbox
+from batchdeploy.workflows import timing
 
 
 class Stop(KeyboardInterrupt):
@@ -45,7 +45,7 @@ def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
 def _stopped(tools: Toolbox, plan: Plan, before: str | None, why: str) -> RunStopped:
     hint = "nothing was published; run it again"
     try:
-        tools.maintenance.recover(now=time.time())
+        tools.maintenance.recover(now=timing.now().timestamp())
         if (
             tools.table.published_run(plan.folder) == plan.run_id
             and tools.table.attempt_of(plan.folder) != before

@@ -16,7 +16,9 @@ from batchdeploy.assembly import LocalToolbox, open_toolbox
 from batchdeploy.core.records import CheckReport
 from batchdeploy.errors import DataError
 from batchdeploy.stages.validate import validate
-from batchdeploy.workflows import execution
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.run import Outcome, execute
+from batchdeploy.workflows.run import run as run_partition
 
 pytestmark = pytest.mark.slow
 
@@ -44,11 +46,9 @@ def write_over(file: Path, other: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def scored_while(
-    tools: LocalToolbox, before: Callable[[], None], after: Callable[[], None]
-) -> execution.Outcome:
+def scored_while(tools: LocalToolbox, before: Callable[[], None], after: Callable[[], None]) -> Outcome:
     """A run that something happens to just before a worker begins, and just after it ends."""
-    planned, work = execution.plan(tools, DAY), tools.engine.map_splits
+    planned, work = plan_partition(tools, DAY), tools.engine.map_splits
 
     def between(do: Any, splits: Any) -> Iterator[Any]:
         for split in splits:
@@ -58,7 +58,7 @@ def scored_while(
             yield from found
 
     tools.engine.map_splits = between  # type: ignore[method-assign]
-    return execution.execute(tools, planned)
+    return execute(tools, planned)
 
 
 @pytest.mark.parametrize("swap", [swap_files, swap_folders, write_over])
@@ -110,7 +110,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_published(
 
     monkeypatch.setattr(worker, "score_batch", writing)
     with pytest.raises(DataError, match="changed while it was read"):
-        execution.run(tools, DAY)
+        run_partition(tools, DAY)
 
 
 class ReadsByName:
@@ -132,7 +132,7 @@ def validated_while(
     edited = deployment.read_text(encoding="utf-8").replace("kind: local", "kind: spark")
     deployment.write_text(edited, encoding="utf-8")
     tools = open_toolbox(deployment)
-    planned, check = execution.plan(tools, DAY), tools.validator.check
+    planned, check = plan_partition(tools, DAY), tools.validator.check
 
     def between(*arguments: Any, **options: Any) -> Any:
         before()

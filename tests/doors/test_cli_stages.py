@@ -9,7 +9,7 @@ import pytest
 from tests_support import Result
 
 import batchdeploy as bd
-from batchdeploy.workflows.stage_clock import StageClock
+from batchdeploy.workflows.timing import StageClock
 
 STAGES = ["resolve", "validate", "score", "drift", "publish", "report"]
 DAY = "2024-03-02"
@@ -47,9 +47,11 @@ def test_a_notebook_has_the_seconds_too(deployment: Path) -> None:
 
 def test_a_clock_adds_up_what_a_stage_took(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, int]] = []
-    ticks = iter([0.0, 3.0, 10.0])
-    clock = StageClock(lambda stage, rows: told.append((stage, rows)), lambda: next(ticks))
-    for stage, rows in (("score", 0), ("score", 5), ("report", 0)):
-        clock(stage, rows)
+    ticks = iter([0.0, 3.0, 3.0, 10.0])
+    clock = StageClock(lambda stage, rows: told.append((stage, rows)), read=lambda: next(ticks))
+    with clock.stage("score") as done:
+        done(5)
+    with clock.stage("report"):
+        pass
     assert told == [("score", 0), ("score", 5), ("report", 0)]
-    assert clock.stop() == {"score": 3.0, "report": 7.0}
+    assert clock.seconds == {"score": 3.0, "report": 7.0}

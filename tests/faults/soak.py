@@ -87,13 +87,13 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
 def _steadily(deployment: Path, end: float) -> Callable[[Callable[[str], None]], None]:
     def work(tell: Callable[[str], None]) -> None:
         from batchdeploy.assembly import open_toolbox
-        from batchdeploy.workflows import execution
+        from batchdeploy.workflows.run import run as run_partition
 
         os.setsid()
         me = psutil.Process()
         tools = open_toolbox(deployment)
         while time.time() < end:
-            execution.run(tools, DAYS[0], repeat=True)
+            run_partition(tools, DAYS[0], repeat=True)
             time.sleep(PAUSE)
             tell(f"{me.memory_info().rss // 1024} {descriptors()} {threading.active_count()}")
         sys.stdout.flush()

@@ -20,7 +20,8 @@ from tests_support import Result, customers, move_alias, tree, write_day
 
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.errors import OutsideError
-from batchdeploy.workflows import execution
+from batchdeploy.workflows import plan, report, run_steps, timing
+from batchdeploy.workflows.run import run as run_partition
 from faults.projects import litter, scores_in, start
 from faults.test_bad_models import declare, register_answer
 
@@ -30,12 +31,22 @@ DAY = "2024-03-02"
 Cli = Callable[..., Result]
 
 
-@pytest.mark.parametrize("step", ["resolve", "validate", "score", "measure_drift", "publish", "render_html"])
+STEPS = {
+    "resolve": plan,
+    "validate": run_steps,
+    "score": run_steps,
+    "measure_drift": run_steps,
+    "publish": run_steps,
+    "render_html": report,
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_run_that_failed_at_any_step_succeeds_when_it_is_run_again(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     tools = open_toolbox(deployment)
-    execution.run(tools, DAY)
+    run_partition(tools, DAY)
     root = tools.layout.table / f"date={DAY}"
     before = scores_in(root)
     write_day(tools.root / "data" / "customers", DAY, customers(DAY).assign(age=50.0))
@@ -46,14 +57,14 @@ def test_a_run_that_failed_at_any_step_succeeds_when_it_is_run_again(
         raise OutsideError("the disk", "gave up for a moment")
 
     with monkeypatch.context() as patch:
-        patch.setattr(execution, step, failing)
+        patch.setattr(STEPS[step], step, failing)
         # NOTE: a report that cannot be drawn is no reason to fail a run whose scores are out.
         published = step == "render_html"
         with nullcontext() if published else pytest.raises(OutsideError):
-            execution.run(tools, DAY)
+            run_partition(tools, DAY)
     assert calls, "the fault did not fire"
     assert (scores_in(root) == before) is not published
-    outcome = execution.run(tools, DAY)
+    outcome = run_partition(tools, DAY)
     assert outcome.status == ("identical" if published else "published")
     assert scores_in(root) != before
     assert litter(tools.layout.control) == []
@@ -69,7 +80,7 @@ def test_an_alias_that_moves_during_the_run_changes_nothing_of_it(deployment: Pa
         return fetch(pin, models)
 
     tools.registry.fetch = fetching  # type: ignore[method-assign]
-    manifest = execution.run(tools, DAY).manifest
+    manifest = run_partition(tools, DAY).manifest
     assert moved, "the fault did not fire"
     frame = pd.read_parquet(tools.layout.partition_dir(f"date={DAY}"))
     assert (manifest.model_version, set(frame["_model_version"])) == (1, {1})
@@ -151,17 +162,15 @@ def test_a_clock_that_goes_back_an_hour(deployment: Path, monkeypatch: pytest.Mo
     import time
 
     tools = open_toolbox(deployment)
-    first = execution.run(tools, DAY).manifest.run_id
-    real, now = time.time, execution.now
+    first = run_partition(tools, DAY).manifest.run_id
+    real, now = time.time, timing.now
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
-    monkeypatch.setattr(execution, "now", lambda: now() - pd.Timedelta(hours=1).to_pytimedelta())
+    monkeypatch.setattr(timing, "now", lambda: now() - pd.Timedelta(hours=1).to_pytimedelta())
     move_alias(tools.root, "champion", 2)
-    second = execution.run(tools, DAY).manifest.run_id
+    second = run_partition(tools, DAY).manifest.run_id
     assert tools.table.generations(f"date={DAY}")[0] == first
     tools.maintenance.collect_garbage(now=time.time())
-    back = tools.publisher.roll_back(
-        f"date={DAY}", to=None, expected_run=second, at=execution.now().isoformat()
-    )
+    back = tools.publisher.roll_back(f"date={DAY}", to=None, expected_run=second, at=timing.now().isoformat())
     assert back == first
     assert litter(tools.layout.control) == []
 

@@ -17,7 +17,8 @@ from tests_support import Result
 
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.errors import RunStopped
-from batchdeploy.workflows import execution
+from batchdeploy.workflows import report, run_steps
+from batchdeploy.workflows.run import run as run_partition
 from batchdeploy.workflows.stopping import Stop
 from faults.projects import litter, seconds_until_gone, session_of, start
 from faults.test_bad_models import declare, register_answer
@@ -125,9 +126,9 @@ def test_a_stop_while_the_report_is_drawn_says_that_the_scores_are_out(
     def stopped_here(*_: object) -> None:
         raise Stop("SIGTERM")
 
-    monkeypatch.setattr(execution, "step_report", stopped_here)
+    monkeypatch.setattr(report, "draw_report", stopped_here)
     with pytest.raises(RunStopped, match="the scores were published already"):
-        execution.run(tools, DAY)
+        run_partition(tools, DAY)
     assert tools.table.published_run(f"date={DAY}") is not None
 
 
@@ -138,7 +139,7 @@ def test_the_status_of_a_run_that_was_stopped_is_not_refused(
         raise Stop("Ctrl-C")
 
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "score", stopped_here)
+        patch.setattr(run_steps, "score", stopped_here)
         assert cli("run", deployment, "--partition", DAY).code == 3
     found = cli("status", deployment, "--json").json["partitions"]
     assert [row["state"] for row in found if row["partition"] == DAY] == ["stopped"]

@@ -15,29 +15,29 @@ T = TypeVar("T")
 LOG = logger("batchdeploy")
 
 
-def when_there(tools: Toolbox, look: Callable[[], T], on_missing: OnMissing | None = None) -> T:
-    """What a look gives, once the rows it looks for are there.
+def wait_for_rows(tools: Toolbox, look: Callable[[], T], on_missing: OnMissing) -> T:
+    """What ``look`` returns, once the rows that it looks for are there.
 
     Args:
         tools: what answers for the deployment, which says how often to look and for how long.
         look: raises PartitionError as long as they are not.
-        on_missing: in place of the deployment's; only ``wait`` looks more than once.
+        on_missing: what to do as long as they are not; only ``wait`` looks more than once.
 
     Raises:
         PartitionError: the rows are not there, or still not after ``data.wait_hours``.
     """
     data = tools.deployment.data
     until = time.monotonic() + data.wait_hours * 3600
-    said = False
+    warned = False
     while True:
         try:
             return look()
         except PartitionError as error:
-            if (on_missing or data.on_missing) != "wait" or time.monotonic() + data.poll_seconds > until:
+            if on_missing != "wait" or time.monotonic() + data.poll_seconds > until:
                 raise
-            if not said:
+            if not warned:
                 LOG.warning(
                     "waiting up to %g hours, looking each %g s: %s", data.wait_hours, data.poll_seconds, error
                 )
-                said = True
+                warned = True
             time.sleep(data.poll_seconds)

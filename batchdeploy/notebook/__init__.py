@@ -1,0 +1,6 @@
+"""The notebook's door: a deployment as an object, and a run with its scores and drift as DataFrames."""
+
+from batchdeploy.notebook.job import Job, load
+from batchdeploy.notebook.run import Run
+
+__all__ = ["Job", "Run", "load"]

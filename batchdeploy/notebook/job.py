@@ -1,0 +1,283 @@
+"""A deployment as an object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from batchdeploy import assembly
+from batchdeploy.core.comparison import Comparison
+from batchdeploy.core.deployment import OnMissing
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.core.pins import check_partition
+from batchdeploy.core.reader_snippets import reading_lines
+from batchdeploy.core.records import Manifest, Plan
+from batchdeploy.core.request import Decision
+from batchdeploy.errors import BackfillRefused, BatchdeployError, Problem, RequestError
+from batchdeploy.notebook.run import Run
+from batchdeploy.notebook.safe_errors import shown_safely
+from batchdeploy.storage import run_records
+from batchdeploy.workflows import maintenance, timing
+from batchdeploy.workflows.backfill import backfill
+from batchdeploy.workflows.check import check
+from batchdeploy.workflows.compare_models import compare_models
+from batchdeploy.workflows.model_policy import model_policy
+from batchdeploy.workflows.plan import plan
+from batchdeploy.workflows.plan_range import PlannedRange, plan_range
+from batchdeploy.workflows.promote import promote
+from batchdeploy.workflows.rollback import Rollback, rollback
+from batchdeploy.workflows.run import Outcome, PartitionSkipped, run
+from batchdeploy.workflows.status import Status, statuses
+
+
+@shown_safely()
+def load(file: str | os.PathLike[str]) -> Job:
+    """The job that a deployment file describes.
+
+    Raises:
+        DeploymentError: the file is missing or wrong; with every problem found.
+    """
+    return Job(assembly.open_toolbox(file))
+
+
+class Job:
+    """One deployment. Close it, or use it in a ``with`` block, to stop the Spark session it started."""
+
+    def __init__(self, tools: assembly.LocalToolbox) -> None:
+        self._tools = tools
+
+    def __repr__(self) -> str:
+        return f"Job({self._tools.deployment.name!r}, {str(self._tools.file)!r})"
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the engine where one was started."""
+        self._tools.close()
+
+    @shown_safely()
+    def partitions(self) -> tuple[str, ...]:
+        """All values of the partition column that there are rows for, sorted."""
+        return self._tools.store.partitions(self._tools.deployment.data)
+
+    @shown_safely()
+    def check(self) -> tuple[Problem, ...]:
+        """Everything that is wrong and can be known before any row is read; empty where nothing is."""
+        return check(self._tools).problems
+
+    @shown_safely()
+    def status(self) -> tuple[Status, ...]:
+        """State and run of each partition that has rows or scores, or that the calendar expects."""
+        return tuple(statuses(self._tools))
+
+    @shown_safely()
+    def plan(self, partition: str, *, evolve: bool = False) -> Plan:
+        """What a run of the partition would do: every ref pinned, nothing written."""
+        return plan(self._tools, partition, evolve=evolve)
+
+    @shown_safely()
+    def plan_range(
+        self, first: str, last: str, *, evolve: bool = False, on_missing: OnMissing | None = None
+    ) -> PlannedRange:
+        """What a backfill from first to last would do: a plan for each partition, and which are missing.
+
+        Raises:
+            PartitionError: no partition in the range, or one that is missing where that fails.
+        """
+        policy = on_missing or self._tools.deployment.data.on_missing
+        # NOTE: a plan waits for nothing; it names what a backfill would wait for.
+        on_missing = "skip" if policy == "wait" else policy
+        return plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing)
+
+    @shown_safely()
+    def run(
+        self,
+        partition: str,
+        *,
+        repeat: bool = False,
+        evolve: bool = False,
+        on_missing: OnMissing | None = None,
+    ) -> Run:
+        """Scores and publishes one partition; what is published already with the same pins stays as it is.
+
+        Args:
+            partition: the partition's value.
+            repeat: scores and publishes again what is published already.
+            evolve: lets the table get another model's scores, or other columns, than it has.
+            on_missing: in place of the deployment's ``data.on_missing``. With ``skip``, a partition without
+                rows gives a `Run` whose status is ``skipped``.
+
+        Raises:
+            GateRefused: the rows or the scores did not pass; the evidence is on disk.
+            PartitionError: the partition has no rows, and those are not skipped.
+            RequestError: the partition, the model or a file is not what it should be.
+        """
+        try:
+            outcome = run(self._tools, partition, repeat=repeat, evolve=evolve, on_missing=on_missing)
+        except PartitionSkipped as skipped:
+            return Run(status="skipped", partition=partition, reason=str(skipped.problems[0]))
+        return self._run(outcome)
+
+    @shown_safely()
+    def backfill(
+        self,
+        first: str,
+        last: str,
+        *,
+        model: str | int | None = None,
+        done: Callable[[Run], None] | None = None,
+        evolve: bool = False,
+        on_missing: OnMissing | None = None,
+    ) -> tuple[Run, ...]:
+        """Runs every partition from first to last, both included, in one engine session.
+
+        A partition that a gate refuses does not stop the others. Anything else that fails ends the backfill
+        there; what was published stays, and the same call goes on from it.
+
+        Args:
+            first: the first partition.
+            last: the last one.
+            model: an alias or a version in place of the deployment's ``backfill.model``.
+            done: told of each run as it ends.
+            evolve: lets the table get another model's scores, or other columns, than it has.
+            on_missing: in place of the deployment's ``data.on_missing``.
+
+        Raises:
+            BackfillRefused: gates refused partitions, each of which it names; it has the other runs, too.
+            BatchdeployError: as `run`.
+        """
+        watcher = _Runs(self._run, done)
+        result = backfill(
+            self._tools,
+            (first, last),
+            model=None if model is None else model_policy(self._tools, model),
+            evolve=evolve,
+            on_missing=on_missing,
+            watcher=watcher,
+        )
+        error = result.error
+        if isinstance(error, BackfillRefused):
+            error.runs = tuple(watcher.runs)
+        if error is not None:
+            raise error
+        return tuple(watcher.runs)
+
+    @shown_safely()
+    def published(self, partition: str) -> Run:
+        """The run whose scores are visible now.
+
+        Raises:
+            RequestError: the partition is not published.
+        """
+        spec = self._tools.deployment.data.partition
+        folder = spec.folder(check_partition(spec.column, partition, spec.format))
+        published = self._tools.table.published_run(folder)
+        if published is None:
+            raise RequestError(folder, "not published yet", hint=f'job.run("{partition}")')
+        return self._run(
+            Outcome(
+                status="identical",
+                folder=self._tools.layout.run(folder, published),
+                manifest=run_records.read(self._tools.layout.run(folder, published), Manifest),
+            )
+        )
+
+    @shown_safely()
+    def rollback(self, partition: str, *, to: str | None = None) -> Rollback:
+        """Makes an earlier run's scores of a partition the visible ones again, at once; nothing is scored.
+
+        Args:
+            partition: the partition's value.
+            to: the id of the run to go back to; None for the one before.
+
+        Raises:
+            PartitionError: there is no such partition, or no such earlier run.
+            TableError: the table is another deployment's.
+            StaleRunError: another run has published the partition meanwhile.
+        """
+        return rollback(self._tools, partition, to=to)
+
+    @shown_safely()
+    def recover(self) -> CleanupReport:
+        """Finishes what killed runs had decided to publish, and removes what they left; every run does it."""
+        return maintenance.recover(self._tools)
+
+    @shown_safely()
+    def collect_garbage(self) -> CleanupReport:
+        """Recovers, then removes earlier generations beyond ``publish.keep_generations``, and leftovers."""
+        return maintenance.collect_garbage(self._tools)
+
+    @shown_safely()
+    def compare_models(self, partition: str, challenger: str | int = "challenger") -> tuple[Comparison, Path]:
+        """Scores a partition with the deployed model and with a challenger, and publishes neither.
+
+        Args:
+            partition: the partition's value.
+            challenger: an alias or a version of the same registered model.
+
+        Returns:
+            The comparison, and the file that holds it, for `promote`.
+
+        Raises:
+            RequestError: the deployment names a version, or the challenger is the champion already.
+        """
+        return compare_models(self._tools, partition, str(challenger))
+
+    @shown_safely()
+    def promote(self, comparison: Path, *, by: str | None = None) -> Comparison:
+        """Moves the alias from a comparison's champion to its challenger, and keeps who decided.
+
+        Args:
+            comparison: the file that `compare_models` gave.
+            by: who approves.
+
+        Raises:
+            RequestError: there is no such comparison, or the alias has moved since.
+        """
+        decision = Decision(approved=True, by=by, at=timing.now().isoformat())
+        return promote(self._tools, comparison, decision)
+
+    @shown_safely()
+    def read_sql(self) -> dict[str, str]:
+        """The lines that read the published scores, by engine: DuckDB, pandas, Polars, Spark."""
+        return reading_lines(self._tools.deployment, str(self._tools.layout.table))
+
+    def _run(self, outcome: Outcome) -> Run:
+        spec = self._tools.deployment.data.partition
+        files = self._tools.table.files(spec.folder(outcome.manifest.partition))
+        return Run(
+            status=outcome.status,
+            partition=outcome.manifest.partition,
+            found=(outcome.manifest, outcome.folder),
+            seconds=outcome.seconds,
+            files=tuple(file if "://" in file else Path(file) for file in files),
+        )
+
+
+class _Runs:
+    """Collects a backfill's outcomes as runs, and passes each on as it ends."""
+
+    def __init__(self, to_run: Callable[[Outcome], Run], done: Callable[[Run], None] | None) -> None:
+        self.runs: list[Run] = []
+        self._to_run = to_run
+        self._done = done
+
+    def planned(self, plans: PlannedRange) -> None:
+        """Does nothing."""
+
+    def begin(self, partition: str) -> timing.Progress:  # noqa: ARG002
+        """Gives a no-op progress callback."""
+        return timing.no_progress
+
+    def end(self, outcome: Outcome | BatchdeployError) -> None:
+        """Keeps what was published."""
+        if isinstance(outcome, BatchdeployError):
+            return
+        self.runs.append(self._to_run(outcome))
+        if self._done is not None:
+            self._done(self.runs[-1])

@@ -1,0 +1,97 @@
+"""A run as a notebook shows it: its manifest, and its tables as DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from batchdeploy.core.records import DriftReport, Manifest
+from batchdeploy.errors import PartitionError, Problem
+from batchdeploy.storage import run_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one partition: its manifest, and its tables as DataFrames.
+
+    Attributes:
+        status: ``published`` by this call, ``identical``: visible already with the same pins, or ``skipped``:
+            there are no rows, and ``on_missing`` says to go on without.
+        partition: the partition's value.
+        found: the manifest, and the folder with the run's records and its report; None where it was skipped.
+        files: the published Parquet files; URIs where they are in an object store.
+        seconds: what each stage took that this call went through.
+        reason: why it was skipped.
+    """
+
+    status: Literal["published", "identical", "skipped"]
+    partition: str
+    found: tuple[Manifest, Path] | None = field(default=None, repr=False)
+    files: tuple[Path | str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the run did.
+
+        Raises:
+            PartitionError: it was skipped; as for all that such a run has not.
+        """
+        return self._found()[0]
+
+    @property
+    def folder(self) -> Path:
+        """The run's records and its report."""
+        return self._found()[1]
+
+    def _found(self) -> tuple[Manifest, Path]:
+        if self.found is None:
+            problem = Problem(self.partition, "was skipped (on_missing: skip)", self.reason)
+            raise PartitionError("the run", (problem,), hint="look at its status first")
+        return self.found
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The published rows: keys, kept columns, outputs, and what scored them when."""
+        import pandas as pd
+
+        self._found()
+        return pd.concat([pd.read_parquet(file) for file in self.files], ignore_index=True)
+
+    @property
+    def drift(self) -> pd.DataFrame:
+        """The drift table: a row for each column and statistic, alarms first."""
+        import pandas as pd
+
+        report = run_records.read(self.folder, DriftReport)
+        names = ["column", "role", "statistic", "value", "reference", "limit", "p_value", "q_value", "alarm"]
+        rows = [{name: getattr(row, name) for name in names} for row in report.statistics]
+        return pd.DataFrame(rows, columns=names).sort_values(
+            ["alarm", "q_value"], ascending=[False, True], ignore_index=True
+        )
+
+    @property
+    def report(self) -> Path:
+        """The HTML report; opens from disk."""
+        return self.folder / "report.html"
+
+    @property
+    def printed(self) -> str:
+        """What the model printed while it was loaded and asked; empty where it printed nothing."""
+        return run_records.find_output(self.folder)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from batchdeploy.stages.report import render_text
+
+        if self.found is None:
+            return f"<pre>{escape(f'{self.partition} is skipped (on_missing: skip): {self.reason}')}</pre>"
+        link = f'<a href="{escape(self.report.as_uri())}">report</a>'
+        return f"<pre>{escape(render_text(self.manifest))}</pre>{link}"

@@ -1,0 +1,125 @@
+"""One partition, from its plan to published scores and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from batchdeploy.core.deployment import OnMissing
+from batchdeploy.core.pins import check_partition
+from batchdeploy.core.records import Manifest, Plan
+from batchdeploy.errors import PartitionError
+from batchdeploy.ports import Toolbox
+from batchdeploy.stages.report import Found
+from batchdeploy.storage.run_records import find, find_output
+from batchdeploy.workflows.attempt import attempt, begin_attempt
+from batchdeploy.workflows.maintenance import recover
+from batchdeploy.workflows.plan import plan
+from batchdeploy.workflows.report import redraw_report, try_draw_report
+from batchdeploy.workflows.run_folders import attempt_folder, run_folder
+from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
+from batchdeploy.workflows.timing import Progress, StageClock, no_progress
+from batchdeploy.workflows.wait_for_rows import wait_for_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a partition ended: ``published`` now, or ``identical`` to what was visible already.
+
+    Attributes:
+        seconds: what each stage took that this call went through.
+    """
+
+    status: Literal["published", "identical"]
+    folder: Path
+    manifest: Manifest
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class PartitionSkipped(PartitionError):
+    """The partition has no rows, and ``on_missing`` is ``skip``: nothing was done, and nothing is wrong."""
+
+
+def run(
+    tools: Toolbox,
+    partition: str,
+    *,
+    repeat: bool = False,
+    evolve: bool = False,
+    on_missing: OnMissing | None = None,
+    progress: Progress = no_progress,
+) -> Outcome:
+    """Plans and executes one partition.
+
+    Args:
+        tools: what answers for the deployment.
+        partition: the partition's value.
+        repeat: scores and publishes again what is published already.
+        evolve: lets the table get another model's scores, or other columns, than it has.
+        on_missing: in place of the deployment's ``data.on_missing``.
+        progress: told the stage that begins (0 rows), and rows as they are scored.
+
+    Raises:
+        GateRefused: the evidence is in the run's folder, nothing was published.
+        PartitionSkipped: the partition has no rows, and those are skipped.
+        PartitionError: the partition has no rows, or is not written in the deployment's format.
+    """
+    spec = tools.deployment.data.partition
+    check_partition(spec.column, partition, spec.format)
+    policy = on_missing or tools.deployment.data.on_missing
+    clock = StageClock(progress)
+    with clock.stage("resolve"):
+        recover(tools)
+        try:
+            planned = wait_for_rows(tools, lambda: plan(tools, partition, evolve=evolve), policy)
+        except PartitionError as error:
+            if policy != "skip":
+                raise
+            raise PartitionSkipped(error.where, error.problems, hint=error.hint) from error
+    return execute(tools, planned, repeat=repeat, clock=clock)
+
+
+def execute(
+    tools: Toolbox, planned: Plan, *, repeat: bool = False, clock: StageClock | None = None
+) -> Outcome:
+    """Executes a plan to its end; what is visible already is left as it is.
+
+    Raises:
+        GateRefused: the evidence is in the run's folder, nothing was published.
+    """
+    folder, clock = run_folder(tools, planned), clock or StageClock()
+    if planned.state == "identical" and not repeat and (manifest := find(folder, Manifest)) is not None:
+        redraw_report(tools, folder)
+        return Outcome(status="identical", folder=folder, manifest=manifest, seconds=clock.seconds)
+    planned = begin_attempt(tools, planned)
+    with attempt(tools, planned):
+        manifest, records = _take_steps(tools, planned, clock)
+        try_draw_report(tools, planned, clock, records)
+    return Outcome(status="published", folder=folder, manifest=manifest, seconds=clock.seconds)
+
+
+def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manifest, Found]:
+    with clock.stage("validate"):
+        check = step_validate(tools, planned)
+    with clock.stage("score") as done:
+        scored = step_score(tools, planned, done=done)
+    try:
+        with clock.stage("drift"):
+            drift = step_drift(tools, planned, scored)
+        with clock.stage("publish"):
+            manifest = step_publish(tools, planned, check=check, scored=scored, drift=drift)
+    except BaseException:
+        tools.staging.discard(scored.attempt)
+        raise
+    mine = manifest.attempt == scored.attempt
+    return manifest, Found(
+        check=check,
+        scored=scored,
+        drift=drift,
+        refusal=None,
+        manifest=manifest if mine else None,
+        published_by=None if mine else manifest.attempt,
+        printed=find_output(attempt_folder(tools, planned)),
+    )

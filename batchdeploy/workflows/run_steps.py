@@ -1,0 +1,86 @@
+"""The steps of a run, in order. Each calls one stage, writes its record, and lets the gate decide on it.
+
+Evidence first, then the gate that may refuse. The same steps serve the shell, a notebook, Airflow and DVC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
+from batchdeploy.errors import GateRefused
+from batchdeploy.ports import Toolbox
+from batchdeploy.redaction import logger
+from batchdeploy.stages.measure_drift import gate_drift, measure_drift
+from batchdeploy.stages.publish import publish
+from batchdeploy.stages.report import render_line
+from batchdeploy.stages.score import gate_quarantine, score
+from batchdeploy.stages.validate import gate_validation, validate
+from batchdeploy.storage.run_records import write
+from batchdeploy.workflows import timing
+from batchdeploy.workflows.attempt import warn_on_failure
+from batchdeploy.workflows.run_folders import attempt_folder
+
+T = TypeVar("T", CheckReport, ScoredBatch, DriftReport)
+LOG = logger("batchdeploy")
+
+
+def step_validate(tools: Toolbox, planned: Plan) -> CheckReport:
+    """Writes check.json, then lets it pass or refuses."""
+    report = _write(tools, planned, validate(tools, planned, now=timing.now().isoformat()))
+    gate_validation(planned, report)
+    return report
+
+
+def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) -> ScoredBatch:
+    """Writes scored.json, with the scores in staging; then lets the quarantined rows pass or refuses."""
+    scored = score(tools, planned, now=timing.now(), done=done)
+    try:
+        _write(tools, planned, scored)
+        gate_quarantine(planned, scored)
+    except GateRefused:
+        _keep_quarantine(tools, planned, scored)
+        tools.staging.discard(scored.attempt)
+        raise
+    except BaseException:
+        tools.staging.discard(scored.attempt)
+        raise
+    return scored
+
+
+def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftReport:
+    """Writes drift.json and the drift table, then lets it pass or refuses."""
+    report = measure_drift(tools, planned, scored)
+    tools.evidence.write_drift(planned, report)
+    _write(tools, planned, report)
+    try:
+        gate_drift(planned, report)
+    except GateRefused:
+        _keep_quarantine(tools, planned, scored)
+        raise
+    return report
+
+
+def step_publish(
+    tools: Toolbox, planned: Plan, *, check: CheckReport, scored: ScoredBatch, drift: DriftReport
+) -> Manifest:
+    """Publishes; manifest.json is written as the last part of the swap."""
+    manifest = publish(tools, planned, check=check, scored=scored, drift=drift, clock=timing.now)
+    LOG.info(render_line(manifest))
+    return manifest
+
+
+def _keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:
+    """Keeps the quarantined rows of an attempt that a gate refused; where that fails, a warning."""
+    with warn_on_failure(f"the quarantined rows of run {planned.run_id} could not be kept"):
+        tools.evidence.keep_quarantine(planned, scored.attempt)
+        tools.evidence.update_evidence(planned)
+
+
+def _write(tools: Toolbox, planned: Plan, record: T) -> T:
+    """Writes a record of an attempt, says in the log what is in it, and gives it back."""
+    write(attempt_folder(tools, planned), record)
+    LOG.info(render_line(record))
+    tools.evidence.update_evidence(planned)
+    return record
