@@ -182,6 +182,15 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         os.environ.pop(name, None)
 
 
+@pytest.fixture
+def no_files() -> Iterator[None]:
+    """Fails a test that writes a file; for tests on fakes."""
+    from fakes.guard import no_file_written
+
+    with no_file_written():
+        yield
+
+
 def write(file: Path, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")

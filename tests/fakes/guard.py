@@ -1,0 +1,49 @@
+"""A guard that raises where this process would write a file, for tests that need none."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = {"os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.truncate"}
+_forbidden = False
+
+
+class FileWrittenError(AssertionError):
+    """Something wrote to a file where nothing may."""
+
+
+@contextmanager
+def no_file_written() -> Iterator[None]:
+    """Raises `FileWrittenError` where Python opens a file to write, or changes a folder."""
+    global _forbidden  # noqa: PLW0603
+    _install()
+    _forbidden = True
+    try:
+        yield
+    finally:
+        _forbidden = False
+
+
+@cache
+def _install() -> None:
+    # NOTE: an audit hook stays for as long as the process.
+    sys.addaudithook(_look)
+
+
+def _look(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _forbidden:
+        return
+    if event == "open":
+        path, mode, flags = arguments
+        writes = bool(flags & WRITING) if isinstance(flags, int) else set(mode or "r") & set("wax+")
+        # NOTE: a module's first import in a process may leave its compiled code.
+        if writes and "__pycache__" not in str(path) and path != os.devnull:
+            raise FileWrittenError(f"{path} was opened to be written")
+    elif event in CHANGES and "__pycache__" not in str(arguments[0]):
+        raise FileWrittenError(f"{event} {arguments[0]}")

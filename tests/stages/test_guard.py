@@ -1,0 +1,31 @@
+"""The guard of the tests on fakes bites: planted writes are seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes.guard import FileWrittenError, no_file_written
+
+WRITES: dict[str, Callable[[Path], object]] = {
+    "open": lambda file: file.open("w"),
+    "write_text": lambda file: file.write_text("x"),
+    "os.open": lambda file: os.open(file, os.O_CREAT | os.O_WRONLY),
+    "mkdir": lambda file: file.mkdir(),
+    "rename": lambda file: file.parent.rename(file.parent.with_name("renamed")),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_a_planted_write_is_seen(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    with pytest.raises(FileWrittenError), no_file_written():
+        write(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_is_no_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with no_file_written():
+        assert (tmp_path / "file").read_text() == "x"
