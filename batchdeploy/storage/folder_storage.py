@@ -46,7 +46,7 @@ class FolderStorage:
         """What is stored under a key; None where nothing is."""
         try:
             content = self.path(key).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return Stored(content, {"e_tag": hashlib.sha256(content).hexdigest()})
 

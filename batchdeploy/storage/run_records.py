@@ -1,29 +1,194 @@
-"""The records of a run as files: which file holds which, read, found and written whole."""
+"""The records of a run: which file holds which; read, found, written whole, and verified."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from batchdeploy.core.layout import OUTPUT
+from batchdeploy.core import layout
+from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PLAN, RUNS
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.core.system_errors import told_as_ours
 from batchdeploy.documents import from_json, to_json
-from batchdeploy.errors import BatchdeployError, Problem, RequestError
+from batchdeploy.errors import BatchdeployError, DataError, Problem, RequestError
 from batchdeploy.host.file_modes import make_folder, restrict
+from batchdeploy.storage.interface import Storage
+from batchdeploy.storage.interface import write as store
 
 T = TypeVar("T")
-PAGE, PAGE_END, TAIL = "report.html", b"</html>", 64
+PAGE, PAGE_END, TAIL = layout.PAGE, b"</html>", 64
+# NOTE: a backfill goes through thousands of runs in one process, and a plan may name thousands of files.
+MOST_KNOWN = 32
 FILES: dict[type, str] = {
-    Plan: "plan.json",
+    Plan: PLAN,
     CheckReport: "check.json",
     ScoredBatch: "scored.json",
     DriftReport: "drift.json",
     Refusal: "refusal.json",
-    Manifest: "manifest.json",
+    Manifest: MANIFEST,
 }
+
+
+class RunEntry(NamedTuple):
+    """A run that left records.
+
+    Attributes:
+        key: where they lie.
+        attempts: the names of its attempts.
+        modified: when the last of them was written, in seconds since the epoch.
+        published: when its manifest was written; None where it has none.
+    """
+
+    key: str
+    attempts: tuple[str, ...]
+    modified: float
+    published: float | None
+
+    @property
+    def run_id(self) -> str:
+        return self.key.rpartition("/")[2]
+
+
+class RunRecords:
+    """The records of a table's runs; a folder is named by its key, `run_key` or `attempt_key`.
+
+    What was written or parsed here before is not parsed again: the same text is the same record, wherever it
+    lies. The text is always read, because other processes write here, too.
+
+    Args:
+        storage: the control folder.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._known: OrderedDict[tuple[type, bytes], Any] = OrderedDict()
+
+    def read(self, folder: str, kind: type[T]) -> T:
+        """The record of a kind in a folder.
+
+        Raises:
+            RequestError: the run did not get that far.
+        """
+        found = self.find(folder, kind)
+        if found is None:
+            problem = Problem(FILES[kind], "is not there; the run did not get that far")
+            raise RequestError(self._shown(folder), (problem,))
+        return found
+
+    def find(self, folder: str, kind: type[T]) -> T | None:
+        """The record of a kind in a folder, or None."""
+        key = f"{folder}/{FILES[kind]}"
+        stored = self._storage.read(key)
+        return None if stored is None else self.parse(kind, stored.content, where=self._shown(key))
+
+    def parse(self, kind: type[T], content: bytes, *, where: str) -> T:
+        """The record in a text, which is parsed only where it is not known from before."""
+        known = (kind, hashlib.sha256(content).digest())
+        if known not in self._known:
+            self._keep(known, from_json(kind, content, where=where))
+        self._known.move_to_end(known)
+        record: T = self._known[known]
+        return record
+
+    def write(self, folder: str, record: T) -> T:
+        """Writes a record to a folder, whole or not at all, and gives it back."""
+        content = to_json(record).encode()
+        self._write(f"{folder}/{FILES[type(record)]}", content)
+        self._keep((type(record), hashlib.sha256(content).digest()), record)
+        return record
+
+    def write_refusal(self, folder: str, error: BatchdeployError) -> None:
+        """Writes why a gate refused."""
+        problems = tuple(map(str, error.problems))
+        gate = type(error).__name__
+        self.write(folder, Refusal(gate=gate, where=error.where, problems=problems, hint=error.hint))
+
+    def write_page(self, folder: str, html: str) -> None:
+        """Writes a folder's page, whole or not at all."""
+        self._write(f"{folder}/{PAGE}", html.encode())
+
+    def has_page(self, folder: str) -> bool:
+        """Whether a folder's page is there, to its last line: a full disk may have cut it short."""
+        try:
+            stored = self._storage.read(f"{folder}/{PAGE}")
+        except OSError:
+            return False
+        return stored is not None and stored.content[-TAIL:].rstrip().endswith(PAGE_END)
+
+    def find_output(self, folder: str) -> str:
+        """What the model printed in a run, empty where it printed nothing."""
+        stored = self._storage.read(f"{folder}/{OUTPUT}")
+        return "" if stored is None else stored.content.decode("utf-8", "replace")
+
+    def runs(self, folder: str | None = None) -> tuple[RunEntry, ...]:
+        """The runs of a partition's folder (``date=2013-02-01``), or of all, the last written last."""
+        found: dict[str, list[tuple[str, float]]] = {}
+        for entry in self._storage.list(RUNS if folder is None else f"{RUNS}/{folder}"):
+            parts = entry.key.split("/", 3)
+            if len(parts) == 4:
+                found.setdefault("/".join(parts[:3]), []).append((parts[3], entry.modified))
+        entries = [_run_entry(key, files) for key, files in found.items()]
+        return tuple(sorted(entries, key=lambda entry: (entry.modified, entry.key)))
+
+    def lookup(self, beginning: str) -> tuple[str, ...]:
+        """The folders of the runs, and of the attempts, whose name begins so; in order."""
+        found = []
+        for entry in self.runs():
+            names = {entry.key: entry.run_id} | {f"{entry.key}/{ATTEMPTS}/{a}": a for a in entry.attempts}
+            found += [key for key, name in names.items() if name.startswith(beginning)]
+        return tuple(sorted(found))
+
+    def verify(self, folder: str) -> tuple[Problem, ...]:
+        """What is wrong with the records in a folder; empty where they are whole and of one run."""
+        return tuple(self._wrong(folder))
+
+    def _wrong(self, folder: str) -> Iterator[Problem]:
+        run_id, plan_sha256 = None, None
+        for kind, name in FILES.items():
+            stored = self._storage.read(f"{folder}/{name}")
+            if stored is None:
+                if kind is Plan:
+                    yield Problem(name, "is not there")
+                continue
+            if kind is Plan:
+                plan_sha256 = hashlib.sha256(stored.content).hexdigest()
+            try:
+                record: Any = self.parse(kind, stored.content, where=name)
+            except DataError as error:
+                yield from (Problem(f"{name}: {p.path}", p.problem, p.got) for p in error.problems)
+                continue
+            run_id = run_id or getattr(record, "run_id", None)
+            if getattr(record, "run_id", run_id) != run_id:
+                yield Problem(name, f"is of another run than {run_id}", record.run_id)
+            if isinstance(record, Manifest) and plan_sha256 not in (None, record.plan_sha256):
+                yield Problem(name, f"was written for another plan than {PLAN}", record.plan_sha256)
+
+    def _write(self, key: str, content: bytes) -> None:
+        with told_as_ours(self._shown(key)):
+            store(self._storage, key, content)
+
+    def _keep(self, known: tuple[type, bytes], record: object) -> None:
+        self._known[known] = record
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+
+    def _shown(self, key: str) -> str:
+        return f"{self._storage.target}/{key}"
+
+
+def _run_entry(key: str, files: list[tuple[str, float]]) -> RunEntry:
+    attempts = sorted({name.split("/")[1] for name, _ in files if name.startswith(f"{ATTEMPTS}/")})
+    return RunEntry(
+        key=key,
+        attempts=tuple(attempts),
+        modified=max(modified for _, modified in files),
+        published=next((modified for name, modified in files if name == MANIFEST), None),
+    )
 
 
 def read(folder: Path, kind: type[T]) -> T:
