@@ -1,4 +1,4 @@
-"""What every storage does: a folder, obstore in memory, and S3 over HTTP."""
+"""What every storage does: the fake one, a folder, obstore in memory, and S3 over HTTP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fakes import FakeStorage
 from faults.stores import BUCKET, ENVIRONMENT, s3
 
 from batchdeploy.core.layout import Layout
@@ -33,8 +34,10 @@ def s3_port() -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(params=["folder", "memory", "S3"])
+@pytest.fixture(params=["fake", "folder", "memory", "S3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    if request.param == "fake":
+        return FakeStorage()
     if request.param == "folder":
         layout = Layout(tmp_path / "scores")
         return FolderStorage(layout.control, partial(locked, layout, 30.0), Disk())

@@ -6,6 +6,7 @@ from fakes.registry import FakeModel, FakeRegistry
 from fakes.scoring import FakeRows, FakeScoring
 from fakes.source import FakeSource
 from fakes.staging import FakeStaging
+from fakes.storage import FakeStorage
 from fakes.table import FakeClaims, FakeMaintenance, FakeTable
 from fakes.toolbox import DAYS, FakeToolbox, make_tools, rows
 from fakes.validator import FakeValidator
@@ -23,6 +24,7 @@ __all__ = [
     "FakeScoring",
     "FakeSource",
     "FakeStaging",
+    "FakeStorage",
     "FakeTable",
     "FakeToolbox",
     "FakeValidator",
