@@ -330,13 +330,13 @@ def _refusing(self: LocalToolbox, pin: Any) -> Any:
 
 
 def test_a_failure_while_publishing_does_not_block_the_table(tools: LocalToolbox) -> None:
-    from batchdeploy.publishing import intents
+    from batchdeploy.publishing import journal
 
     def failing(*arguments: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intents, "move_new", failing)
+        patch.setattr(journal, "move_new", failing)
         with pytest.raises(bd.OutsideError):
             run_partition(tools, DAY)
     assert run_partition(tools, DAY).status == "published"

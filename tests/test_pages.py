@@ -99,7 +99,7 @@ def test_rows_that_cannot_be_kept_change_no_refusal(
 ) -> None:
     aged(project)
     monkeypatch.setattr(
-        "batchdeploy.publishing.ParquetSink.keep_quarantine",
+        "batchdeploy.publishing.evidence.EvidenceFolder.keep_quarantine",
         lambda *_: (_ for _ in ()).throw(FULL),
     )
     assert cli("run", deployment, "--partition", DAY).code == 1

@@ -1,5 +1,1 @@
-"""Publishing plain Parquet: staged in private, swapped in one atomic step, recovered after a kill."""
-
-from batchdeploy.publishing.swap import ParquetSink
-
-__all__ = ["ParquetSink"]
+"""Publishing: scores are staged in private and become visible in one atomic step, by swap or by pointer."""

@@ -1,101 +1,85 @@
-"""Whose evidence a run's folder shows: one attempt's, the published one's where one is, else the newest's.
-
-Each attempt writes into a folder of its own. The plan in the run's folder names the attempt whose evidence
-stands there; all of this is done under the table's lock.
-"""
+"""The evidence of an attempt beside its records: quarantined rows, what the model printed, drift rows."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import OUTPUT, Layout
-from batchdeploy.host.file_modes import restrict
-from batchdeploy.storage.files import Disk
+from batchdeploy.core.layout import OUTPUT, PRINTED
+from batchdeploy.core.records import DriftReport, Plan
+from batchdeploy.errors import PublishError
+from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.drift_table import write_table
+from batchdeploy.publishing.refusals import translated
+from batchdeploy.publishing.run_evidence import DRIFT, QUARANTINE, RunEvidence
+from batchdeploy.redaction import redact
 
-PLAN, PAGE, DRIFT, QUARANTINE = "plan.json", "report.html", "drift.parquet", "quarantine"
-RECORDS = (PLAN, "check.json", "scored.json", "drift.json", "refusal.json", OUTPUT)
+LOCK_SECONDS = 5.0
+# NOTE: what is kept of all that a model printed in a run: of so many splits, so many bytes.
+MOST_SPLITS, MOST_OUTPUT = 64, 2**18
 
 
-class Standing:
-    """The evidence of a table's runs.
+class EvidenceFolder:
+    """The evidence of one table's attempts."""
 
-    Args:
-        layout: the table's folders.
-        disk: how to write.
-    """
+    def __init__(self, control: ControlFolder) -> None:
+        self._control = control
+        self._shown = RunEvidence(control)
 
-    def __init__(self, layout: Layout, disk: Disk) -> None:
-        self._layout = layout
-        self._disk = disk
+    def begin_evidence(self, plan: Plan) -> None:
+        """Has the run's folder show the evidence of a new attempt, unless the run was published."""
+        self._control.protect()
+        self._change_shown(plan, self._shown.begin)
 
-    def begin(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows a new attempt's evidence, unless the run was published."""
-        if attempt and not (self._layout.run(folder, run_id) / "manifest.json").exists():
-            self._show(folder, run_id, attempt)
-            self._show_quarantine(folder, run_id, attempt)
+    def update_evidence(self, plan: Plan) -> None:
+        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
+        self._change_shown(plan, self._shown.update)
 
-    def update(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows what an attempt has by now, where it is the one that is shown."""
-        if attempt and self._shown(folder, run_id) == attempt:
-            self._show(folder, run_id, attempt)
-            if not (self._layout.run(folder, run_id) / "manifest.json").exists():
-                self._show_quarantine(folder, run_id, attempt)
+    def keep_output(self, plan: Plan, attempt: str) -> None:
+        """Puts what the model printed beside the attempt's records, where it has any."""
+        source = self._control.layout.staging / attempt / PRINTED
+        records = self._attempt_folder(plan, attempt)
+        # NOTE: evidence, and no part of the scores: whatever becomes of it does not stop the run.
+        with suppress(OSError):
+            text = b"".join(file.read_bytes() for file in sorted(source.iterdir())[:MOST_SPLITS])
+            if records.is_dir():
+                redacted = redact(text.decode("utf-8", "replace"))[:MOST_OUTPUT]
+                self._control.disk.write(records / OUTPUT, redacted)
 
-    def put(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows the evidence of the attempt that is published; safe to repeat."""
-        own = self._layout.attempt(folder, run_id, attempt)
-        if attempt and (own / PLAN).is_file():
-            self._show(folder, run_id, attempt)
+    def keep_quarantine(self, plan: Plan, attempt: str) -> None:
+        """Keeps the rows that an attempt quarantined with its evidence; staging stays as it is.
 
-    def put_quarantine(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows the rows that the published attempt quarantined; safe to repeat."""
-        if attempt and self._layout.attempt(folder, run_id, attempt).is_dir():
-            self._show_quarantine(folder, run_id, attempt)
-
-    def _shown(self, folder: str, run_id: str) -> str | None:
+        Raises:
+            PublishError: the disk refused.
+        """
+        source = self._control.layout.staging / attempt / QUARANTINE
+        target = self._attempt_folder(plan, attempt) / QUARANTINE
         try:
-            plan = json.loads((self._layout.run(folder, run_id) / PLAN).read_text(encoding="utf-8"))
-            return str(plan["attempt"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            for file in sorted(source.iterdir()) if source.is_dir() else ():
+                self._control.disk.place(file, target / file.name)
+        except OSError as error:
+            raise translated(error, target) from error
 
-    def _show(self, folder: str, run_id: str, attempt: str) -> None:
-        own, run = self._layout.attempt(folder, run_id, attempt), self._layout.run(folder, run_id)
-        places = {own / name: run / name for name in RECORDS}
-        places[own / DRIFT] = self._layout.drift(folder, run_id)
-        for source, target in places.items():
-            if not source.is_file():
-                target.unlink(missing_ok=True)
-            elif not _same(source, target):
-                self._disk.place(source, target)
-        self._show_page(own / PAGE, run / PAGE)
-        self._disk.sync_folder(run)
+    def write_drift(self, plan: Plan, report: DriftReport) -> None:
+        """Writes the attempt's rows of the drift table: one for each column and statistic.
 
-    def _show_page(self, source: Path, target: Path) -> None:
-        """A copy, because pages with two names are not served."""
-        if not source.is_file():
-            target.unlink(missing_ok=True)
-            return
-        scratch = target.with_name(f"{target.name}.tmp")
-        shutil.copyfile(source, scratch)
-        restrict(scratch)
-        scratch.replace(target)
+        Raises:
+            PublishError: the disk refused.
+        """
+        file = self._control.layout.drift(plan.folder, plan.run_id)
+        if plan.attempt:
+            file = self._control.layout.attempt(plan.folder, plan.run_id, plan.attempt) / DRIFT
+        try:
+            write_table(file, plan, report)
+        except OSError as error:
+            raise translated(error, file) from error
 
-    def _show_quarantine(self, folder: str, run_id: str, attempt: str) -> None:
-        source = self._layout.attempt(folder, run_id, attempt) / QUARANTINE
-        target = self._layout.quarantine(folder, run_id)
-        if target.is_dir():
-            shutil.rmtree(target)
-        if source.is_dir():
-            for file in sorted(source.iterdir()):
-                self._disk.place(file, target / file.name)
+    def _attempt_folder(self, plan: Plan, attempt: str) -> Path:
+        return self._control.layout.attempt(plan.folder, plan.run_id, plan.attempt or attempt)
 
-
-def _same(source: Path, target: Path) -> bool:
-    with suppress(OSError):
-        return os.path.samefile(source, target)
-    return False
+    def _change_shown(self, plan: Plan, change: Callable[[str, str, str], None]) -> None:
+        seconds = min(LOCK_SECONDS, self._control.spec.lock_seconds)
+        # NOTE: the attempt's own folder has all of it, whatever happens here.
+        with suppress(OSError, PublishError), self._control.lock(seconds):
+            change(plan.folder, plan.run_id, plan.attempt)

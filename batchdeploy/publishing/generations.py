@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
-from batchdeploy.core.layout import Layout
+from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.refusals import no_generation
+from batchdeploy.publishing.trash import Trash
 from batchdeploy.storage.failpoints import hit
 
 
@@ -38,16 +36,14 @@ class Generations:
     """What one table keeps beyond what is visible.
 
     Args:
-        layout: the table's folders.
-        keep: how many earlier generations of a partition stay.
-        grace: seconds for which a generation stays anyhow, for readers that had begun before it went.
+        control: the table's control folder; its ``keep_generations`` earlier ones of a partition stay.
+        trash: where the others go.
     """
 
-    def __init__(self, layout: Layout, keep: int, grace: float) -> None:
-        self._layout = layout
-        self._keep = keep
-        self._grace = grace
-        self._trash = layout.trash
+    def __init__(self, control: ControlFolder, trash: Trash) -> None:
+        self._layout = control.layout
+        self._keep = control.spec.keep_generations
+        self._trash = trash
 
     def of(self, folder: str) -> tuple[str, ...]:
         """The run ids of a partition's earlier generations, the last that was visible first."""
@@ -58,7 +54,12 @@ class Generations:
             return tuple(sorted(times, key=lambda run: times[run], reverse=True))
         return ()
 
-    def surplus(self, folder: str, published_run: str | None, now: float) -> tuple[str, ...]:
+    def folders(self) -> tuple[str, ...]:
+        """The partitions that have earlier generations."""
+        retired = self._layout.retirement
+        return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()
+
+    def expired(self, folder: str, published_run: str | None, now: float) -> tuple[str, ...]:
         """The generations beyond the retention that no reader can still be reading.
 
         Args:
@@ -69,34 +70,19 @@ class Generations:
         runs = self.of(folder)
         kept = [run for run in runs if run != published_run][: self._keep]
         return tuple(
-            run for run in runs if run not in kept and self._old(self._layout.retired(folder, run), now)
+            run
+            for run in runs
+            if run not in kept and self._trash.unread(self._layout.retired(folder, run), now)
         )
 
     def prune(self, folder: str, published_run: str | None, now: float) -> tuple[str, ...]:
-        """Takes the surplus out of reach; the table's lock must be held. `empty_trash` frees the space."""
-        gone = self.surplus(folder, published_run, now)
+        """Moves the expired ones to the trash; the table's lock must be held.
+
+        Returns:
+            Their run ids.
+        """
+        gone = self.expired(folder, published_run, now)
         for run in gone:
-            self._trash.mkdir(parents=True, exist_ok=True)
-            os.rename(self._layout.retired(folder, run), self._trash / f"{run}-{uuid.uuid4().hex[:12]}")
+            self._trash.put(self._layout.retired(folder, run), run)
         hit("old generations pruned")
         return gone
-
-    def empty_trash(self, now: float) -> None:
-        """Removes what was taken out of reach; where somebody else does so too, both come to an end."""
-        names = os.listdir(self._trash) if self._trash.is_dir() else []
-        for path in (self._trash / name for name in names):
-            with suppress(FileNotFoundError):
-                if self._old(path, now):
-                    shutil.rmtree(path, ignore_errors=True)
-        if names:
-            with suppress(OSError):
-                self._trash.rmdir()
-
-    def _old(self, path: Path, now: float) -> bool:
-        """Whether it went out of sight long enough ago; its own time was set then."""
-        return self._grace == 0 or now - path.stat().st_mtime >= self._grace
-
-    def folders(self) -> tuple[str, ...]:
-        """The partitions that have earlier generations."""
-        retired = self._layout.retirement
-        return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()

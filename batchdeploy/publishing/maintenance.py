@@ -1,42 +1,78 @@
-"""What lies in a control folder and is of no use: half-written records, copies that nobody uses any more."""
+"""Maintenance of one table: recovery after a kill, and garbage collection, in both modes."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
+from typing import Protocol
 
 from batchdeploy.core.layout import Layout
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.publishing.attempts import Attempts
+from batchdeploy.publishing.leftovers import remove_leftovers
+from batchdeploy.publishing.refusals import translated
+from batchdeploy.publishing.trash import Trash
 
-LITTER_SECONDS = 3600.0
-MODEL_DAYS = 30
-HALF_WRITTEN = ("runs/**/*.tmp", "*/*.tmp", "models/*/*.tmp", "intents/*.lost")
+
+class ModeCleanup(Protocol):
+    """The part of maintenance that depends on how a table is published."""
+
+    def finish(self) -> tuple[str, ...]:
+        """Finishes what killed runs had decided; gives their run ids."""
+        ...
+
+    def prune(self, now: float) -> CleanupReport:
+        """Removes what is beyond the retention."""
+        ...
 
 
-def remove_leftovers(layout: Layout, now: float) -> tuple[str, ...]:
-    """Removes the leftovers of one table, whatever way it is published; gives their names.
+class TableMaintenance:
+    """Maintains one table and its control folder.
 
     Args:
         layout: the table's folders.
-        now: seconds since the epoch.
+        attempts: its staging folders.
+        trash: its trash.
+        mode: what its mode adds.
     """
-    found = tuple(_leftovers(layout, now))
-    for path in found:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return tuple(str(path.relative_to(layout.control)) for path in found)
 
+    def __init__(self, layout: Layout, *, attempts: Attempts, trash: Trash, mode: ModeCleanup) -> None:
+        self._layout = layout
+        self._attempts = attempts
+        self._trash = trash
+        self._mode = mode
 
-def _leftovers(layout: Layout, now: float) -> Iterator[Path]:
-    """Half-written records and given-up intents, an hour old; models and marks unused for a month."""
-    aged = [(path, LITTER_SECONDS) for name in HALF_WRITTEN for path in layout.control.glob(name)]
-    for kept in (layout.models, layout.suites):
-        aged += [(path, MODEL_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]
-    for path, seconds in aged:
-        with suppress(FileNotFoundError):
-            # NOTE: records of what models were at first are no copies of anything.
-            if path != layout.first_uses and now - path.stat().st_mtime > seconds:
-                yield path
+    def recover(self, *, now: float) -> CleanupReport:
+        """Finishes what killed runs had decided, and removes what they left in staging.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            PublishError: the table stayed locked, or the disk or the object store refused.
+        """
+        if not self._layout.control.is_dir():
+            return CleanupReport()
+        try:
+            finished = self._mode.finish()
+            self._trash.empty(now)
+            return CleanupReport(finished=finished, attempts=self._attempts.sweep(now))
+        except OSError as error:
+            raise translated(error, self._layout.control) from error
+
+    def collect_garbage(self, *, now: float) -> CleanupReport:
+        """All of `recover`, what is beyond the retention, unused caches and half-written records.
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            PublishError: the table stayed locked, or the disk or the object store refused.
+        """
+        cleaned = self.recover(now=now)
+        try:
+            pruned = self._mode.prune(now)
+            self._trash.empty(now)
+            leftovers = remove_leftovers(self._layout, now)
+        except OSError as error:
+            raise translated(error, self._layout.control, hint="what is published is whole") from error
+        return replace(cleaned, generations=pruned.generations, leftovers=(*pruned.leftovers, *leftovers))

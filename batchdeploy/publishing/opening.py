@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.ports import Claims, Evidence, Maintenance, PublishedTable, Publisher, Staging
+from batchdeploy.publishing.attempts import Attempts
+from batchdeploy.publishing.claims import ClaimFiles
+from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.evidence import EvidenceFolder
+from batchdeploy.publishing.generations import Generations
+from batchdeploy.publishing.intents import IntentFiles
+from batchdeploy.publishing.journal import Journal
+from batchdeploy.publishing.maintenance import TableMaintenance
+from batchdeploy.publishing.staging import StagingArea
+from batchdeploy.publishing.swap import SwapPublisher
+from batchdeploy.publishing.swap_cleanup import SwapCleanup
+from batchdeploy.publishing.swap_table import SwapTable
+from batchdeploy.publishing.trash import Trash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +48,71 @@ def open_table(layout: Layout, output: OutputRef, spec: PublishSpec) -> TableAcc
         PublishError: the object store cannot be opened.
     """
     if spec.mode == "pointer":
-        from batchdeploy.publishing.pointer import PointerSink
-
         remote = "://" in output.path
         if not remote and any(layout.table.glob("*=*/*.parquet")):
             raise _other_mode(layout, "swap", spec)
-        target = output.path.rstrip("/") if remote else str(layout.table)
-        return _access(PointerSink(layout, target, spec))
-    from batchdeploy.publishing.swap import ParquetSink
-
+        return open_pointer_table(layout, output.path.rstrip("/") if remote else str(layout.table), spec)
     if (layout.table / "current.json").is_file():
         raise _other_mode(layout, "pointer", spec)
-    return _access(ParquetSink(layout, spec))
+    return open_swap_table(layout, spec)
 
 
-def _access(sink: Any) -> TableAccess:
-    return TableAccess(staging=sink, table=sink, publisher=sink, claims=sink, maintenance=sink, evidence=sink)
+def open_swap_table(layout: Layout, spec: PublishSpec) -> TableAccess:
+    """Access to a table of partition folders, which are swapped.
+
+    Args:
+        layout: the table's folders.
+        spec: how to publish.
+    """
+    control = ControlFolder(layout=layout, spec=spec)
+    attempts, trash, intents = Attempts(layout), Trash(control), IntentFiles(control)
+    generations = Generations(control, trash)
+    table = SwapTable(layout, generations)
+    journal = Journal(control, intents, trash)
+    cleanup = SwapCleanup(control, table, journal=journal, generations=generations, trash=trash)
+    return TableAccess(
+        staging=StagingArea(control, attempts),
+        table=table,
+        publisher=SwapPublisher(control, table, journal=journal, attempts=attempts, cleanup=cleanup),
+        claims=ClaimFiles(control),
+        maintenance=TableMaintenance(layout, attempts=attempts, trash=trash, mode=cleanup),
+        evidence=EvidenceFolder(control),
+    )
+
+
+def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableAccess:
+    """Access to a table whose visible files one document names.
+
+    Args:
+        layout: the table's control folder.
+        target: where the table is: a URI or a folder.
+        spec: how to publish.
+
+    Raises:
+        PublishError: the object store cannot be opened.
+    """
+    # NOTE: the object store's client is installed only with the extra `objects`.
+    from batchdeploy.publishing.pointer import PointerPublisher
+    from batchdeploy.publishing.pointer_cleanup import PointerCleanup
+    from batchdeploy.publishing.pointer_records import PointerRecords
+    from batchdeploy.publishing.pointer_table import PointerTable
+    from batchdeploy.storage.objects import Objects
+
+    control = ControlFolder(layout=layout, spec=spec)
+    attempts = Attempts(layout, check=None)
+    evidence = EvidenceFolder(control)
+    objects = Objects(target, layout, control.disk, spec.lock_seconds)
+    table = PointerTable(objects)
+    records = PointerRecords(control, table)
+    cleanup = PointerCleanup(control, objects, records)
+    return TableAccess(
+        staging=StagingArea(control, attempts),
+        table=table,
+        publisher=PointerPublisher(control, objects, attempts=attempts, evidence=evidence),
+        claims=ClaimFiles(control),
+        maintenance=TableMaintenance(layout, attempts=attempts, trash=Trash(control), mode=cleanup),
+        evidence=evidence,
+    )
 
 
 def _other_mode(layout: Layout, mode: str, spec: PublishSpec) -> RequestError:

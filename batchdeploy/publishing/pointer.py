@@ -1,31 +1,26 @@
-"""The sink of object stores and network filesystems: new files beside the old, and one pointer to them."""
+"""Publishing by pointer: new files beside the old ones, and one document that names the visible ones."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 
-from batchdeploy.core.deployment import PublishSpec
-from batchdeploy.core.layout import Layout
-from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import Plan, ScoredBatch
-from batchdeploy.core.tables import TableRecord
-from batchdeploy.documents import from_json
-from batchdeploy.errors import PublishError
-from batchdeploy.publishing.attempts import verify
+from batchdeploy.publishing.attempts import Attempts
+from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.evidence import EvidenceFolder
 from batchdeploy.publishing.generations import choose_generation
-from batchdeploy.publishing.maintenance import remove_leftovers
-from batchdeploy.publishing.ownership import claim_table, inferred
+from batchdeploy.publishing.ownership import claim_table
 from batchdeploy.publishing.pointer_commit import commit
-from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of, tells_of, with_entry
+from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, with_entry
+from batchdeploy.publishing.pointer_records import PointerRecords
+from batchdeploy.publishing.pointer_table import PointerTable, table_record
 from batchdeploy.publishing.refusals import gone, stale, translated
-from batchdeploy.publishing.staging import DEFAULT, StagingSink
-from batchdeploy.storage.locking import locked
+from batchdeploy.publishing.verification import verify
 from batchdeploy.storage.objects import Objects, storage_error
 
 
@@ -33,62 +28,26 @@ class _SameRun(Exception):
     """Another run with the same pins was first."""
 
 
-class PointerSink(StagingSink):
-    """One table whose visible files are those that ``current.json`` names.
+class PointerPublisher:
+    """Publishes to one table whose visible files are those that ``current.json`` names.
 
     Args:
-        layout: the control folder.
-        target: where the table is: a URI or a folder.
-        spec: how to publish.
+        control: the table's control folder.
+        objects: the table's objects.
+        attempts: its staging folders.
+        evidence: keeps the rows that an attempt quarantined.
     """
 
-    exchanging = False
-
-    def __init__(self, layout: Layout, target: str, spec: PublishSpec = DEFAULT) -> None:
-        super().__init__(layout, spec)
-        self._objects = Objects(target, layout, self._disk, spec.lock_seconds)
-
-    def published_run(self, folder: str) -> str | None:
-        """The run that the pointer names for a partition, or None."""
-        entry = self._entry(folder)
-        return None if entry is None else str(entry["run_id"])
-
-    def record(self) -> TableRecord | None:
-        """Whose table it is and what its rows hold; None where nothing is published."""
-        return self._remembered(self._objects.read().document)
-
-    def attempt_of(self, folder: str) -> str | None:
-        """The attempt whose files are visible."""
-        entry = self._entry(folder)
-        return None if entry is None else str(entry["attempt"])
-
-    def published_partitions(self) -> tuple[str, ...]:
-        """The folder names of all partitions that are visible."""
-        return tuple(sorted(self._objects.read().document["partitions"]))
-
-    def files(self, folder: str) -> tuple[str, ...]:
-        """Where a partition's visible files are."""
-        entry = self._entry(folder) or {"files": []}
-        return tuple(f"{self._objects.target}/{file['path']}" for file in entry["files"])
-
-    def recover(self, *, now: float) -> CleanupReport:
-        """Writes the records of runs that died just after they were published; sweeps staging.
-
-        Args:
-            now: seconds since the epoch.
-        """
-        if not self._layout.control.is_dir():
-            return CleanupReport()
-        finished = []
-        for folder, entry in self._objects.read().document["partitions"].items():
-            file = self._layout.run(folder, entry["run_id"]) / "manifest.json"
-            if not tells_of(file, entry["attempt"]) and (text := self._objects.text(entry["manifest"])):
-                self._record(folder, entry, text)
-                finished.append(entry["run_id"])
-        try:
-            return CleanupReport(finished=tuple(finished), attempts=self._attempts.sweep(now))
-        except OSError as error:
-            raise translated(error, self._layout.control) from error
+    def __init__(
+        self, control: ControlFolder, objects: Objects, *, attempts: Attempts, evidence: EvidenceFolder
+    ) -> None:
+        self._layout = control.layout
+        self._spec = control.spec
+        self._objects = objects
+        self._attempts = attempts
+        self._evidence = evidence
+        self._table = PointerTable(objects)
+        self._records = PointerRecords(control, self._table)
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
         """Stores the staged files, and makes the pointer name them.
@@ -123,7 +82,7 @@ class PointerSink(StagingSink):
         }
         self._objects.write(str(entry["manifest"]), text)
         # NOTE: before the step, since nobody knows whose turn it is afterwards.
-        self.keep_quarantine(plan, scored.attempt)
+        self._evidence.keep_quarantine(plan, scored.attempt)
         try:
             commit(
                 self._objects,
@@ -134,15 +93,11 @@ class PointerSink(StagingSink):
         except _SameRun:
             told = self._told(plan, scored.attempt)
             if told is None:
-                raise stale(plan.folder, plan.base_run, self.published_run(plan.folder)) from None
+                raise stale(plan.folder, plan.base_run, self._table.published_run(plan.folder)) from None
             return told
-        self._record(plan.folder, entry, text)
+        self._records.write_published(plan.folder, entry, text)
         self._attempts.discard(scored.attempt)
         return text
-
-    def generations(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last that was visible first."""
-        return tuple(earlier["run_id"] for earlier in (self._entry(folder) or {"earlier": []})["earlier"])
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
         """Makes the pointer name an earlier generation's files again.
@@ -174,52 +129,12 @@ class PointerSink(StagingSink):
 
         commit(self._objects, f"rollback {folder} {at}", folder, change)
         run = str(chosen["run_id"])
-        self._audit(
-            {"at": at, "action": "rollback", "partition": folder, "run_id": run, "replaced": expected_run}
-        )
+        self._records.write_rollback(folder, run, replaced=expected_run, at=at)
         return run
-
-    def collect_garbage(self, *, now: float) -> CleanupReport:
-        """All of `recover`, the files that no generation names any more, and leftovers on this machine.
-
-        Args:
-            now: seconds since the epoch.
-        """
-        cleaned = self.recover(now=now)
-        document = self._objects.read().document
-        partitions = document["partitions"].values()
-        named = {path for p in partitions for entry in (p, *p["earlier"]) for path in paths_of(entry)}
-        dropped = {path: one["since"] for one in document.get("dropped", ()) for path in one["paths"]}
-        removed = []
-        for prefix in ("data", "manifests"):
-            for path, stored in self._objects.listed(prefix):
-                since, grace = stored, max(ORPHAN_SECONDS, self._spec.reader_seconds)
-                if path in dropped:
-                    since, grace = dropped[path], self._spec.reader_seconds
-                if path not in named and now - since > grace:
-                    self._objects.delete(path)
-                    removed.append(path)
-        try:
-            removed += remove_leftovers(self._layout, now)
-        except OSError as error:
-            raise translated(error, self._layout.control, hint="what is published is whole") from error
-        return CleanupReport(finished=cleaned.finished, attempts=cleaned.attempts, leftovers=tuple(removed))
-
-    def _remembered(self, document: dict[str, Any]) -> TableRecord | None:
-        if not document["partitions"]:
-            return None
-        if "table" in document:
-            return from_json(TableRecord, json.dumps(document["table"]), where=self._objects.target)
-        folder, entry = max(document["partitions"].items())
-        return inferred(self._objects.text(entry["manifest"]), folder, {})
-
-    def _entry(self, folder: str) -> dict[str, Any] | None:
-        found: dict[str, Any] = self._objects.read().document["partitions"]
-        return found.get(folder)
 
     def _told(self, plan: Plan, attempt: str) -> str | None:
         """The manifest where this attempt, or another one at the same pins, is visible."""
-        entry = self._entry(plan.folder)
+        entry = self._table.entry(plan.folder)
         if entry is None or entry["run_id"] != plan.run_id:
             return None
         mine = entry["attempt"] == attempt
@@ -227,7 +142,7 @@ class PointerSink(StagingSink):
             return None
         text = self._objects.text(entry["manifest"])
         if text is not None and mine:
-            self._record(plan.folder, entry, text)
+            self._records.write_published(plan.folder, entry, text)
         self._attempts.discard(attempt)
         return text
 
@@ -247,27 +162,6 @@ class PointerSink(StagingSink):
             raise storage_error(
                 plan.folder, "its files were stored so long ago that they may be gone", None, hint=hint
             )
-        table = claim_table(self._objects.target, self._remembered(document), plan, schema)
+        table = claim_table(self._objects.target, table_record(self._objects, document), plan, schema)
         made = with_entry(document, plan.folder, entry, self._spec)
         return made if table is None else made | {"table": json.loads(table)}
-
-    def _record(self, folder: str, entry: dict[str, Any], manifest: str) -> None:
-        """What the control folder keeps of a published run. The scores are out, whatever happens here."""
-        line = {"at": entry["published_at"], "action": "publish", "partition": folder}
-        line |= {"run_id": entry["run_id"], "attempt": entry["attempt"]}
-        with suppress(OSError, PublishError), locked(self._layout, self._spec.lock_seconds):
-            if not self._overtaken(folder, entry):
-                self._standing.put(folder, entry["run_id"], entry.get("evidence", ""))
-                self._standing.put_quarantine(folder, entry["run_id"], entry.get("evidence", ""))
-                self._disk.write(self._layout.run(folder, entry["run_id"]) / "manifest.json", manifest)
-            self._disk.append(self._layout.audit, json.dumps(line) + "\n")
-
-    def _overtaken(self, folder: str, entry: dict[str, Any]) -> bool:
-        """Whether another attempt at the same run was published after this one."""
-        visible = self._entry(folder)
-        known = [] if visible is None else [visible, *visible["earlier"]]
-        return any(e["run_id"] == entry["run_id"] and e["attempt"] != entry["attempt"] for e in known)
-
-    def _audit(self, line: dict[str, Any]) -> None:
-        with suppress(OSError, PublishError), locked(self._layout, self._spec.lock_seconds):
-            self._disk.append(self._layout.audit, json.dumps(line) + "\n")

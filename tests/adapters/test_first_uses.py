@@ -17,11 +17,11 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from tests_support import Result, register_folder
 
 from batchdeploy.adapters.mlflow import MlflowRegistry, digest_folder, locations
-from batchdeploy.core.deployment import ModelRef
+from batchdeploy.core.deployment import ModelRef, PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import ModelPin
 from batchdeploy.errors import DataError, RegistryError, RequestError
-from batchdeploy.publishing import ParquetSink
+from batchdeploy.publishing.opening import open_swap_table
 
 MLMODEL = """\
 flavors:
@@ -202,8 +202,8 @@ def test_the_record_outlives_the_copies_and_a_broken_one_is_named(
     (record,) = (champion.models / "first-used").iterdir()
     for path in (record, record.parent, copy):
         os.utime(path, (0, 0))
-    sink = ParquetSink(Layout(project / "scores" / "churn"))
-    sink.collect_garbage(now=record.stat().st_mtime + 10**10)
+    access = open_swap_table(Layout(project / "scores" / "churn"), PublishSpec())
+    access.maintenance.collect_garbage(now=record.stat().st_mtime + 10**10)
     assert (record.is_file(), copy.exists()) == (True, False)
     record.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=str(record)):

@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from batchdeploy.core.records import Plan
-from batchdeploy.publishing import ParquetSink
-from batchdeploy.publishing import swap as sink_module
-from faults.publishing import rows_of, sink
+from batchdeploy.publishing import control_folder
+from batchdeploy.publishing.opening import TableAccess
+from faults.publishing import rows_of, swap_table
 
 FIXED = "0" * 16
 
@@ -33,26 +33,23 @@ def publish_fixed_names(root: Path, folder: str, run: str) -> None:
         os.replace(file, root / folder / file.name)
 
 
-def without_lock(root: Path) -> ParquetSink:
+def without_lock(root: Path) -> TableAccess:
     """The real publisher, but nobody waits for anybody. Only to be made in a child process."""
 
     @contextmanager
     def open_door(*_arguments: object) -> Iterator[None]:
         yield
 
-    sink_module.locked = open_door  # type: ignore[assignment]
-    return sink(root)
+    control_folder.locked = open_door  # type: ignore[assignment]
+    return swap_table(root)
 
 
-class _Unfenced(ParquetSink):
-    def _fenced(self, plan: Plan) -> None:
-        self._settle(plan.folder)
-
-
-def without_fence(root: Path) -> ParquetSink:
+def without_fence(root: Path) -> TableAccess:
     """The real publisher, but a run that was overtaken publishes all the same."""
-    plain = sink(root)
-    return _Unfenced(plain._layout, plain._spec)
+    access = swap_table(root)
+    publisher: Any = access.publisher
+    publisher._fenced = lambda planned: publisher._journal.settle(planned.folder)
+    return access
 
 
 SPARK_OVERWRITE = """

@@ -19,7 +19,7 @@ from batchdeploy.errors import PublishError, StaleRunError
 from batchdeploy.storage import failpoints
 from faults.killing import finished, in_child, killed_after, killed_at
 from faults.oracle import Content, live_run, violations
-from faults.publishing import expected, manifest, plan, publish, run_name, sink, stage
+from faults.publishing import expected, manifest, plan, publish, run_name, stage, swap_table
 
 FOLDERS = tuple(f"date=2024-01-{day:02d}" for day in range(1, 4))
 FRESH_TABLE_EVERY = 50
@@ -90,7 +90,7 @@ def random_kills(
             cut, _ = killed_after(random_.random() * LONGEST_OPERATION / 3, _recovering(root))
             counts["recoveries killed"] += cut
         before = [v for v in violations(root, known, settled=False) if v != "the lock is held"]
-        sink(root, keep=1).recover(now=time.time())
+        swap_table(root, keep=1).maintenance.recover(now=time.time())
         wrong = before + violations(root, known) + _promises(root, lines, last, counts)
         found += [f"trial {trial}: {violation}" for violation in wrong]
         last = {folder: live_run(root, folder) for folder in FOLDERS}
@@ -101,7 +101,7 @@ def _operations(
     root: Path, random_: random.Random, durability: str, trial: int
 ) -> Callable[[Callable[[str], None]], None]:
     def work(tell: Callable[[str], None]) -> None:
-        table = sink(root, durability=durability, keep=1)
+        table = swap_table(root, durability=durability, keep=1)
         tell("ready")
         for step in range(40):
             folder = random_.choice(FOLDERS)
@@ -113,12 +113,12 @@ def _operations(
                 tell(f"begin {folder} {run}")
                 publish(table, folder, run, live)
                 tell(f"done {folder} {run}")
-            elif choice < 0.9 and (kept := table.generations(folder)) and kept[0] != live:
+            elif choice < 0.9 and (kept := table.table.generations(folder)) and kept[0] != live:
                 tell(f"begin {folder} {kept[0]}")
-                table.roll_back(folder, to=kept[0], expected_run=live, at=f"{trial}.{step}")
+                table.publisher.roll_back(folder, to=kept[0], expected_run=live, at=f"{trial}.{step}")
                 tell(f"done {folder} {kept[0]}")
             else:
-                table.collect_garbage(now=time.time())
+                table.maintenance.collect_garbage(now=time.time())
 
     return work
 
@@ -126,7 +126,7 @@ def _operations(
 def _recovering(root: Path) -> Callable[[Callable[[str], None]], None]:
     def work(tell: Callable[[str], None]) -> None:
         tell("ready")
-        sink(root, keep=1).recover(now=time.time())
+        swap_table(root, keep=1).maintenance.recover(now=time.time())
 
     return work
 
@@ -151,7 +151,7 @@ def _promises(root: Path, lines: list[str], last: dict[str, str | None], counts:
 
 
 def racing_publishers(
-    root: Path, *, publishers: int, publishes: int, seed: int, table: Callable[[Path], Any] = sink
+    root: Path, *, publishers: int, publishes: int, seed: int, table: Callable[[Path], Any] = swap_table
 ) -> dict[str, Any]:
     """Many processes publish one partition; a run that was overtaken must hear so.
 
@@ -203,7 +203,7 @@ def _racer(
 
 def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
     """How long each of many publishes holds the lock, and how long recovery takes, in milliseconds."""
-    table = sink(root, durability="power")
+    table = swap_table(root, durability="power")
     held: list[float] = []
     began = 0.0
 
@@ -224,10 +224,10 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
     dead = [f"date={number}" for number in range(min(20, partitions))]
     for folder in dead:
         scored = stage(table, folder, run_name(2))
-        table.hand_over(scored.attempt)
+        table.staging.hand_over(scored.attempt)
         assert killed_at(
             "intent written",
-            lambda folder=folder, scored=scored: sink(root).publish(  # type: ignore[misc]
+            lambda folder=folder, scored=scored: swap_table(root).publisher.publish(  # type: ignore[misc]
                 plan(folder, run_name(2), run_name(1)), scored, lambda: manifest(run_name(2), scored, "1")
             ),
         )
@@ -252,7 +252,7 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
 
 def _recovery(root: Path) -> float:
     start = time.perf_counter()
-    sink(root).recover(now=time.time())
+    swap_table(root).maintenance.recover(now=time.time())
     return (time.perf_counter() - start) * 1000
 
 

@@ -15,7 +15,7 @@ from tests_support import plan as made_up_plan
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
-from batchdeploy.publishing import ParquetSink
+from batchdeploy.publishing.opening import TableAccess, open_swap_table
 from faults.oracle import Content, content_of
 
 FILES = 2
@@ -50,30 +50,30 @@ def expected(folder: str, run: str) -> Content:
     return content_of(rows_of(folder, run))
 
 
-def sink(
+def swap_table(
     root: Path, *, durability: str = "process", keep: int = 2, seconds: float = 20, grace: float = 0
-) -> ParquetSink:
-    """The publisher under trial."""
+) -> TableAccess:
+    """The table under trial."""
     spec = PublishSpec(
         durability=durability,  # type: ignore[arg-type]
         keep_generations=keep,
         lock_seconds=seconds,
         reader_seconds=grace,
     )
-    return ParquetSink(Layout(root), spec)
+    return open_swap_table(Layout(root), spec)
 
 
 def plan(folder: str, run: str, live: str | None) -> Plan:
     return replace(made_up_plan("a", None), run_id=run, partition=folder.partition("=")[2], base_run=live)
 
 
-def stage(table: ParquetSink, folder: str, run: str) -> ScoredBatch:
+def stage(access: TableAccess, folder: str, run: str) -> ScoredBatch:
     """A run's files in staging, as workers and `collect` leave them."""
-    attempt = table.stage(run)
+    attempt = access.staging.stage(run)
     try:
         files = _write(attempt, folder, run)
     except BaseException:
-        table.discard(attempt.name)
+        access.staging.discard(attempt.name)
         raise
     rows = sum(file.rows for file in files)
     return ScoredBatch(
@@ -111,12 +111,12 @@ def manifest(run: str, scored: ScoredBatch, stamp: str) -> tuple[str, str]:
     return json.dumps({"run_id": run, "published_at": stamp, "files": files}), stamp
 
 
-def publish(table: ParquetSink, folder: str, run: str, live: str | None, *, stamp: str = "") -> None:
+def publish(access: TableAccess, folder: str, run: str, live: str | None, *, stamp: str = "") -> None:
     """Stages and publishes one run of one partition."""
-    scored = stage(table, folder, run)
+    scored = stage(access, folder, run)
     stamp = stamp or f"{time.time_ns():020d}"
     try:
-        table.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, stamp))
+        access.publisher.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, stamp))
     except BaseException:
-        table.discard(scored.attempt)
+        access.staging.discard(scored.attempt)
         raise

@@ -18,7 +18,7 @@ from typing import Any
 from faults.campaign import FOLDERS, PATIENCE, Known
 from faults.killing import finished, in_child
 from faults.oracle import content_of, live_run
-from faults.publishing import publish, run_name, sink
+from faults.publishing import publish, run_name, swap_table
 
 PAUSE = 0.01
 LEAST_RUNS = 12
@@ -67,7 +67,7 @@ def racing_reads(root: Path, read: Read, *, reads: int, pause: float = PAUSE) ->
         reads: how many whole ones; a reader that takes long hears more often that a file is gone.
         pause: seconds between two publishes.
     """
-    table = sink(root, keep=1, grace=5)
+    table = swap_table(root, keep=1, grace=5)
     for folder in FOLDERS:
         publish(table, folder, run_name(0), None)
     pid, reader = in_child(_publishing(root, pause))
@@ -96,7 +96,7 @@ def racing_reads(root: Path, read: Read, *, reads: int, pause: float = PAUSE) ->
 def _publishing(root: Path, pause: float) -> Callable[[Callable[[str], None]], None]:
     def work(_tell: Callable[[str], None]) -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        table = sink(root, keep=1, grace=5)
+        table = swap_table(root, keep=1, grace=5)
         for number in range(1, 10**9):
             folder = FOLDERS[number % len(FOLDERS)]
             publish(table, folder, run_name(number), live_run(root, folder))

@@ -20,7 +20,8 @@ from urllib.request import Request, urlopen
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PublishError, StaleRunError
-from batchdeploy.publishing.pointer import PointerSink
+from batchdeploy.publishing.opening import TableAccess, open_pointer_table
+from batchdeploy.storage.objects import Objects
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
@@ -168,19 +169,19 @@ def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> d
                 told[word] += 1
                 if word == "published":
                     replaced[" ".join(rest[1:])] += 1
-        sink = pointer_sink(home / "reader", port)
-        document = sink._objects.read().document
+        access = pointer_table(home / "reader", port)
+        document = objects_of(access).read().document
         if document["version"] != told["published"]:
             found.append(f"version {document['version']} after {told['published']} publishes were told")
         found += [f"{n} runs replaced {what}" for what, n in replaced.items() if n > 1]
         for folder in FOLDERS:
-            rows = read_back(sink, folder)
+            rows = read_back(access, folder)
             if content_of(rows) != Known()[folder, document["partitions"][folder]["run_id"]]:
                 found.append(f"{folder}: not the rows of its run")
     return {"seed": seed, "publishers": publishers, **told, "faults": dict(fired), "violations": found}
 
 
-def read_back(sink: PointerSink, folder: str) -> Any:
+def read_back(access: TableAccess, folder: str) -> Any:
     """The rows of the files that the pointer names."""
     import io
 
@@ -188,44 +189,50 @@ def read_back(sink: PointerSink, folder: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    prefix = f"{sink._objects.target}/"
-    store = sink._objects._store
-    paths = [file.removeprefix(prefix) for file in sink.files(folder)]
+    prefix = f"{objects_of(access).target}/"
+    store = objects_of(access)._store
+    paths = [file.removeprefix(prefix) for file in access.table.files(folder)]
     return pa.concat_tables(
         pq.read_table(io.BytesIO(bytes(obstore.get(store, path).bytes()))) for path in paths
     )
 
 
-def pointer_sink(control: Path, port: int) -> PointerSink:
-    """A sink on the S3 server at a port; each publisher may be another machine with its own folder."""
+def pointer_table(control: Path, port: int, *, seconds: float = 60) -> TableAccess:
+    """A table on the S3 server at a port; each publisher may be another machine with its own folder."""
     import os
 
     os.environ.update(ENVIRONMENT | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"})
-    spec = PublishSpec(mode="pointer", durability="process", keep_generations=1)
-    return PointerSink(Layout(control), f"s3://{BUCKET}/churn", spec)
+    spec = PublishSpec(mode="pointer", durability="process", keep_generations=1, lock_seconds=seconds)
+    return open_pointer_table(Layout(control), f"s3://{BUCKET}/churn", spec)
 
 
-def publish_pointer(sink: PointerSink, folder: str, run: str, live: str | None) -> None:
+def objects_of(access: TableAccess) -> Objects:
+    """The objects behind a table that is published by pointer."""
+    objects: Objects = access.table._objects  # type: ignore[attr-defined]
+    return objects
+
+
+def publish_pointer(access: TableAccess, folder: str, run: str, live: str | None) -> None:
     """Stages and publishes one run of one partition."""
-    scored = stage(sink, folder, run)  # type: ignore[arg-type]
+    scored = stage(access, folder, run)
     try:
-        sink.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, "2024"))
+        access.publisher.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, "2024"))
     finally:
-        sink.discard(scored.attempt)
+        access.staging.discard(scored.attempt)
 
 
 def commit(control: Path, port: int, number: int, share: int, seed: int) -> None:
     """Publishes until so many publishes went through, and tells each on stdout."""
     random_ = random.Random(f"{seed} {number}")
-    sink = pointer_sink(control, port)
+    access = pointer_table(control, port)
     done = step = 0
     while done < share:
         step += 1
         folder = random_.choice(FOLDERS)
         run = run_name(number * 100_000 + step)
         try:
-            live = sink.published_run(folder)
-            publish_pointer(sink, folder, run, live)
+            live = access.table.published_run(folder)
+            publish_pointer(access, folder, run, live)
             print(f"published {run} {folder} {live}", flush=True)
             done += 1
         except StaleRunError:

@@ -16,7 +16,7 @@ from batchdeploy.errors import BatchdeployError
 from faults.campaign import Known
 from faults.killing import finished, in_child
 from faults.oracle import live_run, violations
-from faults.publishing import publish, run_name, sink
+from faults.publishing import publish, run_name, swap_table
 
 FOLDER = "date=2024-01-01"
 OLD, NEW, NEXT = (run_name(number) for number in range(3))
@@ -92,7 +92,7 @@ def _calls(home: Path, situation: str) -> list[tuple[str, int, bool]]:
 def _table(home: Path, situation: str) -> Path:
     root = home / "scores"
     home.mkdir(parents=True)
-    table = sink(root, durability="power", keep=1)
+    table = swap_table(root, durability="power", keep=1)
     if situation != "first publish":
         publish(table, FOLDER, OLD, None)
     if situation in ("rollback", "garbage"):
@@ -102,12 +102,12 @@ def _table(home: Path, situation: str) -> Path:
 
 def _work(root: Path, situation: str) -> Callable[[Callable[[str], None]], None]:
     def work(tell: Callable[[str], None]) -> None:
-        table = sink(root, durability="power", keep=0 if situation == "garbage" else 1, seconds=2)
+        table = swap_table(root, durability="power", keep=0 if situation == "garbage" else 1, seconds=2)
         try:
             if situation == "rollback":
-                table.roll_back(FOLDER, to=OLD, expected_run=NEW, at="now")
+                table.publisher.roll_back(FOLDER, to=OLD, expected_run=NEW, at="now")
             elif situation == "garbage":
-                table.collect_garbage(now=time.time())
+                table.maintenance.collect_garbage(now=time.time())
             else:
                 publish(table, FOLDER, NEW, None if situation == "first publish" else OLD)
             tell("done")
@@ -155,12 +155,12 @@ def _trial(home: Path, situation: str, where: tuple[str, int, str]) -> tuple[lis
     after = {"rollback": OLD, "garbage": before}.get(situation, NEW)
     wrong = [v for v in violations(root, known, settled=False) if v != "the lock is held"]
     wrong += _claim(lines, live_run(root, FOLDER), (before, after), early=True)
-    sink(root).recover(now=time.time())
+    swap_table(root).maintenance.recover(now=time.time())
     wrong += _claim(lines, live_run(root, FOLDER), (before, after), early=False)
     if situation == "garbage":
-        sink(root, keep=0).collect_garbage(now=time.time())
+        swap_table(root, keep=0).maintenance.collect_garbage(now=time.time())
     wrong += violations(root, known)
-    publish(sink(root), FOLDER, NEXT, live_run(root, FOLDER))
+    publish(swap_table(root), FOLDER, NEXT, live_run(root, FOLDER))
     wrong += violations(root, known)
     if live_run(root, FOLDER) != NEXT:
         wrong.append("a plain re-run did not publish")

@@ -16,7 +16,7 @@ from batchdeploy.storage import failpoints
 from faults.campaign import FOLDERS, Known
 from faults.killing import finished, in_child
 from faults.oracle import live_run, violations
-from faults.publishing import publish, run_name, sink
+from faults.publishing import publish, run_name, swap_table
 from faults.readers import READERS, racing_reads
 from faults.syscalls import SITUATIONS, available, syscall_faults
 
@@ -35,7 +35,7 @@ def stopping_at(point: str, root: Path) -> Callable[[Callable[[str], None]], Non
 
         failpoints.hook = listen
         try:
-            publish(sink(root), FOLDER, NEW, OLD)
+            publish(swap_table(root), FOLDER, NEW, OLD)
             tell("published")
         except StaleRunError:
             tell("stale")
@@ -50,11 +50,11 @@ def wait_until_stopped(pid: int) -> None:
 
 def test_a_zombie_that_wakes_before_the_lock_does_not_overwrite_newer_scores(tmp_path: Path) -> None:
     root = tmp_path / "scores"
-    publish(sink(root), FOLDER, OLD, None)
+    publish(swap_table(root), FOLDER, OLD, None)
     pid, reader = in_child(stopping_at("files verified", root))
     wait_until_stopped(pid)
-    publish(sink(root), FOLDER, OTHER, OLD)
-    sink(root).recover(now=time.time())
+    publish(swap_table(root), FOLDER, OTHER, OLD)
+    swap_table(root).maintenance.recover(now=time.time())
     os.kill(pid, signal.SIGCONT)
     code, lines = finished(pid, reader)
     assert (code, lines) == (0, ["stopping", "stale"])
@@ -64,15 +64,15 @@ def test_a_zombie_that_wakes_before_the_lock_does_not_overwrite_newer_scores(tmp
 
 def test_a_zombie_that_holds_the_lock_is_named_and_publishes_when_it_wakes(tmp_path: Path) -> None:
     root = tmp_path / "scores"
-    publish(sink(root), FOLDER, OLD, None)
+    publish(swap_table(root), FOLDER, OLD, None)
     pid, reader = in_child(stopping_at("table locked", root))
     wait_until_stopped(pid)
     with pytest.raises(PublishError, match=f"process {pid} on"):
-        publish(sink(root, seconds=0.2), FOLDER, OTHER, OLD)
+        publish(swap_table(root, seconds=0.2), FOLDER, OTHER, OLD)
     os.kill(pid, signal.SIGCONT)
     assert finished(pid, reader) == (0, ["stopping", "published"])
     with pytest.raises(StaleRunError):
-        publish(sink(root), FOLDER, OTHER, OLD)
+        publish(swap_table(root), FOLDER, OTHER, OLD)
     assert live_run(root, FOLDER) == NEW
     assert violations(root, Known()) == []
 
@@ -84,7 +84,7 @@ def test_two_runs_over_the_same_partitions_in_opposite_order(tmp_path: Path) -> 
         def work(tell: Callable[[str], None]) -> None:
             for folder in order:
                 try:
-                    publish(sink(root), folder, run, None)
+                    publish(swap_table(root), folder, run, None)
                     tell(f"published {folder}")
                 except StaleRunError:
                     tell(f"stale {folder}")
@@ -156,7 +156,7 @@ def test_a_full_disk_and_one_that_is_read_only(tmp_path: Path) -> None:
             tell(" ".join(str(error).split()))
 
     def work(tell: Callable[[str], None]) -> None:
-        publish(sink(root), FOLDER, OLD, None)
+        publish(swap_table(root), FOLDER, OLD, None)
         filler = home / "filler"
         with filler.open("wb", buffering=0) as stream:
             try:
@@ -164,13 +164,13 @@ def test_a_full_disk_and_one_that_is_read_only(tmp_path: Path) -> None:
                     pass
             except OSError:
                 tell("full")
-        refused(tell, lambda: publish(sink(root), FOLDER, NEW, OLD))
+        refused(tell, lambda: publish(swap_table(root), FOLDER, NEW, OLD))
         filler.unlink()
         tell(str(violations(root, Known())))
         library.mount(None, os.fsencode(home), None, 32 | 1, None)
-        refused(tell, lambda: publish(sink(root), FOLDER, NEW, OLD))
+        refused(tell, lambda: publish(swap_table(root), FOLDER, NEW, OLD))
         library.mount(None, os.fsencode(home), None, 32, None)
-        publish(sink(root), FOLDER, NEW, OLD)
+        publish(swap_table(root), FOLDER, NEW, OLD)
         tell(str(violations(root, Known())))
 
     code, lines = in_own_mounts(home, "256k", work)

@@ -10,7 +10,7 @@ import pytest
 from batchdeploy.storage.failpoints import POINTS
 from faults.killing import killed_at
 from faults.oracle import live_run, violations
-from faults.publishing import expected, publish, run_name, sink
+from faults.publishing import expected, publish, run_name, swap_table
 
 FOLDERS = ("date=2024-01-01", "date=2024-01-02", "date=2024-01-03")
 OLD, NEW, NEXT = (run_name(number) for number in range(3))
@@ -27,7 +27,7 @@ IN_PUBLISH = [point for point in POINTS if point not in ("files collected", "old
 
 
 def publish_all(root: Path, folders: tuple[str, ...], run: str, live: str | None) -> None:
-    table = sink(root, durability="power", keep=1)
+    table = swap_table(root, durability="power", keep=1)
     for folder in folders:
         publish(table, folder, run, live)
 
@@ -42,12 +42,12 @@ def test_a_kill_at_a_point(tmp_path: Path, point: str, situation: str) -> None:
     fired = killed_at(point, lambda: publish_all(root, after, NEW, live), occurrence=occurrence)
     assert fired
     assert not [v for v in violations(root, KNOWN, settled=False) if "lock" not in v]
-    sink(root).recover(now=time.time())
+    swap_table(root).maintenance.recover(now=time.time())
     assert violations(root, KNOWN) == []
     hit = after[occurrence - 1]
     assert live_run(root, hit) == (NEW if POINTS.index(point) >= DECIDED else live)
     for folder in after:
-        publish(sink(root), folder, NEXT, live_run(root, folder))
+        publish(swap_table(root), folder, NEXT, live_run(root, folder))
         assert live_run(root, folder) == NEXT
     assert violations(root, KNOWN) == []
 
@@ -59,9 +59,9 @@ def test_a_kill_during_recovery_and_during_that_recovery(tmp_path: Path, point: 
     publish_all(root, FOLDERS[:1], OLD, None)
     assert killed_at(point, lambda: publish_all(root, FOLDERS[:1], NEW, OLD))
     if again != "staging removed":
-        assert killed_at(again, lambda: sink(root).recover(now=time.time()))
-        killed_at(again, lambda: sink(root).recover(now=time.time()))
-    sink(root).recover(now=time.time())
+        assert killed_at(again, lambda: swap_table(root).maintenance.recover(now=time.time()))
+        killed_at(again, lambda: swap_table(root).maintenance.recover(now=time.time()))
+    swap_table(root).maintenance.recover(now=time.time())
     assert live_run(root, FOLDERS[0]) == NEW
     assert violations(root, KNOWN) == []
 
@@ -73,15 +73,15 @@ def test_a_kill_during_a_rollback(tmp_path: Path, point: str) -> None:
         publish_all(root, (folder,), run, live)
 
     def back() -> None:
-        sink(root).roll_back(folder, to=OLD, expected_run=NEW, at="now")
+        swap_table(root).publisher.roll_back(folder, to=OLD, expected_run=NEW, at="now")
 
     fired = killed_at(point, back)
     assert fired == (point not in ("fence passed", "old generations pruned"))
-    sink(root).recover(now=time.time())
+    swap_table(root).maintenance.recover(now=time.time())
     decided = not fired or POINTS.index(point) >= DECIDED
     assert live_run(root, folder) == (OLD if decided else NEW)
     assert violations(root, KNOWN) == []
-    assert sink(root).generations(folder) == ((NEW,) if decided else (OLD,))
+    assert swap_table(root).table.generations(folder) == ((NEW,) if decided else (OLD,))
 
 
 def test_a_kill_while_old_generations_are_pruned(tmp_path: Path) -> None:
@@ -90,6 +90,6 @@ def test_a_kill_while_old_generations_are_pruned(tmp_path: Path) -> None:
         publish_all(root, (folder,), run, live)
     assert killed_at("old generations pruned", lambda: publish_all(root, (folder,), NEXT, NEW))
     assert (tmp_path / "scores.batchdeploy" / "trash").is_dir()
-    sink(root, keep=1).collect_garbage(now=time.time())
+    swap_table(root, keep=1).maintenance.collect_garbage(now=time.time())
     assert violations(root, KNOWN) == []
-    assert sink(root).generations(folder) == (NEW,)
+    assert swap_table(root).table.generations(folder) == (NEW,)

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from tests_support import Result, tree
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
-from batchdeploy.publishing.pointer import PointerSink
+from batchdeploy.publishing.opening import TableAccess, open_pointer_table
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS
 from batchdeploy.storage.locking import locked
 from faults.campaign import Known, repeated
 from faults.killing import seed_of
 from faults.oracle import content_of
 from faults.publishing import manifest, plan, run_name, stage
-from faults.stores import object_commits, pointer_sink, publish_pointer, read_back, s3
+from faults.stores import object_commits, objects_of, pointer_table, publish_pointer, read_back, s3
 
 pytestmark = pytest.mark.slow
 
@@ -35,116 +35,117 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture(params=["a folder", "S3"])
-def sink(
+def access(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[PointerSink]:
+) -> Iterator[TableAccess]:
     if request.param == "a folder":
         spec = PublishSpec(mode="pointer", keep_generations=1)
-        yield PointerSink(Layout(tmp_path / "scores"), str(tmp_path / "scores"), spec)
+        yield open_pointer_table(Layout(tmp_path / "scores"), str(tmp_path / "scores"), spec)
         return
     with s3() as port:
-        yield pointer_sink(tmp_path / "scores", port)
+        yield pointer_table(tmp_path / "scores", port)
 
 
-def test_publishes_replaces_rolls_back_and_collects_garbage(sink: PointerSink) -> None:
-    assert sink.published_run(FOLDER) is None
-    publish_pointer(sink, FOLDER, A, None)
-    publish_pointer(sink, FOLDER, B, A)
-    assert (sink.published_run(FOLDER), sink.generations(FOLDER)) == (B, (A,))
-    assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, B]
-    assert sink.roll_back(FOLDER, to=None, expected_run=B, at="t1") == A
-    assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, A]
-    publish_pointer(sink, FOLDER, C, A)
-    assert sink.generations(FOLDER) == (A,)
-    gone = sink.collect_garbage(now=2e9 + ORPHAN_SECONDS).leftovers
+def test_publishes_replaces_rolls_back_and_collects_garbage(access: TableAccess) -> None:
+    assert access.table.published_run(FOLDER) is None
+    publish_pointer(access, FOLDER, A, None)
+    publish_pointer(access, FOLDER, B, A)
+    assert (access.table.published_run(FOLDER), access.table.generations(FOLDER)) == (B, (A,))
+    assert content_of(read_back(access, FOLDER)) == Known()[FOLDER, B]
+    assert access.publisher.roll_back(FOLDER, to=None, expected_run=B, at="t1") == A
+    assert content_of(read_back(access, FOLDER)) == Known()[FOLDER, A]
+    publish_pointer(access, FOLDER, C, A)
+    assert access.table.generations(FOLDER) == (A,)
+    gone = access.maintenance.collect_garbage(now=2e9 + ORPHAN_SECONDS).leftovers
     assert gone
     assert all(B in path for path in gone)
-    assert content_of(read_back(sink, FOLDER)) == Known()[FOLDER, C]
+    assert content_of(read_back(access, FOLDER)) == Known()[FOLDER, C]
     with pytest.raises(PartitionError, match="no earlier run"):
-        sink.roll_back(FOLDER, to=B, expected_run=C, at="t2")
-    assert sink.published_partitions() == (FOLDER,)
+        access.publisher.roll_back(FOLDER, to=B, expected_run=C, at="t2")
+    assert access.table.published_partitions() == (FOLDER,)
 
 
-def test_a_run_that_was_overtaken_is_stale(sink: PointerSink) -> None:
-    publish_pointer(sink, FOLDER, A, None)
+def test_a_run_that_was_overtaken_is_stale(access: TableAccess) -> None:
+    publish_pointer(access, FOLDER, A, None)
     with pytest.raises(StaleRunError, match="nothing was published"):
-        publish_pointer(sink, FOLDER, B, None)
-    publish_pointer(sink, FOLDER, A, None)
-    assert sink._objects.read().document["version"] == 1
+        publish_pointer(access, FOLDER, B, None)
+    publish_pointer(access, FOLDER, A, None)
+    assert objects_of(access).read().document["version"] == 1
 
 
-def test_records_of_a_run_that_died_after_its_publish_are_written_later(sink: PointerSink) -> None:
-    publish_pointer(sink, FOLDER, A, None)
-    file = sink._layout.run(FOLDER, A) / "manifest.json"
+def test_records_of_a_run_that_died_after_its_publish_are_written_later(
+    access: TableAccess, tmp_path: Path
+) -> None:
+    publish_pointer(access, FOLDER, A, None)
+    file = Layout(tmp_path / "scores").run(FOLDER, A) / "manifest.json"
     # NOTE: manifests of the trials name no attempt, so recovery takes each for another one's.
     file.unlink()
-    assert sink.recover(now=0).finished == (A,)
+    assert access.maintenance.recover(now=0).finished == (A,)
     assert json.loads(file.read_text())["run_id"] == A
 
 
 def test_the_records_are_no_reason_to_fail_a_run_that_is_out(tmp_path: Path) -> None:
     with s3() as port:
-        sink = pointer_sink(tmp_path / "scores", port)
-        sink._spec = replace(sink._spec, lock_seconds=0.05)
-        with locked(sink._layout, 5):
-            publish_pointer(sink, FOLDER, A, None)
-        assert sink.published_run(FOLDER) == A
+        access = pointer_table(tmp_path / "scores", port, seconds=0.05)
+        with locked(Layout(tmp_path / "scores"), 5):
+            publish_pointer(access, FOLDER, A, None)
+        assert access.table.published_run(FOLDER) == A
 
 
-def test_the_same_pins_by_another_run_are_published_once(sink: PointerSink) -> None:
+def test_the_same_pins_by_another_run_are_published_once(access: TableAccess) -> None:
     """Both planned against an empty partition; the second hears what the first one did."""
-    first, second = (stage(sink, FOLDER, A) for _ in range(2))  # type: ignore[arg-type]
+    first, second = (stage(access, FOLDER, A) for _ in range(2))
     texts = [
-        sink.publish(plan(FOLDER, A, None), scored, lambda scored=scored: manifest(A, scored, "1"))  # type: ignore[misc]
+        access.publisher.publish(plan(FOLDER, A, None), scored, partial(manifest, A, scored, "1"))
         for scored in (first, second)
     ]
     assert texts[0] == texts[1]
-    assert sink._objects.read().document["version"] == 1
-    assert sink.attempt_of(FOLDER) == first.attempt
+    assert objects_of(access).read().document["version"] == 1
+    assert access.table.attempt_of(FOLDER) == first.attempt
 
 
-def test_files_that_just_fell_out_of_sight_stay_for_who_reads_them(sink: PointerSink) -> None:
-    publish_pointer(sink, FOLDER, A, None)
-    before = set(sink.files(FOLDER))
+def test_files_that_just_fell_out_of_sight_stay_for_who_reads_them(access: TableAccess) -> None:
+    publish_pointer(access, FOLDER, A, None)
+    before = set(access.table.files(FOLDER))
     month = 30 * 86_400
     with pytest.MonkeyPatch.context() as patch:
         now = time.time()
         patch.setattr(time, "time", lambda: now + month)
-        publish_pointer(sink, FOLDER, A, A)
-        assert set(sink.files(FOLDER)).isdisjoint(before)
-        assert sink.collect_garbage(now=now + month + 60).leftovers == ()
-        gone = sink.collect_garbage(now=now + month + 3600).leftovers
+        publish_pointer(access, FOLDER, A, A)
+        assert set(access.table.files(FOLDER)).isdisjoint(before)
+        assert access.maintenance.collect_garbage(now=now + month + 60).leftovers == ()
+        gone = access.maintenance.collect_garbage(now=now + month + 3600).leftovers
     assert len(gone) == len(before) + 1
 
 
-def test_a_publisher_that_slept_for_a_day_does_not_name_files_that_gc_removed(sink: PointerSink) -> None:
-    scored = stage(sink, FOLDER, A)  # type: ignore[arg-type]
+def test_a_publisher_that_slept_for_a_day_does_not_name_files_that_gc_removed(access: TableAccess) -> None:
+    scored = stage(access, FOLDER, A)
     now = time.time()
 
     def waking_up_late() -> tuple[str, str]:
         patch.setattr(time, "time", lambda: now + 2 * ORPHAN_SECONDS)
-        assert sink.collect_garbage(now=time.time()).leftovers
+        assert access.maintenance.collect_garbage(now=time.time()).leftovers
         return manifest(A, scored, "1")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PublishError, match="nothing was published"):
-        sink.publish(plan(FOLDER, A, None), scored, waking_up_late)
-    assert sink.published_run(FOLDER) is None
+        access.publisher.publish(plan(FOLDER, A, None), scored, waking_up_late)
+    assert access.table.published_run(FOLDER) is None
 
 
-def test_a_generation_whose_files_are_gone_is_not_gone_back_to(sink: PointerSink) -> None:
-    publish_pointer(sink, FOLDER, A, None)
-    first = sink.files(FOLDER)[0].removeprefix(f"{sink._objects.target}/")
-    publish_pointer(sink, FOLDER, B, A)
-    sink._objects.delete(first)
+def test_a_generation_whose_files_are_gone_is_not_gone_back_to(access: TableAccess) -> None:
+    publish_pointer(access, FOLDER, A, None)
+    first = access.table.files(FOLDER)[0].removeprefix(f"{objects_of(access).target}/")
+    publish_pointer(access, FOLDER, B, A)
+    objects_of(access).delete(first)
     with pytest.raises(PartitionError, match="no longer stored"):
-        sink.roll_back(FOLDER, to=A, expected_run=B, at="t1")
-    assert sink.published_run(FOLDER) == B
+        access.publisher.roll_back(FOLDER, to=A, expected_run=B, at="t1")
+    assert access.table.published_run(FOLDER) == B
 
 
-def test_what_a_store_tells_states_apart_by_is_given_back_to_it(sink: PointerSink) -> None:
+def test_what_a_store_tells_states_apart_by_is_given_back_to_it(access: TableAccess) -> None:
     """The tag, and on GCS the version, without which it refuses."""
-    publish_pointer(sink, FOLDER, A, None)
-    token = sink._objects.read().token
+    publish_pointer(access, FOLDER, A, None)
+    token = objects_of(access).read().token
     assert token is not None
     assert token["e_tag"]
     assert set(token) <= {"e_tag", "version"}
@@ -212,12 +213,12 @@ def test_the_lines_that_read_sql_prints_read_what_was_published(project: Path, c
 def test_a_whole_run_on_s3(project: Path, cli: Cli, tmp_path: Path) -> None:
     deployment = project / "dags" / "churn.yaml"
     with s3() as port:
-        sink = pointer_sink(tmp_path / "other", port)
+        access = pointer_table(tmp_path / "other", port)
         text = deployment.read_text().replace("path: scores/churn", "path: s3://scores/churn")
         deployment.write_text(text + "publish: {mode: pointer}\n")
         first = cli("run", deployment, "--partition", DAY, "--json")
         assert first.code == 0, first.err
-        assert len(read_back(sink, f"date={DAY}")) == 200
+        assert len(read_back(access, f"date={DAY}")) == 200
         again = cli("run", deployment, "--partition", DAY, "--json")
         assert again.json["status"] == "identical"
         status = cli("status", deployment, "--json").json["partitions"]

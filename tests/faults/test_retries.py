@@ -14,11 +14,10 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.publishing import attempts
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.storage.failpoints import POINTS
-from batchdeploy.storage.files import Disk
 from faults.campaign import FOLDERS, Known
 from faults.killing import killed_at
 from faults.oracle import live_run, violations
-from faults.publishing import manifest, plan, run_name, sink, stage
+from faults.publishing import manifest, plan, run_name, stage, swap_table
 
 FOLDER = FOLDERS[0]
 OLD, NEW = run_name(0), run_name(1)
@@ -28,8 +27,8 @@ DECIDED = POINTS[POINTS.index("intent written") : POINTS.index("staging removed"
 
 def staged_run(root: Path, run: str) -> Any:
     """A scored attempt that another process may publish."""
-    scored = stage(sink(root), FOLDER, run)
-    sink(root).hand_over(scored.attempt)
+    scored = stage(swap_table(root), FOLDER, run)
+    swap_table(root).staging.hand_over(scored.attempt)
     return scored
 
 
@@ -42,12 +41,12 @@ def test_a_retry_of_a_publish_that_was_decided_says_that_it_is_published(
     live = None
     if overwrite:
         first = staged_run(root, OLD)
-        sink(root).publish(plan(FOLDER, OLD, None), first, lambda: manifest(OLD, first, "1"))
+        swap_table(root).publisher.publish(plan(FOLDER, OLD, None), first, lambda: manifest(OLD, first, "1"))
         live = OLD
     scored = staged_run(root, NEW)
 
     def publishing() -> object:
-        return sink(root).publish(plan(FOLDER, NEW, live), scored, told)
+        return swap_table(root).publisher.publish(plan(FOLDER, NEW, live), scored, told)
 
     def told() -> tuple[str, str]:
         text, at = manifest(NEW, scored, "2")
@@ -56,7 +55,7 @@ def test_a_retry_of_a_publish_that_was_decided_says_that_it_is_published(
     assert killed_at(point, publishing), "the fault did not fire"
     assert json.loads(str(publishing()))["run_id"] == NEW
     assert live_run(root, FOLDER) == NEW
-    sink(root).recover(now=time.time())
+    swap_table(root).maintenance.recover(now=time.time())
     assert violations(root, Known()) == []
 
 
@@ -64,7 +63,7 @@ def test_who_sweeps_just_then_leaves_an_attempt_that_is_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(tmp_path / "scores")
-    scorer, sweeper = Attempts(layout, Disk(False)), Attempts(layout, Disk(False))
+    scorer, sweeper = Attempts(layout), Attempts(layout)
     attempt = scorer.begin("a" * 16)
     (attempt / "scored" / "rows").write_text("rows")
     real: Callable[[Path], Any] = attempts.try_lock
@@ -88,7 +87,7 @@ def test_who_sweeps_just_then_leaves_an_attempt_that_is_handed_over(
 
 def test_an_attempt_that_nobody_came_back_to_goes_after_a_week(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "scores")
-    scorer = Attempts(layout, Disk(False))
+    scorer = Attempts(layout)
     attempt = scorer.begin("a" * 16)
     scorer.hand_over(attempt.name)
     assert scorer.sweep(time.time() + 6 * 86_400) == ()
@@ -108,6 +107,6 @@ def test_a_sign_of_life_that_a_sweeper_looks_at_is_not_this_attempts(
         return real(file)
 
     monkeypatch.setattr(attempts, "try_lock", busy_once)
-    attempt = Attempts(Layout(tmp_path / "scores"), Disk(False)).begin("a" * 16)
+    attempt = Attempts(Layout(tmp_path / "scores")).begin("a" * 16)
     assert refused[0].stem != attempt.name
     assert attempt.is_dir()

@@ -18,7 +18,7 @@ from batchdeploy.storage.failpoints import POINTS
 from faults.campaign import Known
 from faults.killing import finished, in_child, killed_at
 from faults.oracle import live_run, violations
-from faults.publishing import manifest, plan, publish, run_name, sink, stage
+from faults.publishing import manifest, plan, publish, run_name, stage, swap_table
 
 FOLDERS = st.sampled_from(["date=2024-01-01", "date=2024-01-02"])
 INTENT = POINTS.index("intent written")
@@ -57,17 +57,17 @@ class Table(RuleBasedStateMachine):
     @rule(folder=FOLDERS)
     def publishes(self, folder: str) -> None:
         run = self._new()
-        publish(sink(self.root, keep=KEEP), folder, run, self.live.get(folder))
+        publish(swap_table(self.root, keep=KEEP), folder, run, self.live.get(folder))
         self._shows(folder, run)
         self.generations[folder] = self.generations[folder][-KEEP:]
 
     @rule(folder=FOLDERS, point=st.sampled_from(POINTS))
     def dies_publishing(self, folder: str, point: str) -> None:
         run, live = self._new(), self.live.get(folder)
-        fired = killed_at(point, lambda: publish(sink(self.root, keep=KEEP), folder, run, live))
+        fired = killed_at(point, lambda: publish(swap_table(self.root, keep=KEEP), folder, run, live))
         if not fired or POINTS.index(point) >= INTENT:
             self._shows(folder, run)
-        sink(self.root).recover(now=time.time()) if fired else None
+        swap_table(self.root).maintenance.recover(now=time.time()) if fired else None
         if folder in self.generations:
             self.generations[folder] = self.generations[folder][-KEEP:]
 
@@ -78,17 +78,17 @@ class Table(RuleBasedStateMachine):
 
         def racing(run: str):  # type: ignore[no-untyped-def]
             def work(tell):  # type: ignore[no-untyped-def]
-                table = sink(self.root, keep=KEEP)
+                table = swap_table(self.root, keep=KEEP)
                 scored = stage(table, folder, run)
                 try:
-                    table.publish(
+                    table.publisher.publish(
                         plan(folder, run, live),
                         scored,
                         lambda: manifest(run, scored, f"{time.time_ns():020d}"),
                     )
                     tell(run)
                 except StaleRunError:
-                    table.discard(scored.attempt)
+                    table.staging.discard(scored.attempt)
 
             return in_child(work)
 
@@ -105,34 +105,38 @@ class Table(RuleBasedStateMachine):
         to = kept[wanted] if wanted < len(kept) else None
         if not kept:
             with pytest.raises(PartitionError):
-                sink(self.root).roll_back(folder, to=to, expected_run=self.live.get(folder), at="now")
+                swap_table(self.root).publisher.roll_back(
+                    folder, to=to, expected_run=self.live.get(folder), at="now"
+                )
             return
         stamp = str(self.number)
-        target = to or sink(self.root).generations(folder)[0]
+        target = to or swap_table(self.root).table.generations(folder)[0]
 
         def back() -> None:
-            sink(self.root, keep=KEEP).roll_back(folder, to=target, expected_run=self.live[folder], at=stamp)
+            swap_table(self.root, keep=KEEP).publisher.roll_back(
+                folder, to=target, expected_run=self.live[folder], at=stamp
+            )
 
         if point is None or not killed_at(point, back):
             back() if point is None else None
-        sink(self.root).recover(now=time.time())
+        swap_table(self.root).maintenance.recover(now=time.time())
         self._shows(folder, target)
 
     @rule()
     def collects_garbage(self) -> None:
-        sink(self.root, keep=KEEP).collect_garbage(now=time.time())
+        swap_table(self.root, keep=KEEP).maintenance.collect_garbage(now=time.time())
         self.generations = {
-            folder: [run for run in kept if run in sink(self.root).generations(folder)]
+            folder: [run for run in kept if run in swap_table(self.root).table.generations(folder)]
             for folder, kept in self.generations.items()
         }
         assert all(len(kept) <= KEEP for kept in self.generations.values())
 
     @rule(point=st.sampled_from(["old generations pruned", "table locked", "dead runs finished"]))
     def dies_collecting(self, point: str) -> None:
-        killed_at(point, lambda: sink(self.root, keep=0).collect_garbage(now=time.time()))
-        sink(self.root).recover(now=time.time())
+        killed_at(point, lambda: swap_table(self.root, keep=0).maintenance.collect_garbage(now=time.time()))
+        swap_table(self.root).maintenance.recover(now=time.time())
         self.generations = {
-            folder: [run for run in kept if run in sink(self.root).generations(folder)]
+            folder: [run for run in kept if run in swap_table(self.root).table.generations(folder)]
             for folder, kept in self.generations.items()
         }
 
@@ -142,7 +146,9 @@ class Table(RuleBasedStateMachine):
         for folder, run in self.live.items():
             assert live_run(self.root, folder) == run
             # NOTE: pruning may be cut short by a kill, so there may be more than the model has, never less.
-            assert set(self.generations.get(folder, [])) <= set(sink(self.root).generations(folder))
+            assert set(self.generations.get(folder, [])) <= set(
+                swap_table(self.root).table.generations(folder)
+            )
 
 
 class TestTable(Table.TestCase):  # type: ignore[name-defined, misc]

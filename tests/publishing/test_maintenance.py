@@ -1,25 +1,48 @@
-"""Copies of models that nobody uses go, and records stay, whatever way a table is published."""
+"""Maintenance does the same to the control folder of a table, whatever its mode."""
 
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from faults.killing import killed_at
+from faults.publishing import manifest, plan, publish, run_name, stage
 
-from batchdeploy.core.deployment import PublishSpec
+from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.publishing import ParquetSink
-from batchdeploy.publishing.pointer import PointerSink
+from batchdeploy.publishing.opening import TableAccess, open_table
 
 DAY = 86_400.0
+FOLDER = "date=2024-01-01"
+Mode = Literal["swap", "pointer"]
+A, B, C = (run_name(number) for number in range(3))
 
 
-@pytest.mark.parametrize("mode", ["swap", "pointer"])
-def test_copies_unused_for_a_month_are_pruned_in_both_modes(tmp_path: Path, mode: str) -> None:
-    layout = Layout(tmp_path / "scores")
-    swap = ParquetSink(layout)
-    sink = swap if mode == "swap" else PointerSink(layout, str(layout.table), PublishSpec(mode="pointer"))
+@pytest.fixture(params=["swap", "pointer"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "scores")
+
+
+@pytest.fixture
+def access(layout: Layout, mode: Mode) -> TableAccess:
+    return opened(layout, mode)
+
+
+def opened(layout: Layout, mode: Mode) -> TableAccess:
+    spec = PublishSpec(mode=mode, durability="process", reader_seconds=60)
+    return open_table(layout, OutputRef(path=str(layout.table), columns={}, keep=()), spec)
+
+
+def test_copies_unused_for_a_month_are_pruned_in_both_modes(access: TableAccess, layout: Layout) -> None:
     names = (
         "models/old",
         "models/new",
@@ -37,7 +60,79 @@ def test_copies_unused_for_a_month_are_pruned_in_both_modes(tmp_path: Path, mode
         age = 1 if name.endswith("new") else 31
         os.utime(path, (100 * DAY - age * DAY,) * 2)
     os.utime(layout.first_uses, (0, 0))
-    gone = sink.collect_garbage(now=100 * DAY).leftovers
+    gone = access.maintenance.collect_garbage(now=100 * DAY).leftovers
     assert sorted(gone) == ["models/first-used/x.tmp", "models/old", "suites/old"]
     assert (layout.first_uses / "m@1.json").is_file()
     assert (layout.models / "new").is_dir()
+
+
+def test_half_written_records_and_given_up_intents_go_after_an_hour(
+    access: TableAccess, layout: Layout
+) -> None:
+    names = [f"runs/{FOLDER}/{A}/check.json.tmp", "lock.tmp/x.tmp", "intents/x.lost"]
+    for name in names:
+        (layout.control / name).parent.mkdir(parents=True, exist_ok=True)
+        (layout.control / name).touch()
+    now = time.time()
+    assert access.maintenance.collect_garbage(now=now + 3_500).leftovers == ()
+    assert sorted(access.maintenance.collect_garbage(now=now + 3_700).leftovers) == sorted(names)
+
+
+def test_attempts_of_dead_processes_and_orphans_are_swept(
+    access: TableAccess, layout: Layout, mode: Mode
+) -> None:
+    assert killed_at("attempt begun", lambda: stage(opened(layout, mode), FOLDER, A))
+    orphan, mine = stage(access, FOLDER, B), stage(access, FOLDER, C)
+    access.staging.hand_over(orphan.attempt)
+    (swept,) = access.maintenance.recover(now=time.time()).attempts
+    assert swept.startswith(A)
+    assert access.maintenance.recover(now=time.time() + 8 * DAY).attempts == (orphan.attempt,)
+    assert sorted(os.listdir(layout.staging)) == [mine.attempt, f"{mine.attempt}.alive"]
+
+
+def test_trash_stays_for_its_readers_and_goes_then(access: TableAccess, layout: Layout) -> None:
+    (layout.trash / "old").mkdir(parents=True)
+    now = time.time()
+    access.maintenance.recover(now=now + 50)
+    assert (layout.trash / "old").is_dir()
+    access.maintenance.recover(now=now + 70)
+    assert not layout.trash.exists()
+
+
+def test_a_table_that_nothing_was_done_with_is_left_alone(access: TableAccess, layout: Layout) -> None:
+    report = access.maintenance.collect_garbage(now=time.time())
+    assert (report.finished, report.attempts, report.generations, report.leftovers) == ((), (), (), ())
+    assert not layout.control.exists()
+
+
+def test_an_audit_line_is_written_once_however_often_its_run_is_recovered(
+    access: TableAccess, layout: Layout
+) -> None:
+    publish(access, FOLDER, A, None)
+    publish(access, FOLDER, B, A)
+    (layout.run(FOLDER, B) / "manifest.json").unlink()
+    for _ in range(2):
+        access.maintenance.recover(now=time.time())
+    lines = layout.audit.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(set(lines)) == 2
+
+
+def test_claims_hold_for_one_run_at_a_time(access: TableAccess) -> None:
+    assert access.claims.claim(FOLDER, "first") == "first"
+    assert access.claims.claim(FOLDER, "second") == "first"
+    access.claims.release(FOLDER, "second")
+    assert access.claims.claim(FOLDER, "second", expected_holder="first") == "second"
+    access.claims.release(FOLDER, "second")
+    assert access.claims.claim(FOLDER, "third") == "third"
+
+
+def test_evidence_of_the_published_attempt_is_shown(access: TableAccess, layout: Layout) -> None:
+    planned = replace(plan(FOLDER, A, None), attempt="1")
+    own = layout.attempt(FOLDER, A, "1")
+    own.mkdir(parents=True)
+    (own / "plan.json").write_text('{"attempt": "1"}', encoding="utf-8")
+    access.evidence.begin_evidence(planned)
+    scored = stage(access, FOLDER, A)
+    access.publisher.publish(planned, scored, lambda: manifest(A, scored, "1"))
+    assert (layout.run(FOLDER, A) / "plan.json").read_text(encoding="utf-8") == '{"attempt": "1"}'
+    assert (layout.run(FOLDER, A) / "manifest.json").is_file()

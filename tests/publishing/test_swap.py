@@ -17,12 +17,13 @@ import pytest
 from faults.campaign import Known
 from faults.killing import killed_at
 from faults.oracle import live_run, violations
-from faults.publishing import manifest, plan, publish, run_name, sink, stage
+from faults.publishing import manifest, plan, publish, run_name, stage, swap_table
 
 from batchdeploy.core.records import OutputFile, ScoredBatch
 from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
-from batchdeploy.publishing import ParquetSink, attempts, intents
+from batchdeploy.publishing import attempts, journal
+from batchdeploy.publishing.opening import TableAccess
 
 FOLDER = "date=2024-01-01"
 A, B, C = (run_name(number) for number in range(3))
@@ -34,8 +35,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def table(root: Path) -> ParquetSink:
-    return sink(root, seconds=0.5)
+def access(root: Path) -> TableAccess:
+    return swap_table(root, seconds=0.5)
 
 
 @pytest.fixture
@@ -43,234 +44,236 @@ def control(root: Path) -> Path:
     return root.with_name("scores.batchdeploy")
 
 
-def put(table: ParquetSink, scored: ScoredBatch, run: str, live: str | None) -> str:
-    return table.publish(plan(FOLDER, run, live), scored, lambda: manifest(run, scored, str(time.time_ns())))
+def put(access: TableAccess, scored: ScoredBatch, run: str, live: str | None) -> str:
+    return access.publisher.publish(
+        plan(FOLDER, run, live), scored, lambda: manifest(run, scored, str(time.time_ns()))
+    )
 
 
-def test_publishes_replaces_and_retires(table: ParquetSink, root: Path, control: Path) -> None:
-    assert table.published_run(FOLDER) is None
-    publish(table, FOLDER, A, None)
-    publish(table, FOLDER, B, A)
-    assert table.published_run(FOLDER) == B
+def test_publishes_replaces_and_retires(access: TableAccess, root: Path, control: Path) -> None:
+    assert access.table.published_run(FOLDER) is None
+    publish(access, FOLDER, A, None)
+    publish(access, FOLDER, B, A)
+    assert access.table.published_run(FOLDER) == B
     assert violations(root, Known()) == []
-    assert table.generations(FOLDER) == (A,)
+    assert access.table.generations(FOLDER) == (A,)
     assert len(list((control / "retired" / FOLDER / A).iterdir())) == 2
     lines = [json.loads(line) for line in (control / "audit.jsonl").read_text().splitlines()]
     assert [(line["run_id"], line["replaced"]) for line in lines] == [(A, ""), (B, A)]
 
 
-def test_a_run_that_was_overtaken_by_other_pins_is_stale(table: ParquetSink, root: Path) -> None:
-    late = stage(table, FOLDER, B)
-    publish(table, FOLDER, A, None)
+def test_a_run_that_was_overtaken_by_other_pins_is_stale(access: TableAccess, root: Path) -> None:
+    late = stage(access, FOLDER, B)
+    publish(access, FOLDER, A, None)
     with pytest.raises(StaleRunError, match=r"when planned, its run was none.*\nHint: nothing was published"):
-        put(table, late, B, None)
-    table.discard(late.attempt)
-    assert table.published_run(FOLDER) == A
+        put(access, late, B, None)
+    access.staging.discard(late.attempt)
+    assert access.table.published_run(FOLDER) == A
     assert violations(root, Known()) == []
 
 
 def test_a_run_that_was_overtaken_by_the_same_pins_is_published_already(
-    table: ParquetSink, root: Path, control: Path
+    access: TableAccess, root: Path, control: Path
 ) -> None:
-    late = stage(table, FOLDER, A)
-    publish(table, FOLDER, A, None)
+    late = stage(access, FOLDER, A)
+    publish(access, FOLDER, A, None)
     first = (control / "runs" / FOLDER / A / "manifest.json").read_text()
-    assert put(table, late, A, None) == first
+    assert put(access, late, A, None) == first
     assert violations(root, Known()) == []
 
 
-def test_a_repeat_replaces_its_own_run_and_is_no_generation(table: ParquetSink, root: Path) -> None:
-    publish(table, FOLDER, A, None)
+def test_a_repeat_replaces_its_own_run_and_is_no_generation(access: TableAccess, root: Path) -> None:
+    publish(access, FOLDER, A, None)
     before = (root / FOLDER).stat().st_ino
-    publish(table, FOLDER, A, A)
+    publish(access, FOLDER, A, A)
     assert (root / FOLDER).stat().st_ino != before
-    assert table.generations(FOLDER) == ()
+    assert access.table.generations(FOLDER) == ()
     assert violations(root, Known()) == []
 
 
-def test_staged_files_that_are_not_those_scored_are_refused(table: ParquetSink, control: Path) -> None:
-    scored = stage(table, FOLDER, A)
+def test_staged_files_that_are_not_those_scored_are_refused(access: TableAccess, control: Path) -> None:
+    scored = stage(access, FOLDER, A)
     folder = control / "staging" / scored.attempt / "scored"
     pq.write_table(pa.table({"id": [1]}), folder / "part-00009-x.parquet")
     (folder / scored.files[0].path).unlink()
     with pytest.raises(PublishError) as caught:
-        put(table, scored, A, None)
+        put(access, scored, A, None)
     text = str(caught.value)
     assert "part-00009-x.parquet: expected (rows, bytes) None" in text
     assert "part-00009-x.parquet: expected the columns id, y, _model_version" in text
     assert f"{scored.files[0].path}: cannot be read" in text
     assert "nothing was published" in text
-    assert table.published_run(FOLDER) is None
+    assert access.table.published_run(FOLDER) is None
 
 
-def test_files_of_other_types_are_refused(table: ParquetSink, control: Path) -> None:
-    scored = stage(table, FOLDER, A)
+def test_files_of_other_types_are_refused(access: TableAccess, control: Path) -> None:
+    scored = stage(access, FOLDER, A)
     file = control / "staging" / scored.attempt / "scored" / scored.files[0].path
     rows = pq.read_table(file)
     pq.write_table(rows.set_column(0, "id", rows["id"].cast(pa.int32())), file)
     changed = replace(scored, files=(replace(scored.files[0], size=file.stat().st_size), scored.files[1]))
     with pytest.raises(PublishError, match="not of the same types in all files"):
-        put(table, changed, A, None)
+        put(access, changed, A, None)
 
 
-def test_a_held_lock_names_its_holder(table: ParquetSink, control: Path) -> None:
-    scored = stage(table, FOLDER, A)
+def test_a_held_lock_names_its_holder(access: TableAccess, control: Path) -> None:
+    scored = stage(access, FOLDER, A)
     (control / "lock.holder.json").write_text('{"pid": 4711, "host": "h", "since": 0}')
     with filelock.FileLock(control / "lock"), pytest.raises(PublishError, match="process 4711 on h"):
-        put(table, scored, A, None)
+        put(access, scored, A, None)
 
 
-def test_a_folder_that_no_single_run_made_is_refused(table: ParquetSink, root: Path) -> None:
+def test_a_folder_that_no_single_run_made_is_refused(access: TableAccess, root: Path) -> None:
     (root / FOLDER).mkdir(parents=True)
     for run in (A, B):
         (root / FOLDER / f"part-00000-{run}.parquet").touch()
     with pytest.raises(PublishError, match="exactly one run"):
-        table.published_run(FOLDER)
+        access.table.published_run(FOLDER)
 
 
 def test_a_filesystem_that_cannot_exchange_is_refused_at_the_start(
-    table: ParquetSink, control: Path, monkeypatch: pytest.MonkeyPatch
+    access: TableAccess, control: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The patch stands for a filesystem that this machine does not have.
     monkeypatch.setattr(attempts, "can_exchange", lambda folder: False)
     with pytest.raises(PublishError, match=r"cannot exchange two folders(.|\n)*publish.mode to pointer"):
-        table.stage(A)
+        access.staging.stage(A)
     assert os.listdir(control / "staging") == []
 
 
 @pytest.mark.parametrize("function", ["exchange", "move_new"])
 def test_a_swap_that_the_disk_refuses_is_taken_back_whole(
-    table: ParquetSink, root: Path, monkeypatch: pytest.MonkeyPatch, function: str
+    access: TableAccess, root: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     live = None if function == "move_new" else A
     if live:
-        publish(table, FOLDER, A, None)
+        publish(access, FOLDER, A, None)
 
     def failing(*_arguments: object) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link", "here")
 
-    monkeypatch.setattr(intents, function, failing)
+    monkeypatch.setattr(journal, function, failing)
     with pytest.raises(PublishError, match=r"Invalid cross-device link(.|\n)*nothing was published"):
-        publish(table, FOLDER, B, live)
+        publish(access, FOLDER, B, live)
     monkeypatch.undo()
-    assert table.recover(now=time.time()).finished == ()
+    assert access.maintenance.recover(now=time.time()).finished == ()
     assert live_run(root, FOLDER) == live
     assert violations(root, Known()) == []
 
 
 def test_one_intent_that_cannot_be_finished_holds_up_its_own_partition_only(
-    table: ParquetSink, root: Path, monkeypatch: pytest.MonkeyPatch
+    access: TableAccess, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(table, FOLDER, A, None)
-    assert killed_at("intent written", lambda: publish(table, FOLDER, B, A))
-    real = intents.exchange
+    publish(access, FOLDER, A, None)
+    assert killed_at("intent written", lambda: publish(access, FOLDER, B, A))
+    real = journal.exchange
 
     def refusing(first: Path, second: Path) -> None:
         if FOLDER in str(second):
             raise OSError(errno.EROFS, "Read-only file system")
         real(first, second)
 
-    monkeypatch.setattr(intents, "exchange", refusing)
+    monkeypatch.setattr(journal, "exchange", refusing)
     with pytest.raises(PublishError, match="a run decided earlier cannot be finished"):
-        publish(table, FOLDER, C, A)
-    publish(table, "date=2024-01-02", C, None)
+        publish(access, FOLDER, C, A)
+    publish(access, "date=2024-01-02", C, None)
     monkeypatch.undo()
-    assert table.recover(now=time.time()).finished == (B,)
-    assert table.published_run(FOLDER) == B
+    assert access.maintenance.recover(now=time.time()).finished == (B,)
+    assert access.table.published_run(FOLDER) == B
     assert violations(root, Known()) == []
 
 
-def test_a_decided_attempt_is_not_discarded(table: ParquetSink, root: Path, control: Path) -> None:
-    assert killed_at("intent written", lambda: publish(table, FOLDER, A, None))
+def test_a_decided_attempt_is_not_discarded(access: TableAccess, root: Path, control: Path) -> None:
+    assert killed_at("intent written", lambda: publish(access, FOLDER, A, None))
     (attempt,) = (control / "intents").glob("*.json")
-    table.discard(attempt.stem)
-    assert table.recover(now=time.time()).finished == (A,)
+    access.staging.discard(attempt.stem)
+    assert access.maintenance.recover(now=time.time()).finished == (A,)
     assert live_run(root, FOLDER) == A
 
 
-def test_a_decided_run_whose_scores_are_gone_is_given_up(table: ParquetSink, control: Path) -> None:
-    assert killed_at("intent written", lambda: publish(table, FOLDER, A, None))
+def test_a_decided_run_whose_scores_are_gone_is_given_up(access: TableAccess, control: Path) -> None:
+    assert killed_at("intent written", lambda: publish(access, FOLDER, A, None))
     # Beside the folder of an attempt lies its lock, which is a file.
     attempts = [path for path in (control / "staging").glob(f"{A}-*") if path.is_dir()]
     assert len(attempts) == 1
     shutil.rmtree(attempts[0])
-    table.recover(now=time.time())
+    access.maintenance.recover(now=time.time())
     assert '"action": "lost"' in (control / "audit.jsonl").read_text()
-    publish(table, FOLDER, B, None)
-    assert table.published_run(FOLDER) == B
+    publish(access, FOLDER, B, None)
+    assert access.table.published_run(FOLDER) == B
     (lost,) = (control / "intents").glob("*.lost")
     os.utime(lost, (0, 0))
-    assert table.collect_garbage(now=time.time()).leftovers == (f"intents/{lost.name}",)
+    assert access.maintenance.collect_garbage(now=time.time()).leftovers == (f"intents/{lost.name}",)
 
 
-def test_rows_quarantined_are_kept_by_whoever_finishes(table: ParquetSink, control: Path) -> None:
+def test_rows_quarantined_are_kept_by_whoever_finishes(access: TableAccess, control: Path) -> None:
     def publish_with_quarantine() -> None:
-        scored = stage(table, FOLDER, A)
+        scored = stage(access, FOLDER, A)
         folder = control / "staging" / scored.attempt / "quarantine"
         folder.mkdir()
         pq.write_table(pa.table({"id": [1]}), folder / "part-0.parquet")
-        put(table, scored, A, None)
+        put(access, scored, A, None)
 
     assert killed_at("folders swapped", publish_with_quarantine)
-    table.recover(now=time.time())
+    access.maintenance.recover(now=time.time())
     assert (control / "quarantine" / FOLDER / A / "part-0.parquet").is_file()
 
 
-def test_a_dead_process_is_swept_at_once_and_a_living_one_is_not(table: ParquetSink, control: Path) -> None:
-    assert killed_at("attempt begun", lambda: stage(table, FOLDER, A))
-    mine = stage(table, FOLDER, B)
-    (swept,) = sink(control.with_name("scores")).recover(now=time.time()).attempts
+def test_a_dead_process_is_swept_at_once_and_a_living_one_is_not(access: TableAccess, control: Path) -> None:
+    assert killed_at("attempt begun", lambda: stage(access, FOLDER, A))
+    mine = stage(access, FOLDER, B)
+    (swept,) = swap_table(control.with_name("scores")).maintenance.recover(now=time.time()).attempts
     assert swept.startswith(A)
     assert sorted(os.listdir(control / "staging")) == [mine.attempt, f"{mine.attempt}.alive"]
 
 
-def test_an_attempt_that_was_handed_over_waits_a_week(table: ParquetSink, control: Path) -> None:
-    mine = stage(table, FOLDER, B)
-    table.hand_over(mine.attempt)
-    other = sink(control.with_name("scores"))
-    assert other.recover(now=time.time()).attempts == ()
-    assert other.recover(now=time.time() + 8 * 86_400).attempts == (mine.attempt,)
+def test_an_attempt_that_was_handed_over_waits_a_week(access: TableAccess, control: Path) -> None:
+    mine = stage(access, FOLDER, B)
+    access.staging.hand_over(mine.attempt)
+    other = swap_table(control.with_name("scores"))
+    assert other.maintenance.recover(now=time.time()).attempts == ()
+    assert other.maintenance.recover(now=time.time() + 8 * 86_400).attempts == (mine.attempt,)
     assert os.listdir(control / "staging") == []
 
 
 def test_rolls_back_to_the_run_before_or_to_a_named_one(
-    table: ParquetSink, root: Path, control: Path
+    access: TableAccess, root: Path, control: Path
 ) -> None:
     for run, live in ((A, None), (B, A), (C, B)):
-        publish(table, FOLDER, run, live)
-    assert table.roll_back(FOLDER, to=None, expected_run=C, at="t1") == B
-    assert table.generations(FOLDER) == (C, A)
-    assert table.roll_back(FOLDER, to=A, expected_run=B, at="t2") == A
+        publish(access, FOLDER, run, live)
+    assert access.publisher.roll_back(FOLDER, to=None, expected_run=C, at="t1") == B
+    assert access.table.generations(FOLDER) == (C, A)
+    assert access.publisher.roll_back(FOLDER, to=A, expected_run=B, at="t2") == A
     assert violations(root, Known()) == []
     assert live_run(root, FOLDER) == A
     last = json.loads((control / "audit.jsonl").read_text().splitlines()[-1])
     assert (last["action"], last["run_id"], last["replaced"]) == ("rollback", A, B)
 
 
-def test_a_rollback_that_cannot_be_says_why(table: ParquetSink) -> None:
-    publish(table, FOLDER, A, None)
+def test_a_rollback_that_cannot_be_says_why(access: TableAccess) -> None:
+    publish(access, FOLDER, A, None)
     with pytest.raises(PartitionError, match="no earlier run to go back to"):
-        table.roll_back(FOLDER, to=None, expected_run=A, at="t")
-    publish(table, FOLDER, B, A)
+        access.publisher.roll_back(FOLDER, to=None, expected_run=A, at="t")
+    publish(access, FOLDER, B, A)
     with pytest.raises(PartitionError, match=f"kept are: {A}"):
-        table.roll_back(FOLDER, to=C, expected_run=B, at="t")
+        access.publisher.roll_back(FOLDER, to=C, expected_run=B, at="t")
     with pytest.raises(StaleRunError):
-        table.roll_back(FOLDER, to=A, expected_run=A, at="t")
+        access.publisher.roll_back(FOLDER, to=A, expected_run=A, at="t")
 
 
 def test_generations_beyond_the_retention_go_but_not_under_a_reader(root: Path) -> None:
-    table = sink(root, keep=1, grace=600)
+    access = swap_table(root, keep=1, grace=600)
     for run, live in ((A, None), (B, A), (C, B)):
-        publish(table, FOLDER, run, live)
-    assert table.generations(FOLDER) == (B, A)
-    cleaned = table.collect_garbage(now=time.time() + 601)
+        publish(access, FOLDER, run, live)
+    assert access.table.generations(FOLDER) == (B, A)
+    cleaned = access.maintenance.collect_garbage(now=time.time() + 601)
     assert cleaned.generations == (f"{FOLDER}/{A}",)
     assert violations(root, Known()) == []
 
 
-def test_files_that_no_result_names_are_dropped(table: ParquetSink) -> None:
+def test_files_that_no_result_names_are_dropped(access: TableAccess) -> None:
     """A speculated or retried task leaves a second file; only what the driver was told of counts."""
-    attempt = table.stage(A)
+    attempt = access.staging.stage(A)
     for name in ("part-00000-told.parquet", "part-00000-untold.parquet"):
         pq.write_table(pa.table({"id": [1]}), attempt / "scored" / name)
     told = OutputFile(path="part-00000-told.parquet", rows=1, size=1, sha256="")
@@ -285,6 +288,6 @@ def test_files_that_no_result_names_are_dropped(table: ParquetSink) -> None:
         profile=(),
         loaded=True,
     )
-    files, _ = table.collect(attempt, A, [result])
+    files, _ = access.staging.collect(attempt, A, [result])
     assert [file.path for file in files] == [f"part-00000-{A}.parquet"]
     assert os.listdir(attempt / "scored") == [files[0].path]

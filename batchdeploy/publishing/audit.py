@@ -1,0 +1,56 @@
+"""The audit: one line for each publish and each rollback of a table."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from batchdeploy.publishing.control_folder import ControlFolder
+
+TAIL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLine:
+    """What one line says; None leaves a field out.
+
+    Attributes:
+        at: when it was decided, ISO 8601.
+        action: ``publish``, ``rollback``, or ``lost`` for a decided run whose staged files are gone.
+        partition: the partition's folder name.
+        run_id: the run that became visible.
+        attempt: the attempt whose files they are.
+        replaced: the run that was visible before; empty where there was none.
+    """
+
+    at: str
+    action: str
+    partition: str
+    run_id: str
+    attempt: str | None = None
+    replaced: str | None = None
+
+
+class AuditLog:
+    """The audit file of one table; to append needs the table's lock."""
+
+    def __init__(self, control: ControlFolder) -> None:
+        self._file = control.layout.audit
+        self._disk = control.disk
+
+    def append(self, line: AuditLine) -> None:
+        """Adds a line, unless it is there already: a step that is repeated after a kill adds it once."""
+        text = json.dumps({name: value for name, value in asdict(line).items() if value is not None}) + "\n"
+        tail = self._tail()
+        if text.encode() not in tail:
+            # NOTE: a full disk may have cut a line short; the next one must not run into it.
+            cut = bool(tail) and not tail.endswith(b"\n")
+            self._disk.append(self._file, ("\n" if cut else "") + text)
+
+    def _tail(self) -> bytes:
+        with suppress(FileNotFoundError), self._file.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
+            return stream.read()
+        return b""

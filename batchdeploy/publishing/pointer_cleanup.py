@@ -1,0 +1,56 @@
+"""What maintenance does to a table that is published by pointer."""
+
+from __future__ import annotations
+
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of, tells_of
+from batchdeploy.publishing.pointer_records import PointerRecords
+from batchdeploy.storage.objects import Objects
+
+
+class PointerCleanup:
+    """Writes the records that killed runs left out, and deletes files that no generation names.
+
+    Args:
+        control: the table's control folder.
+        objects: the table's objects.
+        records: what the control folder keeps of its runs.
+    """
+
+    def __init__(self, control: ControlFolder, objects: Objects, records: PointerRecords) -> None:
+        self._control = control
+        self._objects = objects
+        self._records = records
+
+    def finish(self) -> tuple[str, ...]:
+        """Writes the records of runs that died just after they were published; gives their run ids."""
+        finished = []
+        for folder, entry in self._objects.read().document["partitions"].items():
+            file = self._control.layout.run(folder, entry["run_id"]) / "manifest.json"
+            if not tells_of(file, entry["attempt"]) and (text := self._objects.text(entry["manifest"])):
+                self._records.write_published(folder, entry, text)
+                finished.append(entry["run_id"])
+        return tuple(finished)
+
+    def prune(self, now: float) -> CleanupReport:
+        """Deletes files that no generation names any more, and that nobody can be reading or writing.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        document = self._objects.read().document
+        partitions = document["partitions"].values()
+        named = {path for p in partitions for entry in (p, *p["earlier"]) for path in paths_of(entry)}
+        dropped = {path: one["since"] for one in document.get("dropped", ()) for path in one["paths"]}
+        reader_seconds = self._control.spec.reader_seconds
+        removed = []
+        for prefix in ("data", "manifests"):
+            for path, stored in self._objects.listed(prefix):
+                since, grace = stored, max(ORPHAN_SECONDS, reader_seconds)
+                if path in dropped:
+                    since, grace = dropped[path], reader_seconds
+                if path not in named and now - since > grace:
+                    self._objects.delete(path)
+                    removed.append(path)
+        return CleanupReport(leftovers=tuple(removed))

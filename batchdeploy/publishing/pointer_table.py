@@ -1,0 +1,64 @@
+"""A table whose visible files are those that ``current.json`` names, for reading."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from batchdeploy.core.tables import TableRecord
+from batchdeploy.documents import from_json
+from batchdeploy.publishing.ownership import inferred
+from batchdeploy.storage.objects import Objects
+
+
+class PointerTable:
+    """One table with a pointer, in an object store or a folder.
+
+    Args:
+        objects: the table's objects.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def published_run(self, folder: str) -> str | None:
+        """The run that the pointer names for a partition, or None."""
+        entry = self.entry(folder)
+        return None if entry is None else str(entry["run_id"])
+
+    def published_partitions(self) -> tuple[str, ...]:
+        """The folder names of all partitions that are visible."""
+        return tuple(sorted(self._objects.read().document["partitions"]))
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Where a partition's visible files are."""
+        entry = self.entry(folder) or {"files": []}
+        return tuple(f"{self._objects.target}/{file['path']}" for file in entry["files"])
+
+    def attempt_of(self, folder: str) -> str | None:
+        """The attempt whose files are visible."""
+        entry = self.entry(folder)
+        return None if entry is None else str(entry["attempt"])
+
+    def generations(self, folder: str) -> tuple[str, ...]:
+        """The run ids of a partition's earlier generations, the last that was visible first."""
+        return tuple(earlier["run_id"] for earlier in (self.entry(folder) or {"earlier": []})["earlier"])
+
+    def record(self) -> TableRecord | None:
+        """Whose table it is and what its rows hold; None where nothing is published."""
+        return table_record(self._objects, self._objects.read().document)
+
+    def entry(self, folder: str) -> dict[str, Any] | None:
+        """What the pointer says of a partition: its run, attempt, files, and earlier generations."""
+        found: dict[str, Any] = self._objects.read().document["partitions"]
+        return found.get(folder)
+
+
+def table_record(objects: Objects, document: dict[str, Any]) -> TableRecord | None:
+    """What a pointer's document says of its table; of one that says nothing, what a manifest tells."""
+    if not document["partitions"]:
+        return None
+    if "table" in document:
+        return from_json(TableRecord, json.dumps(document["table"]), where=objects.target)
+    folder, entry = max(document["partitions"].items())
+    return inferred(objects.text(entry["manifest"]), folder, {})

@@ -1,0 +1,78 @@
+"""A table of partition folders on one filesystem, for reading."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.tables import TableRecord
+from batchdeploy.errors import Problem, PublishError
+from batchdeploy.publishing.generations import Generations
+from batchdeploy.publishing.ownership import read_table
+from batchdeploy.publishing.refusals import translated
+
+PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")
+
+
+class SwapTable:
+    """One table whose visible files are those in its partition folders.
+
+    Args:
+        layout: the table's folders.
+        generations: the earlier ones, beside the table.
+    """
+
+    def __init__(self, layout: Layout, generations: Generations) -> None:
+        self._layout = layout
+        self._generations = generations
+
+    def published_run(self, folder: str) -> str | None:
+        """The run whose scores are visible in a partition's folder, by its file names.
+
+        Raises:
+            PublishError: the folder holds files of several runs, or files that no run wrote.
+        """
+        visible = self._layout.partition_dir(folder)
+        try:
+            names = sorted(os.listdir(visible))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise translated(error, visible) from error
+        runs = {match[1] if (match := PUBLISHED_NAME.fullmatch(name)) else f"? {name}" for name in names}
+        if len(runs) != 1 or any(run.startswith("?") for run in runs):
+            got = ", ".join(sorted(runs)) or "nothing"
+            raise PublishError(
+                str(visible), (Problem(folder, "does not hold the files of exactly one run", got),)
+            )
+        return runs.pop()
+
+    def published_partitions(self) -> tuple[str, ...]:
+        """The folder names of all partitions that are visible."""
+        table = self._layout.table
+        return tuple(sorted(path.name for path in table.glob("*=*"))) if table.is_dir() else ()
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """Where a partition's visible files are."""
+        visible = self._layout.partition_dir(folder)
+        return tuple(str(file) for file in sorted(visible.iterdir())) if visible.is_dir() else ()
+
+    def attempt_of(self, folder: str) -> str | None:
+        """The visible folder's inode: a swap puts another one there, even for the same run."""
+        try:
+            return str(self._layout.partition_dir(folder).stat().st_ino)
+        except OSError:
+            return None
+
+    def generations(self, folder: str) -> tuple[str, ...]:
+        """The run ids of a partition's earlier generations, the last that was visible first."""
+        return self._generations.of(folder)
+
+    def record(self) -> TableRecord | None:
+        """Whose table it is and what its rows hold; None where nothing is published."""
+        folders, run = self.published_partitions(), None
+        with suppress(PublishError):
+            run = self.published_run(folders[-1]) if folders else None
+        return read_table(self._layout, folders, run)
