@@ -16,7 +16,7 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import CONTROL, PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.secrets import filled
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from batchdeploy.publishing.opening import TableAccess
 
 
-@told_as_ours("the deployment file")
+@translate_system_errors("the deployment file")
 def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> LocalToolbox:
     """The toolbox of a deployment file.
 

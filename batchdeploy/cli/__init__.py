@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr
 
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
 from batchdeploy.redaction import RedactedStream
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _run(app: Callable[[], None], answer: Callable[[str], None] | None) -> None:
     try:
-        with told_as_ours("the command"):
+        with translate_system_errors("the command"):
             app()
     except SystemExit as end:
         # NOTE: typer's exit code for a reader that went away (`| head`) is that of a gate here.

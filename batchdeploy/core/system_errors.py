@@ -1,6 +1,6 @@
 """What the operating system refuses, as errors of this package: the path, what is wrong, what to do.
 
-The doors put `told_as_ours` around whatever they call, so that no OSError leaves a command, a notebook's call
+The doors put `translate_system_errors` around whatever they call, so that no OSError leaves a command, a notebook's call
 or a task as it is. Code that knows better what was being done translates earlier.
 """
 
@@ -35,7 +35,7 @@ REMEDIES = {
 AGAIN = "then run the same again; batchdeploy status says what is published"
 
 
-def on_this_machine(error: BaseException) -> bool:
+def is_local_failure(error: BaseException) -> bool:
     """Whether this machine could not keep a file, whatever server was being asked for what is in it."""
     numbers = {*WRONG_NAMES, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
     return isinstance(error, OSError) and error.filename is not None and error.errno in numbers
@@ -51,7 +51,7 @@ def remedy(error: OSError) -> str:
     return REMEDIES.get(error.errno or 0, "mend that")
 
 
-def translated(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:
+def translate_system_error(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:
     """The error as one of ours: a `RequestError` for a name that cannot be right, else an `OutsideError`.
 
     Args:
@@ -73,19 +73,19 @@ def translated(error: OSError | UnicodeError | MemoryError, where: str) -> Batch
 
 
 @contextmanager
-def told_as_ours(where: str) -> Iterator[None]:
+def translate_system_errors(where: str) -> Iterator[None]:
     """Raises what the operating system refused as an error of this package; also a decorator."""
     try:
         yield
     except BatchdeployError:
         raise
     except (OSError, UnicodeError, MemoryError) as error:
-        raise translated(error, where) from error
+        raise translate_system_error(error, where) from error
     except RuntimeError as error:
         # NOTE: what pathlib makes of ELOOP, up to Python 3.12.
         if not str(error).startswith("Symlink loop from"):
             raise
-        raise translated(OSError(errno.ELOOP, "", str(error).split("'")[1]), where) from error
+        raise translate_system_error(OSError(errno.ELOOP, "", str(error).split("'")[1]), where) from error
 
 
 def _not_unicode(error: UnicodeError, where: str) -> Problem:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem
 from batchdeploy.redaction import RedactedCause, redact, redact_chain
 
@@ -15,7 +15,7 @@ from batchdeploy.redaction import RedactedCause, redact, redact_chain
 def shown_safely() -> Iterator[None]:
     """Raises errors of this package, without secrets: a notebook shows, and keeps, all of them."""
     try:
-        with told_as_ours("the job"):
+        with translate_system_errors("the job"):
             yield
     except BatchdeployError as error:
         redact_chain(error)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from batchdeploy.core import layout
 from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PLAN, RUNS
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, DataError, Problem, RequestError
 from batchdeploy.host.file_modes import make_folder, restrict
@@ -169,7 +169,7 @@ class RunRecords:
                 yield Problem(name, f"was written for another plan than {PLAN}", record.plan_sha256)
 
     def _write(self, key: str, content: bytes) -> None:
-        with told_as_ours(self._shown(key)):
+        with translate_system_errors(self._shown(key)):
             store(self._storage, key, content)
 
     def _keep(self, known: tuple[type, bytes], record: object) -> None:
@@ -240,7 +240,7 @@ def write_refusal(folder: Path, error: BatchdeployError) -> None:
 def write_page(file: Path, text: str) -> None:
     """Writes a text to a file, whole or not at all."""
     scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
-    with told_as_ours(str(file)):
+    with translate_system_errors(str(file)):
         make_folder(file.parent)
         try:
             scratch.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.drift import calibrate
 from batchdeploy.core.profiles import Reference, ReferenceColumn, Role
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import to_json
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.profiling import count, make_bins
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@told_as_ours("the reference")
+@translate_system_errors("the reference")
 def build_reference(
     frame: pd.DataFrame,
     *,

@@ -13,7 +13,7 @@ from batchdeploy.core.contract import contract
 from batchdeploy.core.partitions import runnable
 from batchdeploy.core.records import InputSchema, ModelPin, TextPin
 from batchdeploy.core.suites import needed_columns, suite_entries
-from batchdeploy.core.system_errors import reason, told_as_ours
+from batchdeploy.core.system_errors import reason, translate_system_errors
 from batchdeploy.documents import parse_json
 from batchdeploy.errors import BatchdeployError, MissingPackageError, OutsideError, Problem
 from batchdeploy.ports import Toolbox
@@ -43,7 +43,7 @@ def check(tools: Toolbox) -> Checked:
     found: Found = {}
     for step in STEPS:
         try:
-            with told_as_ours(str(tools.root)):
+            with translate_system_errors(str(tools.root)):
                 problems += step(tools, found)
         except OutsideError as error:
             outside += _told(error)

@@ -13,7 +13,7 @@ from pathlib import Path
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.ports import Toolbox
@@ -34,7 +34,7 @@ from batchdeploy.workflows.timing import StageClock
 PLANNED_ANEW = ("validate", "score")
 
 
-@told_as_ours("the step")
+@translate_system_errors("the step")
 def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     """Does the step.
 

@@ -19,7 +19,7 @@ from tests_support import FEATURES, Result, classifiers, customers, edit, regist
 from batchdeploy import load
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.request import StepRequest
-from batchdeploy.core.system_errors import told_as_ours
+from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.errors import BatchdeployError, OutsideError, RequestError
 from batchdeploy.workflows.step import take_step
 from faults.test_concurrency import in_own_mounts
@@ -159,12 +159,12 @@ def test_an_error_without_a_path_says_what_was_being_done() -> None:
         pytest.raises(
             OutsideError, match=r"^1 problem in the page:\n- the page: out of paper\nHint: mend that"
         ),
-        told_as_ours("the page"),
+        translate_system_errors("the page"),
     ):
         raise OSError("out of paper")
-    with pytest.raises(RequestError, match="not Unicode"), told_as_ours("the page"):
+    with pytest.raises(RequestError, match="not Unicode"), translate_system_errors("the page"):
         "\udcff".encode()
-    with pytest.raises(OutsideError, match="no memory left"), told_as_ours("the page"):
+    with pytest.raises(OutsideError, match="no memory left"), translate_system_errors("the page"):
         raise MemoryError
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from batchdeploy.adapters.mlflow.asking import cause
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.core.system_errors import on_this_machine
+from batchdeploy.core.system_errors import is_local_failure
 from batchdeploy.errors import BatchdeployError, MissingPackageError, Problem, RegistryError, RequestError
 
 REACH = "does it run, and can it be reached from here? MLFLOW_HTTP_REQUEST_TIMEOUT=60 waits for a slow one"
@@ -32,7 +32,7 @@ def translated(uri: str, ref: ModelRef) -> Iterator[None]:
         problem = Problem(ref.name, f"the registry failed: {cause(error)}")
         raise RegistryError(public(uri), (problem,), hint=REACH) from error
     except Exception as error:
-        if on_this_machine(error):
+        if is_local_failure(error):
             raise
         problem = Problem(ref.name, f"the registry does not answer: {cause(error)}")
         raise RegistryError(public(uri), (problem,), hint=REACH) from error
@@ -48,7 +48,7 @@ def translated_files(location: str, where: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise _missing(where, error) from None
     except Exception as error:
-        if on_this_machine(error):
+        if is_local_failure(error):
             raise
         problem = Problem(public(location), f"its files cannot be read from there: {cause(error)}")
         hint = "were they moved or deleted, and can their store be reached from here?"
