@@ -7,11 +7,11 @@ from pathlib import Path
 
 from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import public
-from batchdeploy.core.starts import looked_for
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
@@ -119,7 +119,7 @@ def _read(root: Path, path: str, key: str) -> tuple[str, TextPin]:
         raw = read_whole(root / path, MOST_BYTES)
         return raw.decode("utf-8"), TextPin(path=path, sha256=hashlib.sha256(raw).hexdigest())
     except FileNotFoundError:
-        raise DataError(path, (Problem(key, f"no such file: {looked_for(path, root)}"),)) from None
+        raise DataError(path, (Problem(key, f"no such file: {describe_lookup(path, root)}"),)) from None
     except OSError as error:
         raise DataError(path, (Problem(key, reason(error)),)) from None
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests_support import Result, edit
 
-from batchdeploy.core.starts import looked_for
+from batchdeploy.core.path_hints import describe_lookup
 
 DAY = "2024-03-02"
 
@@ -73,5 +73,5 @@ def test_a_deployment_that_is_not_there_says_where_the_shell_is(cli: Callable[..
 
 
 def test_an_absolute_path_starts_nowhere() -> None:
-    assert looked_for("/lake/x", "/project") == "looked for /lake/x"
-    assert looked_for("x/y", "/project").startswith("looked for /project/x/y; relative paths start")
+    assert describe_lookup("/lake/x", "/project") == "looked for /lake/x"
+    assert describe_lookup("x/y", "/project").startswith("looked for /project/x/y; relative paths start")

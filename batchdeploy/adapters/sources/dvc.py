@@ -15,9 +15,9 @@ from typing import Any
 
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import digest_files, identity_of
 from batchdeploy.core.records import DataPin, FilePin
-from batchdeploy.core.starts import looked_for
 from batchdeploy.errors import DataError, PartitionError, Problem, StoreError
 
 
@@ -167,7 +167,7 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
     except NotDvcRepoError:
         raise DataError(where, "not inside a DVC repository", hint="dvc init, or data.rev: null") from None
     except OutputNotFoundError:
-        what = f"DVC does not track this folder there: {looked_for(ref.path, root)}"
+        what = f"DVC does not track this folder there: {describe_lookup(ref.path, root)}"
         raise DataError(where, what) from None
     except SCMError as error:
         raise DataError(where, (Problem("data.rev", "leads nowhere", str(error)),)) from None

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import digest_files
 from batchdeploy.core.records import DataPin, FilePin
-from batchdeploy.core.starts import looked_for
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
@@ -130,7 +130,7 @@ class FolderStore:
             raise DataError(ref.path, (Problem("data.path", "is not a folder", str(folder)),))
         if is_folder is None:
             hint = "dvc repro, or dvc pull, makes tracked data" if self._recorded else None
-            what = f"no such folder: {looked_for(ref.path, self._root)}"
+            what = f"no such folder: {describe_lookup(ref.path, self._root)}"
             raise DataError(ref.path, (Problem("data.path", what),), hint=hint)
         return folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def looked_for(path: str, root: str | os.PathLike[str]) -> str:
+def describe_lookup(path: str, root: str | os.PathLike[str]) -> str:
     """Where a path of a deployment led, and why there.
 
     Args:
