@@ -10,7 +10,7 @@ from batchdeploy.core.contract import output_line
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Returns
 from batchdeploy.kernel.answers import answer_columns, as_arrow, refuse_answer
-from batchdeploy.kernel.text import mend_text
+from batchdeploy.kernel.text import escape_invalid_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,7 +155,7 @@ def _from_texts(name: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
     import pyarrow as pa
 
     try:
-        texts, spoilt = mend_text(array.cast(pa.string()))
+        texts, spoilt = escape_invalid_utf8(array.cast(pa.string()))
     except pa.ArrowInvalid as error:
         # NOTE: more than 2 GiB; fewer rows at once may fit.
         raise MemoryError(str(error)) from error

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def mend_text(values: pa.Array) -> tuple[pa.Array, np.ndarray[Any, Any] | None]:
+def escape_invalid_utf8(values: pa.Array) -> tuple[pa.Array, np.ndarray[Any, Any] | None]:
     r"""The texts with every byte that is not UTF-8 escaped (``Z\xfcrich``), and which rows held one.
 
     Args:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchdeploy.kernel.text import mend_text
+from batchdeploy.kernel.text import escape_invalid_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
     for values, field in zip(batch.columns, schema, strict=True):
         plain = values if values.type == field.type else _decoded(values, field.type)
         if pa.types.is_string(field.type):
-            plain, mask = mend_text(plain)
+            plain, mask = escape_invalid_utf8(plain)
             if mask is not None:
                 spoilt[field.name] = mask
         columns.append(plain)
