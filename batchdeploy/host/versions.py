@@ -10,7 +10,7 @@ from importlib import metadata
 from batchdeploy.errors import Problem
 
 # NOTE: what a worker imports whatever the model is; the model's own requirements may name none of it.
-NEEDED = ("numpy", "pandas", "pyarrow", "threadpoolctl")
+REQUIRED_PACKAGES = ("numpy", "pandas", "pyarrow", "threadpoolctl")
 
 # NOTE: what the names of packages end in that bring one and the same module.
 VARIANT = re.compile(r"[-_](?:binary|cpu|cu\d+|cuda\d*|gpu|headless|nightly|rocm|skinny)$")
@@ -28,14 +28,14 @@ RECORDED = (
 )
 
 
-def lacking(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
+def missing_packages(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
     """What each worker would need to score at all, and does not have.
 
     Args:
         workers: name of each worker and what it has.
     """
     for worker, found in workers:
-        for name in NEEDED:
+        for name in REQUIRED_PACKAGES:
             if name not in found:
                 yield Problem(worker, f"lacks {name}, which every worker needs")
 

@@ -24,7 +24,7 @@ from batchdeploy.errors import (
     RequestError,
     ScoringRefused,
 )
-from batchdeploy.host.versions import NEEDED, lacking, version_mismatches
+from batchdeploy.host.versions import REQUIRED_PACKAGES, missing_packages, version_mismatches
 from batchdeploy.kernel.profiling import empty, merge
 from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
@@ -93,10 +93,10 @@ def check_versions(tools: Toolbox, model: Path) -> None:
             message. Trying again would change nothing.
     """
     wanted = tools.registry.made_with(model)
-    workers = tools.engine.versions((*wanted, *(name for name in NEEDED if name not in wanted)))
-    if missing := tuple(lacking(workers)):
+    workers = tools.engine.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
+    if missing := tuple(missing_packages(workers)):
         raise MissingPackageError(
-            "the workers", missing, hint=f"install there: pip install {' '.join(NEEDED)}"
+            "the workers", missing, hint=f"install there: pip install {' '.join(REQUIRED_PACKAGES)}"
         )
     problems = tuple(version_mismatches(wanted, workers))
     if not problems:
