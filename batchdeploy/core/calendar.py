@@ -50,13 +50,13 @@ def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator
 def key_problem(path: str, key: str | None, key_format: str) -> Iterator[Problem]:
     """Whether a partition's value is written as the key format writes it."""
     try:
-        if key is not None and (right := respelled(key, key_format)) is not None:
+        if key is not None and (right := canonical_key(key, key_format)) is not None:
             yield Problem(path, f"is not written as {key_format!r}, which is {right}", key)
     except ValueError:
         yield Problem(path, f"is not written as {key_format!r}", key)
 
 
-def respelled(key: str, key_format: str) -> str | None:
+def canonical_key(key: str, key_format: str) -> str | None:
     """A partition's value as the key format writes it, where somebody wrote it otherwise; else None.
 
     ``2013-8-12`` is read as if it were ``2013-08-12``, and names another folder.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from batchdeploy.core.calendar import respelled
+from batchdeploy.core.calendar import canonical_key
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.pins import check_partition
 from batchdeploy.errors import PartitionError, Problem
@@ -14,7 +14,7 @@ NULL = "__HIVE_DEFAULT_PARTITION__"
 
 def runnable(values: Sequence[str], spec: PartitionSpec) -> tuple[str, ...]:
     """The values that a run can be asked for, in their order."""
-    return tuple(value for value in values if _unaskable(value, spec) is None)
+    return tuple(value for value in values if _not_runnable(value, spec) is None)
 
 
 def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Problem]:
@@ -24,14 +24,14 @@ def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Probl
     """
     timed = spec.start is not None or any(_is_time(value, spec.format) for value in values)
     for value in values:
-        why = _unaskable(value, spec)
+        why = _not_runnable(value, spec)
         if why is None and timed:
-            why = _misspelt(value, spec.format)
+            why = _format_problem(value, spec.format)
         if why is not None:
             yield Problem(spec.folder(value), why)
 
 
-def _unaskable(value: str, spec: PartitionSpec) -> str | None:
+def _not_runnable(value: str, spec: PartitionSpec) -> str | None:
     if value == NULL:
         return f"holds the rows whose {spec.column} is null, and no run scores them"
     if any("\ud800" <= character <= "\udfff" for character in value):
@@ -43,9 +43,9 @@ def _unaskable(value: str, spec: PartitionSpec) -> str | None:
     return None
 
 
-def _misspelt(value: str, key_format: str) -> str | None:
+def _format_problem(value: str, key_format: str) -> str | None:
     try:
-        right = respelled(value, key_format)
+        right = canonical_key(value, key_format)
     except ValueError:
         return f"is not written as {key_format!r}, so that no schedule asks for it"
     return None if right is None else f"is not written as {key_format!r}, which is {right}; rename it"
@@ -53,7 +53,7 @@ def _misspelt(value: str, key_format: str) -> str | None:
 
 def _is_time(value: str, key_format: str) -> bool:
     try:
-        respelled(value, key_format)
+        canonical_key(value, key_format)
     except ValueError:
         return False
     return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
-from batchdeploy.core.calendar import respelled
+from batchdeploy.core.calendar import canonical_key
 from batchdeploy.errors import PartitionError, Problem
 
 # NOTE: no device: that of a network filesystem is another one on each machine.
@@ -117,7 +117,7 @@ def check_partition(column: str, value: str, key_format: str | None = None) -> s
     if not PARTITION.fullmatch(value) or value in (".", "..", "__HIVE_DEFAULT_PARTITION__"):
         raise PartitionError(column, (Problem(column, "not a partition's value", repr(value)),))
     with suppress(ValueError):
-        if key_format is not None and (right := respelled(value, key_format)) is not None:
+        if key_format is not None and (right := canonical_key(value, key_format)) is not None:
             problem = Problem(column, f"is not written as {key_format!r}", value)
             raise PartitionError(column, (problem,), hint=f"write {right}")
     return value

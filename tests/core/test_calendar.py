@@ -8,10 +8,10 @@ import pytest
 
 from batchdeploy.core.calendar import (
     calendar_problems,
+    canonical_key,
     first_moment,
     key_problem,
     last_moment,
-    respelled,
 )
 from batchdeploy.core.deployment import PartitionSpec
 
@@ -101,6 +101,6 @@ def test_a_key_is_read_by_its_format() -> None:
     ],
 )
 def test_a_key_is_written_in_one_way(key: str, key_format: str, right: str | None) -> None:
-    assert respelled(key, key_format) == right
+    assert canonical_key(key, key_format) == right
     problems = [problem.problem for problem in key_problem("partition", key, key_format)]
     assert problems == ([] if right is None else [f"is not written as {key_format!r}, which is {right}"])
