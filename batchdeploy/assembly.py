@@ -15,7 +15,7 @@ from batchdeploy import ports
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import CONTROL, PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
-from batchdeploy.core.secrets import filled
+from batchdeploy.core.secrets import with_secrets
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
@@ -84,7 +84,7 @@ class LocalToolbox:
     @cached_property
     def _connected(self) -> Deployment:
         """The deployment with its secrets, which no record and no message holds."""
-        deployment, problems = filled(self.deployment, os.environ)
+        deployment, problems = with_secrets(self.deployment, os.environ)
         if problems:
             raise DeploymentError(str(self.file), problems)
         return deployment

@@ -22,7 +22,7 @@ import batchdeploy as bd
 from batchdeploy import assembly, redaction
 from batchdeploy.core.records import Plan
 from batchdeploy.core.request import StepRequest
-from batchdeploy.core.secrets import public
+from batchdeploy.core.secrets import without_secrets
 from batchdeploy.documents import from_json, read_deployment, to_json
 from batchdeploy.documents.yaml_files import shown_deployment
 from batchdeploy.errors import DeploymentError, OutsideError, Problem, RequestError, shorten
@@ -206,7 +206,7 @@ def test_records_and_docs_of_a_deployment_hold_names(
     planned = replace(tests_support.plan("a", None), deployment=deployment)
     text = to_json(planned)
     doc = shown_deployment(file)
-    assert leaks(text, doc, repr(planned), repr(public(deployment))) == []
+    assert leaks(text, doc, repr(planned), repr(without_secrets(deployment))) == []
     assert from_json(Plan, text, where="plan.json") == planned
     conf = planned.deployment.engine.conf or {}
     assert conf["spark.sql.shuffle.partitions"] == 7

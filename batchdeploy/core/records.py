@@ -13,7 +13,7 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import Column, DataPin, FilePin, ModelPin, TextPin
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile, Role
-from batchdeploy.core.secrets import public
+from batchdeploy.core.secrets import without_secrets
 
 __all__ = [
     "CheckReport",
@@ -81,7 +81,7 @@ class Plan:
     attempt: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "deployment", public(self.deployment))
+        object.__setattr__(self, "deployment", without_secrets(self.deployment))
 
     @property
     def state(self) -> State:

@@ -1,7 +1,7 @@
 """Secrets of a deployment: named by ``${NAME}``, found in the environment when used, and in no record.
 
 Any text of the deployment file may hold ``${NAME}`` or ``${NAME:-default}``. They stand for variables of the
-environment and are filled in when the file is read; but where connections are described (``model.registry``,
+environment and are with_secrets in when the file is read; but where connections are described (``model.registry``,
 ``engine.remote``, ``engine.master``, ``engine.conf``) a secret stays a name until the moment of its use.
 """
 
@@ -21,7 +21,7 @@ CONF = ("engine", "conf")
 PLACES = "model.registry, engine.remote, engine.master, engine.conf"
 
 
-def public(deployment: Deployment) -> Deployment:
+def without_secrets(deployment: Deployment) -> Deployment:
     """The deployment as a record holds it: ``***`` or a variable's name in place of each secret."""
     model, engine = deployment.model, deployment.engine
     conf = None if engine.conf is None else {k: _public_setting(k, v) for k, v in engine.conf.items()}
@@ -29,7 +29,9 @@ def public(deployment: Deployment) -> Deployment:
     return replace(deployment, model=replace(model, registry=_public_uri(model.registry)), engine=engine)
 
 
-def filled(deployment: Deployment, environment: Mapping[str, str]) -> tuple[Deployment, tuple[Problem, ...]]:
+def with_secrets(
+    deployment: Deployment, environment: Mapping[str, str]
+) -> tuple[Deployment, tuple[Problem, ...]]:
     """The deployment with its secrets in place, to connect with; and each variable that is not set."""
     problems: list[Problem] = []
 
@@ -51,7 +53,7 @@ def filled(deployment: Deployment, environment: Mapping[str, str]) -> tuple[Depl
 
 
 def fill_document(document: Any, environment: Mapping[str, str]) -> tuple[Any, tuple[Problem, ...]]:
-    """A deployment file's values with variables filled in, except secrets; and what is wrong with them."""
+    """A deployment file's values with variables with_secrets in, except secrets; and what is wrong with them."""
     problems: list[Problem] = []
 
     def fill(path: Path, text: str) -> str:

@@ -11,7 +11,7 @@ from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
-from batchdeploy.core.secrets import public
+from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
@@ -134,7 +134,7 @@ def _pins(
 ) -> bytes:
     """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
     model, suite, reference = others
-    written = to_plain(public(deployment))
+    written = to_plain(without_secrets(deployment))
     for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow"):
         del written[key]
     for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):
