@@ -17,7 +17,7 @@ from batchdeploy.core.layout import CONTROL, PRINTED, Layout
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.secrets import with_secrets
 from batchdeploy.core.system_errors import translate_system_errors
-from batchdeploy.core.work import Located, ScoreJob, Split, SplitResult
+from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem
 from batchdeploy.host.packages import need, need_all, needed
@@ -235,7 +235,7 @@ class LocalToolbox:
 
         loads, locate, device = self._loads, self.engine.locate, self.engine.device
         if job.runtime_folder is None:
-            return partial(score_split, job=job, load=Located(locate, loads.native))
+            return partial(score_split, job=job, load=LocatingLoader(locate, loads.native))
         from batchdeploy.adapters.accelerators import RuntimeLoader
 
         kind = self.deployment.model.runtime

@@ -86,7 +86,7 @@ class ScoreJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocatingLoader:
     """Loads models from where they are on this machine; equal where both functions are the same."""
 
     locate: Callable[[str], str]
