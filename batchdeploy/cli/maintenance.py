@@ -9,7 +9,7 @@ import typer
 from batchdeploy.cli.commands import DeploymentFile, Json, app, opened
 from batchdeploy.cli.screens import out, print_json
 from batchdeploy.core.maintenance import CleanupReport
-from batchdeploy.core.reader_snippets import reading_lines
+from batchdeploy.core.reader_snippets import reader_snippets
 from batchdeploy.documents import to_plain
 from batchdeploy.workflows import maintenance as workflow
 from batchdeploy.workflows.rollback import rollback as roll_back
@@ -62,7 +62,7 @@ def rollback(
 def read_sql(deployment: DeploymentFile, json_: Json = False) -> None:
     """Print the lines that read the published scores in DuckDB, pandas, Polars and Spark."""
     with opened(deployment) as tools:
-        lines = reading_lines(tools.deployment, str(tools.layout.table))
+        lines = reader_snippets(tools.deployment, str(tools.layout.table))
         if json_:
             print_json(lines)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchdeploy.core.deployment import Deployment
 
 
-def reading_lines(deployment: Deployment, table: str) -> dict[str, str]:
+def reader_snippets(deployment: Deployment, table: str) -> dict[str, str]:
     """The lines for DuckDB, pandas, Polars and Spark.
 
     Args:
