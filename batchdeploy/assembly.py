@@ -20,7 +20,7 @@ from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem
-from batchdeploy.host.packages import need, need_all, needed
+from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.run_records import read
@@ -101,7 +101,7 @@ class LocalToolbox:
 
     @cached_property
     def registry(self) -> ports.Registry:
-        need("mlflow", self.deployment)
+        require("mlflow", self.deployment)
         from batchdeploy.adapters.mlflow import PredictorLoader, open_registry
 
         model, limits = self.deployment.model, self.deployment.limits
@@ -111,7 +111,7 @@ class LocalToolbox:
     @cached_property
     def store(self) -> ports.Store:
         if self.deployment.data.rev is not None:
-            need("dvc", self.deployment)
+            require("dvc", self.deployment)
             from batchdeploy.adapters.sources.dvc import DvcStore
 
             return DvcStore(self.root)
@@ -129,7 +129,7 @@ class LocalToolbox:
 
     @cached_property
     def _spark(self) -> SparkEngine:
-        need("spark", self.deployment)
+        require("spark", self.deployment)
         from batchdeploy.adapters.engines.spark import SparkEngine
 
         spec = self._connected.engine
@@ -139,16 +139,16 @@ class LocalToolbox:
 
     @cached_property
     def validator(self) -> ports.Validator:
-        need("gx", self.deployment)
+        require("gx", self.deployment)
         from batchdeploy.adapters.great_expectations import GxValidator
 
         return GxValidator(self.layout.suites)
 
     @cached_property
     def _access(self) -> TableAccess:
-        need("mlflow", self.deployment)
+        require("mlflow", self.deployment)
         if self.deployment.publish.mode == "pointer":
-            need("objects", self.deployment)
+            require("objects", self.deployment)
         from batchdeploy.publishing.opening import open_table
 
         return open_table(self.layout, self.deployment.output, self.deployment.publish)
@@ -190,11 +190,11 @@ class LocalToolbox:
 
     def check_packages(self) -> None:
         """Looks whether all is installed that a run of the deployment needs; nothing is imported for it."""
-        need_all(needed(self.deployment))
+        require_all(required_extras(self.deployment))
 
     def inspect(self, pin: DataPin) -> InputSchema:
         """Columns and rows from the footers of a partition's files."""
-        need("mlflow", self.deployment)
+        require("mlflow", self.deployment)
         from batchdeploy.adapters.parquet_splits import inspect
 
         return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
@@ -258,7 +258,7 @@ class LocalToolbox:
         try_out(Trial(where, model, seconds, printed / "first-load.txt"), samples)
         if kind == "native":
             return job
-        need(kind, self.deployment)
+        require(kind, self.deployment)
         from batchdeploy.adapters import accelerators
 
         into = self.layout.models / accelerators.folder_name(kind, job.model_digest)

@@ -25,7 +25,7 @@ from batchdeploy.errors import (
     RequestError,
     RunStopped,
 )
-from batchdeploy.host.packages import install_hint, needed
+from batchdeploy.host.packages import install_hint, required_extras
 from batchdeploy.host.process_session import stop_with_parent
 from batchdeploy.workflows.backfill import backfill as backfill_range
 from batchdeploy.workflows.check import check as check_all
@@ -124,7 +124,7 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
         found = check_all(tools)
         if found.problems:
             kind = OutsideError if found.outside else RequestError
-            raise kind(str(deployment), found.problems, hint=install_hint(needed(tools.deployment)))
+            raise kind(str(deployment), found.problems, hint=install_hint(required_extras(tools.deployment)))
         screens.show_checked(tools.deployment, code_allowed(tools), json_=json_)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from batchdeploy.errors import OutsideError, Problem, RequestError
-from batchdeploy.host.packages import need_all
+from batchdeploy.host.packages import require_all
 
 COPIED = (
     "README.md",
@@ -37,7 +37,7 @@ def write_project(folder: Path) -> tuple[str, ...]:
         raise RequestError(
             str(folder), "is not an empty folder; nothing was written", hint="batchdeploy init NEW"
         )
-    need_all({"mlflow": "the model", "gx": "the suite"})
+    require_all({"mlflow": "the model", "gx": "the suite"})
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with as_file(files("batchdeploy.examples.starter")) as source:

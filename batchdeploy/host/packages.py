@@ -20,7 +20,7 @@ MODULES = {
 }
 
 
-def needed(deployment: Deployment) -> dict[str, str]:
+def required_extras(deployment: Deployment) -> dict[str, str]:
     """The extras that a deployment needs, each with the key of the file that says so."""
     runtime, mode = deployment.model.runtime, deployment.publish.mode
     extras = {
@@ -35,17 +35,17 @@ def needed(deployment: Deployment) -> dict[str, str]:
     return {extra: key for extra, key in extras.items() if key is not None}
 
 
-def need(extra: str, deployment: Deployment) -> None:
+def require(extra: str, deployment: Deployment) -> None:
     """Checks that one part is installed, without importing it.
 
     Raises:
         MissingPackageError: it is not; with all that the deployment lacks, and what to type.
     """
     if any(find_spec(module) is None for module in MODULES[extra]):
-        need_all(needed(deployment) | {extra: needed(deployment).get(extra, extra)})
+        require_all(required_extras(deployment) | {extra: required_extras(deployment).get(extra, extra)})
 
 
-def need_all(extras: Mapping[str, str]) -> None:
+def require_all(extras: Mapping[str, str]) -> None:
     """Checks that these parts are installed.
 
     Args:
