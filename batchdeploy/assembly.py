@@ -250,7 +250,7 @@ class LocalToolbox:
             RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
         """
         from batchdeploy.adapters.mlflow import Trial, try_out
-        from batchdeploy.adapters.parquet_splits import captured, sample_frames
+        from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
 
         samples, kind = partial(sample_frames, splits, job), self.deployment.model.runtime
         printed, seconds = Path(job.staging, PRINTED), self.deployment.limits.model_seconds
@@ -263,7 +263,7 @@ class LocalToolbox:
 
         into = self.layout.models / accelerators.folder_name(kind, job.model_digest)
         refuse = self.deployment.model.fallback == "refuse"
-        with captured(printed / "prepare.txt"):
+        with capture_output(printed / "prepare.txt"):
             made = accelerators.prove(kind, model, into, samples, self._loads, refuse=refuse)
         return replace(job, runtime_folder=self.engine.ship(into)) if made else job
 

@@ -14,38 +14,38 @@ from pathlib import Path
 from typing import Any
 
 # NOTE: of one split; what a run keeps of all its splits is bounded, too.
-MOST_BYTES = 65_536
-CUT = f"\n(cut: a split keeps {MOST_BYTES} bytes)\n".encode()
+MAX_BYTES = 65_536
+TRUNCATED = f"\n(cut: a split keeps {MAX_BYTES} bytes)\n".encode()
 STDOUT, STDERR = 1, 2
 
 
 class Capture:
-    """A file that takes what is printed, up to `MOST_BYTES`."""
+    """A file that takes what is printed, up to `MAX_BYTES`."""
 
     def __init__(self) -> None:
-        self._file = _unnamed_file()
+        self._file = _anonymous_file()
         self.number = self._file.fileno()
-        self._cut = False
+        self._truncated = False
 
     def write(self, data: bytes) -> int:
         """Adds to it, as far as there is room."""
-        room = MOST_BYTES - os.fstat(self.number).st_size
-        self._cut |= room < len(data)
+        room = MAX_BYTES - os.fstat(self.number).st_size
+        self._truncated |= room < len(data)
         if room > 0:
             os.write(self.number, data[:room])
         return len(data)
 
     def trim(self) -> None:
         """Cuts off what native code has written beyond the limit."""
-        if os.fstat(self.number).st_size > MOST_BYTES:
-            os.ftruncate(self.number, MOST_BYTES)
-            self._cut = True
+        if os.fstat(self.number).st_size > MAX_BYTES:
+            os.ftruncate(self.number, MAX_BYTES)
+            self._truncated = True
 
-    def keep(self, file: Path) -> None:
+    def save(self, file: Path) -> None:
         """Writes it to a file, where there is anything, and is done."""
         self.trim()
         self._file.seek(0)
-        text = self._file.read() + (CUT if self._cut else b"")
+        text = self._file.read() + (TRUNCATED if self._truncated else b"")
         self._file.close()
         if text:
             # NOTE: where the disk is full, the scores themselves will say so.
@@ -70,20 +70,20 @@ class _Binary:
 class _Router:
     """Stands where ``sys.stdout`` or ``sys.stderr`` stood: takes what threads print that ask a model."""
 
-    def __init__(self, before: Any, captures: dict[int, Capture]) -> None:
-        self._before = before
+    def __init__(self, original: Any, captures: dict[int, Capture]) -> None:
+        self._original = original
         self._captures = captures
 
     def __getattr__(self, name: str) -> Any:
         capture = self._captures.get(threading.get_ident())
         if name == "buffer" and capture is not None:
             return _Binary(capture)
-        return getattr(self._before, name)
+        return getattr(self._original, name)
 
     def write(self, text: str) -> int:
         capture = self._captures.get(threading.get_ident())
         if capture is None:
-            return int(self._before.write(text) or 0)
+            return int(self._original.write(text) or 0)
         capture.write(text.encode("utf-8", "backslashreplace"))
         return len(text)
 
@@ -111,7 +111,7 @@ class _Streams:
         with self._lock:
             self._captures.pop(threading.get_ident(), None)
             if not self._captures:
-                self._put_back()
+                self._restore()
 
     def _replace(self, capture: Capture, numbers: Sequence[int]) -> None:
         _flush()
@@ -124,14 +124,14 @@ class _Streams:
             self._replaced[name] = getattr(sys, name)
             setattr(sys, name, _Router(self._replaced[name], self._captures))
 
-    def _put_back(self) -> None:
+    def _restore(self) -> None:
         _flush()
-        for name, before in self._replaced.items():
-            setattr(sys, name, before)
+        for name, original in self._replaced.items():
+            setattr(sys, name, original)
         _flush()
-        for number, before in self._numbers.items():
-            os.dup2(before, number)
-            os.close(before)
+        for number, original in self._numbers.items():
+            os.dup2(original, number)
+            os.close(original)
         self._replaced.clear()
         self._numbers.clear()
 
@@ -140,7 +140,7 @@ STREAMS = _Streams()
 
 
 @contextmanager
-def captured(file: Path, *, alone: bool = False) -> Iterator[Capture]:
+def capture_output(file: Path, *, alone: bool = False) -> Iterator[Capture]:
     """Keeps what is printed meanwhile in a file, bounded; the file comes into being where anything is.
 
     Args:
@@ -154,10 +154,10 @@ def captured(file: Path, *, alone: bool = False) -> Iterator[Capture]:
         yield capture
     finally:
         STREAMS.leave()
-        capture.keep(file)
+        capture.save(file)
 
 
-def _unnamed_file() -> Any:
+def _anonymous_file() -> Any:
     """A file that native code can write to, open for appending."""
     if not hasattr(os, "memfd_create"):
         return tempfile.TemporaryFile("a+b", buffering=0)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from batchdeploy.adapters.parquet_splits import captured
-from batchdeploy.host.output_capture import MOST_BYTES
+from batchdeploy.adapters.parquet_splits import capture_output
+from batchdeploy.host.output_capture import MAX_BYTES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -55,7 +55,7 @@ WAYS = {
 def test_what_is_printed_goes_to_the_file(tmp_path: Path, capfd: Capture, way: str) -> None:
     streams = (sys.stdout, sys.stderr)
     print("before")
-    with captured(tmp_path / "printed" / "part.txt"):
+    with capture_output(tmp_path / "printed" / "part.txt"):
         WAYS[way]("by a model")
     print("after")
     assert (tmp_path / "printed" / "part.txt").read_text() == "by a model\n"
@@ -65,14 +65,14 @@ def test_what_is_printed_goes_to_the_file(tmp_path: Path, capfd: Capture, way: s
 
 
 def test_where_nothing_is_printed_there_is_no_file(tmp_path: Path) -> None:
-    with captured(tmp_path / "printed" / "part.txt"):
+    with capture_output(tmp_path / "printed" / "part.txt"):
         pass
     assert [*tmp_path.iterdir()] == []
 
 
 def test_native_words_on_stderr_are_the_models_only_where_it_is_alone(tmp_path: Path, capfd: Capture) -> None:
     for alone in (False, True):
-        with captured(tmp_path / str(alone), alone=alone):
+        with capture_output(tmp_path / str(alone), alone=alone):
             os.write(2, b"warning\n")
     assert capfd.readouterr().err == "warning\n"
     assert [file.name for file in tmp_path.iterdir()] == ["True"]
@@ -81,12 +81,12 @@ def test_native_words_on_stderr_are_the_models_only_where_it_is_alone(tmp_path: 
 @pytest.mark.parametrize("way", [print, by_number], ids=["print", "the descriptor"])
 def test_no_more_is_kept_than_the_bound(tmp_path: Path, capfd: Capture, way: object) -> None:
     file = tmp_path / "part.txt"
-    with captured(file) as capture:
+    with capture_output(file) as capture:
         for _ in range(50):
             way("x" * 9_999)  # type: ignore[operator]
             capture.trim()
-            assert os.fstat(capture.number).st_size <= MOST_BYTES
-    assert MOST_BYTES < file.stat().st_size < MOST_BYTES + 100
+            assert os.fstat(capture.number).st_size <= MAX_BYTES
+    assert MAX_BYTES < file.stat().st_size < MAX_BYTES + 100
     assert "(cut:" in file.read_text()
     assert capfd.readouterr() == ("", "")
 
@@ -95,7 +95,7 @@ def test_of_two_threads_each_has_its_own(tmp_path: Path, capfd: Capture) -> None
     both, first_left = threading.Barrier(2), threading.Event()
 
     def ask(name: str) -> None:
-        with captured(tmp_path / name):
+        with capture_output(tmp_path / name):
             both.wait()
             print(name)
             if name == "second":

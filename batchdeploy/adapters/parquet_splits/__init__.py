@@ -5,10 +5,10 @@ from batchdeploy.adapters.parquet_splits.keys import checksum, find_duplicates
 from batchdeploy.adapters.parquet_splits.preflight import inspect
 from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
 from batchdeploy.adapters.parquet_splits.worker import score_split
-from batchdeploy.host.output_capture import captured
+from batchdeploy.host.output_capture import capture_output
 
 __all__ = [
-    "captured",
+    "capture_output",
     "checksum",
     "find_duplicates",
     "held_by_name",

@@ -31,7 +31,7 @@ from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import OutputFile, QuarantinedRows
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import BatchdeployError, EngineError, Problem, ScoringRefused
-from batchdeploy.host.output_capture import captured
+from batchdeploy.host.output_capture import capture_output
 from batchdeploy.kernel.profiling import count_batch, empty, merge
 from batchdeploy.kernel.row_policy import RowFault, findings
 from batchdeploy.kernel.scoring import ScoredRows, same_twice, score_batch
@@ -58,7 +58,7 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
     """
     misses = _model.cache_info().misses
     with ExitStack() as stack:
-        printed = stack.enter_context(captured(_printed(split, job), alone=job.alone))
+        printed = stack.enter_context(capture_output(_printed(split, job), alone=job.alone))
         predict = _loaded(job, load)
         loaded = _model.cache_info().misses > misses
         if job.threads is not None:
