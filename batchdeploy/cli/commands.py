@@ -14,7 +14,7 @@ import typer
 
 from batchdeploy import assembly
 from batchdeploy.cli import screens
-from batchdeploy.cli.progress import progress, say_stage, watched_backfill
+from batchdeploy.cli.progress import progress, print_stage, watched_backfill
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.request import StepRequest
@@ -82,7 +82,7 @@ Missing = Annotated[
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[assembly.LocalToolbox]:
+def open_deployment(file: Path) -> Iterator[assembly.LocalToolbox]:
     """The deployment's toolbox, closed at the end."""
     tools = assembly.open_toolbox(file)
     try:
@@ -120,7 +120,7 @@ def check(deployment: DeploymentFile, json_: Json = False) -> None:
     footers of the newest; asks what the engine needs of this machine, and whether scores can be written.
     Says, too, what in the model runs code of whoever registered it, and how to refuse that.
     """
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         found = check_all(tools)
         if found.problems:
             kind = OutsideError if found.outside else RequestError
@@ -139,7 +139,7 @@ def plan(
     json_: Json = False,
 ) -> None:
     """Show what would happen: pins, rows, minutes, which partitions are new, changed or identical."""
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         bounds = _bounds(partition, first, last)
         if partition is None:
             policy = on_missing or tools.deployment.data.on_missing
@@ -165,7 +165,7 @@ def run(
 
     Where the same pins are published already, it says so and does nothing.
     """
-    with opened(deployment) as tools, progress(1) as bar:
+    with open_deployment(deployment) as tools, progress(1) as bar:
         spec = tools.deployment.data.partition
         # NOTE: the progress would name it before the workflow could refuse it.
         check_partition(spec.column, partition, spec.format)
@@ -199,9 +199,9 @@ def backfill(
     fails ends the backfill there; what was published stays, and the same command goes on from it. Each
     partition that the calendar expects and that has no rows is named; by default it refuses the backfill.
     """
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         ref = None if model is None else model_policy(tools, model)
-        say_stage(f"{first} to {last}", "resolve")
+        print_stage(f"{first} to {last}", "resolve")
         with watched_backfill() as watcher:
             result = backfill_range(
                 tools, (first, last), model=ref, evolve=evolve, on_missing=on_missing, watcher=watcher
@@ -222,14 +222,14 @@ def step(
     logging.basicConfig(format="%(message)s")
     logging.getLogger("batchdeploy").setLevel(logging.INFO)
     asked = from_json(StepRequest, request, where="--request")
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         screens.print_json(take_step(tools, asked))
 
 
 @app.command()
 def status(deployment: DeploymentFile, json_: Json = False) -> None:
     """Show each partition: state, run, model version, rows, drift verdict, when."""
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         screens.show_status(tools.deployment, statuses(tools), json_=json_)
 
 
@@ -244,9 +244,9 @@ def doctor(
 
     What counts is what the deployment uses; without DEPLOYMENT, what those of the project in this folder use.
     """
-    from batchdeploy.cli.doctor import examine
+    from batchdeploy.cli.doctor import run_checks
 
-    findings = examine(Path.cwd(), deployment)
+    findings = run_checks(Path.cwd(), deployment)
     screens.show_findings(findings, json_=json_)
     if not all(finding.ok for finding in findings if finding.needed):
         raise typer.Exit(OutsideError.exit_code)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchdeploy.cli.needs import OPTIONAL, deployments_below, needs_of
+from batchdeploy.cli.requirements import OPTIONAL, deployments_below, required_checks
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import shorten
 from batchdeploy.host.project_root import find_root
@@ -42,7 +42,7 @@ class DoctorCheck:
     needed: bool = True
 
 
-def examine(folder: Path, deployment: Path | None = None) -> list[DoctorCheck]:
+def run_checks(folder: Path, deployment: Path | None = None) -> list[DoctorCheck]:
     """Looks for everything; nothing is started but ``java -version``.
 
     Args:
@@ -59,7 +59,7 @@ def examine(folder: Path, deployment: Path | None = None) -> list[DoctorCheck]:
     else:
         known = {deployment: read_deployment(deployment)}
         root = find_root(deployment, known[deployment].root)
-    needed = set[str]().union(*(needs_of(spec) for spec in known.values()))
+    needed = set[str]().union(*(required_checks(spec) for spec in known.values()))
     registries = [spec.model.registry for spec in known.values()] or [None]
     found = [_python(), _java(), *_packages(), *_registries(root, registries), _dvc(root)]
     if not known:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from batchdeploy.cli.commands import DeploymentFile, Json, app, opened
+from batchdeploy.cli.commands import DeploymentFile, Json, app, open_deployment
 from batchdeploy.cli.screens import out, print_json
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.reader_snippets import reader_snippets
@@ -21,7 +21,7 @@ def recover(deployment: DeploymentFile, json_: Json = False) -> None:
 
     Every run does this at its start; by hand it is only needed where no run follows.
     """
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         _show_cleaned(workflow.recover(tools), json_=json_)
 
 
@@ -31,7 +31,7 @@ def gc(deployment: DeploymentFile, json_: Json = False) -> None:
 
     Records, drift tables and quarantined rows stay.
     """
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         _show_cleaned(workflow.collect_garbage(tools), json_=json_)
 
 
@@ -49,7 +49,7 @@ def rollback(
     The rows, files and records are those of that run, untouched. A later `run` of the same partition
     publishes what its pins say, as always.
     """
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         done = roll_back(tools, partition, to=to)
         if json_:
             print_json(to_plain(done))
@@ -61,7 +61,7 @@ def rollback(
 @app.command("read-sql")
 def read_sql(deployment: DeploymentFile, json_: Json = False) -> None:
     """Print the lines that read the published scores in DuckDB, pandas, Polars and Spark."""
-    with opened(deployment) as tools:
+    with open_deployment(deployment) as tools:
         lines = reader_snippets(tools.deployment, str(tools.layout.table))
         if json_:
             print_json(lines)

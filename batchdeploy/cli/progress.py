@@ -23,7 +23,7 @@ from batchdeploy.workflows.plan_range import PlannedRange
 from batchdeploy.workflows.run import Outcome
 
 
-class Shown(Protocol):
+class ProgressDisplay(Protocol):
     """What a command tells of its work: partitions, their stages, and rows that are done."""
 
     def begin(self, partition: str) -> None:
@@ -40,7 +40,7 @@ class Shown(Protocol):
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Shown]:
+def progress(total: int) -> Iterator[ProgressDisplay]:
     """A bar where stderr is a terminal; else lines, for a log or whoever waits for it."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -54,29 +54,29 @@ def progress(total: int) -> Iterator[Shown]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[stage]}"),
     )
-    with Progress(*columns, console=console, transient=True) as shown:
-        yield Bar(shown, total)
+    with Progress(*columns, console=console, transient=True) as display:
+        yield Bar(display, total)
 
 
 class Bar:
     """Which partition, which stage, how many are done."""
 
-    def __init__(self, shown: Progress, total: int) -> None:
-        self._shown = shown
-        self._task = shown.add_task("starting", total=total, stage="", rows=0)
+    def __init__(self, display: Progress, total: int) -> None:
+        self._display = display
+        self._task = display.add_task("starting", total=total, stage="", rows=0)
         self._rows = 0
         self._partition = ""
 
     def begin(self, partition: str) -> None:
         self._partition, self._rows = partition, 0
-        self._shown.update(self._task, description=partition)
+        self._display.update(self._task, description=partition)
 
     def stage(self, name: str, rows: int) -> None:
         self._rows += rows
-        self._shown.update(self._task, stage=name + (f" {self._rows:,} rows" if self._rows else ""))
+        self._display.update(self._task, stage=name + (f" {self._rows:,} rows" if self._rows else ""))
 
     def end(self) -> None:
-        self._shown.update(self._task, advance=1, stage="done")
+        self._display.update(self._task, advance=1, stage="done")
 
 
 class Lines:
@@ -96,7 +96,7 @@ class Lines:
     def stage(self, name: str, rows: int) -> None:  # noqa: ARG002
         if name != self._stage:
             self._stage = name
-            say_stage(self._partition, name, time.monotonic() - self._began)
+            print_stage(self._partition, name, time.monotonic() - self._began)
 
     def end(self) -> None:
         """Says nothing: the command says at its end what came of each partition."""
@@ -114,19 +114,19 @@ class ShownBackfill:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._shown: Shown = Lines(0)
+        self._display: ProgressDisplay = Lines(0)
 
     def planned(self, plans: PlannedRange) -> None:
-        self._shown = self._stack.enter_context(progress(len(plans.plans)))
+        self._display = self._stack.enter_context(progress(len(plans.plans)))
 
     def begin(self, partition: str) -> Callable[[str, int], None]:
-        self._shown.begin(partition)
-        return self._shown.stage
+        self._display.begin(partition)
+        return self._display.stage
 
     def end(self, outcome: Outcome | BatchdeployError) -> None:  # noqa: ARG002
-        self._shown.end()
+        self._display.end()
 
 
-def say_stage(partition: str, stage: str, seconds: float = 0.0) -> None:
+def print_stage(partition: str, stage: str, seconds: float = 0.0) -> None:
     """One line on stderr."""
     print(f"{seconds:6.1f} s {partition}: {stage}", file=sys.stderr, flush=True)

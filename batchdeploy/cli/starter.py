@@ -12,7 +12,7 @@ from shlex import quote
 from batchdeploy.errors import OutsideError, Problem, RequestError
 from batchdeploy.host.packages import require_all
 
-COPIED = (
+PROJECT_FILES = (
     "README.md",
     "dags/progression.py",
     "dags/progression.yaml",
@@ -41,7 +41,7 @@ def write_project(folder: Path) -> tuple[str, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with as_file(files("batchdeploy.examples.starter")) as source:
-        for name in COPIED:
+        for name in PROJECT_FILES:
             target = folder / name.replace("gitignore", ".gitignore")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((source / name).read_bytes())

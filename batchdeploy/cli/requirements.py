@@ -13,7 +13,7 @@ from batchdeploy.errors import DeploymentError
 OPTIONAL = {"Treelite", "ONNX Runtime", "obstore"}
 
 
-def needs_of(deployment: Deployment) -> set[str]:
+def required_checks(deployment: Deployment) -> set[str]:
     """The names of what one deployment uses; Airflow is never among them, for nothing here runs it."""
     needed = {"Python", "MLflow", "model registry"}
     if deployment.engine.kind == "spark":
