@@ -24,7 +24,7 @@ from batchdeploy.core.records import Plan
 from batchdeploy.core.request import StepRequest
 from batchdeploy.core.secrets import without_secrets
 from batchdeploy.documents import from_json, read_deployment, to_json
-from batchdeploy.documents.yaml_files import shown_deployment
+from batchdeploy.documents.yaml_files import redacted_deployment
 from batchdeploy.errors import DeploymentError, OutsideError, Problem, RequestError, shorten
 from batchdeploy.redaction import redact
 
@@ -205,7 +205,7 @@ def test_records_and_docs_of_a_deployment_hold_names(
     assert deployment.engine.remote == given_["remote"]
     planned = replace(tests_support.plan("a", None), deployment=deployment)
     text = to_json(planned)
-    doc = shown_deployment(file)
+    doc = redacted_deployment(file)
     assert leaks(text, doc, repr(planned), repr(without_secrets(deployment))) == []
     assert from_json(Plan, text, where="plan.json") == planned
     conf = planned.deployment.engine.conf or {}

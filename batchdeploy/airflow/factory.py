@@ -20,7 +20,7 @@ from batchdeploy.airflow.timetable import PartitionTimetable
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.request import LATEST
-from batchdeploy.documents.yaml_files import shown_deployment
+from batchdeploy.documents.yaml_files import redacted_deployment
 from batchdeploy.errors import DeploymentError, Problem
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
@@ -164,7 +164,7 @@ def scoring_schedule(deployment: str | DeploymentSource) -> PartitionTimetable:
 def _arguments(source: DeploymentSource, given: dict[str, Any]) -> dict[str, Any]:
     """What the deployment says of a DAG, beside what was given for it."""
     spec = source.spec
-    text = shown_deployment(source.file)
+    text = redacted_deployment(source.file)
     found: dict[str, Any] = {
         "dag_id": spec.name,
         "doc_md": f"### {spec.name}\n\n`{source.file.name}`\n\n```yaml\n{text}\n```\n",

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.deployment_checks import deployment_problems
 from batchdeploy.core.secrets import fill_document, literal_secrets
-from batchdeploy.documents.yaml_files import located, read_yaml
+from batchdeploy.documents.yaml_files import read_yaml, with_position
 from batchdeploy.errors import DataError, DeploymentError, Problem, shorten
 from batchdeploy.redaction import names_secret, remember
 
@@ -55,10 +55,10 @@ def read_deployment(file: Path) -> Deployment:
             str(file), (Problem("YAML", "holds values that JSON cannot", str(error)),)
         ) from None
     if found:
-        raise DeploymentError(str(file), tuple(located(p, loc, document) for p, loc in found))
+        raise DeploymentError(str(file), tuple(with_position(p, loc, document) for p, loc in found))
     if unsound := deployment_problems(deployment):
         raise DeploymentError(
-            str(file), tuple(located(p, tuple(p.path.split(".")), document) for p in unsound)
+            str(file), tuple(with_position(p, tuple(p.path.split(".")), document) for p in unsound)
         )
     return deployment
 

@@ -1,4 +1,4 @@
-"""Deployment files as YAML: read within bounds, located by line and column, shown without secrets."""
+"""Deployment files as YAML: read within bounds, with_position by line and column, shown without secrets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_yaml(file: Path) -> Any:
         raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
 
 
-def shown_deployment(file: Path) -> str:
+def redacted_deployment(file: Path) -> str:
     """The text of a deployment file as people may see it: its comments, and no secret."""
     text = _deployment_text(file)
     document = copy.deepcopy(read_yaml(file))
@@ -56,7 +56,7 @@ def shown_deployment(file: Path) -> str:
     return redact(stream.getvalue())
 
 
-def located(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
+def with_position(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
     """The problem with line and column of the key it speaks of, where the file has that key."""
     place, node = None, document
     for part in loc:
@@ -71,12 +71,12 @@ def located(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
     return problem._replace(problem=f"{problem.problem} (line {place[0] + 1}, column {place[1] + 1})")
 
 
-def read_whole(file: Path, most: int) -> bytes:
+def read_bounded(file: Path, max_bytes: int) -> bytes:
     """The content of an ordinary file.
 
     Args:
         file: where it is.
-        most: how many bytes it may have.
+        max_bytes: how many bytes it may have.
 
     Raises:
         OSError: it is none, it has more, or cannot be read; with its path.
@@ -86,9 +86,9 @@ def read_whole(file: Path, most: int) -> bytes:
     with open(handle, "rb") as stream:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(file))
-        raw = stream.read(most + 1)
-    if len(raw) > most:
-        raise OSError(errno.EFBIG, f"is larger than {most // 1024:,} KiB", str(file))
+        raw = stream.read(max_bytes + 1)
+    if len(raw) > max_bytes:
+        raise OSError(errno.EFBIG, f"is larger than {max_bytes // 1024:,} KiB", str(file))
     return raw
 
 
@@ -99,13 +99,13 @@ def _found_in(folder: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _loaded(text: str) -> Any:
-    """What a text holds; a DAG file asks for the same one twice, which was most of its cost."""
+    """What a text holds; a DAG file asks for the same one twice, which was max_bytes of its cost."""
     return _round_trip().load(text)
 
 
 def _deployment_text(file: Path) -> str:
     try:
-        raw = read_whole(file, MAX_BYTES)
+        raw = read_bounded(file, MAX_BYTES)
     except FileNotFoundError:
         what = (
             "no such file" if file.is_absolute() else f"no such file in the working directory, {Path.cwd()}"

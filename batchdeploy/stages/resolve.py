@@ -15,7 +15,7 @@ from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
-from batchdeploy.documents.yaml_files import read_whole
+from batchdeploy.documents.yaml_files import read_bounded
 from batchdeploy.errors import ContractError, DataError, Problem
 from batchdeploy.ports import Toolbox
 
@@ -116,7 +116,7 @@ def pin_reference(tools: Toolbox, model: ModelPin) -> TextPin | None:
 
 def _read(root: Path, path: str, key: str) -> tuple[str, TextPin]:
     try:
-        raw = read_whole(root / path, MOST_BYTES)
+        raw = read_bounded(root / path, MOST_BYTES)
         return raw.decode("utf-8"), TextPin(path=path, sha256=hashlib.sha256(raw).hexdigest())
     except FileNotFoundError:
         raise DataError(path, (Problem(key, f"no such file: {describe_lookup(path, root)}"),)) from None
