@@ -66,19 +66,19 @@ def remember(values: Iterable[str]) -> None:
 
 def redact(text: str) -> str:
     """The text with ``***`` in place of each secret; the same again for a text that went through before."""
-    if known := _known(tuple(os.environ.items()), frozenset(_remembered)):
+    if known := _secret_pattern(tuple(os.environ.items()), frozenset(_remembered)):
         text = known.sub(MASK, text)
     return _masked(text, _spans(text))
 
 
 def redact_uri(uri: str) -> str:
     """A text that is one URI and nothing else, so that blanks and quotes in a password do not end it."""
-    return _masked(uri, _whole(uri))
+    return _masked(uri, _uri_spans(uri))
 
 
 def secrets_in(uri: str) -> Iterator[str]:
     """The secrets that stand in a URI."""
-    for start, end in _whole(uri):
+    for start, end in _uri_spans(uri):
         found = uri[start:end]
         if not REFERENCE.search(found) and found != MASK:
             yield found
@@ -121,7 +121,7 @@ def _spans(text: str) -> Iterator[Span]:
             yield from _user_spans(match[0], match.start())
 
 
-def _whole(uri: str) -> Iterator[Span]:
+def _uri_spans(uri: str) -> Iterator[Span]:
     """What a URI holds where nothing but its own marks ends a part of it."""
     head, mark, parameters = uri.partition("/;")
     if head.startswith("sc://"):
@@ -163,20 +163,22 @@ def _user_spans(token: str, offset: int) -> Iterator[Span]:
 
 
 @lru_cache(maxsize=8)
-def _known(environment: tuple[tuple[str, str], ...], remembered: frozenset[str]) -> re.Pattern[str] | None:
+def _secret_pattern(
+    environment: tuple[tuple[str, str], ...], remembered: frozenset[str]
+) -> re.Pattern[str] | None:
     values = set(remembered)
     for name, value in environment:
         if names_secret(name) and not _PLACE.search(name):
             values.add(value)
         if "://" in value or "=" in value:
             values.update(secrets_in(value))
-    forms = {form for value in values if len(value) >= SHORTEST for form in _forms(value)}
+    forms = {form for value in values if len(value) >= SHORTEST for form in _encodings(value)}
     if not forms:
         return None
     return re.compile("|".join(re.escape(form) for form in sorted(forms, key=lambda f: (-len(f), f))))
 
 
-def _forms(value: str) -> set[str]:
+def _encodings(value: str) -> set[str]:
     """How a value is written inside URIs, JSON, HTML, YAML, a repr, and in one line."""
     return {
         value,
@@ -204,9 +206,9 @@ def redact_chain(error: BaseException) -> None:
     if cause is None:
         error.__context__ = None
         return
-    told = "".join(traceback.format_exception(cause))
-    if redact(told) != told:
-        error.__cause__ = RedactedCause(redact(told))
+    text = "".join(traceback.format_exception(cause))
+    if redact(text) != text:
+        error.__cause__ = RedactedCause(redact(text))
     error.__context__ = None
 
 

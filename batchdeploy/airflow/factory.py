@@ -103,7 +103,7 @@ def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
     """
     spec = find_source(deployment).spec
     partition, data = spec.data.partition, spec.data
-    model = f"An alias or a version instead of the deployed {spec.model.wanted}."
+    model = f"An alias or a version instead of the deployed {spec.model.label}."
     return {
         "partition": Param(
             None,

@@ -137,4 +137,4 @@ def model_policy(context: Any, spec: Deployment) -> tuple[str | None, str]:
         return str(given), "the param of this DAG run"
     if run_kind(context) == "backfill" and spec.backfill.model is not None:
         return str(spec.backfill.model), "backfill.model of the deployment"
-    return None, f"the deployment says {spec.model.wanted}; no param was given"
+    return None, f"the deployment says {spec.model.label}; no param was given"

@@ -227,7 +227,7 @@ def show_checked(deployment: Deployment, code: Sequence[Problem], *, json_: bool
         return print_json({"deployment": deployment.name, "problems": [], "code": [str(one) for one in code]})
     out().print(f"{deployment.name}: nothing wrong found")
     if code:
-        model = f"{deployment.model.name} {deployment.model.wanted}"
+        model = f"{deployment.model.name} {deployment.model.label}"
         lines = [f"note: model {model} runs code of whoever registered it when it is loaded:"]
         lines += [f"- {one}" for one in code]
         lines.append("model.code: refuse takes only models that are data, and would refuse this one")

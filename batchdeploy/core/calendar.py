@@ -36,7 +36,7 @@ def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator
     except (ZoneInfoNotFoundError, ValueError, OSError):
         yield Problem("timezone", "no such time zone", timezone)
         return
-    if not _returns(key_format):
+    if not _round_trips(key_format):
         yield Problem("key_format", "a date cannot be read back from it", key_format)
     elif "%H" in key_format and _clock_changes(zone):
         yield Problem(
@@ -94,7 +94,7 @@ def last_moment(key: str, *, timezone: str, key_format: str) -> datetime:
     return begin.replace(year=begin.year + month // 12, month=month % 12 + 1) - timedelta(seconds=1)
 
 
-def _returns(key_format: str) -> bool:
+def _round_trips(key_format: str) -> bool:
     """Whether a key says which period it is; Airflow reads keys back, and cannot read an offset."""
     moment = datetime(2013, 2, 3, 4, tzinfo=UTC)
     try:

@@ -8,7 +8,7 @@ from batchdeploy.core.deployment import Deployment, OutputColumn
 from batchdeploy.core.predicates import column_problems
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
-from batchdeploy.core.reference_checks import is_whole
+from batchdeploy.core.reference_checks import is_consistent
 from batchdeploy.errors import Problem
 
 INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -77,7 +77,7 @@ def reference_problems(reference: Reference, model: ModelPin, deployment: Deploy
 
 def _malformed(reference: Reference) -> Iterator[Problem]:
     for column in reference.columns:
-        if not is_whole(column):
+        if not is_consistent(column):
             yield Problem(column.profile.name, "the reference's bins, counts or calibration do not agree")
 
 

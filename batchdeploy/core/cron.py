@@ -17,7 +17,7 @@ FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("month", 1, 12, MONTHS),
     ("day of the week", 0, 7, DAYS),
 )
-LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+MONTH_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def cron_problems(schedule: str) -> Iterator[Problem]:
@@ -36,7 +36,7 @@ def cron_problems(schedule: str) -> Iterator[Problem]:
         if (problem := _part_problem(part, name, low, high, names)) is not None
     ]
     yield from found
-    if not found and not _some_day(*fields[2:]):
+    if not found and not _day_exists(*fields[2:]):
         yield Problem("schedule", "names a day that none of its months has", schedule)
 
 
@@ -60,10 +60,10 @@ def _number(value: str, names: tuple[str, ...], low: int) -> int | None:
     return names.index(value.lower()) + low if value.lower() in names else None
 
 
-def _some_day(day: str, month: str, weekday: str) -> bool:
+def _day_exists(day: str, month: str, weekday: str) -> bool:
     """Whether a day of the month comes at all; told only where both are plain numbers."""
     days, months = day.split(","), month.split(",")
     numbers = [_number(value, MONTHS, 1) for value in months]
     if weekday not in ("*", "?") or not all(value.isdigit() for value in days) or None in numbers:
         return True
-    return any(int(value) <= LONGEST[number - 1] for value in days for number in numbers if number)
+    return any(int(value) <= MONTH_LENGTHS[number - 1] for value in days for number in numbers if number)

@@ -52,7 +52,7 @@ class ModelRef:
     fallback: Literal["refuse", "native"] = "refuse"
 
     @property
-    def wanted(self) -> str:
+    def label(self) -> str:
         """``version 3`` or ``alias champion``, for people."""
         return f"version {self.version}" if self.version is not None else f"alias {self.alias or 'champion'}"
 

@@ -17,8 +17,8 @@ from batchdeploy.redaction import REFERENCE, secrets_in
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # NOTE: below it, the limit that a shift is held against lies beyond what a number can be.
-SMALLEST_RATE = 1e-12
-MOST_STEPS = 1_000
+MIN_RATE = 1e-12
+MAX_STEPS = 1_000
 COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
 
 
@@ -109,9 +109,9 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     drift = deployment.drift
     if drift and not 0 < drift.false_alarm_rate < 1:
         yield Problem("drift.false_alarm_rate", "must lie between 0 and 1", f"{drift.false_alarm_rate:g}")
-    elif drift and drift.false_alarm_rate < SMALLEST_RATE:
+    elif drift and drift.false_alarm_rate < MIN_RATE:
         got = f"{drift.false_alarm_rate:g}"
-        yield Problem("drift.false_alarm_rate", f"must be at least {SMALLEST_RATE:g}", got)
+        yield Problem("drift.false_alarm_rate", f"must be at least {MIN_RATE:g}", got)
     if drift and drift.min_psi < 0:
         yield Problem("drift.min_psi", "must not be negative", f"{drift.min_psi:g}")
     if not 0 <= deployment.quarantine.max_share <= 1:
@@ -159,8 +159,6 @@ def _time_problems(deployment: Deployment) -> Iterator[Problem]:
     for path, (value, a_day) in times.items():
         if value is not None and value > 3_650 * a_day:
             yield Problem(path, f"must be at most {3_650 * a_day:,}, ten years", f"{value:g}")
-    if abs(deployment.data.partition.run_offset) > MOST_STEPS:
+    if abs(deployment.data.partition.run_offset) > MAX_STEPS:
         got = str(deployment.data.partition.run_offset)
-        yield Problem(
-            "data.partition.run_offset", f"must lie between -{MOST_STEPS:,} and {MOST_STEPS:,}", got
-        )
+        yield Problem("data.partition.run_offset", f"must lie between -{MAX_STEPS:,} and {MAX_STEPS:,}", got)

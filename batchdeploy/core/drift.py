@@ -62,8 +62,8 @@ def measure(reference: ReferenceColumn, current: ColumnProfile) -> tuple[float, 
     """The column's PSI, and the probability of one as large on a quiet partition of this size."""
     if not current.rows:
         return 0.0, 1.0
-    value, _ = psi(_vector(reference.profile), _vector(current))
-    mean, quiet = _quiet(reference, current.rows)
+    value, _ = psi(_count_vector(reference.profile), _count_vector(current))
+    mean, quiet = _quiet_distribution(reference, current.rows)
     return value, float(quiet.sf(value / mean))
 
 
@@ -79,12 +79,12 @@ def judge(
     ]
     measured = [measure(column, profile) for column, profile in pairs]
     q_values = adjust([p for _, p in measured])
-    cut = _cut([p for _, p in measured], spec.false_alarm_rate)
+    threshold = _p_value_threshold([p for _, p in measured], spec.false_alarm_rate)
     rows: list[DriftStatistic] = []
     for (column, profile), (value, p), q in zip(pairs, measured, q_values, strict=True):
-        limit = max(_limit(column, profile.rows, cut), spec.min_psi)
+        limit = max(_limit(column, profile.rows, threshold), spec.min_psi)
         alarm = q <= spec.false_alarm_rate and value >= spec.min_psi
-        rows.append(_row(profile, "psi", value, limit=limit, p=p, q=q, alarm=alarm))
+        rows.append(_statistic(profile, "psi", value, limit=limit, p=p, q=q, alarm=alarm))
         rows.extend(_shares(column, profile))
     verdict: Verdict = "drift" if any(row.alarm for row in rows) else "quiet"
     return DriftReport(run_id=run_id, verdict=verdict, statistics=tuple(rows), profile=tuple(current))
@@ -103,7 +103,7 @@ def calibrate(profile: ColumnProfile, partitions: Sequence[ColumnProfile]) -> Re
     if len(found) < 2:
         return ReferenceColumn(profile=profile, between=0.0, between_variance=0.0, partitions=0)
     values, scales = np.array([value for value, _ in found]), np.array([scale for _, scale in found])
-    d = _degrees(profile)
+    d = _degrees_of_freedom(profile)
     between = max(float((values - d * scales).mean()), 0.0)
     sampling = float((2 * d * scales**2 + 4 * between * scales).mean())
     variance = max(float(values.var(ddof=1)) - sampling, 0.0)
@@ -117,7 +117,7 @@ def adjust(p_values: Sequence[float]) -> list[float]:
     return [float(q) for q in false_discovery_control(list(p_values))] if p_values else []
 
 
-def _vector(profile: ColumnProfile) -> np.ndarray[Any, Any]:
+def _count_vector(profile: ColumnProfile) -> np.ndarray[Any, Any]:
     import numpy as np
 
     counts = list(profile.counts)
@@ -126,15 +126,15 @@ def _vector(profile: ColumnProfile) -> np.ndarray[Any, Any]:
     return np.array([*counts, profile.nulls], dtype=float)
 
 
-def _degrees(profile: ColumnProfile) -> float:
-    return float(max(sum(1 for n in _vector(profile) if n) - 1, 1))
+def _degrees_of_freedom(profile: ColumnProfile) -> float:
+    return float(max(sum(1 for n in _count_vector(profile) if n) - 1, 1))
 
 
-def _quiet(reference: ReferenceColumn, rows: int) -> tuple[float, Any]:
+def _quiet_distribution(reference: ReferenceColumn, rows: int) -> tuple[float, Any]:
     """What PSI is on average on a quiet partition of so many rows, and how its ratio to that spreads."""
     from scipy.stats import chi2, f
 
-    d, scale = _degrees(reference.profile), 1 / rows + 1 / max(reference.profile.rows, 1)
+    d, scale = _degrees_of_freedom(reference.profile), 1 / rows + 1 / max(reference.profile.rows, 1)
     mean = d * scale + reference.between
     variance = 2 * d * scale**2 + 4 * reference.between * scale + reference.between_variance
     k = max(2 * mean**2 / variance, 1.0)
@@ -145,12 +145,12 @@ def _quiet(reference: ReferenceColumn, rows: int) -> tuple[float, Any]:
 
 def _against_rest(profile: ColumnProfile, part: ColumnProfile) -> tuple[float, float]:
     """PSI of one partition against all the others (against the whole it would meet itself), and its scale."""
-    rest = _vector(profile) - _vector(part)
-    value, _ = psi(rest, _vector(part))
+    rest = _count_vector(profile) - _count_vector(part)
+    value, _ = psi(rest, _count_vector(part))
     return value, 1 / float(rest.sum()) + 1 / part.rows
 
 
-def _cut(p_values: Sequence[float], rate: float) -> float:
+def _p_value_threshold(p_values: Sequence[float], rate: float) -> float:
     """The p-value at which a column alarms in this partition: Benjamini-Hochberg's step, or its first."""
     ordered, count = sorted(p_values), max(len(p_values), 1)
     steps = [rate * rank / count for rank in range(1, count + 1)]
@@ -158,23 +158,23 @@ def _cut(p_values: Sequence[float], rate: float) -> float:
     return max(passed, default=rate / count)
 
 
-def _limit(column: ReferenceColumn, rows: int, cut: float) -> float:
+def _limit(column: ReferenceColumn, rows: int, threshold: float) -> float:
     if not rows:
         return 0.0
-    mean, quiet = _quiet(column, rows)
-    return float(quiet.isf(cut) * mean)
+    mean, quiet = _quiet_distribution(column, rows)
+    return float(quiet.isf(threshold) * mean)
 
 
 def _shares(column: ReferenceColumn, profile: ColumnProfile) -> list[DriftStatistic]:
     rows, whole = max(profile.rows, 1), max(column.profile.rows, 1)
-    found = [_row(profile, "null_share", profile.nulls / rows, reference=column.profile.nulls / whole)]
+    found = [_statistic(profile, "null_share", profile.nulls / rows, reference=column.profile.nulls / whole)]
     if profile.kind == "categorical":
         unseen = column.profile.unseen / whole
-        found.append(_row(profile, "unseen_share", profile.unseen / rows, reference=unseen))
+        found.append(_statistic(profile, "unseen_share", profile.unseen / rows, reference=unseen))
     return found
 
 
-def _row(
+def _statistic(
     profile: ColumnProfile,
     statistic: Any,
     value: float,

@@ -80,7 +80,7 @@ SERVED = ("loader_module", "predict_fn", "python_version", "env", "code")
 UNREAD = ("code", "extra_files")
 # NOTE: other providers load libraries and write caches where their options say.
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-MOST_THREADS = 256
+MAX_THREADS = 256
 # NOTE: those of a session's settings that change how fast it answers; others name files and folders.
 SESSION_CONFIG = (
     "session.intra_op.allow_spinning",
@@ -124,16 +124,18 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
     for flavor in flavors.values():
         if isinstance(flavor, dict) and flavor.get("code"):
             yield Problem("code", "brings Python code along", str(flavor["code"]))
-    yield from _wrong_file(name, known, function, own)
+    yield from _file_problems(name, known, function, own)
     for key, allowed in known.exact.items():
-        if (key not in own and None not in allowed) or (key in own and not _among(own[key], allowed)):
-            yield Problem(f"{name}.{key}", _otherwise(name, key), str(own.get(key, ABSENT)))
-    if not _among(function.get("predict_fn", "predict"), known.methods):
+        if (key not in own and None not in allowed) or (
+            key in own and not _is_exactly_one_of(own[key], allowed)
+        ):
+            yield Problem(f"{name}.{key}", _setting_problem(name, key), str(own.get(key, ABSENT)))
+    if not _is_exactly_one_of(function.get("predict_fn", "predict"), known.methods):
         yield Problem("predict_fn", "is no method that answers", str(function["predict_fn"]))
-    yield from _unknown_settings("python_function", function, (*SERVED, known.served))
-    yield from _unknown_settings(name, own, (known.file, *known.exact, *known.ignored, *UNREAD))
+    yield from _setting_name_problems("python_function", function, (*SERVED, known.served))
+    yield from _setting_name_problems(name, own, (known.file, *known.exact, *known.ignored, *UNREAD))
     if name == "onnx":
-        yield from _session(own)
+        yield from _session_problems(own)
 
 
 def code_if_allowed(flavors: dict[str, Any], trusted: Iterable[str]) -> Iterator[Problem]:
@@ -153,11 +155,11 @@ def code_if_allowed(flavors: dict[str, Any], trusted: Iterable[str]) -> Iterator
             yield from unknown_types(map(str, listed), trusted)
 
 
-def _wrong_file(
+def _file_problems(
     name: str, known: DataFormat, function: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Iterator[Problem]:
     file, served = own.get(known.file), function.get(known.served)
-    if not _plain(file) or file != served or not str(file).endswith(known.suffixes):
+    if not _is_file_name(file) or file != served or not str(file).endswith(known.suffixes):
         one = f"one {known.suffixes[0]} file" if len(known.suffixes) == 1 else "one file"
         text = f"is not {one} beside the description, named {' or '.join(known.suffixes)}"
         yield Problem(f"{name}.{known.file}", text, f"{file} and {served}")
@@ -165,16 +167,16 @@ def _wrong_file(
         yield Problem("python_function.data", "leads away from what is described", str(function["data"]))
 
 
-def _unknown_settings(name: str, flavor: Mapping[str, Any], known: Iterable[str]) -> Iterator[Problem]:
+def _setting_name_problems(name: str, flavor: Mapping[str, Any], known: Iterable[str]) -> Iterator[Problem]:
     for key in sorted({str(key) for key in flavor} - {*known, "data"}):
         yield Problem(f"{name}.{key}", "is a setting that is not known to be harmless")
 
 
-def _session(own: Mapping[str, Any]) -> Iterator[Problem]:
+def _session_problems(own: Mapping[str, Any]) -> Iterator[Problem]:
     """What of an ONNX session a model may set: how fast it answers, never which files it reads."""
     providers = own.get("providers") or ()
     for provider in [providers] if isinstance(providers, str) else providers:
-        if not _among(provider, PROVIDERS):
+        if not _is_exactly_one_of(provider, PROVIDERS):
             yield Problem("onnx.providers", f"only {', '.join(PROVIDERS)} are taken", str(provider))
     options = own.get("onnx_session_options") or {}
     if not isinstance(options, dict):
@@ -182,16 +184,18 @@ def _session(own: Mapping[str, Any]) -> Iterator[Problem]:
         return
     config = options.get("extra_session_config") or {}
     config = config if isinstance(config, dict) else {"extra_session_config": config}
-    unknown = {str(key): value for key, value in config.items() if not _among(key, SESSION_CONFIG)}
-    unknown |= {str(key): value for key, value in options.items() if not _harmless(key, value)}
+    unknown = {
+        str(key): value for key, value in config.items() if not _is_exactly_one_of(key, SESSION_CONFIG)
+    }
+    unknown |= {str(key): value for key, value in options.items() if not _is_harmless(key, value)}
     for key, value in unknown.items():
         text = "is a session's setting that is not known to be harmless"
         yield Problem(f"onnx.onnx_session_options.{key}", text, str(value))
 
 
-def _harmless(key: object, value: object) -> bool:
+def _is_harmless(key: object, value: object) -> bool:
     if key in ("inter_op_num_threads", "intra_op_num_threads"):
-        return type(value) is int and 0 <= value <= MOST_THREADS
+        return type(value) is int and 0 <= value <= MAX_THREADS
     if key == "execution_mode":
         return isinstance(value, str) and value.upper() in ("SEQUENTIAL", "PARALLEL")
     if key == "graph_optimization_level":
@@ -199,7 +203,7 @@ def _harmless(key: object, value: object) -> bool:
     return key == "extra_session_config"
 
 
-def _otherwise(name: str, key: str) -> str:
+def _setting_problem(name: str, key: str) -> str:
     if name == "sklearn":
         return (
             "is a pickle, which runs code when it is loaded; log it again with serialization_format='skops'"
@@ -209,12 +213,12 @@ def _otherwise(name: str, key: str) -> str:
     return "is no class of that library, or none that is read as data"
 
 
-def _among(value: object, allowed: Iterable[object]) -> bool:
+def _is_exactly_one_of(value: object, allowed: Iterable[object]) -> bool:
     """Whether it is one of these texts itself, and not only equal to one or like one."""
     return type(value) is str and value in tuple(allowed)
 
 
-def _plain(name: object) -> bool:
+def _is_file_name(name: object) -> bool:
     """Whether it is the name of a file in the same folder, and nothing else."""
     return (
         isinstance(name, str) and name not in ("", ".", "..", "MLmodel") and not {"/", "\\", "\0"} & {*name}

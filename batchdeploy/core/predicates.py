@@ -15,7 +15,7 @@ Op = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "is_null", "not
 ORDERED = ("lt", "le", "gt", "ge")
 LISTS = ("in", "not_in")
 NO_VALUE = ("is_null", "not_null")
-LARGEST = 1 << 63
+MAX_INTEGER = 1 << 63
 # NOTE: Arrow families of columns to the Python types of values that they can be compared with.
 COMPARABLE: dict[type, tuple[str, ...]] = {
     bool: ("bool",),
@@ -60,7 +60,7 @@ def predicate_problems(where: Sequence[Predicate]) -> Iterator[Problem]:
             yield Problem(path, f"{predicate.op} takes a list of values", repr(given))
         elif predicate.op not in (*LISTS, *NO_VALUE) and (given is None or isinstance(given, tuple)):
             yield Problem(path, f"{predicate.op} takes one value", repr(given))
-        elif any(type(value) is int and not abs(value) < LARGEST for value in predicate.values):
+        elif any(type(value) is int and not abs(value) < MAX_INTEGER for value in predicate.values):
             yield Problem(path, "its value does not fit 64 bits", repr(given))
         elif len({float if type(value) is int else type(value) for value in predicate.values}) > 1:
             yield Problem(path, "its values are of different types", repr(given))

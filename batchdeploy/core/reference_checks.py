@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
 from batchdeploy.errors import Problem
 
-MOST_ROWS = 2**63 - 1
+MAX_ROWS = 2**63 - 1
 # NOTE: PSI of n and m rows stays below 2 ln(2 max(n, m)), which is 89 for as many as there are numbers.
-MOST_PSI = 100.0
+MAX_PSI = 100.0
 
 
 def record_problems(record: object) -> Iterator[Problem]:
@@ -36,21 +36,21 @@ def _column(column: ReferenceColumn) -> Iterator[Problem]:
     yield from _counts(profile)
     if not profile.rows:
         yield Problem(profile.name, "made of no rows")
-    if not 0 <= column.partitions <= MOST_ROWS:
+    if not 0 <= column.partitions <= MAX_ROWS:
         what = "a negative number" if column.partitions < 0 else "more than there can be"
         yield Problem(f"{profile.name}.partitions", what, str(column.partitions))
     calibration = {"between": (column.between, 1), "between_variance": (column.between_variance, 2)}
     for key, (value, power) in calibration.items():
-        if value > MOST_PSI**power:
+        if value > MAX_PSI**power:
             yield Problem(f"{profile.name}.{key}", "more than any two samples differ", f"{value:g}")
-    if not is_whole(column):
+    if not is_consistent(column):
         yield Problem(profile.name, "bins, counts or calibration do not agree")
     named = Counter((*profile.categories, *profile.rare))
     if twice := [category for category, times in named.items() if times > 1]:
         yield Problem(profile.name, "a category is named twice", ", ".join(twice))
 
 
-def is_whole(column: ReferenceColumn) -> bool:
+def is_consistent(column: ReferenceColumn) -> bool:
     """Whether a reference's column has a count for each of its bins, and a calibration that can be one."""
     profile = column.profile
     bins = len(profile.edges) + 1 if profile.kind == "numeric" else len(profile.categories) + 1
@@ -65,5 +65,5 @@ def _counts(profile: ColumnProfile) -> Iterator[Problem]:
         lowest, total = min(numbers, default=0), sum(numbers)
         if lowest < 0:
             yield Problem(f"{profile.name}.{key}", "a negative number of rows", str(lowest))
-        elif total > MOST_ROWS:
+        elif total > MAX_ROWS:
             yield Problem(f"{profile.name}.{key}", "more rows than 64 bits can count", f"{float(total):g}")

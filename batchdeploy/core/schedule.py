@@ -8,7 +8,7 @@ from batchdeploy.core.calendar import Grain
 from batchdeploy.core.deployment import PartitionSpec
 
 # NOTE: a schedule of every minute over years is no range that anybody means.
-MOST_EXPECTED = 100_000
+MAX_EXPECTED = 100_000
 
 
 def partition_at(wall: datetime, spec: PartitionSpec) -> str:
@@ -72,7 +72,7 @@ def expected(first: str, last: str, spec: PartitionSpec) -> tuple[str, ...]:
     tick = _next(begin - timedelta(seconds=1), spec)
     # NOTE: keys sort as their times do only within a format that does; the times decide.
     while datetime.strptime(key := tick.strftime(spec.format), spec.format) <= end:
-        if len(found) >= MOST_EXPECTED:
+        if len(found) >= MAX_EXPECTED:
             break
         found[key] = None
         tick = _next(tick, spec)

@@ -38,7 +38,7 @@ def with_secrets(
     def fill(path: str, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return REFERENCE.sub(lambda match: _value(match, path, environment, problems), value)
+        return REFERENCE.sub(lambda match: _variable_value(match, path, environment, problems), value)
 
     model, engine = deployment.model, deployment.engine
     conf = None if engine.conf is None else {k: fill(f"engine.conf.{k}", v) for k, v in engine.conf.items()}
@@ -57,9 +57,9 @@ def fill_document(document: Any, environment: Mapping[str, str]) -> tuple[Any, t
     problems: list[Problem] = []
 
     def fill(path: Path, text: str) -> str:
-        return REFERENCE.sub(lambda match: _read(match, path, environment, problems), text)
+        return REFERENCE.sub(lambda match: _resolve_on_read(match, path, environment, problems), text)
 
-    return _mapped(document, (), fill), tuple(problems)
+    return _map_texts(document, (), fill), tuple(problems)
 
 
 def literal_secrets(document: Any) -> Iterator[str]:
@@ -113,15 +113,15 @@ def _public_setting(name: str, value: Any) -> Any:
     return REFERENCE.sub(r"${\1}", text) if not literal else MASK
 
 
-def _mapped(value: Any, path: Path, fill: Callable[[Path, str], str]) -> Any:
+def _map_texts(value: Any, path: Path, fill: Callable[[Path, str], str]) -> Any:
     if isinstance(value, dict):
-        return {key: _mapped(inner, (*path, str(key)), fill) for key, inner in value.items()}
+        return {key: _map_texts(inner, (*path, str(key)), fill) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_mapped(inner, (*path, str(place)), fill) for place, inner in enumerate(value)]
+        return [_map_texts(inner, (*path, str(place)), fill) for place, inner in enumerate(value)]
     return fill(path, value) if isinstance(value, str) else value
 
 
-def _read(match: Any, path: Path, environment: Mapping[str, str], problems: list[Problem]) -> str:
+def _resolve_on_read(match: Any, path: Path, environment: Mapping[str, str], problems: list[Problem]) -> str:
     """What stands for one variable when the file is read."""
     name, found = match[1], environment.get(match[1]) or match[2] or ""
     secret = names_secret(name) or any(secrets_in(found))
@@ -131,10 +131,10 @@ def _read(match: Any, path: Path, environment: Mapping[str, str], problems: list
     elif secret:
         problems.append(Problem(".".join(path), f"{name} is a secret; those are taken by {PLACES}"))
         return ""
-    return _value(match, ".".join(path), environment, problems)
+    return _variable_value(match, ".".join(path), environment, problems)
 
 
-def _value(match: Any, path: str, environment: Mapping[str, str], problems: list[Problem]) -> str:
+def _variable_value(match: Any, path: str, environment: Mapping[str, str], problems: list[Problem]) -> str:
     # NOTE: as a shell reads :-, which takes an empty variable for one that is not set.
     found = environment.get(match[1]) or match[2]
     if found is None:

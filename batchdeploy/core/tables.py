@@ -51,10 +51,10 @@ def describe_table(deployment: Deployment, schema: InputSchema) -> TableRecord:
     types = {column.name: plain_type(column.type) for column in schema.columns}
     copied = {name: types.get(name, "unknown") for name in (*deployment.data.keys, *deployment.output.keep)}
     outputs = {name: OUTPUT_TYPES.get(column.type, column.type) for name, column in deployment.outputs}
-    return record_of(deployment, copied | outputs | RESERVED_TYPES)
+    return table_record(deployment, copied | outputs | RESERVED_TYPES)
 
 
-def record_of(deployment: Deployment, columns: Mapping[str, str]) -> TableRecord:
+def table_record(deployment: Deployment, columns: Mapping[str, str]) -> TableRecord:
     """What a table of this deployment remembers, its files having these columns."""
     return TableRecord(
         deployment=deployment.name,

@@ -14,14 +14,14 @@ from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Column, OutputFile, QuarantinedRows, Returns
 
 # NOTE: more rows at once are no quicker; and a copy or two of this many bytes a worker has room for.
-MOST_ROWS, LEAST_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
+MAX_ROWS, MIN_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
 TEXT_BYTES, VALUE_BYTES = 64, 8
 
 
 def batch_rows(inputs: Sequence[Column]) -> int:
     """How many rows a model is asked about at once: fewer where it has many inputs, to bound memory."""
     width = sum(TEXT_BYTES if column.type in ("string", "binary") else VALUE_BYTES for column in inputs)
-    return max(LEAST_ROWS, min(MOST_ROWS, BATCH_BYTES // max(1, width)))
+    return max(MIN_ROWS, min(MAX_ROWS, BATCH_BYTES // max(1, width)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class ScoreJob:
     alone: bool = False
     threads: int | None = None
     runtime_folder: str | None = None
-    batch_rows: int = MOST_ROWS
+    batch_rows: int = MAX_ROWS
     returns: Returns = "unknown"
 
 

@@ -99,7 +99,7 @@ def _found_in(folder: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _loaded(text: str) -> Any:
-    """What a text holds; a DAG file asks for the same one twice, which was max_bytes of its cost."""
+    """What a text holds; a DAG file asks for the same one twice, which was most of its cost."""
     return _round_trip().load(text)
 
 

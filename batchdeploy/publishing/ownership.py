@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Plan
-from batchdeploy.core.tables import TableRecord, check_owner, check_table, record_of
+from batchdeploy.core.tables import TableRecord, check_owner, check_table, table_record
 from batchdeploy.documents import from_json, to_json
 
 
@@ -58,7 +58,7 @@ def claim_table(where: str, table: TableRecord | None, plan: Plan, schema: pa.Sc
     Raises:
         TableError: the table is another deployment's, or has other columns, and the plan does not evolve it.
     """
-    mine = record_of(plan.deployment, columns_of(schema))
+    mine = table_record(plan.deployment, columns_of(schema))
     check_owner(where, table, plan.deployment)
     check_table(where, table, mine, evolve=plan.evolve)
     return None if table == mine else to_json(mine)

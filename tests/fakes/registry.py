@@ -137,7 +137,7 @@ class FakeRegistry:
     def _find(self, ref: ModelRef, version: int | None) -> FakeModel:
         versions = self._versions.get(ref.name, [])
         if version is None or not 1 <= version <= len(versions):
-            raise RequestError(f"model {ref.name}", "no such model, version or alias: " + ref.wanted)
+            raise RequestError(f"model {ref.name}", "no such model, version or alias: " + ref.label)
         return versions[version - 1]
 
 

@@ -27,7 +27,7 @@ def translated(uri: str, ref: ModelRef) -> Iterator[None]:
         raise _missing(public(uri), error) from None
     except MlflowException as error:
         if error.error_code in UNKNOWN:
-            problem = Problem(f"{ref.name} {ref.wanted}", "no such model, version or alias", str(error))
+            problem = Problem(f"{ref.name} {ref.label}", "no such model, version or alias", str(error))
             raise RequestError("the MLflow registry", (problem,), hint=f"registry: {public(uri)}") from None
         problem = Problem(ref.name, f"the registry failed: {cause(error)}")
         raise RegistryError(public(uri), (problem,), hint=REACH) from error
