@@ -1,8 +1,9 @@
-"""Secrets out of text: every message, log line and page goes through `redact` before it can be read.
+"""Removes secrets from text: every message, log line and page passes through `redact`.
 
-Two ways together: values that are known to be secret (those of environment variables, and of the deployment
-file, see `remember`) are found in any text; and in text that nobody knows, what stands where secrets stand:
-user and password of a URI, a value whose name says that it is one, the signature of a pre-signed URL.
+Two methods work together. Known secrets (values of environment variables and of the deployment file, see
+`remember`) are found anywhere in a text. In any other text, `redact` masks the places where secrets stand: user
+and password of a URI, the value of a setting whose name says that it is secret, the signature of a pre-signed
+URL.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
-# NOTE: shorter values are words of every message, and hiding them would hide what is wrong.
+# Shorter values occur in ordinary messages; masking them would hide the problem itself.
 SHORTEST = 8
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -29,9 +30,9 @@ _WORDS = (
     r"|(?:access|api|account|private|shared|encryption|signing|master|storage)[._ -]?key"
 )
 _NAME = re.compile(rf"(?i){_WORDS}|(?:^|[._-])key$")
-# NOTE: the working directory, which every shell exports and most messages hold; and where a secret is kept.
+# NOTE: PWD matches `pwd` but is the working directory; *_FILE and the like name where a secret is stored.
 _PLACE = re.compile(r"(?i)^(?:OLD)?PWD$|_(?:FILE|PATH|DIR|HOME)$")
-# NOTE: a name and a colon before several words is prose, "token: is required".
+# NOTE: a name and a colon before several words is prose, such as "token: is required".
 _VALUE = r"(?:\$\{[^}]*\}|[^\s&;,\"'<>)}\]])+"
 _ASSIGNED = re.compile(
     rf"(?im)(?:{_WORDS}|(?<=[?&;])(?:key|code|auth|pw))[\w.\[\]-]{{0,60}}[\"']?\s{{0,3}}"
@@ -42,12 +43,12 @@ _ASSIGNED = re.compile(
 )
 _BEARER = re.compile(r"(?i)\bbearer\s+([\w.~+/=-]{8,})")
 _TOKEN = re.compile(r"[^\s\"'`<>]+")
-# NOTE: what stands before the @ here names a container or a model, not a user.
+# NOTE: in these schemes the part before the @ names a container or a model, not a user.
 _CONTAINERS = ("abfs:", "abfss:", "wasb:", "wasbs:")
 _NO_USERS = {"models", "runs", "file", "mailto", "dbfs", "mlflow-artifacts"}
 _USER = re.compile(r"(?:^|[^\w.%+-])([\w.%+-]{1,100})$")
 _CONNECT = re.compile(r"sc://[^/;?\s\"'`<>]*/?;([^\s\"'`<>]*)")
-# NOTE: any other parameter of a Spark Connect address is sent as a header, such as x-api-key.
+# NOTE: Spark Connect sends every other parameter of its address as a header, such as x-api-key.
 _CONNECT_PUBLIC = {"use_ssl", "user_id", "user_agent", "session_id", "grpc_max_message_size"}
 
 Span = tuple[int, int]
@@ -60,24 +61,24 @@ def names_secret(name: str) -> bool:
 
 
 def remember(values: Iterable[str]) -> None:
-    """Takes values for secrets from now on, in this process."""
+    """Treats these values as secrets from now on, in this process."""
     _remembered.update(value for value in values if len(value) >= SHORTEST)
 
 
 def redact(text: str) -> str:
-    """The text with ``***`` in place of each secret; the same again for a text that went through before."""
+    """The text with each secret replaced by ``***``; idempotent."""
     if known := _secret_pattern(tuple(os.environ.items()), frozenset(_remembered)):
         text = known.sub(MASK, text)
     return _masked(text, _spans(text))
 
 
 def redact_uri(uri: str) -> str:
-    """A text that is one URI and nothing else, so that blanks and quotes in a password do not end it."""
+    """One URI with its secrets masked; unlike in `redact`, blanks and quotes in a password do not end it."""
     return _masked(uri, _uri_spans(uri))
 
 
 def secrets_in(uri: str) -> Iterator[str]:
-    """The secrets that stand in a URI."""
+    """The secrets in a URI."""
     for start, end in _uri_spans(uri):
         found = uri[start:end]
         if not REFERENCE.search(found) and found != MASK:
@@ -97,7 +98,7 @@ def _masked(text: str, spans: Iterable[Span]) -> str:
 
 
 def _is_reference(value: str) -> bool:
-    """Whether it is the name of a variable and no value, as in ``bob:${DB_PASSWORD}``."""
+    """Whether the value only refers to a variable, as ``bob:${DB_PASSWORD}`` does."""
     literal = REFERENCE.sub("", value)
     return literal != value and (not literal or literal.endswith(":"))
 
@@ -122,7 +123,7 @@ def _spans(text: str) -> Iterator[Span]:
 
 
 def _uri_spans(uri: str) -> Iterator[Span]:
-    """What a URI holds where nothing but its own marks ends a part of it."""
+    """The spans of secrets in a text that is one URI, split by the URI's own delimiters only."""
     head, mark, parameters = uri.partition("/;")
     if head.startswith("sc://"):
         yield from _user_spans(head, 0)
@@ -147,7 +148,7 @@ def _connect_spans(parameters: str, start: int) -> Iterator[Span]:
 
 
 def _user_spans(token: str, offset: int) -> Iterator[Span]:
-    """User and password, up to the last @: a password may hold one itself, and a / that is not encoded."""
+    """The span of user and password, up to the last @: a password may hold an @ or an unencoded /."""
     last, slashes = token.rfind("@"), token.find("//")
     before = token[:slashes] if 0 <= slashes < last else None
     if before is not None and (not before or not before[-1].isalnum()):
@@ -179,7 +180,7 @@ def _secret_pattern(
 
 
 def _encodings(value: str) -> set[str]:
-    """How a value is written inside URIs, JSON, HTML, YAML, a repr, and in one line."""
+    """The value as URIs, JSON, HTML, YAML, a repr and a single line encode it."""
     return {
         value,
         quote(value, safe=""),
@@ -195,11 +196,11 @@ def _encodings(value: str) -> set[str]:
 
 
 class RedactedCause(Exception):
-    """What another library raised, as text without its secrets; stands in for it in a chain of exceptions."""
+    """Replaces another library's exception in a chain; holds its traceback as redacted text."""
 
 
 def redact_chain(error: BaseException) -> None:
-    """Puts text in place of the exceptions that led to an error, where one of them holds a secret."""
+    """Replaces an error's cause by a `RedactedCause` if its traceback holds a secret; drops the context."""
     cause = error.__cause__
     if cause is None and not error.__suppress_context__:
         cause = error.__context__
@@ -213,7 +214,7 @@ def redact_chain(error: BaseException) -> None:
 
 
 class RedactedStream:
-    """A text stream that secrets do not get through; otherwise the stream that it stands for."""
+    """Wraps a text stream and redacts everything written to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -245,7 +246,7 @@ _FILTER = _Filter()
 
 
 def logger(name: str) -> logging.Logger:
-    """The logger of this name, whose records hold no secrets, those of logged exceptions included."""
+    """The logger of this name; its records, including logged exceptions, are redacted."""
     found = logging.getLogger(name)
     found.addFilter(_FILTER)
     return found

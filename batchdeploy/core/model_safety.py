@@ -126,11 +126,9 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("code", "brings Python code along", str(flavor["code"]))
     yield from _file_problems(name, known, function, own)
     for key, allowed in known.exact.items():
-        if (key not in own and None not in allowed) or (
-            key in own and not _is_exactly_one_of(own[key], allowed)
-        ):
+        if (key not in own and None not in allowed) or (key in own and not _is_one_of(own[key], allowed)):
             yield Problem(f"{name}.{key}", _setting_problem(name, key), str(own.get(key, ABSENT)))
-    if not _is_exactly_one_of(function.get("predict_fn", "predict"), known.methods):
+    if not _is_one_of(function.get("predict_fn", "predict"), known.methods):
         yield Problem("predict_fn", "is no method that answers", str(function["predict_fn"]))
     yield from _setting_name_problems("python_function", function, (*SERVED, known.served))
     yield from _setting_name_problems(name, own, (known.file, *known.exact, *known.ignored, *UNREAD))
@@ -176,7 +174,7 @@ def _session_problems(own: Mapping[str, Any]) -> Iterator[Problem]:
     """What of an ONNX session a model may set: how fast it answers, never which files it reads."""
     providers = own.get("providers") or ()
     for provider in [providers] if isinstance(providers, str) else providers:
-        if not _is_exactly_one_of(provider, PROVIDERS):
+        if not _is_one_of(provider, PROVIDERS):
             yield Problem("onnx.providers", f"only {', '.join(PROVIDERS)} are taken", str(provider))
     options = own.get("onnx_session_options") or {}
     if not isinstance(options, dict):
@@ -184,9 +182,7 @@ def _session_problems(own: Mapping[str, Any]) -> Iterator[Problem]:
         return
     config = options.get("extra_session_config") or {}
     config = config if isinstance(config, dict) else {"extra_session_config": config}
-    unknown = {
-        str(key): value for key, value in config.items() if not _is_exactly_one_of(key, SESSION_CONFIG)
-    }
+    unknown = {str(key): value for key, value in config.items() if not _is_one_of(key, SESSION_CONFIG)}
     unknown |= {str(key): value for key, value in options.items() if not _is_harmless(key, value)}
     for key, value in unknown.items():
         text = "is a session's setting that is not known to be harmless"
@@ -213,7 +209,7 @@ def _setting_problem(name: str, key: str) -> str:
     return "is no class of that library, or none that is read as data"
 
 
-def _is_exactly_one_of(value: object, allowed: Iterable[object]) -> bool:
+def _is_one_of(value: object, allowed: Iterable[object]) -> bool:
     """Whether it is one of these texts itself, and not only equal to one or like one."""
     return type(value) is str and value in tuple(allowed)
 

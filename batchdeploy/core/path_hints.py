@@ -1,4 +1,4 @@
-"""What the relative paths of a deployment start from, for whoever looks for what is not there."""
+"""Hints for messages about a path that does not exist: where it led, and what it is relative to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def describe_lookup(path: str, root: str | os.PathLike[str]) -> str:
-    """Where a path of a deployment led, and why there.
+    """``looked for PATH``, with the root that a relative path starts from.
 
     Args:
-        path: as the deployment has it.
+        path: as written in the deployment.
         root: the project's root.
     """
     place = f"looked for {os.path.join(root, path)}"

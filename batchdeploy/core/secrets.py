@@ -1,8 +1,9 @@
-"""Secrets of a deployment: named by ``${NAME}``, found in the environment when used, and in no record.
+"""Secrets of a deployment file: named by ``${NAME}``, read from the environment when used, never recorded.
 
 Any text of the deployment file may hold ``${NAME}`` or ``${NAME:-default}``. They stand for variables of the
-environment and are with_secrets in when the file is read; but where connections are described (``model.registry``,
-``engine.remote``, ``engine.master``, ``engine.conf``) a secret stays a name until the moment of its use.
+environment and are filled in when the file is read. In the keys that describe connections
+(``model.registry``, ``engine.remote``, ``engine.master``, ``engine.conf``), a secret stays a name until it is
+used.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PLACES = "model.registry, engine.remote, engine.master, engine.conf"
 
 
 def without_secrets(deployment: Deployment) -> Deployment:
-    """The deployment as a record holds it: ``***`` or a variable's name in place of each secret."""
+    """The deployment as a record holds it: each secret replaced by ``***`` or its variable's name."""
     model, engine = deployment.model, deployment.engine
     conf = None if engine.conf is None else {k: _public_setting(k, v) for k, v in engine.conf.items()}
     engine = replace(engine, conf=conf, remote=_public_uri(engine.remote), master=redact_uri(engine.master))
@@ -32,7 +33,7 @@ def without_secrets(deployment: Deployment) -> Deployment:
 def with_secrets(
     deployment: Deployment, environment: Mapping[str, str]
 ) -> tuple[Deployment, tuple[Problem, ...]]:
-    """The deployment with its secrets in place, to connect with; and each variable that is not set."""
+    """The deployment with its secrets filled in, for connecting; and one problem per variable that is not set."""
     problems: list[Problem] = []
 
     def fill(path: str, value: Any) -> Any:
@@ -53,7 +54,7 @@ def with_secrets(
 
 
 def fill_document(document: Any, environment: Mapping[str, str]) -> tuple[Any, tuple[Problem, ...]]:
-    """A deployment file's values with variables with_secrets in, except secrets; and what is wrong with them."""
+    """A deployment file's values with variables filled in, except secrets; and the problems found."""
     problems: list[Problem] = []
 
     def fill(path: Path, text: str) -> str:
@@ -63,7 +64,7 @@ def fill_document(document: Any, environment: Mapping[str, str]) -> tuple[Any, t
 
 
 def literal_secrets(document: Any) -> Iterator[str]:
-    """The secrets that a deployment file's plain values hold themselves."""
+    """The secrets written literally in a deployment file."""
     for path, text in _secret_places(document):
         secret = path[: len(CONF)] == CONF and names_secret(path[-1])
         if secret and not REFERENCE.search(text):
@@ -73,7 +74,7 @@ def literal_secrets(document: Any) -> Iterator[str]:
 
 
 def mask_document(document: Any) -> bool:
-    """Puts ``***`` or a variable's name in place of each secret of a deployment file; says whether it did."""
+    """Replaces each secret of a deployment file by ``***`` or its variable's name; True if it replaced any."""
     changed = False
     for path, text in list(_secret_places(document)):
         holder: MutableMapping[str, Any] = document
@@ -122,7 +123,7 @@ def _map_texts(value: Any, path: Path, fill: Callable[[Path, str], str]) -> Any:
 
 
 def _resolve_on_read(match: Any, path: Path, environment: Mapping[str, str], problems: list[Problem]) -> str:
-    """What stands for one variable when the file is read."""
+    """The value of one variable when the file is read; a secret stays a reference where one is allowed."""
     name, found = match[1], environment.get(match[1]) or match[2] or ""
     secret = names_secret(name) or any(secrets_in(found))
     if path in URIS or path[: len(CONF)] == CONF:
@@ -135,7 +136,7 @@ def _resolve_on_read(match: Any, path: Path, environment: Mapping[str, str], pro
 
 
 def _variable_value(match: Any, path: str, environment: Mapping[str, str], problems: list[Problem]) -> str:
-    # NOTE: as a shell reads :-, which takes an empty variable for one that is not set.
+    # NOTE: as in a shell, `:-` treats an empty variable as not set.
     found = environment.get(match[1]) or match[2]
     if found is None:
         problems.append(Problem(path, f"the environment variable {match[1]} is not set"))

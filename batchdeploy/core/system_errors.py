@@ -1,7 +1,7 @@
-"""What the operating system refuses, as errors of this package: the path, what is wrong, what to do.
+"""Errors of the operating system as errors of this package: the path, the problem, the remedy.
 
-The doors put `translate_system_errors` around whatever they call, so that no OSError leaves a command, a notebook's call
-or a task as it is. Code that knows better what was being done translates earlier.
+Every door wraps its calls in `translate_system_errors`, so that no OSError leaves a command, a notebook call or
+a task untranslated. Code that knows the context better translates earlier.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from batchdeploy.errors import BatchdeployError, OutsideError, Problem, RequestError
 
-# NOTE: what these mean lies in the names that somebody wrote; trying again changes nothing.
+# These come from a wrong path; a retry changes nothing.
 WRONG_NAMES = {
     errno.ELOOP: "symbolic links that lead in a circle",
     errno.ENAMETOOLONG: "a name that is too long for this filesystem",
@@ -36,27 +36,27 @@ AGAIN = "then run the same again; batchdeploy status says what is published"
 
 
 def is_local_failure(error: BaseException) -> bool:
-    """Whether this machine could not keep a file, whatever server was being asked for what is in it."""
+    """Whether a local file could not be written or named, even if a remote server was to supply its content."""
     numbers = {*WRONG_NAMES, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
     return isinstance(error, OSError) and error.filename is not None and error.errno in numbers
 
 
 def reason(error: OSError) -> str:
-    """What is wrong, for a problem that names the path already."""
+    """The problem in words, for a message that already names the path."""
     return WRONG_NAMES.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
 
 
 def remedy(error: OSError) -> str:
-    """What somebody has to do before the same can succeed."""
+    """What to do before a retry can succeed."""
     return REMEDIES.get(error.errno or 0, "mend that")
 
 
 def translate_system_error(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:
-    """The error as one of ours: a `RequestError` for a name that cannot be right, else an `OutsideError`.
+    """The error as a `RequestError` where the path itself is wrong, else as an `OutsideError`.
 
     Args:
         error: what was raised.
-        where: what was being done or written, for errors that carry no path.
+        where: the operation or target, for errors that carry no path.
     """
     if isinstance(error, MemoryError):
         problem = Problem(where, "this machine has no memory left for it", str(error) or None)
@@ -74,7 +74,7 @@ def translate_system_error(error: OSError | UnicodeError | MemoryError, where: s
 
 @contextmanager
 def translate_system_errors(where: str) -> Iterator[None]:
-    """Raises what the operating system refused as an error of this package; also a decorator."""
+    """Raises errors of the operating system as errors of this package; also usable as a decorator."""
     try:
         yield
     except BatchdeployError:
@@ -82,7 +82,7 @@ def translate_system_errors(where: str) -> Iterator[None]:
     except (OSError, UnicodeError, MemoryError) as error:
         raise translate_system_error(error, where) from error
     except RuntimeError as error:
-        # NOTE: what pathlib makes of ELOOP, up to Python 3.12.
+        # NOTE: up to Python 3.12, pathlib raises RuntimeError for ELOOP.
         if not str(error).startswith("Symlink loop from"):
             raise
         raise translate_system_error(OSError(errno.ELOOP, "", str(error).split("'")[1]), where) from error
