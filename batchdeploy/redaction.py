@@ -1,9 +1,8 @@
 """Removes secrets from text: every message, log line and page passes through `redact`.
 
 Two methods work together. Known secrets (values of environment variables and of the deployment file, see
-`remember`) are found anywhere in a text. In any other text, `redact` masks the places where secrets stand: user
-and password of a URI, the value of a setting whose name says that it is secret, the signature of a pre-signed
-URL.
+`remember`) are found anywhere in a text. `redact` also masks the places where secrets usually stand: user and
+password of a URI, the value of a setting with a secret name, the signature of a pre-signed URL.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def without_secrets(deployment: Deployment) -> Deployment:
 def with_secrets(
     deployment: Deployment, environment: Mapping[str, str]
 ) -> tuple[Deployment, tuple[Problem, ...]]:
-    """The deployment with its secrets filled in, for connecting; and one problem per variable that is not set."""
+    """The deployment with its secrets filled in, and one problem per variable that is not set."""
     problems: list[Problem] = []
 
     def fill(path: str, value: Any) -> Any:
@@ -74,7 +74,7 @@ def literal_secrets(document: Any) -> Iterator[str]:
 
 
 def mask_document(document: Any) -> bool:
-    """Replaces each secret of a deployment file by ``***`` or its variable's name; True if it replaced any."""
+    """Replaces each secret of a deployment file by ``***`` or a variable name; True if it replaced any."""
     changed = False
     for path, text in list(_secret_places(document)):
         holder: MutableMapping[str, Any] = document

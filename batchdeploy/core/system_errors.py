@@ -1,6 +1,6 @@
 """Errors of the operating system as errors of this package: the path, the problem, the remedy.
 
-Every door wraps its calls in `translate_system_errors`, so that no OSError leaves a command, a notebook call or
+Doors wrap their calls in `translate_system_errors`, so that no OSError leaves a command, a notebook call or
 a task untranslated. Code that knows the context better translates earlier.
 """
 
@@ -36,7 +36,7 @@ AGAIN = "then run the same again; batchdeploy status says what is published"
 
 
 def is_local_failure(error: BaseException) -> bool:
-    """Whether a local file could not be written or named, even if a remote server was to supply its content."""
+    """Whether a local file could not be written, even where its content comes from a server."""
     numbers = {*WRONG_NAMES, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
     return isinstance(error, OSError) and error.filename is not None and error.errno in numbers
 
