@@ -8,7 +8,7 @@ from typing import Any
 
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import Plan, ScoredBatch
-from batchdeploy.core.tables import TableRecord, check_owner, check_table, record_of
+from batchdeploy.core.tables import TableRecord, check_owner, check_table, table_record
 from batchdeploy.errors import BatchdeployError, PartitionError, Problem, PublishError, StaleRunError
 from fakes.staging import FakeStaging
 
@@ -97,7 +97,7 @@ class FakeTable:
             return self.manifests[plan.folder, plan.run_id]
         self._fence(plan.folder, plan.base_run, found)
         columns = {field.name: str(field.type) for table in files.values() for field in table.schema}
-        mine = record_of(plan.deployment, columns)
+        mine = table_record(plan.deployment, columns)
         check_owner(TABLE, self.record(), plan.deployment)
         check_table(TABLE, self.record(), mine, evolve=plan.evolve)
         text, _ = manifest()
