@@ -1,11 +1,11 @@
-"""batchdeploy: one YAML file into a batch scoring job that can be explained a year later.
+"""batchdeploy: turns one YAML file into a reproducible batch scoring job.
 
 >>> import batchdeploy as bd
 >>> job = bd.load("dags/flights.yaml")          # doctest: +SKIP
 >>> run = job.run("2013-02-08")                 # doctest: +SKIP
 >>> run.scores, run.drift, run.report           # doctest: +SKIP
 
-Nothing heavy is imported until it is used.
+Heavy libraries are imported on first use.
 """
 
 from __future__ import annotations

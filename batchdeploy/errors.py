@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""The exceptions that this package raises.
 
 ::
 
@@ -6,13 +6,13 @@
     ├── GateRefused        exit 1   data or scores did not pass; the evidence is written
     │   ├── ValidationRefused       an expectation of level ``block`` failed
     │   ├── ScoringRefused          too many rows quarantined, or not the declared output
-    │   ├── PromotionRefused        somebody rejected the challenger
-    │   ├── BackfillRefused         partitions of a backfill; the others are published
-    │   └── DriftRefused            drift alarm where the deployment says ``on_alarm: block``
+    │   ├── PromotionRefused        a reviewer rejected the challenger
+    │   ├── BackfillRefused         some partitions of a backfill; the others are published
+    │   └── DriftRefused            drift alarm with ``on_alarm: block``
     ├── RequestError       exit 2   the request was wrong; nothing was written
     │   ├── DeploymentError         the deployment file
     │   ├── PartitionError          a partition that is unknown, empty or malformed
-    │   ├── ContractError           the model's signature and the data do not fit
+    │   ├── ContractError           the model's signature and the data do not match
     │   ├── DataError               a file, suite or reference that cannot be used
     │   ├── TableError              the output is another deployment's table, or has other columns
     │   └── MissingPackageError     an optional part that is not installed
@@ -22,8 +22,8 @@
         └── PublishError            the table could not be locked or swapped
             └── StaleRunError       another run published this partition in the meantime
 
-They carry strings, numbers and tuples only, so they cross process borders by pickle, and print alike. No
-secret gets into one, whoever made the text::
+They carry strings, numbers and tuples only, so that they pickle and all print in the same format. Their texts
+are redacted::
 
     2 problems in dags/flights.yaml:
     - output.columns: is required
@@ -44,7 +44,7 @@ SHOWN_TEXT = 300
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: where it is, what is wrong with it, and what was found there."""
+    """One problem: its path, what is wrong, and the value found."""
 
     path: str
     problem: str
@@ -56,19 +56,19 @@ class Problem(NamedTuple):
 
 
 def shorten(value: object, most: int = SHOWN_VALUE) -> str:
-    """The value as one printable line of at most so many characters, without a secret in it."""
+    """The value as one printable, redacted line of at most ``most`` characters."""
     text = " ".join(redact(str(value)).split("\n"))
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class BatchdeployError(Exception):
-    """The root: how many problems, where, each of them, and what to type next.
+    """Base of all exceptions here: a location, its problems, and a hint.
 
     Args:
-        where: the file, partition or system the problems are in.
+        where: the file, partition or system that has the problems.
         problems: at least one; a bare string stands for a problem of ``where`` as a whole.
-        hint: the next thing to type.
+        hint: the next command to type.
     """
 
     exit_code = 3
@@ -112,8 +112,8 @@ class GateRefused(BatchdeployError):
     """A gate refused: the evidence is on disk, nothing was published.
 
     Attributes:
-        folder: where the evidence is; None where no attempt at a run had begun.
-        run_id: the run that was refused; None where none had begun.
+        folder: the folder of the evidence; None if no attempt had begun.
+        run_id: the refused run; None if none had begun.
     """
 
     exit_code = 1
@@ -122,7 +122,7 @@ class GateRefused(BatchdeployError):
 
     @property
     def report(self) -> str | None:
-        """The page that shows what was found; None where no attempt at a run had begun."""
+        """The path of the run's report; None if no attempt had begun."""
         return None if self.folder is None else f"{self.folder}/report.html"
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -136,17 +136,17 @@ class ValidationRefused(GateRefused):
 
 
 class ScoringRefused(GateRefused):
-    """Too many rows were quarantined, or the model's answer is not what was declared."""
+    """Too many rows were quarantined, or the model's output is not what was declared."""
 
 
 class DriftRefused(GateRefused):
-    """Drift alarmed where the deployment says that drift blocks."""
+    """A drift alarm was raised and the deployment sets ``on_alarm: block``."""
 
     noun = "drift alarm"
 
 
 class PromotionRefused(GateRefused):
-    """Somebody who was asked rejected the challenger."""
+    """A reviewer rejected the challenger."""
 
     noun = "rejection"
 
@@ -155,7 +155,7 @@ class BackfillRefused(GateRefused):
     """Gates refused partitions of a backfill; the others are published.
 
     Attributes:
-        refusals: partition to what its gate refused.
+        refusals: partition to its refusal.
         runs: the runs of the other partitions.
     """
 
@@ -179,7 +179,7 @@ class PartitionError(RequestError):
 
 
 class ContractError(RequestError):
-    """The model's signature, the data and the deployment do not fit."""
+    """The model's signature, the data and the deployment do not match."""
 
     noun = "mismatch"
 
@@ -196,7 +196,7 @@ class TableError(RequestError):
 
 
 class MissingPackageError(RequestError):
-    """An optional part of the library was asked for that is not installed."""
+    """An optional package that the request needs is not installed."""
 
 
 class OutsideError(BatchdeployError):
@@ -206,7 +206,7 @@ class OutsideError(BatchdeployError):
 
 
 class RunStopped(OutsideError):
-    """The run was told to stop, or took too long; the hint says whether anything was published."""
+    """The run was stopped or took too long; the hint says whether anything was published."""
 
 
 class RegistryError(OutsideError):
@@ -214,7 +214,7 @@ class RegistryError(OutsideError):
 
 
 class StoreError(OutsideError):
-    """The data store failed, or lacks what it recorded."""
+    """The data store failed, or misses an object that it recorded."""
 
 
 class EngineError(OutsideError):

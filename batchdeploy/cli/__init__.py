@@ -1,4 +1,4 @@
-"""The shell's door: `batchdeploy COMMAND`."""
+"""The command line: `batchdeploy COMMAND`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WANTS_JSON = {"--json", "--request"}
 
 
 def main() -> None:
-    """Runs a command; the process ends with 0, 1 (refused), 2 (wrong request) or 3 (failed outside)."""
+    """Runs a command; exits with 0, 1 (refused), 2 (wrong request) or 3 (failed outside)."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -41,7 +41,7 @@ def _run(app: Callable[[], None], answer: Callable[[str], None] | None) -> None:
         with translate_system_errors("the command"):
             app()
     except SystemExit as end:
-        # NOTE: typer's exit code for a reader that went away (`| head`) is that of a gate here.
+        # NOTE: typer exits with 1 for a closed pipe (`| head`), which would mean a refusal here.
         if end.code == 1 and type(sys.stdout).__name__ == "PacifyFlushWrapper":
             sys.exit(OutsideError.exit_code)
         raise
@@ -51,7 +51,7 @@ def _run(app: Callable[[], None], answer: Callable[[str], None] | None) -> None:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001
-        # NOTE: nobody foresaw it, so it is not "refused" (1); what is published is whole all the same.
+        # NOTE: an unexpected error must not exit with 1, which means "refused".
         sys.stderr.write(traceback.format_exc())
         wrapped = OutsideError(
             "batchdeploy itself", (Problem(type(error).__name__, "not foreseen", str(error)),)
@@ -63,7 +63,7 @@ def _run(app: Callable[[], None], answer: Callable[[str], None] | None) -> None:
 
 
 def _show_any_character() -> None:
-    """A name that is not Unicode, or a terminal of ASCII only, must not end a command that is done."""
+    """Escapes characters that the terminal cannot show, which would otherwise fail a finished command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

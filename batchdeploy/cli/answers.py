@@ -1,4 +1,4 @@
-"""One JSON document on stdout, and nothing else there, whatever a library or a model prints."""
+"""Keeps stdout for one JSON document, whatever a library or a model prints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _STREAM: ContextVar[TextIO | None] = ContextVar("answer", default=None)
 
 
 def reserve_stdout() -> None:
-    """From now on `answer` alone reaches this process's stdout; what others write to it goes to stderr."""
-    # NOTE: a stream that a test or a notebook has put there has no number, and is left alone.
+    """Redirects stdout to stderr for everything but `answer`."""
+    # A stream replaced by a test or a notebook has no descriptor and is left alone.
     with suppress(OSError, ValueError, AttributeError):
         if sys.stdout.fileno() == 1:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The commands. Each calls a workflow and gives its records to `screens`."""
+"""The commands. Each calls a workflow and passes its records to `screens`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from batchdeploy import assembly
 from batchdeploy.cli import screens
-from batchdeploy.cli.progress import progress, print_stage, watched_backfill
+from batchdeploy.cli.progress import print_stage, progress, track_backfill
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.request import StepRequest
@@ -51,7 +51,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        # NOTE: by name, because what imports the front page would import the notebook's door.
+        # NOTE: imported by name, because the import contracts forbid the package's front page here.
         screens.out().print(f"batchdeploy {import_module('batchdeploy').__version__}")
         raise typer.Exit
 
@@ -202,7 +202,7 @@ def backfill(
     with open_deployment(deployment) as tools:
         ref = None if model is None else model_policy(tools, model)
         print_stage(f"{first} to {last}", "resolve")
-        with watched_backfill() as watcher:
+        with track_backfill() as watcher:
             result = backfill_range(
                 tools, (first, last), model=ref, evolve=evolve, on_missing=on_missing, watcher=watcher
             )

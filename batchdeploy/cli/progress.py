@@ -103,13 +103,13 @@ class Lines:
 
 
 @contextmanager
-def watched_backfill() -> Iterator[ShownBackfill]:
+def track_backfill() -> Iterator[BackfillDisplay]:
     """A backfill's watcher; what it shows on a terminal is taken away at the end."""
     with ExitStack() as stack:
-        yield ShownBackfill(stack)
+        yield BackfillDisplay(stack)
 
 
-class ShownBackfill:
+class BackfillDisplay:
     """Shows a backfill's partitions from the moment that they are planned."""
 
     def __init__(self, stack: ExitStack) -> None:

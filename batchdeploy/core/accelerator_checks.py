@@ -1,4 +1,4 @@
-"""Whether a model can have what a runtime takes, by the modules that its files name."""
+"""Whether a runtime can take a model, judged by the modules that the model's files name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ TREES = ("sklearn.tree", "sklearn.ensemble", "lightgbm", "xgboost")
 
 
 def runtime_problems(kind: str, modules: Collection[str] | None) -> Iterator[Problem]:
-    """Why ``model.runtime: compiled`` cannot take a model; nothing where its files do not say.
+    """Yields why ``model.runtime: compiled`` cannot take a model; nothing if its files do not tell.
 
     Args:
         kind: the runtime.
-        modules: the modules whose objects the model's files hold, or None where that is not known.
+        modules: the modules of the objects in the model's files, or None if unknown.
     """
     if kind != "compiled" or modules is None or any(name.startswith(TREES) for name in modules):
         return

@@ -1,4 +1,4 @@
-"""Partitions in time: the schedule and the key format of a grain, and when a partition ends."""
+"""Schedules, key formats and time zones of partitions; when a partition begins and ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FINEST = (("%S", timedelta(seconds=1)), ("%M", timedelta(minutes=1)), ("%H", tim
 
 
 def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator[Problem]:
-    """What is wrong with a partition's schedule, zone and key format, each under its key's name."""
+    """The problems of a partition's schedule, time zone and key format, each under its key."""
     yield from cron_problems(schedule)
     try:
         zone = ZoneInfo(timezone)
@@ -48,7 +48,7 @@ def calendar_problems(schedule: str, timezone: str, key_format: str) -> Iterator
 
 
 def key_problem(path: str, key: str | None, key_format: str) -> Iterator[Problem]:
-    """Whether a partition's value is written as the key format writes it."""
+    """Yields a problem if a partition's value is not in the key format's own notation."""
     try:
         if key is not None and (right := canonical_key(key, key_format)) is not None:
             yield Problem(path, f"is not written as {key_format!r}, which is {right}", key)
@@ -57,15 +57,15 @@ def key_problem(path: str, key: str | None, key_format: str) -> Iterator[Problem
 
 
 def canonical_key(key: str, key_format: str) -> str | None:
-    """A partition's value as the key format writes it, where somebody wrote it otherwise; else None.
+    """The value in the key format's own notation, or None if it is in that notation already.
 
-    ``2013-8-12`` is read as if it were ``2013-08-12``, and names another folder.
+    ``2013-8-12`` parses like ``2013-08-12`` but names another folder.
 
     Raises:
         ValueError: the key format cannot read it.
     """
     right = datetime.strptime(key, key_format).strftime(key_format)
-    # NOTE: a week's number alone is read as some other day, so that nothing can be told by writing it again.
+    # NOTE: a format with a week number alone parses to another day; formatting it again proves nothing.
     sample = SAMPLE.strftime(key_format)
     faithful = datetime.strptime(sample, key_format).strftime(key_format) == sample
     return right if faithful and right != key else None
@@ -82,7 +82,7 @@ def first_moment(key: str, *, timezone: str, key_format: str) -> datetime:
 
 
 def last_moment(key: str, *, timezone: str, key_format: str) -> datetime:
-    """The last second that still belongs to the partition's value, by the finest part of its format."""
+    """The last second of the partition, given by the finest unit in its key format."""
     begin = first_moment(key, timezone=timezone, key_format=key_format)
     for part, step in FINEST:
         if part in key_format:
@@ -95,7 +95,7 @@ def last_moment(key: str, *, timezone: str, key_format: str) -> datetime:
 
 
 def _round_trips(key_format: str) -> bool:
-    """Whether a key says which period it is; Airflow reads keys back, and cannot read an offset."""
+    """Whether a key can be parsed back to its period; Airflow does so, and cannot parse an offset."""
     moment = datetime(2013, 2, 3, 4, tzinfo=UTC)
     try:
         again = datetime.strptime(moment.strftime(key_format), key_format)

@@ -1,4 +1,4 @@
-"""The model's signature against the data's schema: every mismatch, before a worker starts."""
+"""Checks the model's signature against the data's schema and the deployment, before a worker starts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FLOATS = {"halffloat": 16, "float": 32, "double": 64}
 DECIMALS = {f"decimal{bits}" for bits in (32, 64, 128, 256)}
 STRINGS = {"string", "large_string", "string_view"}
 
-# NOTE: MLflow names on the left, Arrow names on the right. Only casts that cannot change a value are
-# listed; int64 to double is, because the cast itself is checked value by value (2**53).
+# MLflow types to the Arrow types that fit them without changing a value. int64 fits double, because that cast
+# is checked value by value (2**53).
 FITS = {
     "boolean": {"bool"},
     "integer": {"int8", "int16", "int32", "uint8", "uint16"},
@@ -29,13 +29,13 @@ FITS = {
     "datetime": {"date32", "date64", "timestamp"},
 }
 
-# NOTE: what data.casts takes; strings are never read as numbers.
+# The targets of data.casts; strings are never parsed as numbers.
 CASTS = ("integer", "long", "float", "double")
 KEY_TYPES = {*STRINGS, *INTEGERS, "bool", "date32", "date64", "timestamp", "decimal128", "decimal256"}
 
 
 def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tuple[Problem, ...]:
-    """All mismatches of deployment, model and data; empty where they fit."""
+    """All mismatches between deployment, model and data; empty if they match."""
     columns = {column.name: column for column in schema.columns}
     return (
         *_key_problems(deployment, columns, {column.name for column in model.inputs}),
@@ -47,9 +47,9 @@ def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tu
 
 
 def arrow_family(type_name: str) -> str:
-    """An Arrow type's name without its parameters: ``timestamp[us, tz=UTC]`` gives ``timestamp``.
+    """An Arrow type's name without its parameters: ``timestamp`` for ``timestamp[us, tz=UTC]``.
 
-    A dictionary-encoded column counts as its values, because readers see those.
+    For a dictionary-encoded column it is the type of its values, because readers see those.
     """
     if type_name.startswith("dictionary<values="):
         type_name = type_name.removeprefix("dictionary<values=").split(",", 1)[0]
@@ -57,7 +57,7 @@ def arrow_family(type_name: str) -> str:
 
 
 def reference_problems(reference: Reference, model: ModelPin, deployment: Deployment) -> tuple[Problem, ...]:
-    """Where a reference profile was made for other columns than this model's and deployment's."""
+    """The mismatches between a reference profile and the columns of this model and deployment."""
     found: dict[tuple[str, str], ColumnProfile] = {(p.role, p.name): p for p in reference.profiles}
     expected = {("feature", c.name): _kind(c.type) for c in model.inputs} | {
         ("output", name): _kind(column.type) for name, column in deployment.outputs
@@ -116,7 +116,7 @@ def _policy_problems(deployment: Deployment, columns: dict[str, Column]) -> Iter
 
 
 def casts_hint(deployment: Deployment, model: ModelPin, schema: InputSchema) -> str | None:
-    """The line of YAML that casts all numbers of other types than the model wants; None without any."""
+    """The line of YAML that casts every number to the model's type; None if no cast is needed."""
     columns, casts = {column.name: column.type for column in schema.columns}, deployment.data.casts or {}
     wanted = {
         name: kind
@@ -164,7 +164,7 @@ def _input_problems(deployment: Deployment, model: ModelPin, columns: dict[str, 
 
 
 def _output_problems(deployment: Deployment, model: ModelPin) -> Iterator[Problem]:
-    """Each with the line of YAML that would mend it."""
+    """Mismatches of the outputs, each with the line of YAML that fixes it."""
     declared, names = deployment.outputs, [column.name for column in model.outputs]
     if model.returns == "unknown":
         return
@@ -172,7 +172,7 @@ def _output_problems(deployment: Deployment, model: ModelPin) -> Iterator[Proble
     if not selected and len(declared) != len(names):
         text = f"{len(declared)} declared, the model returns {len(names)}"
         if (spare := len(names) - len(declared)) > 0:
-            # NOTE: the last ones, because of two probabilities the second is that of the event.
+            # The last columns, because the second of two probabilities is that of the event.
             lines = [
                 output_line(n, c, _choice(model, place + spare)) for place, (n, c) in enumerate(declared)
             ]
@@ -202,7 +202,7 @@ def _misnamed(declared: Sequence[tuple[str, OutputColumn]], names: Sequence[str]
 
 
 def _choice(model: ModelPin, place: int) -> int | str:
-    """What most likely is meant: the column at the same place, or the last."""
+    """A suggestion for ``select``: the column at the same place, or the last one."""
     place = min(place, len(model.outputs) - 1)
     return model.outputs[place].name if model.returns == "frame" else place
 
@@ -221,5 +221,5 @@ def _offered(select: int | str, model: ModelPin) -> bool:
 
 
 def output_line(name: str, column: OutputColumn, select: int | str) -> str:
-    """The line of ``output.columns`` that picks a column of the model's answer."""
+    """The line of ``output.columns`` that selects a column of the model's output."""
     return f"{name}: {{type: {column.type}, select: {select}}}"

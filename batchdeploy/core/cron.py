@@ -1,4 +1,4 @@
-"""Whether a cron expression names times that there are."""
+"""Checks that a cron expression is valid and names times that exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MONTH_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def cron_problems(schedule: str) -> Iterator[Problem]:
-    """What is wrong with five cron fields, under ``schedule``."""
+    """The problems of a five-field cron expression, under ``schedule``."""
     fields = schedule.split()
     if len(fields) != 5:
         yield Problem("schedule", "not five cron fields", schedule)
@@ -44,7 +44,7 @@ def _part_problem(part: str, name: str, low: int, high: int, names: tuple[str, .
     base, slash, step = part.partition("/")
     if slash and not (step.isdigit() and int(step) > 0):
         return Problem("schedule", f"the {name} has a step that is no number above 0", part)
-    # NOTE: the last of a month, and the n-th weekday of one, are written with letters of their own.
+    # NOTE: croniter also accepts `L` (the last of a month) and `#` (the n-th weekday of one).
     if base in ("*", "?") or "l" in re.sub("jul", "", base.lower()):
         return None
     for value in base.partition("#")[0].split("-", 1):
@@ -61,7 +61,7 @@ def _number(value: str, names: tuple[str, ...], low: int) -> int | None:
 
 
 def _day_exists(day: str, month: str, weekday: str) -> bool:
-    """Whether a day of the month comes at all; told only where both are plain numbers."""
+    """Whether any of the months has the day; True unless days and months are plain numbers or names."""
     days, months = day.split(","), month.split(",")
     numbers = [_number(value, MONTHS, 1) for value in months]
     if weekday not in ("*", "?") or not all(value.isdigit() for value in days) or None in numbers:

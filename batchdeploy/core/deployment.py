@@ -1,4 +1,4 @@
-"""What a person writes: one YAML file, as records. Reading it is `batchdeploy.documents`' work."""
+"""The deployment file as records. `batchdeploy.documents` reads it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ class ModelRef:
 
     Attributes:
         name: the registered model's name in MLflow.
-        alias: followed at each run, pinned in its plan. ``champion`` where neither is given.
+        alias: resolved at each run and pinned in its plan; ``champion`` if neither is given.
         version: an exact version instead of an alias.
-        registry: the MLflow tracking URI; null takes ``MLFLOW_TRACKING_URI``, else the project's
+        registry: the MLflow tracking URI; null uses ``MLFLOW_TRACKING_URI``, else the project's
             ``mlflow.db``.
-        code: ``allow`` loads whatever MLflow can load, which runs code of whoever registered the model where
-            it is a pickle or a Python model. ``refuse`` takes only formats that hold data: scikit-learn by
-            skops, XGBoost and LightGBM boosters, CatBoost, ONNX.
-        trusted_types: types in skops files that are harmless besides those batchdeploy knows; only ``code:
-            refuse`` asks.
-        runtime: ``native`` scores with the model as MLflow loads it. ``compiled`` turns the tree ensemble at
-            its end (scikit-learn, LightGBM, XGBoost) into machine code, once for a model and a platform, and
-            takes it where it answers rows of the partition as the model does, to 1e-9. ``onnx`` has ONNX
-            Runtime answer: an ONNX model, or a scikit-learn model whose last step is converted in 64 bits,
-            taken on the same condition.
-        fallback: where a model cannot be compiled or converted, or then answers otherwise: ``refuse``, or
-            ``native``, which says so and goes on with the model as it is.
+        code: ``allow`` loads any model that MLflow can load; a pickle or a Python model then runs its
+            author's code. ``refuse`` accepts only formats that hold data: scikit-learn saved by skops,
+            XGBoost and LightGBM boosters, CatBoost, ONNX.
+        trusted_types: further types to accept in skops files; used with ``code: refuse``.
+        runtime: ``native`` scores with the model as MLflow loads it. ``compiled`` compiles the tree ensemble
+            at its end (scikit-learn, LightGBM, XGBoost) to machine code, once per model and platform, and
+            uses it if its predictions for rows of the partition match the model's to 1e-9. ``onnx`` uses ONNX
+            Runtime: for an ONNX model, or for a scikit-learn model whose last step is converted in 64 bits,
+            on the same condition.
+        fallback: what to do if a model cannot be compiled or converted, or its predictions then differ:
+            ``refuse``, or ``native``, which logs it and scores with the native model.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -53,7 +52,7 @@ class ModelRef:
 
     @property
     def label(self) -> str:
-        """``version 3`` or ``alias champion``, for people."""
+        """``version 3`` or ``alias champion``, for display."""
         return f"version {self.version}" if self.version is not None else f"alias {self.alias or 'champion'}"
 
 
@@ -63,14 +62,14 @@ class PartitionSpec:
 
     Attributes:
         column: the folder key of the hive-partitioned data, ``date`` in ``date=2013-02-01``.
-        grain: ``hourly``, ``daily``, ``weekly`` or ``monthly``; sets what ``schedule`` and ``key_format``
-            are where they are not given.
+        grain: ``hourly``, ``daily``, ``weekly`` or ``monthly``; sets the defaults of ``schedule`` and
+            ``key_format``.
         schedule: a five-field cron expression, read in ``timezone``. One run is due at each of its times.
-        timezone: an IANA name; with daylight saving, except for hourly partitions.
+        timezone: an IANA name; hourly partitions need a zone without daylight saving.
         key_format: ``strftime`` format that makes the partition's value from its date.
-        run_offset: which partition a scheduled run is for, in steps of the schedule: 0 for the one that
-            its own time names, -1 for the one before (this morning's run scores yesterday's rows).
-        start, end: first and last partition to schedule, as values of the column; both included.
+        run_offset: which partition a scheduled run scores, in steps of the schedule: 0 for the partition of
+            its own time, -1 for the one before (this morning's run scores yesterday's rows).
+        start, end: first and last partition to schedule, as values of the column, both inclusive.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -109,16 +108,16 @@ class DataRef:
 
     Attributes:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain.
-        keys: the columns that name a row; never given to the model.
-        where: which rows are meant; the others are counted, and neither scored nor validated.
-        casts: features to give to the model as the type that its signature wants (``integer``, ``long``,
-            ``float``, ``double``), where the files hold another: decimals, or doubles for a model of 32-bit
-            floats. Rounding to a float's digits is meant; a value that is lost otherwise is quarantined.
-        rev: a DVC (git) revision; null reads the workspace.
-        on_missing: what a run or a backfill does where a partition has no rows yet: ``fail``, ``skip``, or
-            ``wait``, which holds no worker in Airflow.
+        keys: the columns that identify a row; never given to the model.
+        where: conditions on rows; rows that do not match are counted, but neither validated nor scored.
+        casts: features to cast to the type in the model's signature (``integer``, ``long``, ``float``,
+            ``double``) where the files hold another: decimals, or doubles for a model of 32-bit floats.
+            Rounding to a float's precision is accepted; a row whose value changes otherwise is quarantined.
+        rev: a git revision, read through DVC; null reads the workspace.
+        on_missing: what a run or a backfill does if a partition has no rows yet: ``fail``, ``skip``, or
+            ``wait``, which occupies no worker in Airflow.
         wait_hours: how long it waits before it fails.
-        poll_seconds: how often it looks.
+        poll_seconds: how often it checks.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -138,9 +137,9 @@ class OutputColumn:
     """One declared output.
 
     Attributes:
-        type: what is written; a value that does not fit it is never bent into it.
-        select: which column of the model's answer, by position (an array) or name (a frame);
-            null takes them in the declared order.
+        type: the type that is written; a row whose value does not fit it is quarantined.
+        select: which column of the model's output, by position (an array) or name (a frame);
+            null takes the columns in the declared order.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -150,7 +149,7 @@ class OutputColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRef:
-    """Where the scores go and what a row of them holds: keys, ``keep`` and ``columns``."""
+    """Where scores are written, and their columns besides the keys: ``keep`` and ``columns``."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
@@ -160,13 +159,13 @@ class OutputRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftSpec:
-    """What drift is measured against, and how often a quiet day may raise an alarm.
+    """What drift is measured against, and how often a partition without drift may raise an alarm.
 
     Attributes:
         reference: a reference profile (JSON), made by ``batchdeploy.build_reference``.
         false_alarm_rate: Benjamini-Hochberg level over the columns of one partition.
-        min_psi: shifts smaller than this population stability index never alarm, however certain.
-        on_alarm: ``warn`` publishes and says so, ``block`` refuses to publish.
+        min_psi: shifts below this population stability index never alarm, however significant.
+        on_alarm: ``warn`` publishes with a warning, ``block`` refuses to publish.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -178,20 +177,20 @@ class DriftSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """What does the work: ``spark`` (one machine or a cluster) or ``local`` (pyarrow, no JVM).
+    """The engine that scores: ``spark`` (one machine or a cluster) or ``local`` (pyarrow, no JVM).
 
     Attributes:
         master: Spark's master URL.
-        remote: a Spark Connect server instead, ``sc://host:15002``; this machine then needs no Java.
+        remote: a Spark Connect server, used instead of ``master``: ``sc://host:15002``; needs no local Java.
         conf: further Spark settings, passed through; true and false may be written as such.
-        versions: where a worker's Python or a package has another version (in its first two numbers) than the
-            model was made with: ``refuse``, or ``warn``.
-        gpu: ``rapids`` sets Spark up for NVIDIA's RAPIDS Accelerator, or says what is missing for it;
-            ``auto`` goes on without it; ``none``. Its jar comes with ``conf: {spark.jars: ...}``.
+        versions: ``refuse`` or ``warn`` if a worker's Python or a package differs, in the first two numbers
+            of its version, from those that the model was trained with.
+        gpu: ``rapids`` configures Spark for NVIDIA's RAPIDS Accelerator and fails if something is missing;
+            ``auto`` then runs without it; ``none``. Give its jar by ``conf: {spark.jars: ...}``.
 
-    Workers on other machines are sent this batchdeploy and the model by Spark itself. They need Python with
-    numpy, pandas, pyarrow, threadpoolctl and what the model needs, and have to see the project's filesystem:
-    they read their piece of the data there, and write the scores to staging.
+    Spark sends batchdeploy and the model to workers on other machines. Those workers need Python with numpy,
+    pandas, pyarrow, threadpoolctl and the model's own requirements, and access to the project's filesystem:
+    they read their splits of the data there and write scores to staging.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -216,18 +215,18 @@ class PublishSpec:
     """How scores become visible.
 
     Attributes:
-        mode: ``swap`` exchanges the partition's folder in one step (local filesystems that can);
+        mode: ``swap`` exchanges the partition's folder in one step (Linux filesystems that support it);
             ``pointer`` writes new files beside the old and replaces one ``current.json`` that names them
             (object stores, network filesystems).
         durability: ``power`` flushes to the disk, so that a published partition survives a power cut;
-            ``process`` survives the death of any process, and is quicker on slow disks.
-        keep_generations: how many earlier generations of a partition stay for ``rollback``.
-        reader_seconds: how long files that are no longer visible stay on disk, whatever else says that
-            they may go: a reader that had opened a folder before the swap would find it empty, in silence.
+            ``process`` survives the death of any process, and is faster on slow disks.
+        keep_generations: how many earlier generations of a partition to keep for ``rollback``.
+        reader_seconds: the minimum time for which replaced files stay on disk, so that a reader which opened
+            the folder before the swap does not find it empty.
         lock_seconds: how long to wait for another publisher of the same table.
-        control_mode: who may enter the control folder (records, quarantined rows, staging), and who may read
-            the files that stay there, in octal:
-            ``"0700"`` for its owner only; ``"0770"`` or ``"0755"`` where workers or readers are other users.
+        control_mode: permissions of the control folder (records, quarantined rows, staging) and of its files,
+            in octal: ``"0700"`` for its owner only; ``"0770"`` or ``"0755"`` if workers or readers are other
+            users.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -241,7 +240,7 @@ class PublishSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillSpec:
-    """Which model a backfill takes: an alias (``champion``) or a version; null takes the deployed one."""
+    """The model of a backfill: an alias (``champion``) or a version; null uses the deployed one."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     model: str | int | None = None
@@ -249,11 +248,11 @@ class BackfillSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AirflowSpec:
-    """How Airflow runs it.
+    """How Airflow runs the deployment.
 
     Attributes:
-        python: an interpreter that has the scoring libraries (``.venv/bin/python``), where Airflow's own
-            environment has only Airflow and batchdeploy; null runs the tasks in Airflow's own process.
+        python: an interpreter with the scoring libraries (``.venv/bin/python``), for an Airflow environment
+            that has only Airflow and batchdeploy; null runs the tasks in Airflow's own process.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -265,8 +264,8 @@ class Deployment:
     """One deployment: which model scores which data, under which expectations, to which output.
 
     Attributes:
-        root: the folder that relative paths start from, itself relative to this file; null takes
-            ``BATCHDEPLOY_ROOT``, else looks for it (``batchdeploy.host.project_root``).
+        root: the folder that relative paths start from, itself relative to this file; null uses
+            ``BATCHDEPLOY_ROOT``, else searches for it (``batchdeploy.host.project_root``).
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -288,7 +287,7 @@ class Deployment:
 
     @property
     def outputs(self) -> tuple[tuple[str, OutputColumn], ...]:
-        """The declared outputs in their order, each with its type and source."""
+        """The declared outputs in order, each with its type and source column."""
         return tuple(
             (name, column if isinstance(column, OutputColumn) else OutputColumn(type=column))
             for name, column in self.output.columns.items()

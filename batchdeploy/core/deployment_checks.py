@@ -1,4 +1,4 @@
-"""Whether a deployment makes sense beyond the types of its values; every problem, not the first."""
+"""Checks a deployment beyond the types of its values; reports every problem, not only the first."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from batchdeploy.redaction import REFERENCE, secrets_in
 
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# NOTE: below it, the limit that a shift is held against lies beyond what a number can be.
+# Below it, the drift limit overflows a double.
 MIN_RATE = 1e-12
 MAX_STEPS = 1_000
 COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
 
 
 def deployment_problems(deployment: Deployment) -> tuple[Problem, ...]:
-    """All that is wrong with it beyond the types of its values; empty where it is sound."""
+    """All problems beyond the types of its values; empty if there are none."""
     return (
         *_name_problems(deployment),
         *_calendar_problems(deployment.data.partition),
@@ -149,7 +149,7 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
 
 
 def _time_problems(deployment: Deployment) -> Iterator[Problem]:
-    """Clocks and calendars end somewhere; ten years are for ever here."""
+    """Durations over ten years, which would overflow clocks or calendars."""
     times = {
         "data.wait_hours": (deployment.data.wait_hours, 24),
         "data.poll_seconds": (deployment.data.poll_seconds, 86_400),

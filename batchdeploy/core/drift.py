@@ -1,17 +1,17 @@
-"""Drift: how far a partition lies from the reference, and whether a quiet day would lie that far.
+"""Drift: how far a partition deviates from the reference, and whether that is within ordinary variation.
 
 The statistic is the population stability index with half a count added to each bin,
 
     PSI = sum((p - q) * ln(p / q)),   s = 1/n + 1/m,
 
-where a bin's half count is taken in proportion to its share of both sides together, for a partition of n
-rows and a reference of m. If rows were independent, PSI / s would follow chi-squared with d = (bins - 1)
+where the half count of a bin is proportional to its share of both sides together, for a partition of n rows
+and a reference of m. If rows were independent, PSI / s would follow chi-squared with d = (bins - 1)
 degrees of freedom on a quiet day (PSI is the symmetric Kullback-Leibler divergence, to second order the
-chi-squared statistic). They are not: all flights of a day share its weather, and a day lies some way off
+chi-squared statistic). They are not: all flights of a day share its weather, so a day deviates
 however many flights it has. As in survey sampling with clusters (Rao and Scott, "On chi-squared tests for
 multiway contingency tables with cell proportions estimated from survey data", Annals of Statistics 12,
 1984), the part of PSI that comes from the partition itself is estimated from the reference's own
-partitions, each held against the others: its mean b and its variance v. Then a quiet partition of n rows has
+partitions, each compared with the others: its mean b and its variance v. Then a quiet partition of n rows has
 
     E[PSI] = d s + b,   Var[PSI] = 2 d s^2 + 4 b s + v
 
@@ -20,8 +20,8 @@ k = 2 E[PSI]^2 / Var[PSI] degrees of freedom (Satterthwaite; at least 1) over pa
 are estimates. One threshold for all columns follows from Benjamini and Hochberg (JRSS B 57, 1995) at
 the deployment's false alarm rate, with an effect floor: certainty is not importance.
 
-Null values are a bin of their own. Categories never seen count with the rare ones: a column of many names
-meets new ones every day, and that is no drift; their share is reported apart.
+Null values have a bin of their own. Unseen categories count with the rare ones, because a column of many
+names has new ones every day without drift; their share is reported separately.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> tuple[float, int]:
-    """The population stability index of two count vectors, and the number of bins it rests on.
+    """The population stability index of two count vectors, and the number of bins used.
 
-    Half a count a bin is added, spread as the bins' shares of both together are; bins that are empty in
-    both are left out. Zero for equal shares.
+    Half a count per bin is added, distributed like both vectors together; bins that are empty in both are
+    left out. Zero for equal shares.
     """
     import numpy as np
 
     q, p = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
     used = (q + p) > 0
-    # NOTE: the half count goes in proportion to each side's own total, so that equal shares give zero.
+    # The half count is proportional to each side's total, so that equal shares give zero.
     n, m, bins = p.sum(), q.sum(), int(used.sum())
     if not n or not m or bins < 2:
         return 0.0, bins
@@ -59,7 +59,7 @@ def psi(reference: ArrayLike, current: ArrayLike) -> tuple[float, int]:
 
 
 def measure(reference: ReferenceColumn, current: ColumnProfile) -> tuple[float, float]:
-    """The column's PSI, and the probability of one as large on a quiet partition of this size."""
+    """The column's PSI, and its p-value: the probability of one as large without drift."""
     if not current.rows:
         return 0.0, 1.0
     value, _ = psi(_count_vector(reference.profile), _count_vector(current))
@@ -70,7 +70,7 @@ def measure(reference: ReferenceColumn, current: ColumnProfile) -> tuple[float, 
 def judge(
     reference: Reference, current: Sequence[ColumnProfile], spec: DriftSpec, *, run_id: str
 ) -> DriftReport:
-    """Every column's statistics and the verdict on all of them together."""
+    """The drift report: statistics of every column, and the verdict on all of them."""
     by_name = {(profile.role, profile.name): profile for profile in current}
     pairs = [
         (column, by_name[column.profile.role, column.profile.name])
@@ -91,11 +91,11 @@ def judge(
 
 
 def calibrate(profile: ColumnProfile, partitions: Sequence[ColumnProfile]) -> ReferenceColumn:
-    """A reference column that knows how far the reference's own partitions lie from it.
+    """A reference column calibrated with the deviations of the reference's own partitions.
 
     Args:
         profile: all rows of the reference period.
-        partitions: the same bins for each of its partitions; fewer than two take rows as independent.
+        partitions: the profile of each of its partitions; with fewer than two, rows are assumed independent.
     """
     import numpy as np
 
@@ -131,7 +131,7 @@ def _degrees_of_freedom(profile: ColumnProfile) -> float:
 
 
 def _quiet_distribution(reference: ReferenceColumn, rows: int) -> tuple[float, Any]:
-    """What PSI is on average on a quiet partition of so many rows, and how its ratio to that spreads."""
+    """The mean PSI of a partition of so many rows without drift, and the distribution of PSI / mean."""
     from scipy.stats import chi2, f
 
     d, scale = _degrees_of_freedom(reference.profile), 1 / rows + 1 / max(reference.profile.rows, 1)
@@ -144,14 +144,14 @@ def _quiet_distribution(reference: ReferenceColumn, rows: int) -> tuple[float, A
 
 
 def _against_rest(profile: ColumnProfile, part: ColumnProfile) -> tuple[float, float]:
-    """PSI of one partition against all the others (against the whole it would meet itself), and its scale."""
+    """PSI of one partition against all others (the whole would include itself), and the scale s."""
     rest = _count_vector(profile) - _count_vector(part)
     value, _ = psi(rest, _count_vector(part))
     return value, 1 / float(rest.sum()) + 1 / part.rows
 
 
 def _p_value_threshold(p_values: Sequence[float], rate: float) -> float:
-    """The p-value at which a column alarms in this partition: Benjamini-Hochberg's step, or its first."""
+    """The p-value at which a column alarms in this partition, by Benjamini-Hochberg."""
     ordered, count = sorted(p_values), max(len(p_values), 1)
     steps = [rate * rank / count for rank in range(1, count + 1)]
     passed = [step for p, step in zip(ordered, steps, strict=False) if p <= step]

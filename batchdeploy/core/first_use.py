@@ -1,4 +1,4 @@
-"""What a registered version's own location held when it was first used."""
+"""The files of a registered model version at its first use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from batchdeploy.core import FORBID_UNKNOWN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFiles:
-    """The files of a registered version, as its registry and a listing of its location tell of them.
+    """The files of a registered version, according to the registry and a listing of its location.
 
     Attributes:
-        location: where they lie; without a password.
-        files: each file with what a listing says of it, which differs where the file was changed as far as a
-            listing can tell. Empty where they were written to so lately that it could not tell.
+        location: the URI of the files, without a password.
+        files: each file with its fingerprint from the listing (such as size and time). Empty if the files
+            were written so recently that a listing could not show a further change.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -27,12 +27,12 @@ class VersionFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstUse:
-    """A version when its table's deployment first used it, kept for as long as the table.
+    """The record of a version's first use by a table's deployment; kept as long as the table.
 
     Attributes:
         digest: of the files that were downloaded from the version's own location.
         first_used_at: ISO 8601.
-        seen: what tells, without a download, that these files lie there still.
+        seen: the listing that shows, without a download, that the files are unchanged.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN

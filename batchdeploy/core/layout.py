@@ -1,4 +1,4 @@
-"""What lies where on disk: the published table, and its sibling that holds all else. Names only, no I/O."""
+"""Paths of a published table and of its control folder. Names only, no I/O."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ CONTROL = ".batchdeploy"
 PLAN, MANIFEST, PAGE = "plan.json", "manifest.json", "report.html"
 FIRST_USES = "first-used"
 RUNS, ATTEMPTS = "runs", "attempts"
-# NOTE: what the model printed: a folder of an attempt with a file for each split, and then the run's file.
+# Captured model output: a folder in an attempt with one file per split, and the run's merged file.
 PRINTED, OUTPUT = "printed", "output.txt"
 
 
 def run_key(folder: str, run_id: str) -> str:
-    """Where a run's records lie, as a key in the control folder."""
+    """The key of a run's folder in the control folder."""
     return f"{RUNS}/{folder}/{run_id}"
 
 
 def attempt_key(folder: str, run_id: str, name: str) -> str:
-    """Where the records of one attempt at a run lie, as a key in the control folder."""
+    """The key of one attempt's folder in the control folder."""
     return f"{run_key(folder, run_id)}/{ATTEMPTS}/{name}"
 
 
@@ -39,8 +39,8 @@ class Layout:
     def of(cls, root: Path, ref: OutputRef) -> Layout:
         """The layout of a deployment's output; a relative path starts at the project's root.
 
-        What belongs to a table in an object store but has to lie on a filesystem (staging, records) lies
-        in ``runs/`` of the project, named for the table.
+        For a table in an object store, what needs a filesystem (staging, records) is stored in a folder of
+        the project's ``runs/``, named after the table.
         """
         if "://" in ref.path:
             return cls(root / "runs" / "-".join(ref.path.partition("://")[2].strip("/").split("/")))
@@ -48,7 +48,7 @@ class Layout:
 
     @property
     def control(self) -> Path:
-        """The sibling, on the same filesystem, so that folders can be exchanged between the two."""
+        """The table's sibling on the same filesystem, so that the two can exchange folders."""
         return self.table.with_name(f"{self.table.name}{CONTROL}")
 
     @property

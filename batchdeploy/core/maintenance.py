@@ -1,4 +1,4 @@
-"""What looking after a published table did."""
+"""The result of maintenance on a published table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CleanupReport:
     """What recovery and garbage collection did.
 
     Attributes:
-        finished: runs that were decided before their process died, and are published now.
+        finished: runs that had written an intent before their process died, now published.
         attempts: staging folders of dead processes.
         generations: earlier generations beyond the retention, as ``partition/run``.
         leftovers: other leftovers, relative to the control folder.

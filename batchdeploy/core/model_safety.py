@@ -1,4 +1,4 @@
-"""Whether a model brings code of its own, told from its description before anything of it is loaded."""
+"""Decides from a model's description whether loading it runs code, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ABSENT = "not given"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFormat:
-    """What one of MLflow's loaders reads as data only: exactly this, and it unpickles or imports otherwise.
+    """The settings with which one of MLflow's loaders only reads data and runs no code.
 
     Attributes:
         file: the flavor's setting that names the model's file.
         served: the setting of ``python_function`` that must name the same file.
         suffixes: what the file's name may end in.
-        exact: a setting of the flavor to the values it may have; None among them where it may be left out.
-        ignored: settings of the flavor that decide nothing about loading.
-        methods: the methods of the loaded model that may answer.
+        exact: settings of the flavor to their allowed values; None among them if the setting may be absent.
+        ignored: settings of the flavor that do not affect loading.
+        methods: the methods of the loaded model that may be called to predict.
     """
 
     file: str = "data"
@@ -32,8 +32,8 @@ class DataFormat:
     methods: tuple[str, ...] = ("predict",)
 
 
-# NOTE: a model file is whatever its author wrote. Values are compared for equality, as MLflow compares them:
-# mlflow.lightgbm unpickles for any class but the one here, mlflow.xgboost imports and calls what it is told.
+# NOTE: a model file is untrusted. Values are compared for equality, as MLflow compares them: mlflow.lightgbm
+# unpickles for any class but the one here, mlflow.xgboost imports and calls the class that is named.
 DATA_FORMATS = {
     "mlflow.sklearn": DataFormat(
         file="pickled_model",
@@ -78,16 +78,16 @@ DATA_FORMATS = {
 }
 SERVED = ("loader_module", "predict_fn", "python_version", "env", "code")
 UNREAD = ("code", "extra_files")
-# NOTE: other providers load libraries and write caches where their options say.
+# Other providers load libraries and write caches to paths in their options.
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 MAX_THREADS = 256
-# NOTE: those of a session's settings that change how fast it answers; others name files and folders.
+# Session settings that only change speed; others name files and folders.
 SESSION_CONFIG = (
     "session.intra_op.allow_spinning",
     "session.inter_op.allow_spinning",
     "session.set_denormal_as_zero",
 )
-# NOTE: ours, and not the list that the model brings: who writes a model writes that list too.
+# NOTE: the list in the model itself proves nothing, because the model's author writes it.
 SKOPS_TYPES = {
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
@@ -103,9 +103,9 @@ SKOPS_TYPES = {
 
 
 def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
-    """What in a model's description would run code of its author's, or leads away from what is described.
+    """Yields what in a model's description would run its author's code or load other files than it describes.
 
-    What is not on the list is refused: a loader, a serialisation, a class, a file or a setting.
+    Loaders, serialisations, classes, files and settings that are not on the allow list are reported.
 
     Args:
         flavors: the part of that name of the file ``MLmodel``.
@@ -137,10 +137,10 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
 
 
 def code_if_allowed(flavors: dict[str, Any], trusted: Iterable[str]) -> Iterator[Problem]:
-    """What may run code of whoever registered a model, where its deployment says ``model.code: allow``.
+    """Yields what may run code of a model's author under ``model.code: allow``.
 
-    All that `code_in_model` finds, and types in a skops file that the model's own list vouches for: MLflow
-    believes that list.
+    That is everything `code_in_model` finds, and types in a skops file that only the model's own list trusts:
+    MLflow accepts that list.
 
     Args:
         flavors: the part of that name of the file ``MLmodel``.
@@ -171,7 +171,7 @@ def _setting_name_problems(name: str, flavor: Mapping[str, Any], known: Iterable
 
 
 def _session_problems(own: Mapping[str, Any]) -> Iterator[Problem]:
-    """What of an ONNX session a model may set: how fast it answers, never which files it reads."""
+    """ONNX session settings outside the allow list: a model may set its speed, never the files it reads."""
     providers = own.get("providers") or ()
     for provider in [providers] if isinstance(providers, str) else providers:
         if not _is_one_of(provider, PROVIDERS):
@@ -210,12 +210,12 @@ def _setting_problem(name: str, key: str) -> str:
 
 
 def _is_one_of(value: object, allowed: Iterable[object]) -> bool:
-    """Whether it is one of these texts itself, and not only equal to one or like one."""
+    """Whether it is a plain `str` among these; a subclass could override equality."""
     return type(value) is str and value in tuple(allowed)
 
 
 def _is_file_name(name: object) -> bool:
-    """Whether it is the name of a file in the same folder, and nothing else."""
+    """Whether it names a file in the same folder."""
     return (
         isinstance(name, str) and name not in ("", ".", "..", "MLmodel") and not {"/", "\\", "\0"} & {*name}
     )
@@ -225,7 +225,7 @@ def unknown_types(found: Iterable[str], trusted: Iterable[str]) -> Iterator[Prob
     """The types in a skops file that neither batchdeploy nor the deployment trusts.
 
     Args:
-        found: what skops itself does not trust.
+        found: the types that skops itself does not trust.
         trusted: the deployment's ``model.trusted_types``.
     """
     for name in sorted(set(found) - SKOPS_TYPES - set(trusted)):

@@ -1,4 +1,4 @@
-"""Which folders of a partition column can be run, and why others cannot."""
+"""Which values of a partition column can be run, and why others cannot."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def runnable(values: Sequence[str], spec: PartitionSpec) -> tuple[str, ...]:
-    """The values that a run can be asked for, in their order."""
+    """The values that can be run, in the given order."""
     return tuple(value for value in values if _not_runnable(value, spec) is None)
 
 
 def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Problem]:
-    """Why a value cannot be run, or is not the one that a schedule would ask for.
+    """Yields why a value cannot be run, or would never be scheduled.
 
-    A column whose values are no times at all (``region=EU``) is not held against the key format.
+    A column whose values are not times (``region=EU``) is not checked against the key format.
     """
     timed = spec.start is not None or any(_is_time(value, spec.format) for value in values)
     for value in values:

@@ -1,4 +1,4 @@
-"""Pins, and hashes of them: the run id, and digests over lists of files. A partition's value, checked."""
+"""Pins and their hashes: the run id, digests of file lists. Checks a partition's value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import canonical_key
 from batchdeploy.errors import PartitionError, Problem
 
-# NOTE: no device: that of a network filesystem is another one on each machine.
+# NOTE: without the device number, which differs between machines on a network filesystem.
 Identity = tuple[int, int, int, int]
 RUN_ID_DIGITS = 16
 PARTITION = re.compile(r"[^\x00-\x1f\x7f/\\=%*?\[\]{}]{1,200}")
@@ -36,9 +36,9 @@ class ModelPin:
 
     Attributes:
         digest: SHA-256 over the sorted (path, SHA-256) pairs of the model's files.
-        returns: ``frame`` where the answer's columns have names, ``array`` where they have positions,
-            ``unknown`` where the signature does not say.
-        outputs: the answer's columns; those of an array are named "0", "1", ...
+        returns: ``frame`` if the output's columns have names, ``array`` if they have positions, ``unknown``
+            if the signature does not say.
+        outputs: the columns of the model's output; those of an array are named "0", "1", ...
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -54,11 +54,11 @@ class ModelPin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePin:
-    """One input file: its name inside the data folder, what is in it, and where to read it.
+    """One input file: its path inside the data folder, the MD5 of its content, and where to read it.
 
     Attributes:
-        identity: what the file cannot be written to without changing, as `identity_of` tells it; it says of
-            no two files that they hold the same.
+        identity: inode, size and times from `identity_of`, which change with every write. Equal identities of
+            two files do not imply equal content.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -75,8 +75,8 @@ class DataPin:
 
     Attributes:
         rev: the full git commit the files were pinned at, or null for the workspace.
-        tracked: whether the files are those DVC recorded (``dvc``), differ from them (``modified``),
-            or are not tracked at all (``plain``).
+        tracked: ``dvc`` if the files are those that DVC recorded, ``modified`` if they differ from them,
+            ``plain`` if they are not tracked.
         digest: MD5 over the sorted (path, MD5) pairs of the files.
     """
 
@@ -98,21 +98,21 @@ class TextPin:
 
 
 def identity_of(found: os.stat_result) -> Identity:
-    """Inode, size and times of a file, in nanoseconds."""
+    """Inode, size, mtime and ctime of a file; times in nanoseconds."""
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def check_partition(column: str, value: str, key_format: str | None = None) -> str:
-    """The value again, where it can be the name of one folder and nothing else.
+    """Returns the value if it is valid as the name of one partition folder.
 
     Args:
         column: the partition column.
-        value: what somebody gave for a value of it.
-        key_format: how its values are written; a date that is written otherwise names another folder.
+        value: the value to check.
+        key_format: the format of its values; a date in another notation would name another folder.
 
     Raises:
-        PartitionError: empty, over 200 characters, with characters that paths or globs read, or a date that
-            is not written as the key format writes it; with how it is.
+        PartitionError: it is empty, longer than 200 characters, contains characters special to paths or
+            globs, or is a date in another notation than the key format's; the hint gives the right one.
     """
     if not PARTITION.fullmatch(value) or value in (".", "..", "__HIVE_DEFAULT_PARTITION__"):
         raise PartitionError(column, (Problem(column, "not a partition's value", repr(value)),))
@@ -124,7 +124,7 @@ def check_partition(column: str, value: str, key_format: str | None = None) -> s
 
 
 def digest_files(pairs: Iterable[tuple[str, str]]) -> str:
-    """MD5 (hex) over the sorted (path, digest) pairs; the same for any order of listing."""
+    """MD5 (hex) over the sorted (path, digest) pairs, independent of their order."""
     digest = hashlib.md5(usedforsecurity=False)
     for path, file_digest in sorted(pairs):
         digest.update(f"{file_digest}  {path}\n".encode())
@@ -140,5 +140,5 @@ def digest_model(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def run_id(pins: bytes) -> str:
-    """16 hex digits that stand for exactly these pins (their canonical bytes)."""
+    """The first 16 hex digits of the SHA-256 of the pins' canonical bytes."""
     return hashlib.sha256(pins).hexdigest()[:RUN_ID_DIGITS]

@@ -1,4 +1,4 @@
-"""What a deployment does with rows that are not as they should be, and how much it takes on at all."""
+"""The row policy and the limits of a deployment."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySpec:
-    """What becomes of a row, by what is wrong with it; every such row is counted, by column.
+    """The action for a row that violates a rule; violations are counted by rule and column.
 
-    ``quarantine`` quarantines the row, with its reason, file and row; ``fail`` does so too and refuses to
-    publish the partition; ``pass`` scores it all the same.
+    ``quarantine`` writes the row to quarantine with its reason, file and row number; ``fail`` does the same
+    and refuses to publish the partition; ``pass`` scores the row.
 
     Attributes:
         null_key: a key column is null.
-        duplicate_key: another row of the partition has the same keys; all of them are meant, because
-            nobody can say which is right.
-        null: a feature that the model's signature requires is null. A model that takes missing values
-            wants ``pass``; integer features have no way to pass a null and quarantine it.
+        duplicate_key: another row of the partition has the same keys. The rule applies to all of these rows,
+            because none is known to be the right one.
+        null: a feature that the model's signature requires is null. Use ``pass`` for a model
+            that handles missing values; a null in an integer feature is always quarantined.
         nan, infinity: a feature is NaN, or infinite.
-        out_of_range: a feature lies outside its ``ranges``.
-        unseen_category: a feature is none of its ``categories``.
-        large_cell: a text or binary value takes more than ``max_cell_bytes``.
-        invalid_text: a text is not UTF-8. Quarantine holds it with the bytes at fault escaped, because many
-            readers refuse a whole column for one such cell.
-        inexact: a timestamp in a key or kept column is finer than the microseconds that are written, or one
-            of INT96 is finer, or further away, than microseconds tell.
-        output: the model's answer for the row is missing (None, NaN, masked), or does not fit the declared
+        out_of_range: a feature is outside its ``ranges``.
+        unseen_category: a feature is not one of its ``categories``.
+        large_cell: a text or binary value is larger than ``max_cell_bytes``.
+        invalid_text: a text is not UTF-8. Quarantine stores it with the invalid bytes escaped, because many
+            readers reject a whole column for one such cell.
+        inexact: a timestamp in a key or kept column is finer than the microseconds that are written, or an
+            INT96 timestamp is finer than microseconds or outside their range.
+        output: the model's output for the row is missing (None, NaN, masked) or does not fit the declared
             type (infinity, 1.7 for an integer, an overflow).
-        nondeterministic: the model answers the same rows differently when asked twice (a few rows of each
-            piece of work are).
-        ranges: column to [lowest, highest]; null for no bound; both included.
-        categories: column to the values that are known.
+        nondeterministic: the model's predictions differ when the same rows are predicted twice (a few rows of
+            each split are).
+        ranges: column to [lowest, highest], both inclusive; null for no bound.
+        categories: column to its known values.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -73,24 +73,24 @@ class PolicySpec:
     max_cell_bytes: int = 16 * MEBIBYTE
 
     def action(self, rule: Rule) -> Action:
-        """What becomes of a row that breaks a rule."""
+        """The action for a row that violates the rule."""
         found: Action = getattr(self, rule)
         return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSpec:
-    """How much one run takes on; more is refused before any row is read, or stopped.
+    """The limits of one run; a larger run is refused before any row is read, or stopped.
 
     Attributes:
         files, rows, cells: of one partition; cells are rows times columns.
-        uncompressed_gib: of one partition, as its footers say.
+        uncompressed_gib: of one partition, according to its footers.
         footer_mib: of one file.
         minutes: wall-clock time of one run, in Airflow of one task; null for no limit.
-        model_files, model_gib: of one model; a registry's listing is asked before anything is downloaded.
-        model_seconds: what a model's first load and first rows may take, in a process of their own.
-        worker_memory_mib: what a Python worker of Spark may take (``spark.executor.pyspark.memory``); a
-            batch that does not fit is split, down to a row. Null for no limit.
+        model_files, model_gib: of one model, according to the registry's listing, before any download.
+        model_seconds: for a model's first load and first predictions, in a separate process.
+        worker_memory_mib: memory of a Python worker of Spark (``spark.executor.pyspark.memory``); a batch
+            that does not fit is halved, down to a single row. Null for no limit.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -108,7 +108,7 @@ class LimitsSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyViolation:
-    """How many rows broke a rule in a column, and what became of them."""
+    """How many rows violated a rule in a column, and the action taken."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     rule: Rule
@@ -118,7 +118,7 @@ class PolicyViolation:
 
 
 def policy_problems(policy: PolicySpec) -> Iterator[Problem]:
-    """What is wrong with it beyond the types of its values."""
+    """The problems of a policy beyond the types of its values."""
     for column, (low, high) in (policy.ranges or {}).items():
         if low is not None and high is not None and not low <= high:
             yield Problem(f"policy.ranges.{column}", "the lowest is above the highest", f"{low:g}, {high:g}")

@@ -1,4 +1,4 @@
-"""Predicates of ``data.where`` as data, and never as text that something executes."""
+"""Conditions on rows (``data.where``), expressed as data and never as text to execute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ORDERED = ("lt", "le", "gt", "ge")
 LISTS = ("in", "not_in")
 NO_VALUE = ("is_null", "not_null")
 MAX_INTEGER = 1 << 63
-# NOTE: Arrow families of columns to the Python types of values that they can be compared with.
+# Python types of values to the Arrow families of columns that they can be compared with.
 COMPARABLE: dict[type, tuple[str, ...]] = {
     bool: ("bool",),
     int: ("int", "uint", "float", "double", "halffloat"),
@@ -27,14 +27,14 @@ COMPARABLE: dict[type, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicate:
-    """One condition on one column; several are all to hold.
+    """One condition on one column; several are combined by AND.
 
-    A null, and a NaN, match ``is_null`` and nothing else, as in SQL.
+    A null or NaN matches ``is_null`` and nothing else, as in SQL.
 
     Attributes:
         op: ``eq``, ``ne``, ``lt``, ``le``, ``gt``, ``ge`` with a value; ``in``, ``not_in`` with a list;
             ``is_null``, ``not_null`` with none.
-        value: dates and timestamps in ISO 8601.
+        value: the value or list; dates and timestamps in ISO 8601.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -44,14 +44,14 @@ class Predicate:
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """The values, as a list of any length."""
+        """The values as a tuple, empty if there is none."""
         if self.value is None:
             return ()
         return self.value if isinstance(self.value, tuple) else (self.value,)
 
 
 def predicate_problems(where: Sequence[Predicate]) -> Iterator[Problem]:
-    """Where operator and value do not go together."""
+    """The predicates whose operator and value do not match."""
     for number, predicate in enumerate(where):
         path, given = f"data.where[{number}]", predicate.value
         if predicate.op in NO_VALUE and given is not None:
@@ -67,7 +67,7 @@ def predicate_problems(where: Sequence[Predicate]) -> Iterator[Problem]:
 
 
 def column_problems(where: Sequence[Predicate], columns: Mapping[str, str]) -> Iterator[Problem]:
-    """Where a predicate does not fit the data.
+    """The predicates that do not fit the data's columns.
 
     Args:
         where: the predicates.

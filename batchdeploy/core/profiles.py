@@ -1,4 +1,4 @@
-"""Binned distributions as records: a column's profile, and the reference that drift is measured against."""
+"""Binned distributions: profiles of columns, and the reference that drift is measured against."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ Role = Literal["feature", "output"]
 class ColumnProfile:
     """The binned distribution of one column.
 
-    ``counts`` are rows: for a numeric column one for each bin between the ``edges`` (len(edges) + 1 of
-    them; a value equal to an edge falls below it), for a categorical one, one for each of ``categories``,
-    then one for the ``rare`` ones together. Nulls (and NaN) and categories never seen count apart.
+    ``counts`` are numbers of rows. A numeric column has one per bin between the ``edges``, len(edges) + 1 in
+    all; a value equal to an edge belongs to the bin below it. A categorical column has one per
+    ``categories``, then one for all ``rare`` ones. Nulls (and NaN) and unseen categories are counted
+    separately.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -37,12 +38,12 @@ class ColumnProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceColumn:
-    """A column's reference distribution, and how far whole quiet partitions lie from it.
+    """A column's reference distribution, and how far partitions without drift deviate from it.
 
     Attributes:
-        between, between_variance: mean and variance, over the reference's own partitions, of that part of
-            their PSI which more rows would not make smaller; see `batchdeploy.core.drift`.
-        partitions: how many partitions that was learned from; 0 where rows were taken as independent.
+        between, between_variance: mean and variance, over the reference's own partitions, of the part of
+            their PSI that does not shrink with more rows; see `batchdeploy.core.drift`.
+        partitions: how many partitions this was estimated from; 0 if rows are assumed independent.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN

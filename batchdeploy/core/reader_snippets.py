@@ -1,4 +1,4 @@
-"""How plain readers get at the published scores: the lines to type, for each of them."""
+"""Code snippets that read the published scores with DuckDB, pandas, Polars and Spark."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from batchdeploy.core.deployment import Deployment
 
 
 def reader_snippets(deployment: Deployment, table: str) -> dict[str, str]:
-    """The lines for DuckDB, pandas, Polars and Spark.
+    """Reader name to its snippet, for DuckDB, pandas, Polars and Spark.
 
     Args:
-        deployment: whose scores.
-        table: where they are published: a folder, or for the mode ``pointer`` also a URI.
+        deployment: the deployment that publishes the scores.
+        table: the published table: a folder, or with the mode ``pointer`` also a URI.
     """
     if deployment.publish.mode == "pointer":
         return _by_pointer(deployment.output.path if "://" in deployment.output.path else table)
@@ -25,7 +25,7 @@ def reader_snippets(deployment: Deployment, table: str) -> dict[str, str]:
 
 
 def _by_pointer(table: str) -> dict[str, str]:
-    """Readers take the file list from current.json: what it names is whole and never changes."""
+    """Snippets that take the file list from current.json, whose files are complete and never change."""
     current = f"{table}/current.json"
     files = (
         f"import json, fsspec\nwith fsspec.open({current!r}) as stream:\n"

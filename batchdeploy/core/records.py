@@ -1,6 +1,6 @@
-"""What stages hand on, in the order they make it: Plan > CheckReport > ScoredBatch > DriftReport > Manifest.
+"""The records of a run, in order of creation: Plan > CheckReport > ScoredBatch > DriftReport > Manifest.
 
-Everything is frozen and holds plain values only, so that it prints, pickles and goes to JSON as it is.
+They are frozen and hold plain values only, so that they print, pickle and serialise to JSON.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Returns = Literal["frame", "array", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSchema:
-    """What the footers of a partition's files say: columns (Arrow types) and rows of each file."""
+    """Columns (Arrow types) and rows of each file of a partition, from the Parquet footers."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     columns: tuple[Column, ...]
@@ -55,14 +55,14 @@ class InputSchema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A deployment and a partition with every ref resolved to a pin: what would happen, before it does.
+    """A deployment and a partition with every ref resolved to a pin.
 
     Attributes:
         run_id: 16 hex digits of the SHA-256 over the pins. No secret is in them, nor in ``deployment``.
-        base_run: the run whose scores are visible now; publishing refuses where that has changed.
-        changes: why this is not what is visible now, one phrase each.
-        attempt: whose evidence a written plan begins; empty where nothing was begun.
-        evolve: whether the table may get another model's scores, or other columns, than it has.
+        base_run: the published run at planning time; publishing refuses if another run is published by then.
+        changes: reasons why this plan differs from the published run, one phrase each.
+        attempt: the attempt that this plan was written for; empty if none has begun.
+        evolve: whether the plan may change the table's model or columns.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -114,7 +114,7 @@ class ExpectationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What validation found. ``started_at`` is when it began, and with it the execution of the plan."""
+    """The results of validation. ``started_at`` is also the start of the plan's execution."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     run_id: str
@@ -133,7 +133,7 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
-    """One Parquet file that a run wrote; ``path`` is its name inside the partition's folder."""
+    """One Parquet file that a run wrote; ``path`` is relative to the partition's folder."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
@@ -157,14 +157,14 @@ class ScoredBatch:
     """Scores in staging, not visible yet.
 
     Attributes:
-        attempt: the private staging folder's name; a new one for every attempt.
-        keys_in, keys_out: order-free checksums of the keys read and of the keys found again in the
-            written files (published and quarantined together), as 16 hex digits.
-        rows_in: rows that are meant; ``rows_left_out`` are those that ``data.where`` does not mean.
-        workers: host and process id of all that were at work.
-        model_loads: how often one of them had to load the model.
-        runtime: what the model ran as; ``native`` where a fallback was taken.
-        findings: the rows that broke a rule of the policy, those that pass included.
+        attempt: the name of the attempt and of its private staging folder.
+        keys_in, keys_out: order-independent checksums of the keys read and of the keys in the written files
+            (published and quarantined together), as 16 hex digits.
+        rows_in: rows matching ``data.where``; ``rows_left_out`` counts the rows excluded by it.
+        workers: host and process id of each worker.
+        model_loads: how often a worker loaded the model.
+        runtime: the runtime that was used; ``native`` after a fallback.
+        findings: policy violations, including those with the action ``pass``.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -190,7 +190,7 @@ class ScoredBatch:
 class DriftStatistic:
     """One column, one statistic: a row of the drift table.
 
-    ``limit`` is the value from which this column alone would alarm in this partition; ``p_value`` and the
+    ``limit`` is the value at which this column would alarm in this partition. ``p_value`` and the
     Benjamini-Hochberg adjusted ``q_value`` are null for statistics that are shown but not tested.
     """
 
@@ -209,7 +209,7 @@ class DriftStatistic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftReport:
-    """What drift was measured, and the verdict on it."""
+    """The drift statistics of all columns, and the verdict."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     run_id: str
@@ -224,7 +224,7 @@ class DriftReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a gate refused; ``gate`` is the kind of its error. Not there where no gate did."""
+    """Why a gate refused; ``gate`` is the class name of its error. Written only on a refusal."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     gate: str
@@ -235,7 +235,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a run did. Written last: a run folder that holds one was published."""
+    """What a published run did: pins, counts, files, versions. Written last, after the publish."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     run_id: str

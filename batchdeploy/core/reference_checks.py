@@ -1,4 +1,4 @@
-"""Whether counts could have been counted, and calibrations measured: what no record may claim otherwise."""
+"""Plausibility checks on counts and calibrations read from a record."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
 from batchdeploy.errors import Problem
 
 MAX_ROWS = 2**63 - 1
-# NOTE: PSI of n and m rows stays below 2 ln(2 max(n, m)), which is 89 for as many as there are numbers.
+# PSI of n and m rows stays below 2 ln(2 max(n, m)), which is 89 for 2**63 rows.
 MAX_PSI = 100.0
 
 
 def record_problems(record: object) -> Iterator[Problem]:
-    """What is wrong with a record's counts beyond their types; nothing for a record that has none."""
+    """The problems of a record's counts beyond their types; none for a record without counts."""
     if isinstance(record, Reference):
         yield from _reference(record)
     profiles = getattr(record, "profile", ())
@@ -51,7 +51,7 @@ def _column(column: ReferenceColumn) -> Iterator[Problem]:
 
 
 def is_consistent(column: ReferenceColumn) -> bool:
-    """Whether a reference's column has a count for each of its bins, and a calibration that can be one."""
+    """Whether a reference column has one count per bin, ascending edges and a non-negative calibration."""
     profile = column.profile
     bins = len(profile.edges) + 1 if profile.kind == "numeric" else len(profile.categories) + 1
     ascending = all(low < high for low, high in zip(profile.edges, profile.edges[1:], strict=False))

@@ -1,4 +1,4 @@
-"""What an orchestrator asks for, one step of a run at a time, and what it is answered."""
+"""Requests of an orchestrator for single steps of a run, and their answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LATEST = "latest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What somebody decided about a comparison; ``by`` is null where nobody was asked."""
+    """The decision about a comparison; ``by`` is null for an automatic one."""
 
     __pydantic_config__ = FORBID_UNKNOWN
     approved: bool
@@ -24,21 +24,21 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
-    """What an orchestrator asks for.
+    """A request for one step of a run.
 
     Attributes:
         step: one step, or ``run`` for all of them; ``compare_models`` compares two models on a partition, and
             ``promote`` moves the alias as a comparison says.
-        partition: for ``plan`` and ``run``: the partition's value, or ``latest`` for the newest there is.
-        model: an alias or a version instead of the deployed model.
-        repeat: scores again what is published already with the same pins.
-        evolve: lets the table get another model's scores, or other columns, than it has.
-        folder: for the other steps: the run's folder (for ``promote``: the comparison's file), as the
-            step before answered it.
-        is_retry: whether this step was done before, so that rows or suite may have been mended since.
-        holder: names the orchestrator's run; one run at a time works on a partition.
-        expected_holder: a holder that is known to have ended.
-        decision: for ``promote``: what was decided, and by whom.
+        partition: for ``plan`` and ``run``: the partition's value, or ``latest`` for the newest.
+        model: an alias or a version that overrides the deployed model.
+        repeat: scores again even if the same pins are published already.
+        evolve: allows the run to change the table's model or columns.
+        folder: for the other steps: the run's folder (for ``promote``: the comparison's file), from the
+            answer of the step before.
+        is_retry: whether this step ran before, so that rows or the suite may have been fixed since.
+        holder: the orchestrator's run that claims the partition; one run at a time works on a partition.
+        expected_holder: an ended run whose claim may be taken over.
+        decision: for ``promote``: the decision and its author.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN

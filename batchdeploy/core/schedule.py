@@ -1,4 +1,4 @@
-"""Which partition a run is for that says only a moment: the period it lies in, so many runs further on."""
+"""Maps times to partitions: the partition of a run's time, and those that a schedule expects."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 from batchdeploy.core.calendar import Grain
 from batchdeploy.core.deployment import PartitionSpec
 
-# NOTE: a schedule of every minute over years is no range that anybody means.
+# A bound for mistakes such as a schedule of every minute over years.
 MAX_EXPECTED = 100_000
 
 
 def partition_at(wall: datetime, spec: PartitionSpec) -> str:
-    """The partition of a run whose moment reads so on a clock in the schedule's zone.
+    """The partition of a run at this local time of the schedule's time zone.
 
-    The moment may lie anywhere in its hour, day or month; a weekly partition is the last one that had begun
-    on its day. ``run_offset`` then counts times of the schedule, as it does for scheduled runs.
+    The time may be anywhere in its hour, day or month; a weekly partition is the last one that had begun on
+    that day. ``run_offset`` then counts steps of the schedule, as it does for scheduled runs.
 
     Args:
-        wall: year to second, without a zone.
+        wall: local time, without a time zone.
         spec: the deployment's partition block.
     """
     begin, end = period(wall, spec.grain)
@@ -27,7 +27,7 @@ def partition_at(wall: datetime, spec: PartitionSpec) -> str:
     tick = wall if _next(wall - timedelta(seconds=1), spec) == wall else _before(end, spec)
     steps = spec.run_offset
     if tick < begin and spec.grain != "weekly" and steps < 0:
-        # NOTE: the schedule has no time in this period (a Saturday, say): the last one before is a step back.
+        # NOTE: without a time in this period (on a Saturday, say), the last one before it is a step back.
         steps += 1
     for _ in range(abs(steps)):
         tick = _next(tick, spec) if steps > 0 else _before(tick, spec)
@@ -35,7 +35,7 @@ def partition_at(wall: datetime, spec: PartitionSpec) -> str:
 
 
 def is_due(key: str, spec: PartitionSpec) -> bool:
-    """Whether the schedule has this partition: a Tuesday is none of a schedule of Mondays.
+    """Whether the schedule has a time in this partition's period.
 
     Raises:
         ValueError: the key format cannot read it.
@@ -45,7 +45,7 @@ def is_due(key: str, spec: PartitionSpec) -> bool:
 
 
 def period(wall: datetime, grain: Grain) -> tuple[datetime, datetime]:
-    """The hour, day or month that a moment lies in: its begin and its end. A week is told by its days."""
+    """Start and end of the hour, day or month of a time; for the weekly grain, of its day."""
     hour = wall.replace(minute=0, second=0, microsecond=0)
     if grain == "hourly":
         return hour, hour + timedelta(hours=1)
@@ -57,10 +57,10 @@ def period(wall: datetime, grain: Grain) -> tuple[datetime, datetime]:
 
 
 def expected(first: str, last: str, spec: PartitionSpec) -> tuple[str, ...]:
-    """The partitions that the calendar expects from first to last, both included, in order.
+    """The partitions that the schedule expects from first to last, both inclusive, in order.
 
-    Each time of the schedule makes one, from ``start`` to ``end`` where these are given; a value that is not
-    written as the key format says is on no calendar, and nothing is expected then.
+    Each time of the schedule gives one, between ``start`` and ``end`` if these are set. Empty if a bound
+    cannot be parsed by the key format.
     """
     bounds = [*((spec.start and (spec.start,)) or ()), first], [*((spec.end and (spec.end,)) or ()), last]
     try:
@@ -70,7 +70,7 @@ def expected(first: str, last: str, spec: PartitionSpec) -> tuple[str, ...]:
         return ()
     found: dict[str, None] = {}
     tick = _next(begin - timedelta(seconds=1), spec)
-    # NOTE: keys sort as their times do only within a format that does; the times decide.
+    # NOTE: keys need not sort like their times, so the times are compared.
     while datetime.strptime(key := tick.strftime(spec.format), spec.format) <= end:
         if len(found) >= MAX_EXPECTED:
             break

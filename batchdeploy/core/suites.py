@@ -1,7 +1,7 @@
-"""An expectation suite as Great Expectations writes it, read strictly: entries, levels, conditions, columns.
+"""Strict checks of a Great Expectations suite: entries, levels, conditions, columns.
 
-Nothing of Great Expectations is asked here; whether it knows an expectation, and takes its arguments, is the
-adapter's work.
+Great Expectations is not imported here; the adapter checks whether it knows an expectation and accepts its
+arguments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENTRY_KEYS = {
     "expectation_context",
 }
 LEVELS = ("block", "warn")
-# NOTE: Great Expectations writes one into every expectation that it saves, "critical" where nobody chose.
+# NOTE: Great Expectations saves a severity with every expectation, "critical" by default.
 SEVERITIES: dict[str, Level] = {"critical": "block", "warning": "warn", "info": "warn"}
 ONE_COLUMN = ("column", "column_A", "column_B")
 COUNT_ROWS = {"expect_table_row_count_to_be_between", "expect_table_row_count_to_equal"}
@@ -34,9 +34,9 @@ OVERRIDES = {"severity", "meta", "result_format", "catch_exceptions"}
 EXACT = 2**53
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 LISTS = ("IN", "NOT_IN")
-# NOTE: it says what is not the case of a null; pandas takes a null for unequal, and SQL for neither.
+# NOTE: pandas evaluates these as true for a null, SQL as unknown.
 NEGATIONS = ("!=", "NOT_IN")
-# NOTE: Great Expectations puts names and values into text that pandas or Spark then read.
+# NOTE: Great Expectations puts names and values unescaped into expressions that pandas or Spark parse.
 UNQUOTED = set("`'\"\\\n\r@")
 STRUCTURED = (
     'a text is code to pandas or Spark, and is not run; write it with Column("age") > 30 of '
@@ -45,10 +45,10 @@ STRUCTURED = (
 
 
 def suite_entries(suite: Any, *, where: str) -> dict[int, Entry]:
-    """The expectations of a suite by their place.
+    """The expectations of a suite by position.
 
     Raises:
-        DataError: it is no suite, it is empty, or it has keys that a suite does not have.
+        DataError: it is not a suite, it is empty, or it has unknown keys.
     """
     expectations = suite.get("expectations") if isinstance(suite, dict) else None
     if not isinstance(expectations, list) or not all(isinstance(e, dict) for e in expectations):
@@ -61,7 +61,7 @@ def suite_entries(suite: Any, *, where: str) -> dict[int, Entry]:
 
 
 def level_of(entry: Entry) -> Level:
-    """``block`` or ``warn``: what ``meta.level`` says, else what ``severity`` stands for, else ``block``."""
+    """``block`` or ``warn``: from ``meta.level``, else mapped from ``severity``, else ``block``."""
     meta = entry.get("meta")
     if isinstance(meta, dict) and "level" in meta:
         return "warn" if meta["level"] == "warn" else "block"
@@ -69,7 +69,7 @@ def level_of(entry: Entry) -> Level:
 
 
 def entry_problems(path: str, entry: Entry) -> Iterator[Problem]:
-    """What is wrong with the keys of an expectation; its arguments are another matter."""
+    """The problems of an expectation's keys; `argument_problems` checks its arguments."""
     for key in sorted(set(entry) - ENTRY_KEYS):
         yield Problem(f"{path}.{key}", "unknown key")
     if not isinstance(entry.get("type"), str):
@@ -90,7 +90,7 @@ def entry_problems(path: str, entry: Entry) -> Iterator[Problem]:
 
 
 def argument_problems(path: str, kwargs: Entry) -> Iterator[Problem]:
-    """What is wrong with arguments that Great Expectations would take."""
+    """The problems of arguments that Great Expectations itself would accept."""
     for key in sorted(OVERRIDES & set(kwargs)):
         yield Problem(f"{path}.{key}", "not taken here")
     for key in (*ONE_COLUMN, "column_list"):
@@ -113,7 +113,7 @@ def argument_problems(path: str, kwargs: Entry) -> Iterator[Problem]:
 
 
 def columns_of(entry: Entry) -> frozenset[str] | None:
-    """The columns that an expectation looks at, or None where it looks at the table as a whole."""
+    """The columns that an expectation reads, or None if it reads the whole table."""
     kwargs = entry["kwargs"]
     named = {kwargs[key] for key in ONE_COLUMN if key in kwargs} | set(kwargs.get("column_list") or ())
     if not named and entry["type"] not in COUNT_ROWS:
@@ -122,14 +122,14 @@ def columns_of(entry: Entry) -> frozenset[str] | None:
 
 
 def needed_columns(entry: Entry) -> frozenset[str]:
-    """The columns without which an expectation cannot be evaluated; none where it asks whether one exists."""
+    """The columns that must exist for an expectation to be evaluated; none for `expect_column_to_exist`."""
     if entry["type"] == "expect_column_to_exist":
         return frozenset()
     return columns_of(entry) or frozenset()
 
 
 def condition_problems(path: str, condition: Any) -> Iterator[Problem]:
-    """Why a ``row_condition`` cannot be taken; only those that are data, not text that is run, can."""
+    """The problems of a ``row_condition``; only structured conditions are accepted, never text to execute."""
     kind = condition.get("type") if isinstance(condition, dict) else None
     if kind in ("and", "or"):
         parts = condition.get("conditions")
@@ -146,7 +146,7 @@ def condition_problems(path: str, condition: Any) -> Iterator[Problem]:
 
 
 def plain_condition(condition: Any) -> Any:
-    """The condition so that pandas and Spark read it alike: a null is neither equal nor unequal."""
+    """The condition rewritten so that pandas and Spark agree: a null is neither equal nor unequal."""
     if not isinstance(condition, dict):
         return condition
     if condition["type"] in ("and", "or"):
@@ -158,7 +158,7 @@ def plain_condition(condition: Any) -> Any:
 
 
 def condition_text(condition: Any) -> str:
-    """The condition in one line, for people."""
+    """The condition in one line, for display."""
     if condition["type"] in ("and", "or"):
         joined = f" {condition['type']} ".join(condition_text(part) for part in condition["conditions"])
         return f"({joined})"

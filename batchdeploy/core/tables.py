@@ -1,4 +1,4 @@
-"""Whose table it is, and what its rows hold: a published table takes one deployment's rows of one shape."""
+"""The owner and columns of a published table: one deployment, one set of columns."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ READERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecord:
-    """What a table remembers, as ``table.json`` of its control folder (or its pointer) holds it.
+    """The record of a table in ``table.json`` of its control folder, or in its pointer.
 
     Attributes:
-        deployment: the name of the deployment that publishes into it; None where nothing says so.
+        deployment: the name of the deployment that publishes into it; None if unknown.
         model: the registered model's name.
         partition: the partition column.
-        columns: name to Arrow type of what its newest files hold; empty where that is unknown.
+        columns: name to Arrow type, as in its newest files; empty if unknown.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -42,11 +42,11 @@ class TableRecord:
 
 
 def describe_table(deployment: Deployment, schema: InputSchema) -> TableRecord:
-    """What the table is like once a partition with these input columns is published.
+    """The table's record after a partition with these input columns is published.
 
     Args:
-        deployment: who publishes.
-        schema: the input; keys and kept columns are written with its types.
+        deployment: the deployment that publishes.
+        schema: the input schema; keys and kept columns keep its types.
     """
     types = {column.name: plain_type(column.type) for column in schema.columns}
     copied = {name: types.get(name, "unknown") for name in (*deployment.data.keys, *deployment.output.keep)}
@@ -55,7 +55,7 @@ def describe_table(deployment: Deployment, schema: InputSchema) -> TableRecord:
 
 
 def table_record(deployment: Deployment, columns: Mapping[str, str]) -> TableRecord:
-    """What a table of this deployment remembers, its files having these columns."""
+    """The record of this deployment's table with these columns."""
     return TableRecord(
         deployment=deployment.name,
         model=deployment.model.name,
@@ -65,7 +65,7 @@ def table_record(deployment: Deployment, columns: Mapping[str, str]) -> TableRec
 
 
 def check_owner(where: str, table: TableRecord | None, deployment: Deployment) -> None:
-    """Does nothing where the table is this deployment's, or nobody's.
+    """Raises if the table belongs to another deployment.
 
     Raises:
         TableError: it is another deployment's, or is partitioned by another column.
@@ -86,16 +86,16 @@ def check_owner(where: str, table: TableRecord | None, deployment: Deployment) -
 
 
 def check_table(where: str, table: TableRecord | None, mine: TableRecord, *, evolve: bool) -> None:
-    """Does nothing where what would be published is like what the table holds.
+    """Raises if publishing would change the table's model or columns without ``evolve``.
 
     Args:
-        where: the table, for people.
-        table: what it remembers; None where nothing is published in it.
-        mine: what it would be like afterwards.
-        evolve: whether another model or other columns are wanted.
+        where: the table's name for messages.
+        table: the table's record; None if nothing is published in it.
+        mine: the record after publishing.
+        evolve: whether the model and columns may change.
 
     Raises:
-        TableError: another model, or other columns, and nobody said that this is wanted.
+        TableError: the model or the columns differ, and ``evolve`` is false.
     """
     problems = () if table is None or evolve else tuple(_changes(table, mine))
     if problems:
@@ -104,7 +104,7 @@ def check_table(where: str, table: TableRecord | None, mine: TableRecord, *, evo
 
 
 def plain_type(name: str) -> str:
-    """The type that the values of an input column are written as, however they are encoded there."""
+    """The Arrow type that an input column is written as, without dictionary or large encodings."""
     values = DICTIONARY.fullmatch(name)
     name = values[1] if values else name
     return PLAIN_TYPES.get(name, name)
@@ -126,5 +126,5 @@ def _changes(table: TableRecord, mine: TableRecord) -> Iterator[Problem]:
 
 
 def _family(kind: str) -> str:
-    """Timestamps of another unit read alike."""
+    """The type without a timestamp's unit, which readers do not distinguish."""
     return TIMESTAMP.sub("timestamp[", kind)

@@ -1,4 +1,4 @@
-"""Work as records: what travels to a worker and back."""
+"""Work for the workers as records: splits, jobs and their results."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Column, OutputFile, QuarantinedRows, Returns
 
-# NOTE: more rows at once are no quicker; and a copy or two of this many bytes a worker has room for.
+# Larger batches are not faster; BATCH_BYTES bounds the memory of a worker's one or two copies of a batch.
 MAX_ROWS, MIN_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
 TEXT_BYTES, VALUE_BYTES = 64, 8
 
 
 def batch_rows(inputs: Sequence[Column]) -> int:
-    """How many rows a model is asked about at once: fewer where it has many inputs, to bound memory."""
+    """How many rows the model predicts per call: fewer for many inputs, to bound memory."""
     width = sum(TEXT_BYTES if column.type in ("string", "binary") else VALUE_BYTES for column in inputs)
     return max(MIN_ROWS, min(MAX_ROWS, BATCH_BYTES // max(1, width)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """A piece of work: some row groups of one input file.
+    """A piece of work for one task: some row groups of one input file.
 
     Attributes:
-        md5, identity: of the file, as it was pinned.
-        first_row: counts from the file's start.
+        md5, identity: of the pinned file.
+        first_row: the row number of its first row in the file.
         duplicates: rows whose keys another row of the partition has as well, counted from the split's start
             among those that are meant.
     """
@@ -48,17 +48,17 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreJob:
-    """All a worker needs to know besides its split; small and picklable.
+    """Everything a worker needs besides its split; small and picklable.
 
     Attributes:
-        bins: the reference's columns with their counts at zero; what the kernel counts into.
+        bins: the reference's columns with counts at zero, for the kernel to count into.
         max_failures: rows of one batch whose prediction may fail before the run is refused.
         where: which rows are meant.
-        policy: what becomes of rows that are not as they should be.
+        policy: the row policy.
         durable: whether files are flushed to the disk.
         alone: whether workers are processes that do nothing else.
-        threads: native threads a worker may use, or None for as many as there are.
-        batch_rows: rows that the model is asked about at once.
+        threads: native threads per worker, or None for no limit.
+        batch_rows: rows that the model predicts per call.
         returns: what the model's signature says of its answer.
         runtime_folder: what a model that is not native needs besides its folder, as workers find it.
     """
@@ -99,7 +99,7 @@ class LocatingLoader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitResult:
-    """What became of one split; a file is null where it would hold no row.
+    """The result of one split; a file is null if it would hold no rows.
 
     Attributes:
         rows_in: rows that are meant; ``rows_left_out`` are not.

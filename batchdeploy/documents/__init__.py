@@ -1,4 +1,4 @@
-"""The only module that turns text into records and back: deployment files in, JSON in and out."""
+"""Converts text to records and back: reads deployment files, reads and writes JSON."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def read_deployment(file: Path) -> Deployment:
-    """The deployment in a YAML 1.2 file, with the variables in it filled in; secrets among them stay names.
+    """The deployment in a YAML 1.2 file, with environment variables filled in; secrets stay references.
 
     Raises:
-        DeploymentError: with every problem found; those of single keys carry line and column.
+        DeploymentError: all problems found; those of a key carry its line and column.
     """
     document = read_yaml(file)
     if not isinstance(document, dict):
         raise DeploymentError(str(file), "must hold a mapping of keys", hint="batchdeploy init DIR")
     found: list[tuple[Problem, tuple[Any, ...]]] = []
     try:
-        # NOTE: through JSON, because only there does pydantic's strict mode take lists for tuples; and
-        # default=str, because YAML's dates are values of a column here, not dates.
+        # NOTE: pydantic's strict mode accepts lists for tuples only from JSON; default=str, because YAML's
+        # dates are values of the partition column here.
         plain = json.loads(json.dumps(_writable(document, (), found), default=str))
         remember(literal_secrets(plain))
         plain, unfilled = fill_document(plain, os.environ)
@@ -64,12 +64,12 @@ def read_deployment(file: Path) -> Deployment:
 
 
 def deployment_schema() -> dict[str, Any]:
-    """The JSON Schema of a deployment file; editors complete and check by it."""
+    """The JSON Schema of a deployment file, for completion and checks in editors."""
     return _adapter(Deployment).json_schema()
 
 
 def to_json(record: object) -> str:
-    """The record as JSON: indented, keys in the order of its fields, one line end at the end."""
+    """The record as indented JSON, keys in the order of its fields, with a final newline."""
     kind: Any = type(record)
     dumped = _adapter(kind).dump_python(record, mode="json")
     return json.dumps(dumped, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -85,9 +85,9 @@ def from_json(kind: type[T], text: str | bytes, *, where: str) -> T:
     """The record in a JSON text.
 
     Raises:
-        DataError: the text is not JSON, or not such a record.
+        DataError: the text is not JSON, or not a record of this kind.
     """
-    # NOTE: imported here, because a DAG file is parsed again and again, and reads no records.
+    # Imported here to keep the parsing of DAG files fast, which reads no records.
     from batchdeploy.core.reference_checks import record_problems
 
     try:
@@ -102,7 +102,7 @@ def from_json(kind: type[T], text: str | bytes, *, where: str) -> T:
 
 
 def parse_json(text: str | bytes, *, where: str) -> Any:
-    """Any JSON value that can be written again: no NaN, no infinity (1e999 is one), no half characters.
+    """The value of a JSON text; rejects NaN, infinities (such as 1e999) and lone surrogates.
 
     Raises:
         DataError: the text is not JSON, or holds such a value.
@@ -116,7 +116,7 @@ def parse_json(text: str | bytes, *, where: str) -> Any:
 
 
 def canonical(value: object) -> bytes:
-    """One byte string for equal values: sorted keys, no spaces. What pins are hashed over."""
+    """Canonical JSON bytes, equal for equal values: sorted keys, no spaces. Pins are hashed over them."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     ).encode()
@@ -142,7 +142,7 @@ def _json_problem(error: ValueError | RecursionError) -> str:
 
 
 def _writable(node: Any, loc: tuple[Any, ...], found: list[tuple[Problem, tuple[Any, ...]]]) -> Any:
-    """The document with what could be read, but never be written again, replaced and reported."""
+    """The document with values that JSON or 64 bits cannot hold reported in ``found`` and replaced."""
     if isinstance(node, dict):
         return {key: _writable(value, (*loc, key), found) for key, value in node.items()}
     if isinstance(node, list):
@@ -163,7 +163,7 @@ def _writable(node: Any, loc: tuple[Any, ...], found: list[tuple[Problem, tuple[
 
 
 def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]]:
-    """Pydantic's errors as problems; the branches of a union that failed together become one."""
+    """Pydantic's errors as problems; errors of a union's branches are merged into one."""
     merged: dict[tuple[Any, ...], Problem] = {}
     for error in errors:
         loc = tuple(part for part in error["loc"] if not _is_branch(part))
@@ -178,7 +178,7 @@ def _merge_unions(errors: Iterable[Any]) -> list[tuple[Problem, tuple[Any, ...]]
         if "required" in text or any(isinstance(part, str) and names_secret(part) for part in loc):
             got = None
         merged.setdefault(loc, Problem(path, text, got))
-    # NOTE: a mapping that is no OutputColumn is also no output type; only the deeper problem helps.
+    # A mapping that is not an OutputColumn is not an output type either; only the deeper problem helps.
     inner = {loc[:-1] for loc in merged}
     return [
         (problem, loc)

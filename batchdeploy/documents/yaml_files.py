@@ -31,10 +31,10 @@ def _round_trip() -> YAML:
 
 
 def read_yaml(file: Path) -> Any:
-    """What a YAML 1.2 file holds; its mappings and lists know their lines, and must not be changed.
+    """The content of a YAML 1.2 file; its mappings and lists carry line numbers and must not be modified.
 
     Raises:
-        DeploymentError: it is missing, no YAML, too large, nested too deeply, or holds aliases.
+        DeploymentError: it is missing, not YAML, too large, nested too deeply, or contains aliases.
     """
     text = _deployment_text(file)
     try:
@@ -46,7 +46,7 @@ def read_yaml(file: Path) -> Any:
 
 
 def redacted_deployment(file: Path) -> str:
-    """The text of a deployment file as people may see it: its comments, and no secret."""
+    """The text of a deployment file with its comments and without its secrets."""
     text = _deployment_text(file)
     document = copy.deepcopy(read_yaml(file))
     if not mask_document(document):
@@ -57,7 +57,7 @@ def redacted_deployment(file: Path) -> str:
 
 
 def with_position(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:
-    """The problem with line and column of the key it speaks of, where the file has that key."""
+    """The problem with the line and column of its key, if the file has that key."""
     place, node = None, document
     for part in loc:
         try:
@@ -72,16 +72,16 @@ def with_position(problem: Problem, loc: tuple[Any, ...], document: Any) -> Prob
 
 
 def read_bounded(file: Path, max_bytes: int) -> bytes:
-    """The content of an ordinary file.
+    """The content of a regular file of at most ``max_bytes``.
 
     Args:
-        file: where it is.
-        max_bytes: how many bytes it may have.
+        file: the path.
+        max_bytes: the largest size that is accepted.
 
     Raises:
-        OSError: it is none, it has more, or cannot be read; with its path.
+        OSError: it is not a regular file, is larger, or cannot be read; carries the path.
     """
-    # NOTE: a FIFO would keep whoever opens it waiting, for ever where nobody writes to it.
+    # NOTE: without O_NONBLOCK, opening a FIFO blocks until somebody writes to it.
     handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb") as stream:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -99,7 +99,7 @@ def _found_in(folder: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _loaded(text: str) -> Any:
-    """What a text holds; a DAG file asks for the same one twice, which was most of its cost."""
+    """The parsed text; cached, because a DAG file reads the same one twice."""
     return _round_trip().load(text)
 
 
@@ -124,10 +124,10 @@ def _deployment_text(file: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _refuse_bombs(file: Path, text: str) -> None:
-    """Walks the events, which cost no more than the text, before anything is built from them."""
+    """Rejects aliases and deep nesting from the parser's events, before any object is built."""
     depth = 0
     try:
-        # NOTE: the safe reader, because that for round trips keeps comments, at three times the cost.
+        # The safe parser is three times as fast as the round-trip parser, which keeps comments.
         for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
             if isinstance(event, AliasEvent):
                 place = f"line {event.start_mark.line + 1}"
@@ -139,12 +139,12 @@ def _refuse_bombs(file: Path, text: str) -> None:
     except MarkedYAMLError as error:
         raise DeploymentError(str(file), (_syntax_problem(error),)) from None
     except (YAMLError, AssertionError) as error:
-        # NOTE: the reader asserts that a %YAML directive names a version it knows.
+        # NOTE: ruamel.yaml asserts that a %YAML directive names a known version.
         raise DeploymentError(str(file), (Problem("YAML", str(error).splitlines()[0]),)) from None
 
 
 def _syntax_problem(error: MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "YAML"
-    # NOTE: of a key that is there twice it shows both values.
+    # NOTE: for a duplicate key, ruamel.yaml's message contains both values, which may be secrets.
     return Problem(place, (error.problem or "not YAML").splitlines()[0].partition(" with value ")[0])

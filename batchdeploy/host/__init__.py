@@ -1,1 +1,1 @@
-"""This machine and process: installed packages, versions, sessions, captured output, project root."""
+"""This machine and process: installed packages, versions, process sessions, captured output, project root."""

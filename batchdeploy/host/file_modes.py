@@ -1,4 +1,4 @@
-"""Who may read what a control folder keeps: those who may enter the folder."""
+"""File permissions in a control folder: whoever may enter the folder may read its files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from batchdeploy.core.layout import CONTROL
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder; a control folder that comes into being by that is its owner's from the first moment."""
+    """Creates a folder; a control folder above it is created with mode 0700."""
     if (control := _control(folder / "file")) is not None:
         control.mkdir(0o700, parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def restrict(*files: Path) -> None:
-    """Gives files the mode of the control folder that they lie in, without execute bits: 0600 for 0700.
+    """Sets files to the mode of their control folder, without execute bits: 0600 for 0700.
 
-    Files elsewhere, links, and files of another owner stay as they are.
+    Files elsewhere, links, and files of another owner are not changed.
     """
     control = _control(files[0]) if files else None
     if control is None:
@@ -36,12 +36,12 @@ def restrict(*files: Path) -> None:
 
 
 def restrict_tree(folder: Path, *, besides: Collection[Path] = ()) -> None:
-    """As `restrict`, for all files below a folder that lie in none of some others."""
+    """Applies `restrict` to all files below a folder, except those in ``besides``."""
     places = [place for place in folder.iterdir() if place not in besides]
     files = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
     restrict(*files)
 
 
 def _control(file: Path) -> Path | None:
-    """The control folder that a file lies in, or None."""
+    """The control folder above a file, or None."""
     return next((folder for folder in file.absolute().parents if folder.name.endswith(CONTROL)), None)

@@ -1,4 +1,4 @@
-"""What a model prints, by Python or by native code: kept from this process's own output, in a file."""
+"""Captures what a model prints, from Python or native code, in a file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# NOTE: of one split; what a run keeps of all its splits is bounded, too.
+# The limit for one split; the run's merged file is bounded as well.
 MAX_BYTES = 65_536
 TRUNCATED = f"\n(cut: a split keeps {MAX_BYTES} bytes)\n".encode()
 STDOUT, STDERR = 1, 2
 
 
 class Capture:
-    """A file that takes what is printed, up to `MAX_BYTES`."""
+    """A file for captured output, up to `MAX_BYTES`."""
 
     def __init__(self) -> None:
         self._file = _anonymous_file()
@@ -28,7 +28,7 @@ class Capture:
         self._truncated = False
 
     def write(self, data: bytes) -> int:
-        """Adds to it, as far as there is room."""
+        """Appends data up to the limit, and marks the output as truncated beyond it."""
         room = MAX_BYTES - os.fstat(self.number).st_size
         self._truncated |= room < len(data)
         if room > 0:
@@ -36,26 +36,26 @@ class Capture:
         return len(data)
 
     def trim(self) -> None:
-        """Cuts off what native code has written beyond the limit."""
+        """Truncates what native code wrote beyond the limit."""
         if os.fstat(self.number).st_size > MAX_BYTES:
             os.ftruncate(self.number, MAX_BYTES)
             self._truncated = True
 
     def save(self, file: Path) -> None:
-        """Writes it to a file, where there is anything, and is done."""
+        """Writes the captured output to a file, if there is any, and closes the capture."""
         self.trim()
         self._file.seek(0)
         text = self._file.read() + (TRUNCATED if self._truncated else b"")
         self._file.close()
         if text:
-            # NOTE: where the disk is full, the scores themselves will say so.
+            # On a full disk, writing the scores reports the problem.
             with suppress(OSError):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(text)
 
 
 class _Binary:
-    """What ``sys.stdout.buffer`` is to a model."""
+    """Stands in for ``sys.stdout.buffer`` while a model runs."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
@@ -64,11 +64,11 @@ class _Binary:
         return self._capture.write(bytes(data))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: writes are unbuffered."""
 
 
 class _Router:
-    """Stands where ``sys.stdout`` or ``sys.stderr`` stood: takes what threads print that ask a model."""
+    """Replaces ``sys.stdout`` or ``sys.stderr``: captures the output of threads that run a model."""
 
     def __init__(self, original: Any, captures: dict[int, Capture]) -> None:
         self._original = original
@@ -93,7 +93,7 @@ class _Router:
 
 
 class _Streams:
-    """The process's streams; replaced when the first thread asks a model, and put back after the last."""
+    """The process's streams; replaced when the first thread captures, restored after the last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -116,7 +116,7 @@ class _Streams:
     def _replace(self, capture: Capture, numbers: Sequence[int]) -> None:
         _flush()
         for number in numbers:
-            # NOTE: a process may have been started without it.
+            # A process may have been started without this stream.
             with suppress(OSError):
                 self._numbers[number] = os.dup(number)
                 os.dup2(capture.number, number)
@@ -141,12 +141,11 @@ STREAMS = _Streams()
 
 @contextmanager
 def capture_output(file: Path, *, alone: bool = False) -> Iterator[Capture]:
-    """Keeps what is printed meanwhile in a file, bounded; the file comes into being where anything is.
+    """Captures output of the current thread in a bounded file, created only if there is any.
 
     Args:
-        file: where to keep it.
-        alone: whether this process does nothing else, so that whatever native code says on stderr is the
-            model's, too.
+        file: the file to write.
+        alone: whether this process does nothing else, so that native output on stderr is the model's, too.
     """
     capture = Capture()
     STREAMS.enter(capture, (STDOUT, STDERR) if alone else (STDOUT,))
@@ -158,7 +157,7 @@ def capture_output(file: Path, *, alone: bool = False) -> Iterator[Capture]:
 
 
 def _anonymous_file() -> Any:
-    """A file that native code can write to, open for appending."""
+    """An unnamed file that native code can append to by its descriptor."""
     if not hasattr(os, "memfd_create"):
         return tempfile.TemporaryFile("a+b", buffering=0)
     number = os.memfd_create("printed")
@@ -170,6 +169,6 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    # NOTE: what C's printf holds back would come out when this process ends.
+    # NOTE: C's printf buffers; without this, its output appears only when the process ends.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).fflush(None)

@@ -1,4 +1,4 @@
-"""Optional parts of the library: which a deployment needs, and what to type for those that are missing."""
+"""Optional dependencies: which a deployment requires, and how to install those that are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.errors import MissingPackageError, Problem
 
-# NOTE: what each extra of setup.cfg brings that something fails without.
+# The modules of each extra in setup.cfg without which something fails.
 MODULES = {
     "compiled": ("treelite",),
     "dvc": ("dvc",),
@@ -21,7 +21,7 @@ MODULES = {
 
 
 def required_extras(deployment: Deployment) -> dict[str, str]:
-    """The extras that a deployment needs, each with the key of the file that says so."""
+    """The extras that a deployment requires, each with the key that requires it."""
     runtime, mode = deployment.model.runtime, deployment.publish.mode
     extras = {
         "mlflow": "model",
@@ -36,23 +36,23 @@ def required_extras(deployment: Deployment) -> dict[str, str]:
 
 
 def require(extra: str, deployment: Deployment) -> None:
-    """Checks that one part is installed, without importing it.
+    """Checks that one extra is installed, without importing it.
 
     Raises:
-        MissingPackageError: it is not; with all that the deployment lacks, and what to type.
+        MissingPackageError: it is not; lists everything that the deployment misses, and the pip command.
     """
     if any(find_spec(module) is None for module in MODULES[extra]):
         require_all(required_extras(deployment) | {extra: required_extras(deployment).get(extra, extra)})
 
 
 def require_all(extras: Mapping[str, str]) -> None:
-    """Checks that these parts are installed.
+    """Checks that these extras are installed.
 
     Args:
-        extras: each with what it is needed for.
+        extras: each with the key that requires it.
 
     Raises:
-        MissingPackageError: some are not; all of them in one message.
+        MissingPackageError: some are not; lists all of them.
     """
     problems = tuple(
         Problem(extras[extra], f"needs {module}, which is not installed")
@@ -64,12 +64,12 @@ def require_all(extras: Mapping[str, str]) -> None:
 
 
 def install_hint(extras: Iterable[str]) -> str | None:
-    """What to type for those of the extras that are not installed; None where all are."""
+    """The pip command for the extras that are not installed; None if all are."""
     missing = _missing(extras)
     return f"pip install 'batchdeploy[{','.join(missing)}]'" if missing else None
 
 
 def _missing(extras: Iterable[str]) -> dict[str, list[str]]:
-    """The extras that are not there whole, in order, and which of their modules are not."""
+    """The extras with missing modules, in order, each with those modules."""
     absent = {e: [module for module in MODULES[e] if find_spec(module) is None] for e in sorted(extras)}
     return {extra: modules for extra, modules in absent.items() if modules}

@@ -1,4 +1,4 @@
-"""A step ends with the process that started it, and everything that the step started ends with the step."""
+"""Ends a step with its parent process, and everything that the step started with the step."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 
 PARENT_VARIABLE = "BATCHDEPLOY_PARENT"
-# NOTE: so long a step may put things in order; then what it started may end by itself: a JVM removes files.
+# Seconds for a step to clean up, then for the processes it started to end by themselves: a JVM removes files.
 ORDER_SECONDS = 8.0
 LEFTOVER_SECONDS = 3.0
 PAUSE = 0.05
 
 
 def stop_with_parent() -> None:
-    """From now on this process stops when the one that started it ends, even by SIGKILL.
+    """Makes this process stop when its parent ends, even by SIGKILL.
 
-    The parent holds one end of a pipe open, and names the other in the variable ``BATCHDEPLOY_PARENT``; the
-    operating system closes it however the parent ends. Without that variable nothing is watched.
+    The parent holds one end of a pipe open, and passes the other in the variable ``BATCHDEPLOY_PARENT``; the
+    operating system closes the pipe however the parent ends. Without the variable, this does nothing.
     """
     given = os.environ.pop(PARENT_VARIABLE, "")
     if given.isdigit():
@@ -30,7 +30,7 @@ def stop_with_parent() -> None:
 
 
 def end_leftovers(session: int) -> None:
-    """Waits until a child that leads a session has ended, without reaping it, then ends what it left behind.
+    """Waits for a child that leads a session, without reaping it, then ends the rest of its session.
 
     Args:
         session: the child's process id.
@@ -43,7 +43,7 @@ def end_leftovers(session: int) -> None:
 
 
 def end_session(session: int, *, seconds: float = ORDER_SECONDS) -> None:
-    """Asks a child and all that it started to end, and kills what is there after so many seconds."""
+    """Sends SIGTERM to a child's process group, and kills what is left of its session after some seconds."""
     with suppress(ProcessLookupError):
         os.killpg(session, signal.SIGTERM)
     if not _soon(lambda: _has_ended(session), seconds):
@@ -51,10 +51,10 @@ def end_session(session: int, *, seconds: float = ORDER_SECONDS) -> None:
 
 
 def members(session: int) -> list[int]:
-    """The living processes of a session; workers of Spark are in it, though in a group of their own."""
+    """The live processes of a session, including Spark's workers, which have a process group of their own."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        # NOTE: processes come and go while we look.
+        # Processes may start and end during the scan.
         with suppress(OSError, ValueError):
             state, _parent, _group, of = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(of) == session and state not in "ZX":
@@ -64,13 +64,13 @@ def members(session: int) -> list[int]:
 
 def _watch(pipe: int) -> None:
     os.read(pipe, 1)
-    # NOTE: no daemon: the process must not end before what it started has.
+    # NOTE: not a daemon thread: this process must outlive the processes it started.
     threading.Thread(target=_end_after_main, name="last order", daemon=False).start()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_after_main() -> None:
-    """What the main thread leaves behind ends, and where it does not come to an end, everything."""
+    """Ends the rest of the session after the main thread; kills this process if that thread does not end."""
     threading.main_thread().join(ORDER_SECONDS)
     _end_others(os.getpid())
     if threading.main_thread().is_alive():
@@ -78,7 +78,7 @@ def _end_after_main() -> None:
 
 
 def _end_others(session: int) -> None:
-    """Lets the others of a session end by themselves for a moment, then kills them."""
+    """Gives the other processes of a session `LEFTOVER_SECONDS` to end, then kills them."""
 
     def others() -> list[int]:
         return [process for process in members(session) if process != os.getpid()]
@@ -88,10 +88,7 @@ def _end_others(session: int) -> None:
 
 
 def _kill(found: Callable[[], list[int]]) -> None:
-    """Kills processes, and those that come to be meanwhile, until none is found or `ORDER_SECONDS` are over.
-
-    A process lives on for a moment after it was sent the signal.
-    """
+    """Kills processes, including newly started ones, until none is left or `ORDER_SECONDS` are over."""
 
     def none_left() -> bool:
         processes = found()

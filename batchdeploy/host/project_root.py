@@ -1,4 +1,4 @@
-"""Where a project begins: what the relative paths of its deployments start from."""
+"""Finds a project's root, the folder that relative paths of its deployments start from."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STORAGE_VARIABLE = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH"
 def find_root(file: Path, written: str | None = None, *, storage: Path | None = None) -> Path:
     """The root of the project that a deployment's file belongs to.
 
-    What says so goes over what only suggests it: the deployment's own key ``root``, relative to its file;
-    the variable ``BATCHDEPLOY_ROOT``; the nearest folder upwards with `.batchdeploy`; the nearest with
-    `.dvc`, `dvc.yaml` or `.git`; the checkout of an Airflow DAG bundle; the file's own folder.
+    In order of precedence: the deployment's key ``root``, relative to its file; the variable
+    ``BATCHDEPLOY_ROOT``; the nearest folder upwards with `.batchdeploy`; the nearest with `.dvc`, `dvc.yaml`
+    or `.git`; the checkout of an Airflow DAG bundle; the file's own folder.
 
     Args:
         file: the deployment's file.
-        written: what it says under ``root``.
+        written: the value of its key ``root``.
         storage: where Airflow keeps DAG bundles, where somebody knows better than its variable.
 
     Raises:
@@ -51,10 +51,10 @@ def find_root(file: Path, written: str | None = None, *, storage: Path | None = 
 
 
 def checkout_of(path: Path, storage: Path | None = None) -> Path | None:
-    """The copy of a DAG bundle that Airflow made and that a path lies in, or None.
+    """Airflow's checkout of a DAG bundle that contains a path, or None.
 
-    It is one commit's (``versions/COMMIT``), which is deleted some time after the next one, or one that
-    follows the bundle; either way nothing that has to last may lie in it.
+    It is a checkout of one commit (``versions/COMMIT``), deleted after a later commit, or one that follows
+    the bundle. Neither may hold files that have to last.
     """
     bundles = (storage or bundle_storage()).resolve()
     if not path.is_relative_to(bundles) or path == bundles:
@@ -66,7 +66,7 @@ def checkout_of(path: Path, storage: Path | None = None) -> Path | None:
 
 
 def bundle_storage() -> Path:
-    """Where Airflow keeps its copies of DAG bundles, as its variable says, else by its default."""
+    """Airflow's folder for checkouts of DAG bundles, from its variable or its default."""
     given = os.environ.get(STORAGE_VARIABLE)
     return Path(given) if given else Path(tempfile.gettempdir(), "airflow", "dag_bundles")
 
@@ -79,17 +79,17 @@ def refuse_lost_output(
     storage: Path | None = None,
     checkout: Path | None = None,
 ) -> None:
-    """Refuses an output whose scores or records would lie in a DAG bundle's checkout.
+    """Raises if scores or records would be written into a DAG bundle's checkout.
 
     Args:
         file: the deployment's file.
-        deployment: what it says.
+        deployment: the deployment in it.
         root: the project's root.
         storage: where Airflow keeps DAG bundles, as for `find_root`.
-        checkout: a checkout that is known to be one, wherever it lies.
+        checkout: a known checkout, wherever it is.
 
     Raises:
-        DeploymentError: they would; with the line to write.
+        DeploymentError: they would; the hint gives the line to write.
     """
     path = deployment.output.path
     table = Layout.of(root, deployment.output).table

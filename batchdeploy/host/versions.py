@@ -1,4 +1,4 @@
-"""What a model was made with, against what it would run on."""
+"""Compares the package versions that a model was trained with to those of the workers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from importlib import metadata
 
 from batchdeploy.errors import Problem
 
-# NOTE: what a worker imports whatever the model is; the model's own requirements may name none of it.
+# The packages that every worker imports, whatever the model's own requirements name.
 REQUIRED_PACKAGES = ("numpy", "pandas", "pyarrow", "threadpoolctl")
 
-# NOTE: what the names of packages end in that bring one and the same module.
+# Suffixes of packages that provide the same module, such as xgboost-cpu.
 VARIANT = re.compile(r"[-_](?:binary|cpu|cu\d+|cuda\d*|gpu|headless|nightly|rocm|skinny)$")
-# NOTE: the libraries that a score depends on.
+# The libraries whose versions a manifest records, because scores depend on them.
 RECORDED = (
     "python",
     "batchdeploy",
@@ -29,10 +29,10 @@ RECORDED = (
 
 
 def missing_packages(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Problem]:
-    """What each worker would need to score at all, and does not have.
+    """One problem per worker and required package that is missing there.
 
     Args:
-        workers: name of each worker and what it has.
+        workers: name of each worker and its packages with their versions.
     """
     for worker, found in workers:
         for name in REQUIRED_PACKAGES:
@@ -43,11 +43,11 @@ def missing_packages(workers: Sequence[tuple[str, Mapping[str, str]]]) -> Iterat
 def version_mismatches(
     wanted: Mapping[str, str], workers: Sequence[tuple[str, Mapping[str, str]]]
 ) -> Iterator[Problem]:
-    """What differs, for each worker, in the first two numbers of a version: the rest are repairs.
+    """One problem per worker and package whose version differs in its first two numbers.
 
     Args:
         wanted: package (and ``python``) to the version that the model was made with.
-        workers: name of each worker and what it has.
+        workers: name of each worker and its packages with their versions.
     """
     for worker, found in workers:
         for name, version in wanted.items():
@@ -59,9 +59,9 @@ def version_mismatches(
 
 
 def versions_here(names: Sequence[str]) -> dict[str, str]:
-    """The versions in this process; a package that is not there is left out.
+    """The installed versions in this process; packages that are not installed are left out.
 
-    A package is also there where another brings the module of its name, as xgboost-cpu brings xgboost.
+    A package also counts as installed if another provides its module, as xgboost-cpu provides xgboost.
     """
     found = {"python": platform.python_version()} if "python" in names else {}
     absent = []

@@ -11,7 +11,7 @@ from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.pins import check_partition
-from batchdeploy.core.reader_snippets import reading_lines
+from batchdeploy.core.reader_snippets import reader_snippets
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.core.request import Decision
 from batchdeploy.errors import BackfillRefused, BatchdeployError, Problem, RequestError
@@ -245,7 +245,7 @@ class Job:
     @shown_safely()
     def read_sql(self) -> dict[str, str]:
         """The lines that read the published scores, by engine: DuckDB, pandas, Polars, Spark."""
-        return reading_lines(self._tools.deployment, str(self._tools.layout.table))
+        return reader_snippets(self._tools.deployment, str(self._tools.layout.table))
 
     def _run(self, outcome: Outcome) -> Run:
         spec = self._tools.deployment.data.partition
