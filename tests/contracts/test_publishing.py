@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import FakeClaims, FakeMaintenance, FakeStaging, FakeTable
+from fakes import FakeClaims, FakeMaintenance, FakeStaging, FakeStorage, FakeTable
 from tests_support import RUNS
 from tests_support import plan as made_up_plan
 
@@ -58,7 +58,7 @@ class Place:
 
 def in_memory(_: Path) -> Place:
     staging = FakeStaging()
-    table = FakeTable(staging, keep=1)
+    table = FakeTable(staging, FakeStorage(), keep=1)
     return Place(
         staging=staging,
         table=table,

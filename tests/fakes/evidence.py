@@ -4,34 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchdeploy.core.layout import ATTEMPTS, MANIFEST, run_key
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import DriftReport, Plan
+from batchdeploy.storage.interface import Storage, write
 from fakes.staging import FakeStaging
 
 
 class FakeEvidence:
     """What each attempt left behind, by the attempt's name.
 
+    A run's folder shows the records of one attempt: of that which was published, else of the newest.
+
     Attributes:
-        shown: partition folder and run to the attempt whose evidence the run's folder shows.
         quarantine: the rows that were kept, by the name of their file.
         drift: the drift reports that were written.
         output_of: the attempts of whose models the output was kept.
     """
 
-    def __init__(self, staging: FakeStaging) -> None:
-        self.shown: dict[tuple[str, str], str] = {}
+    def __init__(self, staging: FakeStaging, storage: Storage) -> None:
         self.quarantine: dict[str, dict[str, Any]] = {}
         self.drift: dict[str, DriftReport] = {}
         self.output_of: list[str] = []
         self._staging = staging
+        self._storage = storage
+        self._shown: dict[str, str] = {}
 
     def begin_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show a new attempt."""
-        self.shown[plan.folder, plan.run_id] = plan.attempt
+        """Has the run's folder show a new attempt, unless the run was published."""
+        run = run_key(plan.folder, plan.run_id)
+        if self._storage.read(f"{run}/{MANIFEST}") is None:
+            self._shown[run] = plan.attempt
+            self._show(run)
 
     def update_evidence(self, plan: Plan) -> None:
-        """Nothing to do: the run's folder shows all that the attempt has."""
+        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
+        run = run_key(plan.folder, plan.run_id)
+        if self._shown.get(run) == plan.attempt:
+            self._show(run)
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
         """Notes that the output was kept."""
@@ -44,6 +54,17 @@ class FakeEvidence:
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
         """Keeps the attempt's drift report."""
         self.drift[plan.attempt] = report
+
+    def _show(self, run: str) -> None:
+        own = f"{run}/{ATTEMPTS}/{self._shown[run]}"
+        for entry in list(self._storage.list(run)):
+            name = entry.key.removeprefix(f"{run}/")
+            if "/" not in name and name != MANIFEST:
+                self._storage.delete(entry.key)
+        for entry in list(self._storage.list(own)):
+            found = self._storage.read(entry.key)
+            if found is not None:
+                write(self._storage, run + entry.key.removeprefix(own), found.content)
 
 
 class FakePainter:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from batchdeploy.core.layout import MANIFEST, run_key
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.core.tables import TableRecord, check_owner, check_table, table_record
 from batchdeploy.errors import BatchdeployError, PartitionError, Problem, PublishError, StaleRunError
+from batchdeploy.storage.interface import Storage, write
 from fakes.staging import FakeStaging
 
 TABLE = "memory:scores"
@@ -26,23 +28,22 @@ class FakeGeneration:
 
 
 class FakeTable:
-    """Reads and publishes one table; each publish is one assignment.
+    """Reads and publishes one table; a manifest goes to the storage of the control folder.
 
     Attributes:
         failure: raised by what changes the table while it is set, as by a disk that is full.
         before_fence: called before a publish looks at its fence, as when another run publishes just then.
         keep: how many earlier generations `FakeMaintenance` leaves.
-        manifests: what was published, by folder and run.
         audit: one line a change: the action, the folder, the run, and the run that it replaced.
     """
 
-    def __init__(self, staging: FakeStaging, *, keep: int = 3) -> None:
+    def __init__(self, staging: FakeStaging, storage: Storage, *, keep: int = 3) -> None:
         self.failure: BatchdeployError | None = None
         self.before_fence: Callable[[], None] = lambda: None
         self.keep = keep
-        self.manifests: dict[tuple[str, str], str] = {}
         self.audit: list[tuple[str, str, str, str | None]] = []
         self._staging = staging
+        self._storage = storage
         self._visible: dict[str, FakeGeneration] = {}
         self._earlier: dict[str, list[FakeGeneration]] = {}
         self._record: TableRecord | None = None
@@ -94,7 +95,9 @@ class FakeTable:
         found = self.published_run(plan.folder)
         if found == plan.run_id != plan.base_run:
             self._staging.discard(scored.attempt)
-            return self.manifests[plan.folder, plan.run_id]
+            first = self._storage.read(_manifest_key(plan))
+            assert first is not None
+            return first.content.decode()
         self._fence(plan.folder, plan.base_run, found)
         columns = {field.name: str(field.type) for table in files.values() for field in table.schema}
         mine = table_record(plan.deployment, columns)
@@ -112,7 +115,8 @@ class FakeTable:
             action="publish",
         )
         self._record = mine
-        self.manifests[plan.folder, plan.run_id] = self._by_attempt[scored.attempt] = text
+        self._by_attempt[scored.attempt] = text
+        write(self._storage, _manifest_key(plan), text.encode())
         self._staging.discard(scored.attempt)
         return text
 
@@ -167,6 +171,10 @@ class FakeTable:
         if found != planned:
             problem = Problem(folder, f"when planned, its run was {planned or 'none'}", found or "none")
             raise StaleRunError("the published table", (problem,), hint="nothing was published")
+
+
+def _manifest_key(plan: Plan) -> str:
+    return f"{run_key(plan.folder, plan.run_id)}/{MANIFEST}"
 
 
 class FakeClaims:

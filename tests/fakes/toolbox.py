@@ -15,12 +15,14 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Column, DataPin, InputSchema, Plan
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.ports import Toolbox, Work
+from batchdeploy.storage.run_records import RunRecords
 from fakes.engine import FakeEngine
 from fakes.evidence import FakeEvidence, FakePainter
 from fakes.registry import FakeModel, FakeRegistry
 from fakes.scoring import FakeRows, FakeScoring
 from fakes.source import FakeSource
 from fakes.staging import FakeStaging
+from fakes.storage import FakeStorage
 from fakes.table import FakeClaims, FakeMaintenance, FakeTable
 from fakes.validator import FakeValidator
 
@@ -67,11 +69,13 @@ class FakeToolbox:
         self.store = FakeSource()
         self.engine = FakeEngine()
         self.validator = FakeValidator()
+        self.storage = FakeStorage()
+        self.records = RunRecords(self.storage)
         self.staging = FakeStaging()
-        self.table = self.publisher = FakeTable(self.staging)
+        self.table = self.publisher = FakeTable(self.staging, self.storage)
         self.claims = FakeClaims()
         self.maintenance = FakeMaintenance(self.staging, self.table)
-        self.evidence = FakeEvidence(self.staging)
+        self.evidence = FakeEvidence(self.staging, self.storage)
         self.painter = FakePainter()
         self.versions = {"python": "3.11.0"}
         self.rows = FakeRows(self.store)

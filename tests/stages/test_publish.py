@@ -6,10 +6,10 @@ import pytest
 from fakes import make_tools
 from fakes.stage_calls import DAY, plan_of, published_of, scored_of, scores
 
+from batchdeploy.core.layout import run_key
 from batchdeploy.core.records import (
     Manifest,
 )
-from batchdeploy.documents import from_json
 from batchdeploy.errors import (
     StaleRunError,
 )
@@ -24,7 +24,7 @@ def test_scores_become_visible_with_their_manifest() -> None:
     manifest = published_of(tools, plan, scored)
     assert scores(tools) == {f"{DAY}/{f}/{i}": 2.0 * (3 * f + i) for f in range(2) for i in range(3)}
     assert (manifest.run_id, manifest.rows_scored, manifest.keys) == (plan.run_id, 6, scored.keys_in)
-    assert manifest == from_json(Manifest, tools.table.manifests[plan.folder, plan.run_id], where="")
+    assert manifest == tools.records.read(run_key(plan.folder, plan.run_id), Manifest)
     assert tools.staging.attempts == {}
     assert plan_of(tools).state == "identical"
 
