@@ -29,13 +29,17 @@ def publish(
         StaleRunError: a run with other pins has published the partition since it was planned.
         PublishError: the table could not be locked or swapped.
     """
+    sealed: dict[str, Manifest] = {}
 
     def seal() -> tuple[str, str]:
         at = clock()
-        return to_json(_manifest(tools, plan, check, scored, drift, at)), at.isoformat()
+        manifest = _manifest(tools, plan, check, scored, drift, at)
+        text = to_json(manifest)
+        sealed[text] = manifest
+        return text, at.isoformat()
 
     text = tools.publisher.publish(plan, scored, seal)
-    return from_json(Manifest, text, where=f"manifest of {plan.run_id}")
+    return sealed.get(text) or from_json(Manifest, text, where=f"manifest of {plan.run_id}")
 
 
 def _manifest(
