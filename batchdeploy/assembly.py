@@ -202,7 +202,7 @@ class LocalToolbox:
     @contextmanager
     def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
         """These columns as a pandas frame where that is quicker, else the partition as the engine's own."""
-        from batchdeploy.adapters.parquet_splits import held_by_name, read_frame
+        from batchdeploy.adapters.parquet_splits import read_frame, watch_pinned_files
 
         partition = (self.deployment.data.partition.column, plan.partition)
         where = plan.deployment.data.where
@@ -210,7 +210,7 @@ class LocalToolbox:
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
         if self.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
-            with held_by_name(plan.data.files):
+            with watch_pinned_files(plan.data.files):
                 yield self._spark.frame(plan.data, partition, where, nanoseconds=nanoseconds)
         else:
             yield read_frame(plan.data, partition, where, columns)
@@ -233,13 +233,13 @@ class LocalToolbox:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        loads, locate, device = self._loads, self.engine.locate, self.engine.device
+        loaders, locate, device = self._loaders, self.engine.locate, self.engine.device
         if job.runtime_folder is None:
-            return partial(score_split, job=job, load=LocatingLoader(locate, loads.native))
-        from batchdeploy.adapters.accelerators import RuntimeLoader
+            return partial(score_split, job=job, load=LocatingLoader(locate, loaders.native))
+        from batchdeploy.adapters.accelerators import AcceleratedLoader
 
         kind = self.deployment.model.runtime
-        loader = RuntimeLoader(kind, job.runtime_folder, loads, locate, job.threads, device)
+        loader = AcceleratedLoader(kind, job.runtime_folder, loaders, locate, job.threads, device)
         return partial(score_split, job=job, load=loader)
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
@@ -249,26 +249,26 @@ class LocalToolbox:
             ScoringRefused: the model ends the process that it is loaded or asked in.
             RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
         """
-        from batchdeploy.adapters.mlflow import Trial, try_out
+        from batchdeploy.adapters.mlflow import Probe, probe_model
         from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
 
         samples, kind = partial(sample_frames, splits, job), self.deployment.model.runtime
         printed, seconds = Path(job.staging, PRINTED), self.deployment.limits.model_seconds
         where = f"model {self.deployment.model.name} version {job.model_version}"
-        try_out(Trial(where, model, seconds, printed / "first-load.txt"), samples)
+        probe_model(Probe(where, model, seconds, printed / "first-load.txt"), samples)
         if kind == "native":
             return job
         require(kind, self.deployment)
         from batchdeploy.adapters import accelerators
 
-        into = self.layout.models / accelerators.folder_name(kind, job.model_digest)
+        into = self.layout.models / accelerators.artifact_name(kind, job.model_digest)
         refuse = self.deployment.model.fallback == "refuse"
         with capture_output(printed / "prepare.txt"):
-            made = accelerators.prove(kind, model, into, samples, self._loads, refuse=refuse)
-        return replace(job, runtime_folder=self.engine.ship(into)) if made else job
+            made = accelerators.build_or_fall_back(kind, model, into, samples, self._loaders, refuse=refuse)
+        return replace(job, runtime_folder=self.engine.distribute(into)) if made else job
 
     @property
-    def _loads(self) -> ModelLoaders:
+    def _loaders(self) -> ModelLoaders:
         from batchdeploy.adapters.accelerators import ModelLoaders
         from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
 

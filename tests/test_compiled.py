@@ -30,9 +30,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from tests_support import FEATURES, Result, customers, register, save_model
 
-from batchdeploy.adapters.accelerators import ModelLoaders, RuntimeLoader, build, compiling
-from batchdeploy.adapters.accelerators.forest import Forest, read
-from batchdeploy.adapters.accelerators.walker import Walker
+from batchdeploy.adapters.accelerators import AcceleratedLoader, ModelLoaders, build_artifact, tree_compiler
+from batchdeploy.adapters.accelerators.forest import Forest, read_forest
+from batchdeploy.adapters.accelerators.tree_predictor import TreePredictor
 from batchdeploy.adapters.mlflow import find_graph, load_estimator, load_predictor
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import ScoredBatch
@@ -87,9 +87,9 @@ def test_compiled_trees_answer_as_the_model_does(kind: str, tmp_path: Path) -> N
     if type(model).__module__.startswith(("lightgbm", "xgboost", "sklearn.ensemble._hist")):
         rows.iloc[::7, 2] = np.nan
     into = tmp_path / "models" / "compiled"
-    proof = build("compiled", folder, into, lambda: [rows], LOADS)
+    proof = build_artifact("compiled", folder, into, lambda: [rows], LOADS)
     assert (proof.rows, proof.differing) == (500, 0)
-    loader = RuntimeLoader("compiled", str(into), LOADS, str, 1)
+    loader = AcceleratedLoader("compiled", str(into), LOADS, str, 1)
     predict: Any = loader(str(folder))
     assert predict.single == kind.startswith("XGBoost")
     answer = predict(rows)
@@ -98,7 +98,7 @@ def test_compiled_trees_answer_as_the_model_does(kind: str, tmp_path: Path) -> N
     # NOTE: XGBoost itself answers in 32 bits.
     rtol, atol = (2e-6, 1e-7) if kind.startswith("XGBoost") else (1e-9, 1e-12)
     np.testing.assert_allclose(answer, wanted, rtol=rtol, atol=atol)
-    again = build("compiled", folder, into, lambda: pytest.fail("it was proved already"), LOADS)  # type: ignore[arg-type]
+    again = build_artifact("compiled", folder, into, lambda: pytest.fail("it was proved already"), LOADS)  # type: ignore[arg-type]
     assert again == proof
 
 
@@ -123,23 +123,23 @@ MIXED: dict[str, Callable[[], Any]] = {
 @pytest.mark.filterwarnings("ignore")
 def test_leaves_are_struck_out_to_the_last_bit_of_walking(kind: str, tmp_path: Path) -> None:
     model = MIXED[kind]().fit(NUMBERS, THREE if kind == "several values a leaf" else LABEL)
-    forest = read(compiling._trees(model))
+    forest = read_forest(tree_compiler._trees(model))
     struck = forest.groups["bounds"] >= 0
     assert struck.all() == (kind not in ("of 33 leaves", "mixed"))
     assert struck.any() == (kind != "of 33 leaves")
     assert forest.groups["count"].sum() == len(forest.trees)
     if kind == "small":
         assert list(forest.groups["count"]) == [50, 50, 50]
-    compiling._compile(tmp_path / compiling.LIBRARY)
-    forest.save(tmp_path / compiling.TREES)
-    loaded = Forest.load(tmp_path / compiling.TREES)
+    tree_compiler._compile(tmp_path / tree_compiler.LIBRARY)
+    forest.save(tmp_path / tree_compiler.TREES)
+    loaded = Forest.load(tmp_path / tree_compiler.TREES)
     walked = loaded._replace(groups=loaded.groups[:0])
     rows = np.ascontiguousarray(NUMBERS.to_numpy())
     strange = rows.copy()
     strange[::3, 1], strange[::100, 2], strange[5, 3], strange[6, 4] = np.nan, np.nan, np.inf, -np.inf
     for given in (rows, strange, rows[:63], rows[:64], rows[:1]):
         answers = [
-            Walker(tmp_path / compiling.LIBRARY, trees, 1)(np.ascontiguousarray(given))
+            TreePredictor(tmp_path / tree_compiler.LIBRARY, trees, 1)(np.ascontiguousarray(given))
             for trees in (loaded, walked)
         ]
         np.testing.assert_array_equal(answers[0], answers[1])
@@ -157,14 +157,14 @@ def test_categories_go_where_the_model_sends_them(tmp_path: Path) -> None:
     asked.loc[1::5, "b"] = 1000.0
     asked.loc[2::5, "b"] = -1.0
     folder = saved(model, tmp_path / "model", "predict_proba")
-    proof = build("compiled", folder, tmp_path / "models" / "compiled", lambda: [asked], LOADS)
+    proof = build_artifact("compiled", folder, tmp_path / "models" / "compiled", lambda: [asked], LOADS)
     assert (proof.rows, proof.differing) == (2000, 0)
 
 
 def test_a_model_without_trees_is_refused_by_name(tmp_path: Path) -> None:
     folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict")
     with pytest.raises(RequestError, match="LogisticRegression") as refused:
-        build("compiled", folder, tmp_path / "c", lambda: [NUMBERS], LOADS)
+        build_artifact("compiled", folder, tmp_path / "c", lambda: [NUMBERS], LOADS)
     assert "native" in str(refused.value)
     assert not (tmp_path / "c").exists()
 
@@ -176,10 +176,10 @@ def test_answers_that_differ_are_refused_with_the_largest_difference(
         HistGradientBoostingClassifier(max_iter=3).fit(NUMBERS, LABEL), tmp_path / "m", "predict_proba"
     )
     other = HistGradientBoostingClassifier(max_iter=4).fit(NUMBERS, LABEL)
-    trees = compiling._trees
-    monkeypatch.setattr(compiling, "_trees", lambda model: trees(other))
+    trees = tree_compiler._trees
+    monkeypatch.setattr(tree_compiler, "_trees", lambda model: trees(other))
     with pytest.raises(ScoringRefused, match=r"300 of 300 rows differ, by up to 0\.0"):
-        build("compiled", folder, tmp_path / "c", lambda: [NUMBERS.head(300)], LOADS)
+        build_artifact("compiled", folder, tmp_path / "c", lambda: [NUMBERS.head(300)], LOADS)
     assert not (tmp_path / "c").exists()
 
 
@@ -258,7 +258,7 @@ def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
     tools = open_toolbox(boosting)
     folder = next(tools.layout.models.glob("*.compiled-*"))
     wrong = HistGradientBoostingClassifier(max_iter=2).fit(NUMBERS[list("abcd")], LABEL)
-    compiling._write(compiling._trees(wrong), folder / compiling.TREES)
+    tree_compiler._write(tree_compiler._trees(wrong), folder / tree_compiler.TREES)
     # NOTE: another process: this one has the first library loaded.
     command = [sys.executable, "-m", "batchdeploy", "run", str(boosting), "--partition", "2024-03-03"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -24,8 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tests_support import FEATURES, Result, customers, register, save_model
 
-from batchdeploy.adapters.accelerators import ModelLoaders, RuntimeLoader, build
-from batchdeploy.adapters.accelerators.session import Graph
+from batchdeploy.adapters.accelerators import AcceleratedLoader, ModelLoaders, build_artifact
+from batchdeploy.adapters.accelerators.onnx_session import OnnxSession
 from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator, load_predictor
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.records import ScoredBatch
@@ -64,9 +64,9 @@ def test_converted_models_answer_as_the_model_does(kind: str, tmp_path: Path) ->
     if kind == "regression":
         rows.iloc[::7, 2] = np.nan
     into = tmp_path / "models" / "onnx"
-    proof = build("onnx", folder, into, lambda: [rows], LOADS)
+    proof = build_artifact("onnx", folder, into, lambda: [rows], LOADS)
     assert (proof.rows, proof.differing) == (600, 0)
-    predict: Any = RuntimeLoader("onnx", str(into), LOADS, str, 1)(str(folder))
+    predict: Any = AcceleratedLoader("onnx", str(into), LOADS, str, 1)(str(folder))
     answer, wanted = predict(rows), load_predictor(str(folder))(rows)
     assert (answer.shape, answer.dtype.kind) == (wanted.shape, wanted.dtype.kind)
     if kind == "linear, words":
@@ -82,7 +82,7 @@ def test_a_conversion_that_answers_otherwise_is_refused_with_the_largest_differe
     model = RandomForestClassifier(20, random_state=1).fit(NUMBERS, LABEL)
     folder = saved(model, tmp_path / "model", "predict_proba")
     with pytest.raises(ScoringRefused, match=r"\d+ of 600 rows differ, by up to \d"):
-        build("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
+        build_artifact("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
     assert not (tmp_path / "o").exists()
 
 
@@ -90,7 +90,7 @@ def test_a_conversion_that_answers_otherwise_is_refused_with_the_largest_differe
 def test_a_model_that_is_not_converted_is_refused_by_name(kind: Any, tmp_path: Path) -> None:
     folder = saved(kind(max_depth=2).fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
     with pytest.raises(RequestError, match=f"{kind.__name__} is not converted") as refused:
-        build("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
+        build_artifact("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
     assert "native" in str(refused.value)
 
 
@@ -190,7 +190,7 @@ def test_a_graph_is_fed_by_column_where_it_has_several_inputs(tmp_path: Path) ->
     file = tmp_path / "model.onnx"
     graph = skl2onnx.to_onnx(model, initial_types=kinds, options={id(model): {"zipmap": False}})
     file.write_bytes(graph.SerializeToString())
-    asked = Graph(file, 1)
+    asked = OnnxSession(file, 1)
     answer = asked(NUMBERS[list("dcba")])
     assert list(answer.columns) == ["label", "probabilities_0", "probabilities_1"]
     assert asked.single
@@ -206,7 +206,7 @@ def test_without_a_gpu_the_processor_answers_and_it_is_said(
     )
     file.write_bytes(graph.SerializeToString())
     with caplog.at_level(logging.WARNING):
-        answer = Graph(file, 1, "cuda")(NUMBERS)
+        answer = OnnxSession(file, 1, "cuda")(NUMBERS)
     assert "no CUDAExecutionProvider here" in caplog.text
     assert len(answer) == 600
 
@@ -217,7 +217,7 @@ def test_what_an_input_of_integers_cannot_hold_is_refused(tmp_path: Path) -> Non
     file = tmp_path / "model.onnx"
     graph = skl2onnx.to_onnx(model, initial_types=kinds, options={id(model): {"zipmap": False}})
     file.write_bytes(graph.SerializeToString())
-    asked = Graph(file, 1)
+    asked = OnnxSession(file, 1)
     answer = asked(NUMBERS.round())
     np.testing.assert_array_equal(answer["label"], model.predict(NUMBERS.round()))
     for bad in (0.5, np.nan):
@@ -228,7 +228,7 @@ def test_what_an_input_of_integers_cannot_hold_is_refused(tmp_path: Path) -> Non
 def test_another_method_than_those_that_are_replaced_is_refused(tmp_path: Path) -> None:
     folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_log_proba")
     with pytest.raises(RequestError, match="it answers by predict_log_proba"):
-        build("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
+        build_artifact("onnx", folder, tmp_path / "o", lambda: [NUMBERS], LOADS)
 
 
 def test_what_a_sparse_encoder_gives_is_taken(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_what_a_sparse_encoder_gives_is_taken(tmp_path: Path) -> None:
     )
     model = make_pipeline(columns, LogisticRegression()).fit(rows, LABEL)
     folder = saved(model, tmp_path / "model", "predict_proba")
-    proof = build("onnx", folder, tmp_path / "o", lambda: [rows], LOADS)
+    proof = build_artifact("onnx", folder, tmp_path / "o", lambda: [rows], LOADS)
     assert (proof.rows, proof.differing) == (600, 0)
 
 
@@ -246,9 +246,9 @@ def test_rows_that_the_model_itself_fails_on_prove_nothing(tmp_path: Path) -> No
     folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
     some = NUMBERS.copy()
     some.iloc[[3, 77, 599], 1] = np.nan
-    assert build("onnx", folder, tmp_path / "o", lambda: [some], LOADS).rows == 597
+    assert build_artifact("onnx", folder, tmp_path / "o", lambda: [some], LOADS).rows == 597
     none = NUMBERS.head(5).assign(b=np.nan)
-    assert build("onnx", folder, tmp_path / "other", lambda: [none], LOADS).rows == 0
+    assert build_artifact("onnx", folder, tmp_path / "other", lambda: [none], LOADS).rows == 0
     assert not (tmp_path / "other").exists()
 
 
@@ -257,16 +257,16 @@ def test_what_was_left_of_a_removed_one_is_made_again(tmp_path: Path) -> None:
     into = tmp_path / "o"
     into.mkdir()
     (into / "model.onnx").write_bytes(b"half")
-    assert build("onnx", folder, into, lambda: [NUMBERS], LOADS).rows == 600
+    assert build_artifact("onnx", folder, into, lambda: [NUMBERS], LOADS).rows == 600
     assert (into / "model.onnx").stat().st_size > 100
 
 
 def test_a_graph_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
     (folder / "broken.onnx").write_bytes(b"no graph")
-    loads = LOADS._replace(graph=lambda folder: f"{folder}/broken.onnx")
+    loaders = LOADS._replace(graph=lambda folder: f"{folder}/broken.onnx")
     with pytest.raises(ScoringRefused, match="the onnx model: cannot answer"):
-        build("onnx", folder, tmp_path / "o", lambda: [NUMBERS], loads)
+        build_artifact("onnx", folder, tmp_path / "o", lambda: [NUMBERS], loaders)
 
 
 def test_xgboost_is_told_its_device(tmp_path: Path) -> None:

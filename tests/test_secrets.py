@@ -417,7 +417,7 @@ def test_the_jvms_command_line_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
     """Every user of a machine may read what its processes were started with."""
     from pyspark import SparkContext, java_gateway
 
-    from batchdeploy.adapters.engines.spark.gateway import start_jvm
+    from batchdeploy.adapters.engines.spark.jvm import start_jvm
 
     told: dict[str, str] = {}
 

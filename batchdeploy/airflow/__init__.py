@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
 from batchdeploy.airflow.factory import ScoringDag, ScoringTaskGroup, scoring_params, scoring_schedule
+from batchdeploy.airflow.failure_messages import GateRefusal
 from batchdeploy.airflow.operators import (
     DriftOperator,
     PlanOperator,
@@ -18,7 +19,6 @@ from batchdeploy.airflow.operators import (
     ValidateOperator,
 )
 from batchdeploy.airflow.partition import resolve_partition
-from batchdeploy.airflow.refusals import GateRefusal
 
 if TYPE_CHECKING:
     from batchdeploy.airflow.promotion import PromotionDag

@@ -15,7 +15,7 @@ from batchdeploy.airflow.operators import (
     ScoreOperator,
     ValidateOperator,
 )
-from batchdeploy.airflow.step import StepOperator
+from batchdeploy.airflow.step_operator import StepOperator
 from batchdeploy.airflow.timetable import PartitionTimetable
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
@@ -24,12 +24,12 @@ from batchdeploy.documents.yaml_files import redacted_deployment
 from batchdeploy.errors import DeploymentError, Problem
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
-BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
+EARLIEST_START = datetime(1900, 1, 1, tzinfo=UTC)
 # NOTE: Airflow's form for backfills shows the params of a run, and sends none unless that box is ticked.
-NOT_SENT = (
+BACKFILL_NOTE = (
     "\n\n**A BACKFILL DROPS WHAT IS TYPED HERE**, unless *Override parameters on existing runs* is ticked."
 )
-FOLLOWING: tuple[type[StepOperator], ...] = (
+STEPS_AFTER_PLAN: tuple[type[StepOperator], ...] = (
     ValidateOperator,
     ScoreOperator,
     DriftOperator,
@@ -91,7 +91,7 @@ def ScoringTaskGroup(  # noqa: N802
 def add_tasks(source: DeploymentSource) -> None:
     """The five tasks, one after another, in the DAG or group that is open."""
     before: StepOperator = PlanOperator(task_id="plan", deployment=source)
-    for kind in FOLLOWING:
+    for kind in STEPS_AFTER_PLAN:
         before = kind(task_id=kind.step, deployment=source, run=before.output)
 
 
@@ -115,7 +115,7 @@ def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
             None,
             type=["null", "string"],
             title=f"Model ({spec.model.name})",
-            description_md=f"{model}{NOT_SENT} Its model is `backfill: {{model: ...}}` of the deployment"
+            description_md=f"{model}{BACKFILL_NOTE} Its model is `backfill: {{model: ...}}` of the deployment"
             f" ({spec.backfill.model or 'not set: the deployed one'}).",
         ),
         "on_missing": Param(
@@ -123,21 +123,21 @@ def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
             type=["null", "string"],
             enum=[None, "fail", "skip", "wait"],
             title="Where there are no rows yet",
-            description_md=f"The deployment says {data.on_missing}." + NOT_SENT,
+            description_md=f"The deployment says {data.on_missing}." + BACKFILL_NOTE,
         ),
         "repeat": Param(
             False,
             type="boolean",
             title="Repeat",
             description_md="Score again what is published already with the same model, data and settings."
-            + NOT_SENT,
+            + BACKFILL_NOTE,
         ),
         "evolve": Param(
             False,
             type="boolean",
             title="Evolve the table",
             description_md="Let the table get another model's scores, or other columns, than it has."
-            + NOT_SENT,
+            + BACKFILL_NOTE,
         ),
     }
 
@@ -169,7 +169,7 @@ def _arguments(source: DeploymentSource, given: dict[str, Any]) -> dict[str, Any
         "dag_id": spec.name,
         "doc_md": f"### {spec.name}\n\n`{source.file.name}`\n\n```yaml\n{text}\n```\n",
         "catchup": False,
-        "start_date": BEFORE_ALL,
+        "start_date": EARLIEST_START,
     }
     if "schedule" not in given:
         found["schedule"] = scoring_schedule(source)

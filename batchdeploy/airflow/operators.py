@@ -10,7 +10,7 @@ from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.partition import find_partition, run_kind
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.step import PROBLEM_KEY, StepOperator, holder_of, with_assets
+from batchdeploy.airflow.step_operator import PROBLEM_KEY, StepOperator, holder_of, with_assets
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.core.schedule import is_due
@@ -51,7 +51,7 @@ class PlanOperator(StepOperator):
     def conclude(self, answer: Answer, context: Any) -> Answer:
         """The plan; or a wait, a skip or a failure where the partition has no rows yet."""
         if answer["outcome"] == "missing":
-            self._miss(answer, context)
+            self._handle_missing(answer, context)
         self.log.info(
             "plan of %s: %s rows, data %s; model %s version %s (%s); replaces %s: %s",
             answer["partition"],
@@ -65,7 +65,7 @@ class PlanOperator(StepOperator):
         )
         return super().conclude(answer, context)
 
-    def _miss(self, answer: Answer, context: Any) -> None:
+    def _handle_missing(self, answer: Answer, context: Any) -> None:
         wanted = (context.get("params") or {}).get("on_missing") or self.spec.data.on_missing
         reason = f"no rows yet for {answer['partition']}"
         spec = self.spec.data.partition

@@ -72,7 +72,7 @@ def _found(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str | None,
 
 def _of_logical_date(logical: datetime, kind: str, spec: PartitionSpec) -> tuple[str, str]:
     """What a logical date means, and why."""
-    date = _only_a_date(logical) if kind == "manual" else None
+    date = _date_without_time(logical) if kind == "manual" else None
     wall = date or logical.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None)
     found = partition_at(wall, spec)
     shown = f"{wall:%Y-%m-%d}" if date else f"{wall:%Y-%m-%d %H:%M} in {spec.timezone}"
@@ -85,7 +85,7 @@ def _of_logical_date(logical: datetime, kind: str, spec: PartitionSpec) -> tuple
     return found, f"its logical date, {shown}{offset}"
 
 
-def _only_a_date(logical: datetime) -> datetime | None:
+def _date_without_time(logical: datetime) -> datetime | None:
     """The date that a person gave without a time of day, or None.
 
     NOTE: Airflow makes midnight of it, in UTC or in the zone that its configuration names; in a schedule's

@@ -11,7 +11,7 @@ from batchdeploy.airflow.links import REPORT_ROUTE, ModelLink, ReportLink
 from batchdeploy.airflow.timetable import PartitionTimetable
 
 PREFIX = "/batchdeploy"
-MOST_CHARACTERS = 250
+MAX_CHARACTERS = 250
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "frame-ancestors 'self'",
@@ -48,7 +48,7 @@ def _refuse_impossible_names(dag_id: str, run_id: str) -> None:
     """Raises where Airflow could have no such names; PostgreSQL would fail on a zero byte in one."""
     from fastapi import HTTPException
 
-    if any("\0" in name or not 0 < len(name) <= MOST_CHARACTERS for name in (dag_id, run_id)):
+    if any("\0" in name or not 0 < len(name) <= MAX_CHARACTERS for name in (dag_id, run_id)):
         raise HTTPException(404, "There is no such DAG run.")
 
 

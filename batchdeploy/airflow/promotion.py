@@ -10,10 +10,10 @@ from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
-from batchdeploy.airflow.factory import BEFORE_ALL
+from batchdeploy.airflow.factory import EARLIEST_START
 from batchdeploy.airflow.links import COMPARISON_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.step import StepOperator, with_assets
+from batchdeploy.airflow.step_operator import StepOperator, with_assets
 from batchdeploy.core.request import LATEST, Answer, Decision, Step, StepRequest
 
 
@@ -37,7 +37,7 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     arguments: dict[str, Any] = {
         "dag_id": f"{spec.name}-promotion",
         "schedule": None,
-        "start_date": BEFORE_ALL,
+        "start_date": EARLIEST_START,
         "catchup": False,
         "doc_md": f"### Promotion of {spec.model.name}\n\nCompares, asks, then moves the alias "
         f"`{spec.model.alias or 'champion'}`.",
@@ -139,7 +139,7 @@ class PromoteOperator(StepOperator):
         decision = Decision(**self.decision) if self.decision else None
         if decision is None:
             self.log.warning("nobody decided: the approval was marked as success")
-        return StepRequest(step=self.step, folder=self.handed_on("comparison"), decision=decision)
+        return StepRequest(step=self.step, folder=self.upstream_value("comparison"), decision=decision)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
         """Says what moved."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from batchdeploy.airflow.control_folder import read_below
+from batchdeploy.airflow.report_access import read_within
 from batchdeploy.core.comparison import Comparison
 from batchdeploy.documents import from_json
 from batchdeploy.errors import BatchdeployError
@@ -38,7 +38,7 @@ class PromotionOutcome:
 def read_comparison(path: str, controls: frozenset[str]) -> Comparison | None:
     """The comparison in a file; None where it is in none of these control folders, or is none."""
     for control in controls:
-        text = read_below(control, path, COMPARISON)
+        text = read_within(control, path, COMPARISON)
         try:
             if text is not None:
                 return from_json(Comparison, text, where=path)

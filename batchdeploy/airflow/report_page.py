@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from batchdeploy.airflow.control_folder import control_folders, read_below
 from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY
 from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
-from batchdeploy.airflow.step import PROBLEM_KEY
+from batchdeploy.airflow.report_access import control_folders, read_within
+from batchdeploy.airflow.step_operator import PROBLEM_KEY
 
 STEPS = ("plan", "validate", "score", "drift", "publish")
 REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}(?:/attempts/[0-9a-z]{1,64})?/report\.html")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RunOutputs:
     """What the tasks of a DAG run handed on.
 
     Attributes:
@@ -42,7 +42,7 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
     """
     found = find_runs(session, dag_id, run_id)
     controls = served_folders(session, dag_id, run_id)
-    for task, _, path in reversed(told_by_tasks(session, dag_id, run_id, COMPARISON_KEY)):
+    for task, _, path in reversed(read_xcom_texts(session, dag_id, run_id, COMPARISON_KEY)):
         if (compared := read_comparison(path, controls.get(task, frozenset()))) is not None:
             return render_promotion(compared, find_outcome(session, dag_id, run_id), found.problems)
     pages: dict[str, str] = {}
@@ -63,18 +63,18 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
     return str(_template().render(**names, folders=folders, problems=problems, reports=list(pages)))
 
 
-def find_runs(session: Any, dag_id: str, run_id: str) -> Found:
+def find_runs(session: Any, dag_id: str, run_id: str) -> RunOutputs:
     """The run folders of a DAG run, one for each group of tasks, and what tasks said of their failures.
 
     Of a group it is the newest: a task that was cleared after rows were mended hands on another folder.
     """
-    told = told_by_tasks(session, dag_id, run_id, RUN_KEY)
+    told = read_xcom_texts(session, dag_id, run_id, RUN_KEY)
     groups = {(group_of(task), index): (task, folder) for task, index, folder in told}
-    failed = told_by_tasks(session, dag_id, run_id, PROBLEM_KEY)
-    return Found(tuple(groups.values()), tuple(f"{task}: {text}" for task, _, text in failed))
+    failed = read_xcom_texts(session, dag_id, run_id, PROBLEM_KEY)
+    return RunOutputs(tuple(groups.values()), tuple(f"{task}: {text}" for task, _, text in failed))
 
 
-def told_by_tasks(session: Any, dag_id: str, run_id: str, key: str) -> list[tuple[str, int, str]]:
+def read_xcom_texts(session: Any, dag_id: str, run_id: str, key: str) -> list[tuple[str, int, str]]:
     """(task, map index, text) of what tasks of a DAG run handed on under a key, in the order of time."""
     from airflow.models.xcom import XComModel
 
@@ -106,7 +106,7 @@ def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozense
 def read_report(folder: str, controls: frozenset[str]) -> str | None:
     """The report in a run's folder; None where it is in none of these control folders, or not there."""
     for control in controls:
-        if (page := read_below(control, f"{folder}/report.html", REPORT)) is not None:
+        if (page := read_within(control, f"{folder}/report.html", REPORT)) is not None:
             return page
     return None
 

@@ -65,7 +65,7 @@ class Registry(Protocol):
         """What of a model would run code of whoever registered it, told from its description."""
         ...
 
-    def settle(self, pin: ModelPin, models: Path) -> None:
+    def keep_download(self, pin: ModelPin, models: Path) -> None:
         """Keeps below ``models`` what `resolve` had to download of the model; downloads nothing."""
         ...
 
@@ -117,14 +117,14 @@ class Engine(Protocol):
 
     @property
     def locate(self) -> Callable[[str], str]:
-        """A picklable function: what `ship` gave to where it is on a worker."""
+        """A picklable function: what `distribute` gave to where it is on a worker."""
         ...
 
     def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
         """Versions of these packages (and of ``python``) on each worker, by its name."""
         ...
 
-    def ship(self, folder: Path) -> str:
+    def distribute(self, folder: Path) -> str:
         """Brings a folder to the workers; gives the name they find it by."""
         ...
 

@@ -52,7 +52,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
     attempt = tools.staging.stage(plan.run_id)
     try:
         splits = tools.make_splits(plan.data)
-        job = _job(tools, plan, (tools.engine.ship(model_folder), str(attempt)), now)
+        job = _job(tools, plan, (tools.engine.distribute(model_folder), str(attempt)), now)
         job = tools.prepare(job, model_folder, splits)
         results = _results(tools, job, splits, done)
         files, quarantine = tools.staging.collect(attempt, plan.run_id, results)

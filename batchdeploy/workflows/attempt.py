@@ -29,7 +29,7 @@ def begin_attempt(tools: Toolbox, planned: Plan) -> Plan:
     tools.check_packages()
     planned = replace(planned, attempt=f"{timing.now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
     write(attempt_folder(tools, planned), planned)
-    tools.registry.settle(planned.model, tools.layout.models)
+    tools.registry.keep_download(planned.model, tools.layout.models)
     tools.evidence.begin_evidence(planned)
     return planned
 

@@ -75,18 +75,18 @@ ENCODED = {
 
 @pytest.mark.parametrize("make", ENCODED.values(), ids=ENCODED.keys())
 def test_text_that_is_not_utf8_is_escaped_and_named(make: Any) -> None:
-    batch, spoilt = plain_batch(pa.record_batch({"note": make()}))
+    batch, invalid_text = plain_batch(pa.record_batch({"note": make()}))
     assert batch.column("note").to_pylist() == ["Bern", "Z\\xfcrich", None, "Genève", "", "a\\xff\\xfe"]
     assert batch.schema.field("note").type == pa.string()
-    assert {name: mask.nonzero()[0].tolist() for name, mask in spoilt.items()} == {"note": [1, 5]}
+    assert {name: mask.nonzero()[0].tolist() for name, mask in invalid_text.items()} == {"note": [1, 5]}
 
 
 @pytest.mark.parametrize("texts", [["Bern", None], ["Zürich", ""], [None, None], [], ["\x00", "\U0001f600"]])
 def test_text_that_is_utf8_is_left_alone(texts: list[str | None]) -> None:
     values = pa.array(texts, pa.string())
-    batch, spoilt = plain_batch(pa.record_batch({"note": values}))
+    batch, invalid_text = plain_batch(pa.record_batch({"note": values}))
     assert batch.column("note").equals(values)
-    assert spoilt == {}
+    assert invalid_text == {}
 
 
 @pytest.mark.parametrize("column", ["id", "note", "name"])
@@ -204,7 +204,7 @@ def test_where_a_batch_is_too_large_its_split_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # NOTE: gigabytes would be too much for a test.
-    monkeypatch.setattr("batchdeploy.adapters.parquet_splits.columns.MOST_BYTES", 1000)
+    monkeypatch.setattr("batchdeploy.adapters.parquet_splits.columns.MAX_BYTES", 1000)
     note = pa.DictionaryArray.from_arrays(pa.array(np.zeros(64, "int32")), pa.array(["x" * 100]))
     pin = pinned(tmp_path, with_notes(note))
     published, _, _ = scored(tmp_path, pin, replace(JOB, batch_rows=64))

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests_support import write_encrypted
 
-from batchdeploy.adapters.parquet_splits.footer import first_chunks
-from batchdeploy.adapters.parquet_splits.preflight import inspect
+from batchdeploy.adapters.parquet_splits.footer_parser import read_column_chunks
+from batchdeploy.adapters.parquet_splits.input_checks import inspect
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.errors import BatchdeployError
 
@@ -28,20 +28,20 @@ def test_says_of_each_column_what_pyarrow_says(tmp_path: Path, codec: str) -> No
     pq.write_table(TABLE, file, compression=codec, row_group_size=1, store_schema=codec != "zstd")
     group = pq.read_metadata(file).row_group(0)
     told = [group.column(place).compression for place in range(group.num_columns)]
-    assert [chunk.codec for chunk in first_chunks(str(file))] == told
-    assert not any(chunk.encrypted for chunk in first_chunks(str(file)))
+    assert [chunk.codec for chunk in read_column_chunks(str(file))] == told
+    assert not any(chunk.encrypted for chunk in read_column_chunks(str(file)))
 
 
 def test_tells_which_columns_are_encrypted(tmp_path: Path) -> None:
     write_encrypted(TABLE, tmp_path / "x.parquet", plaintext_footer=True, column_keys={"key": ["age"]})
-    chunks = first_chunks(str(tmp_path / "x.parquet"))
+    chunks = read_column_chunks(str(tmp_path / "x.parquet"))
     assert [chunk.encrypted for chunk in chunks] == [False, True, False, False]
 
 
 def test_a_file_without_a_row_group_has_no_columns(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "x.parquet", TABLE.schema):
         pass
-    assert first_chunks(str(tmp_path / "x.parquet")) == ()
+    assert read_column_chunks(str(tmp_path / "x.parquet")) == ()
 
 
 def spoilt(content: bytes, places: list[tuple[int, int]]) -> bytes:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests_support import register_folder
 
-from batchdeploy.adapters.mlflow import MlflowRegistry, description
-from batchdeploy.adapters.mlflow.description import check_small_files, read_description
+from batchdeploy.adapters.mlflow import MlflowRegistry, mlmodel_file
+from batchdeploy.adapters.mlflow.mlmodel_file import check_small_files, read_mlmodel
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.errors import RegistryError, RequestError
@@ -54,13 +54,13 @@ def test_a_description_that_would_take_long_is_refused_before_it_is_parsed(name:
     file = tmp_path / "MLmodel"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(RequestError, match=refusal):
-        read_description(file, "model m version 1")
+        read_mlmodel(file, "model m version 1")
 
 
 def test_aliases_that_stay_small_are_read(tmp_path: Path) -> None:
     file = tmp_path / "MLmodel"
     file.write_text(GOOD + "metadata: {a: &a [1, 2], b: *a}\n", encoding="utf-8")
-    assert read_description(file, "m").metadata == {"a": [1, 2], "b": [1, 2]}
+    assert read_mlmodel(file, "m").metadata == {"a": [1, 2], "b": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_skops_file_that_unpacks_to_far_more_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, mebibytes: int, refusal: str
 ) -> None:
     # NOTE: a gibibyte takes a test too long to pack.
-    monkeypatch.setattr(description, "LEAST_PACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(mlmodel_file, "MIN_UNPACKED_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "model.skops", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(member, bytes(mebibytes << 20))
     with pytest.raises(RequestError, match=refusal):

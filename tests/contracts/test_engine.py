@@ -85,7 +85,7 @@ def test_what_nobody_foresaw_is_the_engines_failure(engine: Engine) -> None:
 
 def test_a_shipped_folder_is_located_again(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    name = engine.ship(tmp_path / "model")
+    name = engine.distribute(tmp_path / "model")
     assert Path(engine.locate(name)).name.startswith("model")
 
 

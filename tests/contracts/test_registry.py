@@ -99,7 +99,7 @@ def test_a_ref_that_leads_nowhere_is_a_wrong_request(registry: Registry, ref: Mo
 
 def test_a_copy_is_made_below_the_given_folder_and_found_again(registry: Registry, tmp_path: Path) -> None:
     pin = registry.resolve(CHURN)
-    registry.settle(pin, tmp_path)
+    registry.keep_download(pin, tmp_path)
     folder = registry.fetch(pin, tmp_path)
     assert folder.is_relative_to(tmp_path)
     assert registry.fetch(pin, tmp_path) == folder

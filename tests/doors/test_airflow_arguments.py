@@ -51,7 +51,7 @@ def test_without_them_the_steps_keep_what_they_bring(deployment: Path) -> None:
     from airflow.sdk import DAG
 
     from batchdeploy.airflow import RunOperator, ScoringDag
-    from batchdeploy.airflow.step import RETRY_POLICY
+    from batchdeploy.airflow.step_operator import RETRY_POLICY
 
     for task in ScoringDag(str(deployment), default_args={"pool": "scoring"}).tasks:
         assert (task.owner, task.retries, task.retry_delay) == ("tests", 3, timedelta(seconds=30))

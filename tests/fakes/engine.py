@@ -36,7 +36,7 @@ class FakeEngine:
 
     @property
     def locate(self) -> Callable[[str], str]:
-        """A worker finds a folder under the name that `ship` gave."""
+        """A worker finds a folder under the name that `distribute` gave."""
         return str
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterator[SplitResult]:
@@ -59,7 +59,7 @@ class FakeEngine:
         found = {name: self.installed.get(name, "1.0") for name in names if name not in self.lacks}
         return (("the fake worker", found),)
 
-    def ship(self, folder: Path) -> str:
+    def distribute(self, folder: Path) -> str:
         """The folder itself."""
         self.shipped.append(folder)
         return str(folder)

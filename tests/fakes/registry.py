@@ -102,7 +102,7 @@ class FakeRegistry:
         """What the model was registered with as its code."""
         return self._find(ref, self.resolve(ref).version).code
 
-    def settle(self, pin: ModelPin, models: Path) -> None:
+    def keep_download(self, pin: ModelPin, models: Path) -> None:
         """Nothing was downloaded, so there is nothing to keep."""
 
     def modules(self, pin: ModelPin) -> frozenset[str] | None:

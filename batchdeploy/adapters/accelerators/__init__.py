@@ -1,7 +1,14 @@
 """Cached encoders, machine code and ONNX Runtime in a model's place; see docs/performance.md."""
 
-from batchdeploy.adapters.accelerators.building import build, folder_name, prove
+from batchdeploy.adapters.accelerators.accelerated_model import AcceleratedLoader, ModelLoaders
+from batchdeploy.adapters.accelerators.artifacts import artifact_name, build_artifact, build_or_fall_back
 from batchdeploy.adapters.accelerators.encoders import with_cached_encoders
-from batchdeploy.adapters.accelerators.model import ModelLoaders, RuntimeLoader
 
-__all__ = ["ModelLoaders", "RuntimeLoader", "build", "folder_name", "prove", "with_cached_encoders"]
+__all__ = [
+    "AcceleratedLoader",
+    "ModelLoaders",
+    "artifact_name",
+    "build_artifact",
+    "build_or_fall_back",
+    "with_cached_encoders",
+]

@@ -18,11 +18,11 @@ SPLIT = np.dtype([("threshold", "f8"), ("tree", "i4"), ("left", "u4"), ("nan", "
 GROUP = np.dtype([("first", "i4"), ("count", "i4"), ("bounds", "i4")])
 ARRAYS = ("nodes", "extras", "sides", "values", "trees", "groups", "splits", "bounds", "leaves", "base")
 # NOTE: as walk.c has them: the bits of a set of leaves, and the trees whose sets stay in a processor's cache.
-MOST_LEAVES, MOST_TREES = 32, 64
+MAX_LEAVES, MAX_TREES = 32, 64
 LINKS = ("identity", "identity_multiclass", "sigmoid", "multiclass_ova", "softmax", "exponential")
 
 
-class Unreadable(ValueError):
+class UnsupportedForest(ValueError):
     """The trees have something that is not walked here."""
 
 
@@ -73,20 +73,20 @@ class Forest(NamedTuple):
             return cls(**{name: saved[name] for name in ARRAYS}, **rest)
 
 
-def read(model: Any) -> Forest:
+def read_forest(model: Any) -> Forest:
     """The trees of a Treelite model.
 
     Raises:
-        Unreadable: the model has several targets, or compares or links otherwise than is known here.
+        UnsupportedForest: the model has several targets, or compares or links otherwise than is known here.
     """
     header = model.get_header_accessor()
     link = str(header.get_field("postprocessor"))
     if link not in LINKS:
-        raise Unreadable(f"its answers are made by {link}")
+        raise UnsupportedForest(f"its answers are made by {link}")
     if header.get_field("num_target")[0] != 1:
-        raise Unreadable("it has several targets")
+        raise UnsupportedForest("it has several targets")
     if header.get_field("sigmoid_alpha")[0] != 1:
-        raise Unreadable("its sigmoid has a parameter")
+        raise UnsupportedForest("its sigmoid has a parameter")
     vectors = int(header.get_field("leaf_vector_shape")[1]) > 1
     trees, parts = np.zeros(model.num_tree, TREE), []
     root = first = 0
@@ -127,7 +127,7 @@ def _tree(one: Any, root: int, first: int, vectors: bool) -> tuple[tuple[Any, An
     threshold = one.get_field("threshold").astype("f8")
     compares = one.get_field("cmp")[~leaf & ~categorical]
     if not np.isin(compares, (LESS, LESS_OR_EQUAL)).all():
-        raise Unreadable("it compares otherwise than by < and <=")
+        raise UnsupportedForest("it compares otherwise than by < and <=")
     # NOTE: v < t is v <= t', where t' is the next number below t.
     below = one.get_field("cmp") == LESS
     threshold[below] = np.nextafter(threshold[below], -np.inf)
@@ -144,7 +144,7 @@ def _tree(one: Any, root: int, first: int, vectors: bool) -> tuple[tuple[Any, An
 def _grouped(trees: Any, nodes: Any, extras: Any, width: int) -> tuple[Any, Any, Any, Any]:
     """Groups, their splits and bounds, and the nodes that are the leaves; ``trees`` get their first leaf."""
     sizes = np.diff([*trees["root"], len(nodes)])
-    small = (sizes < 2 * MOST_LEAVES) & (trees["categories"] == 0)
+    small = (sizes < 2 * MAX_LEAVES) & (trees["categories"] == 0)
     groups, parts, bounds = [], [np.zeros(0, SPLIT)], [np.zeros(0, "i4")]
     leaves: list[int] = []
     for numbers in _runs(small):
@@ -177,11 +177,11 @@ def _grouped(trees: Any, nodes: Any, extras: Any, width: int) -> tuple[Any, Any,
 
 
 def _runs(kinds: Any) -> list[range]:
-    """Neighbours of one kind; of those that are True at most `MOST_TREES`, in parts of about one size."""
+    """Neighbours of one kind; of those that are True at most `MAX_TREES`, in parts of about one size."""
     edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(kinds)]
     cuts = []
     for first, end in pairwise(edges):
-        parts = -(-(end - first) // MOST_TREES) if kinds[first] else 1
+        parts = -(-(end - first) // MAX_TREES) if kinds[first] else 1
         cuts += list(np.linspace(first, end, parts + 1).astype(int)[:-1])
     return [range(int(first), int(end)) for first, end in pairwise([*cuts, len(kinds)])]
 

@@ -36,7 +36,7 @@ class LocalEngine:
                 text = f"{type(error).__name__}: {error}"
                 raise EngineError("this process", (Problem(split.path, "scoring failed", text),)) from error
 
-    def ship(self, folder: Path) -> str:
+    def distribute(self, folder: Path) -> str:
         """The folder itself."""
         return str(folder)
 

@@ -10,15 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.adapters.mlflow.asking import Asking, ask
-from batchdeploy.adapters.mlflow.contents import module_names, skops_problems
-from batchdeploy.adapters.mlflow.copies import Copies, VersionSource
-from batchdeploy.adapters.mlflow.description import check_small_files, read_description
-from batchdeploy.adapters.mlflow.first_uses import SHOWN_DIGITS
-from batchdeploy.adapters.mlflow.graphs import weights_elsewhere
+from batchdeploy.adapters.mlflow.artifact_listing import list_files
+from batchdeploy.adapters.mlflow.error_translation import (
+    translate_errors,
+    translate_file_errors,
+    without_credentials,
+)
+from batchdeploy.adapters.mlflow.first_use_records import SHOWN_DIGITS
 from batchdeploy.adapters.mlflow.loading import load_predictor, made_with
-from batchdeploy.adapters.mlflow.locations import list_files
-from batchdeploy.adapters.mlflow.translating import public, translated, translated_files
+from batchdeploy.adapters.mlflow.mlmodel_file import check_small_files, read_mlmodel
+from batchdeploy.adapters.mlflow.model_cache import ModelCache, VersionSource
+from batchdeploy.adapters.mlflow.model_contents import list_modules, skops_problems
+from batchdeploy.adapters.mlflow.onnx_weights import external_weight_problems
+from batchdeploy.adapters.mlflow.registry_client import RegistryClient, call_registry
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.model_safety import code_if_allowed, code_in_model
@@ -27,7 +31,7 @@ from batchdeploy.core.records import Column, ModelPin
 from batchdeploy.errors import Problem, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
-MOST_OUTPUTS = 100_000
+MAX_OUTPUTS = 100_000
 
 
 class MlflowRegistry:
@@ -55,7 +59,7 @@ class MlflowRegistry:
         self._uri = uri
         self._load = load
         self._limits = limits
-        self._copies = Copies(self._download, models)
+        self._cache = ModelCache(self._download, models)
         self._code: dict[ModelRef, tuple[Problem, ...]] = {}
         self._data_only = code == "refuse"
         self._trusted = tuple(trusted_types)
@@ -76,7 +80,7 @@ class MlflowRegistry:
                 or than the tag claims.
             RegistryError: the registry does not answer.
         """
-        with translated(self._uri, ref):
+        with translate_errors(self._uri, ref):
             client = self._client()
             alias = None if ref.version is not None else (ref.alias or "champion")
             if alias is not None:
@@ -87,10 +91,10 @@ class MlflowRegistry:
             source, described = self._source(client, found)
             self._code[ref] = (*code_if_allowed(described.flavors, self._trusted),)
             if self._data_only and (problems := (*code_in_model(described.flavors),)):
-                raise _brings_code(where, problems)
+                raise _code_refused(where, problems)
             inputs, outputs, returns = _signature(described.signature, where)
-            digest = self._copies.digest(source)
-            _hold_to_claim(dict(found.tags or {}).get(DIGEST_TAG), digest, where)
+            digest = self._cache.digest(source)
+            _check_digest_tag(dict(found.tags or {}).get(DIGEST_TAG), digest, where)
             return ModelPin(
                 name=ref.name,
                 version=int(found.version),
@@ -108,14 +112,14 @@ class MlflowRegistry:
             self.resolve(ref)
         return self._code[ref]
 
-    def settle(self, pin: ModelPin, models: Path) -> None:
+    def keep_download(self, pin: ModelPin, models: Path) -> None:
         """Keeps what `resolve` downloaded of a version for `fetch`, in this process or another.
 
         Raises:
             RequestError: at its first use, the version held other files.
         """
-        with translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
-            self._copies.settle(pin, models)
+        with translate_errors(self._uri, ModelRef(name=pin.name, version=pin.version)):
+            self._cache.keep_download(pin, models)
 
     def fetch(self, pin: ModelPin, models: Path) -> Path:
         """The model's files in a folder named by their digest; downloaded where it is not there yet.
@@ -129,10 +133,10 @@ class MlflowRegistry:
             client = self._client()
             return self._source(client, client.get_model_version(pin.name, str(pin.version)))[0]
 
-        with translated(self._uri, ModelRef(name=pin.name, version=pin.version)):
-            folder = self._copies.fetch(pin, models, find)
+        with translate_errors(self._uri, ModelRef(name=pin.name, version=pin.version)):
+            folder = self._cache.fetch(pin, models, find)
         where = f"model {pin.name} version {pin.version}"
-        read_description(folder / "MLmodel", where)
+        read_mlmodel(folder / "MLmodel", where)
         check_small_files(folder, where)
         if self._data_only:
             self._check_types(pin, folder)
@@ -149,7 +153,7 @@ class MlflowRegistry:
             elif file.suffix == ".skops":
                 problems += skops_problems(file, self._trusted)
             elif file.suffix == ".onnx":
-                problems += weights_elsewhere(file)
+                problems += external_weight_problems(file)
         if problems:
             raise ScoringRefused(
                 f"model {pin.name} version {pin.version}", (*problems,), hint="see model.code: refuse"
@@ -158,7 +162,7 @@ class MlflowRegistry:
     def modules(self, pin: ModelPin) -> frozenset[str] | None:
         """The modules whose objects a model's files hold, told without loading them; None where not known."""
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            return module_names(self.fetch(pin, Path(scratch)))
+            return list_modules(self.fetch(pin, Path(scratch)))
 
     def made_with(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a fetched model was made with."""
@@ -171,7 +175,7 @@ class MlflowRegistry:
             RequestError: somebody has moved it in the meantime, or there is no such version.
             RegistryError: the registry does not answer.
         """
-        with translated(self._uri, ModelRef(name=name, version=version)):
+        with translate_errors(self._uri, ModelRef(name=name, version=version)):
             client = self._client()
             current = int(client.get_model_version_by_alias(name, alias).version)
             if current == version:
@@ -188,30 +192,30 @@ class MlflowRegistry:
     def _source(self, client: Any, found: Any) -> tuple[VersionSource, Any]:
         """Where a version's files lie, listed, and its description; nothing of the model is loaded for it."""
         where = f"model {found.name} version {found.version}"
-        with translated_files(str(found.source), where):
+        with translate_file_errors(str(found.source), where):
             location = _location(client, found)
-        with translated_files(location, where):
-            listing = ask(partial(list_files, location, self._uri, self._limits, where), location)
+        with translate_file_errors(location, where):
+            listing = call_registry(partial(list_files, location, self._uri, self._limits, where), location)
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             file = self._download(f"{location}/MLmodel", Path(scratch))
-            described = read_description(file, where)
+            described = read_mlmodel(file, where)
             # NOTE: MLflow writes the time into it, so that it tells a model that was saved anew.
             files = listing.files | {"MLmodel": hashlib.sha256(file.read_bytes()).hexdigest()}
         seen = VersionFiles(
             name=found.name,
             version=int(found.version),
             model_id=found.model_id or str(found.source),
-            location=public(location),
+            location=without_credentials(location),
             files=files,
         )
-        return VersionSource(location, seen, listing.settled), described
+        return VersionSource(location, seen, listing.stable), described
 
     def _download(self, location: str, scratch: Path) -> Path:
         import mlflow.artifacts
 
         # NOTE: by its location, and not by models:/NAME/VERSION: that asks the process's global registry,
         # and leaves a mark in the registry's own folder where that is local.
-        with translated_files(location, "the model's files"):
+        with translate_file_errors(location, "the model's files"):
             return Path(
                 mlflow.artifacts.download_artifacts(
                     artifact_uri=location,
@@ -221,11 +225,11 @@ class MlflowRegistry:
                 )
             )
 
-    def _client(self) -> Asking:
+    def _client(self) -> RegistryClient:
         """A client of its own: MLflow's global URIs belong to whoever uses this process."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        return Asking(self._uri)
+        return RegistryClient(self._uri)
 
 
 def _location(client: Any, version: Any) -> str:
@@ -255,7 +259,7 @@ def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Co
     if signature.outputs.is_tensor_spec():
         spec = signature.outputs.inputs[0]
         width = spec.shape[1] if len(spec.shape) > 1 else 1
-        if width > MOST_OUTPUTS:
+        if width > MAX_OUTPUTS:
             raise RequestError(f"model {where}", (Problem("outputs", "are too many", str(width)),))
         kind = str(spec.type)
         return inputs, tuple(Column(name=str(i), type=kind) for i in range(width)), "array"
@@ -267,14 +271,14 @@ def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Co
     return inputs, outputs, "frame" if named else "array"
 
 
-def _hold_to_claim(claimed: str | None, digest: str, where: str) -> None:
+def _check_digest_tag(claimed: str | None, digest: str, where: str) -> None:
     if claimed is not None and claimed != digest:
         text = f"its tag {DIGEST_TAG} claims {claimed[:SHOWN_DIGITS]}, its files are others"
         hint = "the files, or the tag, were changed after the version was registered: register it anew"
         raise RequestError(f"model {where}", (Problem("digest", text, digest[:SHOWN_DIGITS]),), hint=hint)
 
 
-def _brings_code(where: str, problems: tuple[Problem, ...]) -> RequestError:
+def _code_refused(where: str, problems: tuple[Problem, ...]) -> RequestError:
     return RequestError(f"model {where}", problems, hint="model.code: allow loads it all the same")
 
 

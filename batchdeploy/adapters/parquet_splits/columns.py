@@ -14,7 +14,7 @@ from batchdeploy.kernel.text import escape_invalid_utf8
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 # NOTE: what a mask says of a column: its text is not UTF-8, or its time would lose a part of itself.
 Masks = dict[str, "np.ndarray[Any, Any]"]
 
@@ -27,7 +27,7 @@ def open_file(location: str, **options: Any) -> pq.ParquetFile:
     return pq.ParquetFile(location, coerce_int96_timestamp_unit="us", **options)
 
 
-def logical(kind: pa.DataType) -> pa.DataType:
+def value_type(kind: pa.DataType) -> pa.DataType:
     """The type of the values, however they are encoded: writers mix these freely."""
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
@@ -37,7 +37,7 @@ def logical(kind: pa.DataType) -> pa.DataType:
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
     """The columns with the types of their values."""
-    return pa.schema([pa.field(field.name, logical(field.type)) for field in schema])
+    return pa.schema([pa.field(field.name, value_type(field.type)) for field in schema])
 
 
 def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
@@ -49,15 +49,15 @@ def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
     Raises:
         MemoryError: the values take more than Arrow can hold in a column; fewer rows may fit.
     """
-    schema, columns, spoilt = plain_schema(batch.schema), [], {}
+    schema, columns, invalid_text = plain_schema(batch.schema), [], {}
     for values, field in zip(batch.columns, schema, strict=True):
         plain = values if values.type == field.type else _decoded(values, field.type)
         if pa.types.is_string(field.type):
             plain, mask = escape_invalid_utf8(plain)
             if mask is not None:
-                spoilt[field.name] = mask
+                invalid_text[field.name] = mask
         columns.append(plain)
-    return pa.RecordBatch.from_arrays(columns, schema=schema), spoilt
+    return pa.RecordBatch.from_arrays(columns, schema=schema), invalid_text
 
 
 def in_microseconds(batch: pa.RecordBatch, names: Collection[str]) -> tuple[pa.RecordBatch, Masks]:
@@ -115,8 +115,8 @@ def _counts(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
 
 def _decoded(values: pa.Array, kind: pa.DataType) -> pa.Array:
     # NOTE: pyarrow lets offsets of 32 bits overflow here, and gives other cells than there were.
-    if _bytes(values) > MOST_BYTES:
-        raise MemoryError(f"texts of more than {MOST_BYTES} bytes in one batch")
+    if _bytes(values) > MAX_BYTES:
+        raise MemoryError(f"texts of more than {MAX_BYTES} bytes in one batch")
     try:
         return values.cast(kind)
     except pa.ArrowInvalid as error:

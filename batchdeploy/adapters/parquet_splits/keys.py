@@ -52,14 +52,14 @@ def _plain(values: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return plain
 
 
-def total(hashes: np.ndarray[Any, Any]) -> int:
+def sum_hashes(hashes: np.ndarray[Any, Any]) -> int:
     """The sum of the hashes, modulo 2**64. Unlike XOR, a row that is there twice does not cancel out."""
     return int(hashes.sum(dtype="uint64")) & MASK
 
 
 def checksum(keys: pa.RecordBatch | pa.Table) -> int:
     """An order-free checksum of rows of keys."""
-    return total(hash_keys(keys))
+    return sum_hashes(hash_keys(keys))
 
 
 def write_hashes(staging: Path, name: str, hashes: Sequence[np.ndarray[Any, Any]]) -> str:
@@ -99,24 +99,24 @@ def find_duplicates(
         rows = np.flatnonzero(np.isin(part, twice))
         if len(rows):
             split = by_index[result.index]
-            suspects.append((split, rows, _keys_of(split, rows, job)))
+            suspects.append((split, rows, _read_keys(split, rows, job)))
     counts: dict[tuple[Any, ...], int] = {}
     for _, _, found in suspects:
         for key in found:
             counts[key] = counts.get(key, 0) + 1
     marked = [
-        (split, tuple(int(row) for row, key in zip(rows, found, strict=True) if _same(key, counts)))
+        (split, tuple(int(row) for row, key in zip(rows, found, strict=True) if _is_duplicate(key, counts)))
         for split, rows, found in suspects
     ]
     return tuple(replace(split, duplicates=rows) for split, rows in marked if rows)
 
 
-def _same(key: tuple[Any, ...], counts: dict[tuple[Any, ...], int]) -> bool:
+def _is_duplicate(key: tuple[Any, ...], counts: dict[tuple[Any, ...], int]) -> bool:
     """Rows without a key are no duplicates of each other: they have a rule of their own."""
     return counts[key] > 1 and None not in key
 
 
-def _keys_of(split: Split, rows: np.ndarray[Any, Any], job: ScoreJob) -> list[tuple[Any, ...]]:
+def _read_keys(split: Split, rows: np.ndarray[Any, Any], job: ScoreJob) -> list[tuple[Any, ...]]:
     table = pa.Table.from_batches([filtered.batch for filtered in read_batches(split, job, job.keys)])
     columns = [column.cast(pa.string()).to_pylist() for column in table.take(rows).columns]
     return list(zip(*columns, strict=True))

@@ -17,7 +17,7 @@ from batchdeploy.adapters.parquet_splits.columns import (
     plain_batch,
     plain_schema,
 )
-from batchdeploy.adapters.parquet_splits.held import held
+from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.core.policy import Rule
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
@@ -39,7 +39,7 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     """The partition cut into pieces of whole row groups, about half a million rows each."""
     splits: list[Split] = []
     for file in pin.files:
-        with held(file) as location, open_file(location) as opened:
+        with open_pinned(file) as location, open_file(location) as opened:
             sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
         for groups, first, rows in _grouped(sizes):
             splits.append(
@@ -118,7 +118,7 @@ def read_batches(
     import numpy as np
 
     row, groups = split.first_row, list(split.row_groups)
-    with held(split) as location, open_file(location, page_checksum_verification=True) as file:
+    with open_pinned(split) as location, open_file(location, page_checksum_verification=True) as file:
         columns = columns or columns_needed(job, file.schema_arrow.names)
         asked = [*dict.fromkeys([*columns, *(predicate.column for predicate in job.where)])]
         lost = _int96_loss(file, replace(split, location=location), columns)
@@ -127,7 +127,7 @@ def read_batches(
             start, read = row - split.first_row, batch.num_rows
             places = np.arange(row, row + read)
             row += read
-            batch, spoilt = _plain(batch, split.path)
+            batch, invalid_text = _plain(batch, split.path)
             batch, finer = in_microseconds(batch, (*job.keys, *job.keep))
             finer |= {name: mask[start : start + read] for name, mask in lost.items()}
             matching_rows = None
@@ -135,7 +135,7 @@ def read_batches(
                 matching_rows = matching(batch, job.where).to_numpy(zero_copy_only=False)
                 batch, places = batch.filter(pa.array(matching_rows)), places[matching_rows]
             faults = (
-                *_faults("invalid_text", spoilt, matching_rows),
+                *_faults("invalid_text", invalid_text, matching_rows),
                 *_faults("inexact", finer, matching_rows),
             )
             faults = tuple(fault for fault in faults if fault.column in columns)
@@ -177,7 +177,7 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
 
 
 def _read(pinned: FilePin, columns: Collection[str] | None) -> pa.Table:
-    with held(pinned) as location:
+    with open_pinned(pinned) as location:
         return _read_file(location, pinned.path, columns)
 
 

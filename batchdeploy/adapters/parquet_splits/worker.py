@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.adapters.parquet_splits.keys import MASK, hash_keys, total, write_hashes
+from batchdeploy.adapters.parquet_splits.keys import MASK, hash_keys, sum_hashes, write_hashes
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
 from batchdeploy.core.layout import PRINTED
 from batchdeploy.core.policy import Rule
@@ -150,7 +150,7 @@ class _Totals:
         scored, quarantined, broken = rows
         hashes = hash_keys(batch.select(list(job.keys)))
         self.rows += batch.num_rows
-        self.keys = (self.keys + total(hashes)) & MASK
+        self.keys = (self.keys + sum_hashes(hashes)) & MASK
         self.hashes.append(hashes)
         self.broken.update(broken)
         features = {name: batch.column(name) for name in batch.schema.names}
@@ -230,4 +230,4 @@ def _model(
 
 def _file_keys(path: Path, job: ScoreJob) -> int:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return sum(total(hash_keys(batch)) for batch in file.iter_batches(columns=list(job.keys)))
+        return sum(sum_hashes(hash_keys(batch)) for batch in file.iter_batches(columns=list(job.keys)))

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchdeploy.adapters.engines.spark.cluster import (
-    Shipments,
-    is_elsewhere,
-    report,
-    shipped,
-)
 from batchdeploy.adapters.engines.spark.frames import read_rows
-from batchdeploy.adapters.engines.spark.gateway import start_jvm
 from batchdeploy.adapters.engines.spark.gpu import on_gpu, with_gpu
-from batchdeploy.adapters.engines.spark.settings import PINNED, as_spark_writes, embedded, environment
+from batchdeploy.adapters.engines.spark.jvm import start_jvm
+from batchdeploy.adapters.engines.spark.settings import PINNED, embedded, environment, format_setting
+from batchdeploy.adapters.engines.spark.worker_files import (
+    DistributedFiles,
+    is_remote,
+    locate_distributed,
+    worker_versions,
+)
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.work import Split, SplitResult
@@ -60,19 +60,19 @@ class SparkEngine:
     ) -> None:
         self._master = master
         self._conf = with_gpu(
-            gpu, master, {key: as_spark_writes(value) for key, value in (conf or {}).items()}
+            gpu, master, {key: format_setting(value) for key, value in (conf or {}).items()}
         )
         self.device = "cuda" if on_gpu(self._conf) else "cpu"
         self._remote = master.startswith("sc://")
         self._session: SparkSession | None = None
         self._started_here = False
-        self._shipments: Shipments | None = None
+        self._distributed: DistributedFiles | None = None
         self._versions: dict[tuple[str, ...], tuple[tuple[str, dict[str, str]], ...]] = {}
 
     @property
     def locate(self) -> Callable[[str], str]:
-        """Gives where a worker has what `ship` sent to it."""
-        return shipped if is_elsewhere(self._master) else str
+        """Gives where a worker has what `distribute` sent to it."""
+        return locate_distributed if is_remote(self._master) else str
 
     def frame(
         self,
@@ -103,7 +103,7 @@ class SparkEngine:
             frame = spark.range(0, len(splits), 1, len(splits)).mapInPandas(
                 _udf(work, splits), "answer binary"
             )
-            answers = _awaited(frame.collect, spark)
+            answers = _run_in_thread(frame.collect, spark)
         except _spark_errors() as error:
             raise _failed(self._master, str(error)) from error
         for answer in answers:
@@ -112,10 +112,10 @@ class SparkEngine:
                 raise result
             yield result
 
-    def ship(self, folder: Path) -> str:
+    def distribute(self, folder: Path) -> str:
         """Sends a folder to workers on other machines, with the session's own means; gives its name there."""
         self._spark()
-        return str(folder) if self._shipments is None else self._shipments.folder(folder)
+        return str(folder) if self._distributed is None else self._distributed.add_folder(folder)
 
     def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
         """Versions of these packages on each host that works for the session; asked once.
@@ -123,13 +123,13 @@ class SparkEngine:
         Raises:
             EngineError: no worker could answer.
         """
-        if not is_elsewhere(self._master):
+        if not is_remote(self._master):
             return (("this Python", versions_here(names)),)
 
         key, spark = tuple(names), self._spark()
         if key not in self._versions:
             try:
-                self._versions[key] = _awaited(lambda: report(spark, key), spark)
+                self._versions[key] = _run_in_thread(lambda: worker_versions(spark, key), spark)
             except _spark_errors() as error:
                 raise _failed(self._master, str(error)) from error
         return self._versions[key]
@@ -142,12 +142,12 @@ class SparkEngine:
             stopping.join(STOP_SECONDS)
             if stopping.is_alive():
                 _end_jvm()
-        if self._shipments is not None:
-            self._shipments.close()
+        if self._distributed is not None:
+            self._distributed.close()
         if self._session is not None and self._started_here and self._remote:
             # NOTE: PySpark leaves this behind, and would then start no other kind of session in this process.
             os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
-        self._session = self._shipments = None
+        self._session = self._distributed = None
 
     def _spark(self) -> SparkSession:
         if self._session is not None:
@@ -160,9 +160,9 @@ class SparkEngine:
             raise EngineError(
                 "Spark", (Problem(self._master, "did not start", str(error)),), hint="batchdeploy doctor"
             ) from error
-        if is_elsewhere(self._master):
-            self._shipments = Shipments(self._session)
-            self._shipments.library()
+        if is_remote(self._master):
+            self._distributed = DistributedFiles(self._session)
+            self._distributed.add_library()
         return self._session
 
     def _embedded(self) -> SparkSession:
@@ -195,7 +195,7 @@ class SparkEngine:
         return session
 
 
-def _awaited(action: Callable[[], Any], session: SparkSession) -> Any:
+def _run_in_thread(action: Callable[[], Any], session: SparkSession) -> Any:
     """Does a Spark action in a thread of its own.
 
     A signal then finds the main one waiting, and not in the middle of a conversation with the JVM that nobody
@@ -254,14 +254,14 @@ def _udf(
                     # NOTE: a refusal is an answer: raised here, Spark would try the same rows again.
                     answer = refusal
                 answers.append(pickle.dumps(answer))
-            _settle()
+            _freeze_garbage()
             yield pd.DataFrame({"answer": answers})
 
     return over_splits
 
 
 @cache
-def _settle() -> None:
+def _freeze_garbage() -> None:
     """Once in a worker: what its libraries and its model hold stays, and is not searched for garbage again.
 
     PySpark's workers collect garbage after every task, which took a quarter of a second with a model loaded.

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from batchdeploy.adapters.engines.spark.cluster import is_elsewhere
+from batchdeploy.adapters.engines.spark.worker_files import is_remote
 from batchdeploy.errors import EngineError, Problem
 from batchdeploy.redaction import logger
 
@@ -17,7 +17,7 @@ JAR, PACKAGE = "rapids-4-spark_*.jar", "com.nvidia:rapids-4-spark_"
 PLUGIN = "com.nvidia.spark.SQLPlugin"
 PLUGINS, PYTHONPATH = "spark.plugins", "spark.executorEnv.PYTHONPATH"
 PYTHON_ON_GPU = "spark.rapids.sql.python.gpu.enabled"
-ASKS_SECONDS = 20
+NVIDIA_SMI_SECONDS = 20
 # NOTE: as NVIDIA's guides have them, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support
 # for Pandas UDF": Python workers take turns on the GPU, and its memory is divided between them and the JVM.
 RAPIDS = {
@@ -29,7 +29,7 @@ RAPIDS = {
     "spark.python.daemon.module": "rapids.daemon",
 }
 # NOTE: a small share, so that cores and not GPUs limit how many tasks an executor has at once.
-SCHEDULED = {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "0.001"}
+GPU_SCHEDULING = {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "0.001"}
 
 
 def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
@@ -54,7 +54,7 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
         told = "; ".join(str(problem) for problem in problems)
         LOG.warning("engine.gpu: auto goes on without a GPU: %s", told)
         return dict(conf)
-    settings = {**RAPIDS, **(SCHEDULED if is_elsewhere(master) else {}), **conf}
+    settings = {**RAPIDS, **(GPU_SCHEDULING if is_remote(master) else {}), **conf}
     others = [name for name in conf.get(PLUGINS, "").split(",") if name and name != PLUGIN]
     settings[PLUGINS] = ",".join([PLUGIN, *others])
     if jar is not None:
@@ -75,7 +75,7 @@ def _missing(master: str, conf: Mapping[str, str], jar: Path | None) -> Iterator
     if jar is None and PACKAGE not in conf.get("spark.jars.packages", ""):
         places = "spark.jars, spark.jars.packages, spark.driver.extraClassPath or Spark's own jars"
         yield Problem("jar", f"no {JAR} in {places}")
-    if not is_elsewhere(master):
+    if not is_remote(master):
         yield from _no_gpu()
 
 
@@ -100,7 +100,7 @@ def _no_gpu() -> Iterator[Problem]:
         return
     asked = [command, "--query-gpu=name", "--format=csv,noheader"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=ASKS_SECONDS)
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=NVIDIA_SMI_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         yield Problem("GPU", "nvidia-smi does not answer", str(error))
         return

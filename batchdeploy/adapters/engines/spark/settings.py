@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchdeploy.adapters.engines.spark.cluster import is_elsewhere
+from batchdeploy.adapters.engines.spark.worker_files import is_remote
 
 # NOTE: what Spark would otherwise let through in silence; see docs/architecture.md.
 PINNED = {
@@ -35,7 +35,7 @@ EMBEDDED = {
 
 def embedded(master: str) -> dict[str, str]:
     """What a session gets unless the deployment says otherwise; a cluster has to find the way back to it."""
-    return EMBEDDED if is_elsewhere(master) else LOOPBACK | EMBEDDED
+    return EMBEDDED if is_remote(master) else LOOPBACK | EMBEDDED
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def environment(master: str, conf: Mapping[str, str]) -> Iterator[None]:
     """
     # NOTE: without the first a worker takes whatever "python3" is first on its PATH.
     ours = {"PYSPARK_PYTHON": sys.executable}
-    if not is_elsewhere(master):
+    if not is_remote(master):
         ours["SPARK_LOCAL_IP"] = "127.0.0.1"
     wanted = {name: os.environ.get(name, value) for name, value in ours.items()}
     if "spark.pyspark.python" in conf:
@@ -67,6 +67,6 @@ def environment(master: str, conf: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def as_spark_writes(value: str | bool | float) -> str:
+def format_setting(value: str | bool | float) -> str:
     """A setting as Spark writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

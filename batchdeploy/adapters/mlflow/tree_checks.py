@@ -16,7 +16,7 @@ HISTOGRAM_TREE = ("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePre
 ENSEMBLES = "sklearn.ensemble."
 
 
-def broken_trees(model: Any) -> Iterator[Problem]:
+def tree_problems(model: Any) -> Iterator[Problem]:
     """What is wrong with the trees in a loaded model, one problem for each tree.
 
     Args:
@@ -31,17 +31,17 @@ def broken_trees(model: Any) -> Iterator[Problem]:
         seen[id(one)] = one
         kind = (type(one).__module__, type(one).__name__)
         if kind == TREE:
-            problem = _broken(path, _nodes_of(one), _least(one.n_features, features))
+            problem = _tree_problem(path, _nodes(one), _minimum(one.n_features, features))
         elif kind == HISTOGRAM_TREE:
-            problem = _broken(path, _histogram_nodes_of(one), features)
+            problem = _tree_problem(path, _histogram_nodes(one), features)
         else:
-            waiting += _parts(one, path, features)
+            waiting += _children(one, path, features)
             continue
         if problem is not None:
             yield problem
 
 
-def _parts(one: Any, path: str, features: int | None) -> list[tuple[Any, str, int | None]]:
+def _children(one: Any, path: str, features: int | None) -> list[tuple[Any, str, int | None]]:
     """What an object holds, where in it, and how many features its trees may look at."""
     if isinstance(one, dict):
         return [(value, f"{path}[{key!r}]", features) for key, value in one.items()]
@@ -55,7 +55,7 @@ def _parts(one: Any, path: str, features: int | None) -> list[tuple[Any, str, in
     own = held.get("n_features_in_")
     own = own if type(own) is int else None
     # NOTE: an ensemble hands its own rows on to its trees; elsewhere a step may make more columns of them.
-    outer = _least(own, features) if "tree_" in held else own
+    outer = _minimum(own, features) if "tree_" in held else own
     inner = outer if "tree_" in held or type(one).__module__.startswith(ENSEMBLES) else None
     return [(value, f"{path}.{name}", inner) for name, value in held.items()]
 
@@ -63,7 +63,7 @@ def _parts(one: Any, path: str, features: int | None) -> list[tuple[Any, str, in
 Nodes = tuple[Any, Any, Any, Any, int]
 
 
-def _nodes_of(tree: Any) -> Nodes | None:
+def _nodes(tree: Any) -> Nodes | None:
     """Left and right children, features, which nodes are leaves, and how many nodes the arrays hold."""
     if not 0 < tree.node_count <= tree.capacity:
         return None
@@ -71,7 +71,7 @@ def _nodes_of(tree: Any) -> Nodes | None:
     return left, right, tree.feature, left == -1, tree.node_count
 
 
-def _histogram_nodes_of(tree: Any) -> Nodes | None:
+def _histogram_nodes(tree: Any) -> Nodes | None:
     nodes = tree.nodes
     if not len(nodes):
         return None
@@ -83,7 +83,7 @@ def _histogram_nodes_of(tree: Any) -> Nodes | None:
     return left, right, nodes["feature_idx"], nodes["is_leaf"] != 0, len(nodes)
 
 
-def _broken(path: str, found: Nodes | None, features: int | None) -> Problem | None:
+def _tree_problem(path: str, found: Nodes | None, features: int | None) -> Problem | None:
     import numpy as np
 
     if found is None:
@@ -104,6 +104,6 @@ def _broken(path: str, found: Nodes | None, features: int | None) -> Problem | N
     return None
 
 
-def _least(*numbers: Any) -> int | None:
+def _minimum(*numbers: Any) -> int | None:
     known: Iterable[int] = [int(number) for number in numbers if number is not None]
     return min(known, default=None)

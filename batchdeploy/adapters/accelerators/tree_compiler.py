@@ -12,16 +12,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.adapters.accelerators.encoders import last_step
-from batchdeploy.adapters.accelerators.forest import Unreadable, read
-from batchdeploy.adapters.accelerators.model import (
+from batchdeploy.adapters.accelerators.accelerated_model import (
     HINT,
     LIBRARY,
     TREES,
     ModelLoaders,
     estimator_of,
-    not_taken,
+    unsupported_model,
 )
+from batchdeploy.adapters.accelerators.encoders import last_step
+from batchdeploy.adapters.accelerators.forest import UnsupportedForest, read_forest
 from batchdeploy.errors import EngineError, Problem
 
 SOURCE = Path(__file__).with_name("walk.c")
@@ -31,9 +31,9 @@ FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
 BUILD_SECONDS = 60
 
 
-def make(model: Path, into: Path, loads: ModelLoaders) -> None:
+def make(model: Path, into: Path, loaders: ModelLoaders) -> None:
     """Writes a model's trees, and the library that asks them, into a folder."""
-    estimator, _, _ = estimator_of("compiled", str(model), loads)
+    estimator, _, _ = estimator_of("compiled", str(model), loaders)
     _compile(into / LIBRARY)
     _write(_trees(estimator), into / TREES)
 
@@ -52,14 +52,14 @@ def _trees(model: Any) -> Any:
             )
         return treelite.sklearn.import_model(fitted)
     except (treelite.TreeliteError, NotImplementedError, ValueError, TypeError, AttributeError) as error:
-        raise not_taken("compiled", f"{type(fitted).__name__}: {error}") from error
+        raise unsupported_model("compiled", f"{type(fitted).__name__}: {error}") from error
 
 
 def _write(trees: Any, file: Path) -> None:
     try:
-        read(trees).save(file)
-    except Unreadable as error:
-        raise not_taken("compiled", str(error)) from error
+        read_forest(trees).save(file)
+    except UnsupportedForest as error:
+        raise unsupported_model("compiled", str(error)) from error
 
 
 def _compile(library: Path) -> None:

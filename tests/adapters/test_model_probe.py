@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from tests_support import FEATURES, Result, customers, register, save_coded
 
-from batchdeploy.adapters.mlflow import Trial, try_out, trying
+from batchdeploy.adapters.mlflow import Probe, probe, probe_model
 from batchdeploy.adapters.mlflow.loading import open_model
-from batchdeploy.adapters.mlflow.trees import broken_trees
+from batchdeploy.adapters.mlflow.tree_checks import tree_problems
 from batchdeploy.errors import ScoringRefused
 
 DAY = "2024-03-02"
@@ -36,8 +36,8 @@ def _load_pyfunc(path):
 """
 
 
-def trial(folder: Path, seconds: float = 100) -> Trial:
-    return Trial("model churn version 3", folder, seconds, folder.parent / "output.txt")
+def probe_of(folder: Path, seconds: float = 100) -> Probe:
+    return Probe("model churn version 3", folder, seconds, folder.parent / "output.txt")
 
 
 def model(folder: Path, *, loaded: str = "pass", asked: str = "pass") -> Path:
@@ -47,7 +47,7 @@ def model(folder: Path, *, loaded: str = "pass", asked: str = "pass") -> Path:
 
 @pytest.fixture(autouse=True)
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "TRIED", set())
+    monkeypatch.setattr(probe, "PROBED", set())
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_model_that_ends_its_process_is_refused_by_name(
 ) -> None:
     folder = model(tmp_path / "model", **{step: does})
     with pytest.raises(ScoringRefused, match="model churn version 3") as caught:
-        try_out(trial(folder, 1 if "sleep" in does else 100), lambda: [FRAME])
+        probe_model(probe_of(folder, 1 if "sleep" in does else 100), lambda: [FRAME])
     assert expected in str(caught.value)
     assert ("limits.model_seconds" in str(caught.value)) == ("sleep" in does)
     assert not list(folder.parent.glob("*.tried-*"))
@@ -83,14 +83,14 @@ def test_a_model_is_tried_once_for_each_set_of_versions(
 
     def tried() -> list[str]:
         log.write_text("")
-        try_out(trial(folder), lambda: [FRAME])
+        probe_model(probe_of(folder), lambda: [FRAME])
         return log.read_text().split()
 
     assert tried() == ["loaded", "asked"]
     assert tried() == []
-    monkeypatch.setattr(trying, "TRIED", set())
+    monkeypatch.setattr(probe, "PROBED", set())
     assert tried() == [], "the mark beside the copy was not found"
-    monkeypatch.setattr(trying, "LOADED_BY", ("batchdeploy",))
+    monkeypatch.setattr(probe, "PACKAGES", ("batchdeploy",))
     assert tried() == ["loaded", "asked"]
 
 
@@ -134,7 +134,7 @@ def test_files_that_crash_native_code_crash_another_process(
     tmp_path: Path, spoil: Callable[[Path], Path], expected: str
 ) -> None:
     with pytest.raises(ScoringRefused, match=expected):
-        try_out(trial(spoil(tmp_path / "model")), lambda: [FRAME])
+        probe_model(probe_of(spoil(tmp_path / "model")), lambda: [FRAME])
 
 
 def change(tree: Any, field: str, node: int, value: int) -> None:
@@ -171,7 +171,7 @@ def test_trees_as_they_are_grown_pass() -> None:
     for estimator in healthy():
         rows = (ROWS * 5).round() if "Hist" in type(estimator).__name__ else ROWS
         labels = np.column_stack([LABELS, ~LABELS]) if "Chain" in type(estimator).__name__ else LABELS
-        assert list(broken_trees({"model": estimator.fit(rows, labels)})) == [], estimator
+        assert list(tree_problems({"model": estimator.fit(rows, labels)})) == [], estimator
 
 
 BROKEN: dict[str, tuple[str, int, str]] = {
@@ -188,7 +188,7 @@ def test_a_tree_whose_nodes_lead_nowhere_is_found(field: str) -> None:
     got, value, expected = BROKEN[field]
     fitted = RandomForestClassifier(n_estimators=3).fit(ROWS, LABELS)
     change(fitted.estimators_[1].tree_, field, 0, value)
-    (problem,) = broken_trees(fitted)
+    (problem,) = tree_problems(fitted)
     assert (expected in problem.problem, problem.got) == (True, got)
     assert problem.path == "model.estimators_[1].tree_"
 
@@ -201,7 +201,7 @@ def test_a_loop_and_a_tree_that_sees_more_than_its_ensemble_are_found() -> None:
     change(fitted.estimators_[0, 0].tree_, "left_child", 1, 0)
     wide = np.column_stack([np.zeros((200, 9)), ROWS])
     fitted.estimators_[1, 0] = DecisionTreeRegressor(max_depth=1).fit(wide, wide[:, 9])
-    loop, more = sorted(broken_trees(fitted))
+    loop, more = sorted(tree_problems(fitted))
     assert "node 1 has a left child that is none" in str(loop)
     assert "over 3 features, and looks at another, got 9" in str(more)
 
@@ -216,7 +216,7 @@ def test_a_histogram_tree_is_looked_through_as_well(field: str, value: int) -> N
     nodes = fitted._predictors[1][0].nodes
     nodes[field][0] = value
     nodes["is_categorical"][0] = field == "bitset_idx"
-    assert len(list(broken_trees(fitted))) == 1
+    assert len(list(tree_problems(fitted))) == 1
 
 
 @pytest.mark.slow
@@ -249,4 +249,4 @@ def test_what_is_loaded_is_what_is_looked_through(tmp_path: Path) -> None:
         fitted, tmp_path / "model", serialization_format="cloudpickle", pip_requirements=[]
     )
     raw, _ = open_model(str(tmp_path / "model"))
-    assert [problem.path for problem in broken_trees(raw)] == ["model.tree_"]
+    assert [problem.path for problem in tree_problems(raw)] == ["model.tree_"]

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from batchdeploy.adapters.parquet_splits.columns import logical, open_file
-from batchdeploy.adapters.parquet_splits.footer import first_chunks
+from batchdeploy.adapters.parquet_splits.columns import open_file, value_type
+from batchdeploy.adapters.parquet_splits.footer_parser import read_column_chunks
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, DataPin, FilePin, InputSchema
 from batchdeploy.errors import DataError, PartitionError, Problem
@@ -36,12 +36,12 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
             cannot read, or are more than the limits; all problems at once.
         PartitionError: not one row in all of them.
     """
-    if too_many := (*_too_many(pin, limits),):
+    if too_many := (*_file_count_problem(pin, limits),):
         raise DataError(pin.path, too_many)
     problems, found = _footers(pin, limits)
-    problems += _same_files(pin)
+    problems += _duplicate_files(pin)
     if found:
-        problems += [*_schema_problems(found), *_too_large(pin, found, limits)]
+        problems += [*_schema_problems(found), *_size_problems(pin, found, limits)]
         problems += _engine_problems(found) if engine == "spark" else _codec_problems(found)
     if problems:
         raise DataError(pin.path, tuple(problems))
@@ -64,7 +64,7 @@ class Footer(NamedTuple):
     codecs: frozenset[str]
 
 
-def _same_files(pin: DataPin) -> Iterator[Problem]:
+def _duplicate_files(pin: DataPin) -> Iterator[Problem]:
     by_md5 = defaultdict(list)
     for file in pin.files:
         by_md5[file.md5].append(file.path)
@@ -73,7 +73,7 @@ def _same_files(pin: DataPin) -> Iterator[Problem]:
             yield Problem(other, "is the same file as another one; its rows would be scored twice", first)
 
 
-def _too_many(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
+def _file_count_problem(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
     if len(pin.files) > limits.files:
         text = f"more than limits.files = {limits.files:,} files; compact them, or raise the limit"
         yield Problem(_folder(pin), text, f"{len(pin.files):,}")
@@ -83,7 +83,7 @@ def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Foot
     found: list[Footer] = []
     problems = []
     for file in pin.files:
-        opened = _unlike_parquet(file, limits) or _open(file)
+        opened = _magic_problem(file, limits) or _open(file)
         if isinstance(opened, Problem):
             problems.append(opened)
         else:
@@ -94,7 +94,7 @@ def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Foot
 def _open(file: FilePin) -> Footer | Problem:
     # NOTE: before pyarrow, which an encrypted column would end the process in.
     try:
-        chunks = first_chunks(file.location)
+        chunks = read_column_chunks(file.location)
     except (ValueError, OSError) as error:
         return Problem(file.path, "cannot be read as Parquet", str(error))
     try:
@@ -109,7 +109,7 @@ def _open(file: FilePin) -> Footer | Problem:
     return Footer(file, metadata, schema, frozenset(chunk.codec for chunk in chunks))
 
 
-def _unlike_parquet(file: FilePin, limits: LimitsSpec) -> Problem | None:
+def _magic_problem(file: FilePin, limits: LimitsSpec) -> Problem | None:
     """What the first and last bytes tell, before anything is parsed."""
     try:
         with Path(file.location).open("rb") as stream:
@@ -147,12 +147,12 @@ def _guess(head: bytes) -> str:
 def _schema_problems(found: list[Footer]) -> Iterator[Problem]:
     first_file, first = found[0].file, found[0].schema
     for file, _, schema, _ in found:
-        yield from _doubled(file.path, schema)
+        yield from _duplicate_columns(file.path, schema)
         if schema is not first:
             yield from _differences(file.path, (first_file.path, first), schema)
 
 
-def _doubled(path: str, schema: pa.Schema) -> Iterator[Problem]:
+def _duplicate_columns(path: str, schema: pa.Schema) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for name in schema.names:
         other = seen.setdefault(name.lower(), name)
@@ -172,7 +172,7 @@ def _differences(path: str, first: tuple[str, pa.Schema], other: pa.Schema) -> I
             yield Problem(path, f"lacks the column {name} that other files have", like)
         elif other.names.count(name) == wanted.names.count(name) == 1:
             kind, expected = other.field(name).type, wanted.field(name).type
-            if logical(kind) != logical(expected):
+            if value_type(kind) != value_type(expected):
                 text = f"holds {name} as another type than {first_path}: expected {expected}"
                 yield Problem(path, text, str(kind))
     for name in other.names:
@@ -180,7 +180,7 @@ def _differences(path: str, first: tuple[str, pa.Schema], other: pa.Schema) -> I
             yield Problem(path, f"has a column {name} that other files lack")
 
 
-def _too_large(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Iterator[Problem]:
+def _size_problems(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Iterator[Problem]:
     rows = sum(footer.metadata.num_rows for footer in found)
     sizes = {footer.file.path: _uncompressed(footer.metadata) for footer in found}
     facts: tuple[tuple[str, float, float], ...] = (

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ANSWER, ROWS = "answer.json", "rows.pickle"
-MOST_WRITTEN = 2**30
+MAX_FILE_BYTES = 2**30
 DIE_WITH_PARENT = 1
 
 
@@ -29,13 +29,13 @@ def main() -> None:
     _write(folder, answer)
     try:
         from batchdeploy.adapters.mlflow.loading import open_model
-        from batchdeploy.adapters.mlflow.trees import broken_trees
+        from batchdeploy.adapters.mlflow.tree_checks import tree_problems
 
         raw, predict = open_model(model)
-        answer["broken"] = [problem._asdict() for problem in broken_trees(raw)]
+        answer["broken"] = [problem._asdict() for problem in tree_problems(raw)]
         if not answer["broken"]:
             frame = pickle.loads((folder / ROWS).read_bytes())
-            _write(folder, answer | {"step": "ask"})
+            _write(folder, answer | {"step": "predict"})
             if len(frame):
                 predict(frame)
     except ImportError as error:
@@ -56,7 +56,7 @@ def _limit() -> None:
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_DATA: memory,
-        resource.RLIMIT_FSIZE: MOST_WRITTEN,
+        resource.RLIMIT_FSIZE: MAX_FILE_BYTES,
     }
     for kind, most in limits.items():
         with suppress(OSError, ValueError):

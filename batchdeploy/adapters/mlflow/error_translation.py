@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from batchdeploy.adapters.mlflow.asking import cause
+from batchdeploy.adapters.mlflow.registry_client import root_cause
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.system_errors import is_local_failure
 from batchdeploy.errors import BatchdeployError, MissingPackageError, Problem, RegistryError, RequestError
 
-REACH = "does it run, and can it be reached from here? MLFLOW_HTTP_REQUEST_TIMEOUT=60 waits for a slow one"
-UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+REACH_HINT = (
+    "does it run, and can it be reached from here? MLFLOW_HTTP_REQUEST_TIMEOUT=60 waits for a slow one"
+)
+UNKNOWN_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @contextmanager
-def translated(uri: str, ref: ModelRef) -> Iterator[None]:
+def translate_errors(uri: str, ref: ModelRef) -> Iterator[None]:
     """MLflow's exceptions as ours: what the person asked for wrongly, or what did not work outside."""
     from mlflow.exceptions import MlflowException
 
@@ -24,43 +26,45 @@ def translated(uri: str, ref: ModelRef) -> Iterator[None]:
     except BatchdeployError:
         raise
     except ModuleNotFoundError as error:
-        raise _missing(public(uri), error) from None
+        raise _missing_package(without_credentials(uri), error) from None
     except MlflowException as error:
-        if error.error_code in UNKNOWN:
+        if error.error_code in UNKNOWN_CODES:
             problem = Problem(f"{ref.name} {ref.label}", "no such model, version or alias", str(error))
-            raise RequestError("the MLflow registry", (problem,), hint=f"registry: {public(uri)}") from None
-        problem = Problem(ref.name, f"the registry failed: {cause(error)}")
-        raise RegistryError(public(uri), (problem,), hint=REACH) from error
+            raise RequestError(
+                "the MLflow registry", (problem,), hint=f"registry: {without_credentials(uri)}"
+            ) from None
+        problem = Problem(ref.name, f"the registry failed: {root_cause(error)}")
+        raise RegistryError(without_credentials(uri), (problem,), hint=REACH_HINT) from error
     except Exception as error:
         if is_local_failure(error):
             raise
-        problem = Problem(ref.name, f"the registry does not answer: {cause(error)}")
-        raise RegistryError(public(uri), (problem,), hint=REACH) from error
+        problem = Problem(ref.name, f"the registry does not answer: {root_cause(error)}")
+        raise RegistryError(without_credentials(uri), (problem,), hint=REACH_HINT) from error
 
 
 @contextmanager
-def translated_files(location: str, where: str) -> Iterator[None]:
+def translate_file_errors(location: str, where: str) -> Iterator[None]:
     """What goes wrong with the files of a version that is registered: never that there is no such version."""
     try:
         yield
     except BatchdeployError:
         raise
     except ModuleNotFoundError as error:
-        raise _missing(where, error) from None
+        raise _missing_package(where, error) from None
     except Exception as error:
         if is_local_failure(error):
             raise
-        problem = Problem(public(location), f"its files cannot be read from there: {cause(error)}")
+        text = f"its files cannot be read from there: {root_cause(error)}"
         hint = "were they moved or deleted, and can their store be reached from here?"
-        raise RegistryError(where, (problem,), hint=hint) from error
+        raise RegistryError(where, (Problem(without_credentials(location), text),), hint=hint) from error
 
 
-def _missing(where: str, error: ModuleNotFoundError) -> MissingPackageError:
+def _missing_package(where: str, error: ModuleNotFoundError) -> MissingPackageError:
     """A database's driver, or a store's client, that MLflow leaves to whoever wants it."""
     return MissingPackageError(where, (Problem(str(error.name), "is not installed, and is needed for it"),))
 
 
-def public(uri: str) -> str:
+def without_credentials(uri: str) -> str:
     """The URI without user and password."""
     scheme, separator, rest = uri.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri

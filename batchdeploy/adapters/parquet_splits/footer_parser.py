@@ -25,7 +25,7 @@ class Chunk(NamedTuple):
     encrypted: bool
 
 
-def first_chunks(location: str) -> tuple[Chunk, ...]:
+def read_column_chunks(location: str) -> tuple[Chunk, ...]:
     """The columns of the first row group, in the order of the schema; empty where the file has no row.
 
     Args:

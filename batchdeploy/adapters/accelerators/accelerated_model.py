@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 from batchdeploy.adapters.accelerators.encoders import EstimatorProxy, last_step, with_cached_encoders
 from batchdeploy.adapters.accelerators.forest import Forest
-from batchdeploy.adapters.accelerators.walker import Walker
+from batchdeploy.adapters.accelerators.tree_predictor import TreePredictor
 from batchdeploy.errors import Problem, RequestError
 
 LIBRARY, TREES, GRAPH = "walk.so", "trees.npz", "model.onnx"
 METHODS = ("predict", "predict_proba")
-TAKEN = {
+SUPPORTED = {
     "compiled": "tree ensembles of scikit-learn, LightGBM and XGBoost that Treelite reads",
     "onnx": "ONNX models, and what skl2onnx converts to equal answers",
 }
 # NOTE: half a GB; a batch that would take more is halved.
-MOST_CELLS = 64_000_000
+MAX_CELLS = 64_000_000
 HINT = "model.runtime: native scores with the model as it is"
 Predictor = Callable[[Any], Any]
 Estimator = tuple[Any, str, Callable[[Predictor], Predictor]]
@@ -42,30 +42,30 @@ class ModelLoaders(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RuntimeLoader:
+class AcceleratedLoader:
     """Loads a model for a runtime of ours; equal where model, runtime and what it needs are the same.
 
     Attributes:
         kind: ``compiled`` or ``onnx``.
-        made: the folder that `build` made, as workers find it.
-        loads: load the model as it is, and what it consists of.
+        artifact: the folder that `build_artifact` made, as workers find it.
+        loaders: load the model as it is, and what it consists of.
         locate: gives where a folder is on this machine.
         threads: native threads a worker may use, or None for as many as there are.
         device: ``cpu`` or ``cuda``, for ONNX graphs.
     """
 
     kind: str
-    made: str
-    loads: ModelLoaders
+    artifact: str
+    loaders: ModelLoaders
     locate: Callable[[str], str]
     threads: int | None
     device: str = "cpu"
 
     def __call__(self, folder: str) -> Predictor:
         """The model in ``folder`` as a function from a frame of its inputs to its answer."""
-        made = Path(self.locate(self.made))
+        artifact = Path(self.locate(self.artifact))
         return accelerated_predictor(
-            self.kind, self.locate(folder), made, self.loads, self.threads, self.device
+            self.kind, self.locate(folder), artifact, self.loaders, self.threads, self.device
         )
 
 
@@ -88,69 +88,69 @@ class AcceleratedPredictor:
 
 
 def accelerated_predictor(
-    kind: str, folder: str, made: Path, loads: ModelLoaders, threads: int | None, device: str = "cpu"
+    kind: str, folder: str, artifact: Path, loaders: ModelLoaders, threads: int | None, device: str = "cpu"
 ) -> AcceleratedPredictor:
     """The model in ``folder`` with what was made for it.
 
     Args:
         kind: ``compiled`` or ``onnx``.
         folder: the model's, on this machine.
-        made: what `build` made.
-        loads: load the model as it is, and what it consists of.
+        artifact: what `build_artifact` made.
+        loaders: load the model as it is, and what it consists of.
         threads: native threads, or None for as many as there are.
         device: ``cpu`` or ``cuda``, for ONNX graphs.
     """
-    if kind == "onnx" and (file := loads.graph(folder)) is not None:
-        from batchdeploy.adapters.accelerators.session import Graph
+    if kind == "onnx" and (file := loaders.graph(folder)) is not None:
+        from batchdeploy.adapters.accelerators.onnx_session import OnnxSession
 
-        graph = Graph(Path(file), threads, device)
+        graph = OnnxSession(Path(file), threads, device)
         # NOTE: what MLflow loads it as asks the same graph, but cannot give several values a row.
-        native = graph if device == "cpu" else Graph(Path(file), threads)
+        native = graph if device == "cpu" else OnnxSession(Path(file), threads)
         return AcceleratedPredictor(native, graph, single=graph.single)
-    model, method, wrapped = estimator_of(kind, folder, loads)
+    model, method, wrapped = estimator_of(kind, folder, loaders)
     fitted = last_step(model)
     if kind == "onnx":
-        from batchdeploy.adapters.accelerators.session import Graph
+        from batchdeploy.adapters.accelerators.onnx_session import OnnxSession
 
-        step: Any = GraphStep(fitted, Graph(made / GRAPH, threads, device))
+        step: Any = OnnxStep(fitted, OnnxSession(artifact / GRAPH, threads, device))
     else:
-        step = CompiledTrees(fitted, made, threads)
+        step = CompiledTrees(fitted, artifact, threads)
     if fitted is not model:
         model = copy.copy(with_cached_encoders(model))
         model.steps = [*model.steps[:-1], (model.steps[-1][0], step)]
     else:
         model = step
-    return AcceleratedPredictor(loads.native(folder), wrapped(getattr(model, method)), single=step.single)
+    return AcceleratedPredictor(loaders.native(folder), wrapped(getattr(model, method)), single=step.single)
 
 
-def estimator_of(kind: str, folder: str, loads: ModelLoaders) -> Estimator:
+def estimator_of(kind: str, folder: str, loaders: ModelLoaders) -> Estimator:
     """The model itself, which of its methods answers, and what wraps a function that asks it.
 
     Raises:
         RequestError: it is of a kind that has neither steps nor trees, or answers by another method.
     """
-    found = loads.estimator(folder)
+    found = loaders.estimator(folder)
     if found is None:
-        raise not_taken(kind, "it is logged by another of MLflow's flavors")
+        raise unsupported_model(kind, "it is logged by another of MLflow's flavors")
     if found[1] not in METHODS:
-        raise not_taken(kind, f"it answers by {found[1]}, and not by {' or '.join(METHODS)}")
+        raise unsupported_model(kind, f"it answers by {found[1]}, and not by {' or '.join(METHODS)}")
     return found
 
 
-def not_taken(kind: str, why: str) -> RequestError:
+def unsupported_model(kind: str, why: str) -> RequestError:
     """The refusal of a model that this runtime does not take."""
-    problem = Problem("model.runtime", f"{kind} takes {TAKEN[kind]}", why)
+    problem = Problem("model.runtime", f"{kind} takes {SUPPORTED[kind]}", why)
     return RequestError("the model", (problem,), hint=HINT)
 
 
 class CompiledTrees(EstimatorProxy):
     """Trees that machine code asks."""
 
-    def __init__(self, fitted: Any, made: Path, threads: int | None) -> None:
+    def __init__(self, fitted: Any, artifact: Path, threads: int | None) -> None:
         super().__init__(fitted)
-        forest = Forest.load(made / TREES)
+        forest = Forest.load(artifact / TREES)
         self.single = forest.single
-        self._trees = Walker(made / LIBRARY, forest, threads)
+        self._trees = TreePredictor(artifact / LIBRARY, forest, threads)
 
     def predict_proba(self, rows: Any) -> Any:
         """Probabilities, of shape (rows, classes)."""
@@ -167,10 +167,10 @@ class CompiledTrees(EstimatorProxy):
         return answer[:, 0] if answer.shape[1] == 1 else answer
 
     def _ask(self, rows: Any) -> Any:
-        return self._trees(_as_seen_by(self._fitted, rows))
+        return self._trees(_as_trees_read(self._fitted, rows))
 
 
-class GraphStep(EstimatorProxy):
+class OnnxStep(EstimatorProxy):
     """A step that was converted to an ONNX graph, which gives what it predicts, then how likely."""
 
     single = False
@@ -181,17 +181,17 @@ class GraphStep(EstimatorProxy):
 
     def predict_proba(self, rows: Any) -> Any:
         """Probabilities, of shape (rows, classes)."""
-        return self._graph.ask(self._graph.names[1], _checked(self._fitted, rows, "f8"))
+        return self._graph.run_output(self._graph.names[1], _checked(self._fitted, rows, "f8"))
 
     def predict(self, rows: Any) -> Any:
         """Labels or numbers, of shape (rows,) or (rows, targets)."""
-        answer = self._graph.ask(self._graph.names[0], _checked(self._fitted, rows, "f8"))
+        answer = self._graph.run_output(self._graph.names[0], _checked(self._fitted, rows, "f8"))
         if hasattr(self._fitted, "classes_"):
             return answer.astype(self._fitted.classes_.dtype)
         return answer[:, 0] if answer.ndim == 2 and answer.shape[1] == 1 else answer
 
 
-def _as_seen_by(fitted: Any, rows: Any) -> Any:
+def _as_trees_read(fitted: Any, rows: Any) -> Any:
     """The features as the trees themselves look at them: their own checks, and their own precision."""
     import numpy as np
 
@@ -220,6 +220,6 @@ def _dense(rows: Any) -> Any:
     """What an encoder gave as a sparse matrix, as the array that graphs and trees take."""
     if not hasattr(rows, "toarray"):
         return rows
-    if rows.shape[0] * rows.shape[1] > MOST_CELLS:
+    if rows.shape[0] * rows.shape[1] > MAX_CELLS:
         raise MemoryError(f"a sparse batch of shape {rows.shape} would be too large as an array")
     return rows.toarray()

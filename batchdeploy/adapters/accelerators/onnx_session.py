@@ -28,7 +28,7 @@ TYPES = {
 }
 
 
-class Graph:
+class OnnxSession:
     """A session of ONNX Runtime.
 
     Attributes:
@@ -64,7 +64,7 @@ class Graph:
             (found.name, TYPES.get(found.type), found.shape) for found in self._session.get_inputs()
         ]
 
-    def ask(self, name: str, rows: Any) -> Any:
+    def run_output(self, name: str, rows: Any) -> Any:
         """One output for a matrix, where the graph has one input."""
         return self._session.run([name], {self._inputs[0][0]: rows})[0]
 

@@ -18,10 +18,10 @@ from batchdeploy.errors import Problem, RequestError
 from batchdeploy.host.file_modes import make_folder, restrict
 
 SHOWN_DIGITS = 16
-LONGEST_NAME = 180
+MAX_NAME = 180
 
 
-class FirstUses:
+class FirstUseRecords:
     """The records of one table, one small file a version.
 
     Args:
@@ -31,7 +31,7 @@ class FirstUses:
     def __init__(self, models: Path) -> None:
         self._folder = models / FIRST_USES
 
-    def of(self, name: str, version: int) -> FirstUse | None:
+    def find(self, name: str, version: int) -> FirstUse | None:
         """What the version held at its first use, or None where it was not used yet.
 
         Raises:
@@ -43,7 +43,7 @@ class FirstUses:
         except FileNotFoundError:
             return None
 
-    def keep(self, seen: VersionFiles, digest: str) -> None:
+    def record(self, seen: VersionFiles, digest: str) -> None:
         """Writes down a first use; of a later one only what tells that the files lie there still.
 
         Raises:
@@ -54,12 +54,12 @@ class FirstUses:
         use = FirstUse(digest=digest, first_used_at=datetime.now(UTC).isoformat(), seen=seen)
         if self._create(file, use):
             return
-        first = self.of(seen.name, seen.version) or use
-        self.compare(first, seen.name, seen.version, digest)
+        first = self.find(seen.name, seen.version) or use
+        self.verify(first, seen.name, seen.version, digest)
         if seen.files and seen != first.seen:
             self._write(file, replace(first, seen=seen)).replace(file)
 
-    def compare(self, first: FirstUse, name: str, version: int, digest: str) -> None:
+    def verify(self, first: FirstUse, name: str, version: int, digest: str) -> None:
         """Looks whether these are the files of the first use.
 
         Raises:
@@ -78,7 +78,7 @@ class FirstUses:
 
     def _file(self, name: str, version: int) -> Path:
         plain = quote(name, safe="")
-        if len(plain) > LONGEST_NAME:
+        if len(plain) > MAX_NAME:
             plain = f"{plain[:100]}-{sha256(name.encode()).hexdigest()}"
         return self._folder / f"{plain}@{version}.json"
 

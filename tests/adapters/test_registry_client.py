@@ -15,7 +15,7 @@ from typing import Any
 import mlflow.store.db.utils
 import pytest
 
-from batchdeploy.adapters.mlflow import MlflowRegistry, asking
+from batchdeploy.adapters.mlflow import MlflowRegistry, registry_client
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.errors import MissingPackageError, RegistryError
 
@@ -48,9 +48,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     def wait(_seconds: float) -> None:
         raise AssertionError("MLflow tries again on its own terms")
 
-    for name in asking.BOUNDS:
+    for name in registry_client.HTTP_LIMITS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(registry_client, "DEADLINE_SECONDS", 1.0)
     # NOTE: its own clock only: other threads of this process, py4j's for one, go on sleeping.
     monkeypatch.setattr(mlflow.store.db.utils, "time", SimpleNamespace(**vars(time) | {"sleep": wait}))
 
@@ -98,7 +98,7 @@ def test_a_driver_that_is_missing_is_no_registry_that_is_down() -> None:
 def test_one_that_is_busy_is_asked_twice_and_not_an_hour_later(busy: int) -> None:
     assert "too many 503 error responses" in refusal(f"http://127.0.0.1:{busy}")
     assert Busy.asked == 2
-    assert not set(asking.BOUNDS) & set(os.environ)
+    assert not set(registry_client.HTTP_LIMITS) & set(os.environ)
 
 
 @pytest.mark.parametrize("kind", ["http://127.0.0.1:{}", "postgresql+psycopg2://127.0.0.1:{}/mlflow"])
@@ -108,7 +108,7 @@ def test_one_that_says_nothing_is_given_up(mute: int, kind: str) -> None:
 
 def test_the_patience_that_a_person_asks_mlflow_for_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
-    asking.ask(lambda: threads.append(threading.current_thread()), "http://127.0.0.1")
+    registry_client.call_registry(lambda: threads.append(threading.current_thread()), "http://127.0.0.1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    asking.ask(lambda: threads.append(threading.current_thread()), "http://127.0.0.1")
+    registry_client.call_registry(lambda: threads.append(threading.current_thread()), "http://127.0.0.1")
     assert [thread is threading.main_thread() for thread in threads] == [False, True]

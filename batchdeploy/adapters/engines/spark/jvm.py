@@ -10,7 +10,7 @@ from batchdeploy.redaction import names_secret
 
 STDERR = 2
 # NOTE: the launcher of Spark asks for this module itself, and no option keeps the JVM from telling so.
-SAYS_NOTHING = b"WARNING: Using incubator modules"
+NOISE = b"WARNING: Using incubator modules"
 
 
 def start_jvm(settings: Mapping[str, str]) -> None:
@@ -26,20 +26,20 @@ def start_jvm(settings: Mapping[str, str]) -> None:
         return
     # NOTE: they become its command line, which every user of the machine may read. The session, made next,
     # is told all of them.
-    open_to_all = [(name, value) for name, value in settings.items() if not names_secret(name)]
-    conf = SparkConf(loadDefaults=False).setAll(open_to_all)
+    public_settings = [(name, value) for name, value in settings.items() if not names_secret(name)]
+    conf = SparkConf(loadDefaults=False).setAll(public_settings)
     reading, writing = os.pipe()
     try:
         gateway = launch_gateway(conf, {"stderr": writing})
     finally:
         os.close(writing)
-        threading.Thread(target=forward, args=(reading, STDERR), name="JVM's stderr", daemon=True).start()
+        threading.Thread(target=copy_lines, args=(reading, STDERR), name="JVM's stderr", daemon=True).start()
     SparkContext._ensure_initialized(gateway=gateway)
 
 
-def forward(reading: int, writing: int) -> None:
+def copy_lines(reading: int, writing: int) -> None:
     """Passes lines on until nobody writes any more, all but the one that says nothing."""
     with open(reading, "rb") as lines:
         for line in lines:
-            if not line.startswith(SAYS_NOTHING):
+            if not line.startswith(NOISE):
                 os.write(writing, line)

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 PACKAGE = Path(__file__).parents[3]
-SHIPPED = "shipped:"
+DISTRIBUTED = "distributed:"
 # NOTE: tasks that report; a cluster has no list of its workers, so more of them than most have executors.
-REPORTS = 64
+REPORT_TASKS = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def is_elsewhere(master: str) -> bool:
+def is_remote(master: str) -> bool:
     """Whether the workers are other processes than those this machine starts for itself."""
     return not master.startswith("local")
 
 
-class Shipments:
+class DistributedFiles:
     """What was sent to the workers of a session: each thing once, and kept for executors that come later.
 
     Args:
@@ -37,47 +37,47 @@ class Shipments:
 
     def __init__(self, session: SparkSession) -> None:
         self._session = session
-        self._kept = tempfile.TemporaryDirectory(prefix="batchdeploy-shipped-")
+        self._archives = tempfile.TemporaryDirectory(prefix="batchdeploy-distributed-")
         self._sent: set[str] = set()
 
-    def library(self) -> None:
+    def add_library(self) -> None:
         """Sends this very batchdeploy, whatever the workers have installed."""
-        archive = _packed(PACKAGE, PACKAGE.name, Path(self._kept.name))
+        archive = _archive(PACKAGE, PACKAGE.name, Path(self._archives.name))
         self._session.addArtifacts(str(archive), pyfile=True)
 
-    def folder(self, folder: Path) -> str:
-        """Sends a folder; gives its name for `shipped` on a worker."""
-        archive = _packed(folder, "", Path(self._kept.name))
+    def add_folder(self, folder: Path) -> str:
+        """Sends a folder; gives its name for `locate_distributed` on a worker."""
+        archive = _archive(folder, "", Path(self._archives.name))
         if archive.name not in self._sent:
             self._session.addArtifacts(str(archive), archive=True)
             self._sent.add(archive.name)
-        return SHIPPED + archive.name
+        return DISTRIBUTED + archive.name
 
     def close(self) -> None:
         """Removes the archives; executors fetch nothing any more."""
-        self._kept.cleanup()
+        self._archives.cleanup()
 
 
-def shipped(name: str) -> str:
+def locate_distributed(name: str) -> str:
     """Where a folder that was shipped is on this worker; any other folder is where it is."""
-    if not name.startswith(SHIPPED):
+    if not name.startswith(DISTRIBUTED):
         return name
     from pyspark import SparkFiles
 
-    return str(Path(SparkFiles.getRootDirectory()) / name.removeprefix(SHIPPED))
+    return str(Path(SparkFiles.getRootDirectory()) / name.removeprefix(DISTRIBUTED))
 
 
-def report(session: SparkSession, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+def worker_versions(session: SparkSession, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
     """Versions of Python and of packages on each worker host, by host."""
-    tasks = session.range(0, REPORTS, 1, REPORTS)
-    frame = tasks.mapInPandas(_reporter(tuple(names)), "host string, found string")
+    tasks = session.range(0, REPORT_TASKS, 1, REPORT_TASKS)
+    frame = tasks.mapInPandas(_version_udf(tuple(names)), "host string, found string")
     hosts: dict[str, dict[str, str]] = {}
     for row in frame.distinct().collect():
         hosts[row.host] = dict(pair.split("=", 1) for pair in row.found.split(" ") if pair)
     return tuple(sorted(hosts.items()))
 
 
-def _reporter(names: tuple[str, ...]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+def _version_udf(names: tuple[str, ...]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def tell(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import pandas as pd
 
@@ -88,7 +88,7 @@ def _reporter(names: tuple[str, ...]) -> Callable[[Iterator[pd.DataFrame]], Iter
     return tell
 
 
-def _packed(folder: Path, prefix: str, into: Path) -> Path:
+def _archive(folder: Path, prefix: str, into: Path) -> Path:
     """A zip archive of a folder: for the same files the same bytes, and the same name."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
     digest = hashlib.sha256()

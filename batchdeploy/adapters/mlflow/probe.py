@@ -17,27 +17,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from batchdeploy.adapters.mlflow.trial import ANSWER, ROWS
+from batchdeploy.adapters.mlflow.probe_process import ANSWER, ROWS
 from batchdeploy.errors import EngineError, Problem, ScoringRefused
 from batchdeploy.host.file_modes import restrict
 
-MOST_ROWS = 32
-CHILD = "from batchdeploy.adapters.mlflow.trial import main; main()"
-LOADED_BY = (
+MAX_ROWS = 32
+PROBE_COMMAND = "from batchdeploy.adapters.mlflow.probe_process import main; main()"
+PACKAGES = (
     *("batchdeploy", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops", "scipy"),
     *("lightgbm", "xgboost", "xgboost-cpu", "onnxruntime", "onnxruntime-gpu", "catboost", "torch"),
 )
-STEPS = {"load": "loading it", "ask": "asking it about a few rows", "done": "its end"}
+STEPS = {"load": "loading it", "predict": "asking it about a few rows", "done": "its end"}
 HINTS: Mapping[int, str] = {
     signal.SIGKILL: "it takes more memory than there is, or somebody has killed it",
     signal.SIGXFSZ: "it writes more than a GiB to a file",
 }
-CRASHED = "its files crash native code: log it again with the versions that score it, and register that"
+CRASH_HINT = "its files crash native code: log it again with the versions that score it, and register that"
 # NOTE: what was tried in this process; another table has no mark of it yet.
-TRIED: set[str] = set()
+PROBED: set[str] = set()
 
 
-class Trial(NamedTuple):
+class Probe(NamedTuple):
     """What is to be tried.
 
     Attributes:
@@ -53,7 +53,7 @@ class Trial(NamedTuple):
     output: Path
 
 
-def try_out(trial: Trial, rows: Callable[[], Iterable[Any]]) -> None:
+def probe_model(trial: Probe, rows: Callable[[], Iterable[Any]]) -> None:
     """Loads a model and asks it about a few rows where it was not tried yet with these versions.
 
     What it raises there is left for the scoring to find.
@@ -66,38 +66,38 @@ def try_out(trial: Trial, rows: Callable[[], Iterable[Any]]) -> None:
         ScoringRefused: the process was ended by the model, or by its time; or a tree of it is broken.
         EngineError: no process could be started.
     """
-    mark = trial.folder.with_name(_name_of_mark(trial.folder.name))
-    if mark.name not in TRIED and not mark.is_file():
+    mark = trial.folder.with_name(_marker_name(trial.folder.name))
+    if mark.name not in PROBED and not mark.is_file():
         frame = next(iter(rows()), None)
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
-            if not _tried(trial, Path(scratch), frame):
+            if not _probe(trial, Path(scratch), frame):
                 return
-        TRIED.add(mark.name)
+        PROBED.add(mark.name)
     # NOTE: what nobody has used for a month is removed.
     with suppress(OSError):
         mark.touch()
         restrict(mark)
 
 
-def _tried(trial: Trial, scratch: Path, frame: Any) -> bool:
+def _probe(trial: Probe, scratch: Path, frame: Any) -> bool:
     """Whether this is not to be tried again."""
-    (scratch / ROWS).write_bytes(_pickled(frame))
+    (scratch / ROWS).write_bytes(_pickle_sample(frame))
     with (scratch / "output").open("w+b") as output:
         code = _run(trial, scratch, output)
-        found = _answer(scratch)
+        found = _read_answer(scratch)
         step = STEPS[str(found.get("step", "load"))]
         if code is None or code or found.get("step") != "done":
-            _keep(output, trial.output)
-            raise ScoringRefused(trial.where, (_ended(step, code, trial.seconds),), hint=_hint(code))
+            _save_output(output, trial.output)
+            raise ScoringRefused(trial.where, (_exit_problem(step, code, trial.seconds),), hint=_hint(code))
     if broken := found.get("broken"):
         problems = tuple(Problem(**problem) for problem in broken)
         raise ScoringRefused(trial.where, problems, hint="fit the model again, and register that")
     return frame is not None and "missing" not in found
 
 
-def _run(trial: Trial, scratch: Path, output: Any) -> int | None:
+def _run(trial: Probe, scratch: Path, output: Any) -> int | None:
     """Runs the process to its end; gives how it ended, None where its time did."""
-    command = [sys.executable, "-P", "-c", CHILD, str(trial.folder), str(scratch)]
+    command = [sys.executable, "-P", "-c", PROBE_COMMAND, str(trial.folder), str(scratch)]
     path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
     try:
         process = subprocess.Popen(
@@ -122,7 +122,7 @@ def _run(trial: Trial, scratch: Path, output: Any) -> int | None:
         process.wait()
 
 
-def _ended(step: str, code: int | None, seconds: float) -> Problem:
+def _exit_problem(step: str, code: int | None, seconds: float) -> Problem:
     if code is None:
         return Problem(step, f"did not end within {seconds:g} s")
     if code < 0:
@@ -134,33 +134,33 @@ def _hint(code: int | None) -> str:
     if code is None:
         return "limits.model_seconds gives it more time"
     if code < 0:
-        return HINTS.get(-code, CRASHED)
+        return HINTS.get(-code, CRASH_HINT)
     return "a model must not end the process that it is asked in"
 
 
-def _answer(scratch: Path) -> dict[str, Any]:
+def _read_answer(scratch: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((scratch / ANSWER).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
 
 
-def _pickled(frame: Any) -> bytes:
+def _pickle_sample(frame: Any) -> bytes:
     import pickle
 
-    return pickle.dumps(() if frame is None else frame.iloc[:MOST_ROWS])
+    return pickle.dumps(() if frame is None else frame.iloc[:MAX_ROWS])
 
 
-def _keep(output: Any, file: Path) -> None:
+def _save_output(output: Any, file: Path) -> None:
     output.seek(0)
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(output.read(65_536))
 
 
-def _name_of_mark(digest: str) -> str:
+def _marker_name(digest: str) -> str:
     """Names what an outcome depends on: the model, the platform, and what loads it."""
-    text = json.dumps([platform.python_version(), sys.platform, platform.machine(), _versions(LOADED_BY)])
+    text = json.dumps([platform.python_version(), sys.platform, platform.machine(), _versions(PACKAGES)])
     return f"{digest}.tried-{sha256(text.encode()).hexdigest()[:12]}"
 
 

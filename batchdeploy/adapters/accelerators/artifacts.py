@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from batchdeploy.adapters.accelerators import compiling, converting
-from batchdeploy.adapters.accelerators.model import HINT, ModelLoaders, accelerated_predictor
+from batchdeploy.adapters.accelerators import onnx_converter, tree_compiler
+from batchdeploy.adapters.accelerators.accelerated_model import HINT, ModelLoaders, accelerated_predictor
 from batchdeploy.errors import (
     BatchdeployError,
     EngineError,
@@ -32,18 +32,18 @@ LOG = logger(__name__)
 Kind = Literal["compiled", "onnx"]
 PROOF = "proof.json"
 # NOTE: of each the first that is installed; ONNX Runtime has a package of its own for GPUs.
-MADE_BY = {
+BUILT_WITH = {
     "compiled": (("treelite",),),
     "onnx": (("onnxruntime", "onnxruntime-gpu"), ("skl2onnx",)),
 }
-MAKERS: dict[str, Callable[[Path, Path, ModelLoaders], None]] = {
-    "compiled": compiling.make,
-    "onnx": converting.make,
+BUILDERS: dict[str, Callable[[Path, Path, ModelLoaders], None]] = {
+    "compiled": tree_compiler.make,
+    "onnx": onnx_converter.make,
 }
 
 
-def build(
-    kind: Kind, model: Path, into: Path, samples: Callable[[], Iterable[Any]], loads: ModelLoaders
+def build_artifact(
+    kind: Kind, model: Path, into: Path, samples: Callable[[], Iterable[Any]], loaders: ModelLoaders
 ) -> Equality:
     """Makes what the runtime needs where it is not there yet, and proves it.
 
@@ -52,7 +52,7 @@ def build(
         model: the fetched model's folder.
         into: the folder to make; it comes into being only once it is proved.
         samples: gives frames of the model's inputs to prove it on.
-        loads: load the model as it is, and what it consists of.
+        loaders: load the model as it is, and what it consists of.
 
     Returns:
         What was asked and how it went. Of no rows, where there are none that the model itself can answer, and
@@ -70,8 +70,8 @@ def build(
     into.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=into.parent, prefix="fetching-"))
     try:
-        MAKERS[kind](model, scratch, loads)
-        proof = _asked(kind, model, scratch, samples, loads)
+        BUILDERS[kind](model, scratch, loaders)
+        proof = _verify(kind, model, scratch, samples, loaders)
         if proof.rows:
             (scratch / PROOF).write_text(json.dumps(proof._asdict()), encoding="utf-8")
             scratch.chmod(0o755)
@@ -82,11 +82,11 @@ def build(
     return proof
 
 
-def _asked(
-    kind: Kind, model: Path, made: Path, samples: Callable[[], Iterable[Any]], loads: ModelLoaders
+def _verify(
+    kind: Kind, model: Path, artifact: Path, samples: Callable[[], Iterable[Any]], loaders: ModelLoaders
 ) -> Equality:
     try:
-        other = accelerated_predictor(kind, str(model), made, loads, threads=1)
+        other = accelerated_predictor(kind, str(model), artifact, loaders, threads=1)
         proof = compare_predictions(other.native, other, samples(), single=other.single)
     except BatchdeployError:
         raise
@@ -100,29 +100,29 @@ def _asked(
     return proof
 
 
-def _keep(made: Path, into: Path) -> None:
+def _keep(artifact: Path, into: Path) -> None:
     """Puts it in its place; where another run was first, what that one made is as good."""
     try:
-        made.rename(into)
+        artifact.rename(into)
     except OSError:
         if not (into / PROOF).is_file():
             # NOTE: what was left of one that was being removed.
             shutil.rmtree(into, ignore_errors=True)
-            made.rename(into)
+            artifact.rename(into)
 
 
-def prove(
+def build_or_fall_back(
     kind: Kind,
     model: Path,
     into: Path,
     samples: Callable[[], Iterable[Any]],
-    loads: ModelLoaders,
+    loaders: ModelLoaders,
     *,
     refuse: bool,
 ) -> bool:
-    """`build`, and whether the runtime can be taken; where not, it is said, or refused."""
+    """`build_artifact`, and whether the runtime can be taken; where not, it is said, or refused."""
     try:
-        return build(kind, model, into, samples, loads).rows > 0
+        return build_artifact(kind, model, into, samples, loaders).rows > 0
     except (RequestError, EngineError, ScoringRefused) as error:
         if refuse:
             raise
@@ -130,13 +130,13 @@ def prove(
         return False
 
 
-def folder_name(kind: Kind, digest: str) -> str:
+def artifact_name(kind: Kind, digest: str) -> str:
     """Names what the folder depends on: the model, the platform, and what wrote it."""
     ours = sha256()
     here = Path(__file__).parent
     for file in sorted([*here.glob("*.py"), *here.glob("*.c")]):
         ours.update(file.read_bytes())
-    makers = [next(filter(None, map(_version, names)), "") for names in MADE_BY[kind]]
+    makers = [next(filter(None, map(_version, names)), "") for names in BUILT_WITH[kind]]
     return "-".join([f"{digest}.{kind}", sys.platform, platform.machine(), *makers, ours.hexdigest()[:8]])
 
 

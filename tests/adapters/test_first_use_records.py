@@ -16,7 +16,7 @@ from mlflow.store.artifact import artifact_repository_registry
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from tests_support import Result, register_folder
 
-from batchdeploy.adapters.mlflow import MlflowRegistry, digest_folder, locations
+from batchdeploy.adapters.mlflow import MlflowRegistry, artifact_listing, digest_folder
 from batchdeploy.core.deployment import ModelRef, PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import ModelPin
@@ -78,7 +78,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return real(artifact_uri=artifact_uri, **others)
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", counted)
-    monkeypatch.setattr(locations, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(artifact_listing, "STABLE_SECONDS", -1.0)
     return seen
 
 
@@ -163,7 +163,7 @@ def test_the_first_use_is_downloaded_once_and_a_later_plan_not_at_all(
     registry = champion.registry
     pin = registry.resolve(CHURN)
     assert registry.resolve(CHURN) == pin
-    registry.settle(pin, champion.models)
+    registry.keep_download(pin, champion.models)
     assert downloads.count("model-first") == 1
     champion.use()
     assert champion.registry.resolve(CHURN) == pin
@@ -178,7 +178,7 @@ def test_the_first_use_is_downloaded_once_and_a_later_plan_not_at_all(
 def test_files_written_to_a_moment_ago_are_looked_at_again(
     champion: Registered, downloads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locations, "SETTLED_SECONDS", 3600.0)
+    monkeypatch.setattr(artifact_listing, "STABLE_SECONDS", 3600.0)
     champion.use()
     champion.use()
     assert downloads.count("model-first") == 2
@@ -189,9 +189,9 @@ def test_of_two_first_uses_one_is_written_down(champion: Registered, project: Pa
     pin = early.resolve(CHURN)
     champion.write("model.lgb", "second")
     other = late.resolve(CHURN)
-    late.settle(other, champion.models)
+    late.keep_download(other, champion.models)
     with pytest.raises(RequestError, match="not those of its first use"):
-        early.settle(pin, champion.models)
+        early.keep_download(pin, champion.models)
     assert champion.use()[0] == other
 
 

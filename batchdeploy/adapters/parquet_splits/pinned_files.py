@@ -17,7 +17,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 
 @contextmanager
-def held(file: FilePin | Split) -> Iterator[str]:
+def open_pinned(file: FilePin | Split) -> Iterator[str]:
     """The place to read a pinned file from: the file as it was opened here.
 
     It has to be the inode that was pinned, with its size and times; of another, or one that was touched, the
@@ -39,7 +39,7 @@ def held(file: FilePin | Split) -> Iterator[str]:
 
 
 @contextmanager
-def held_by_name(files: Sequence[FilePin]) -> Iterator[None]:
+def watch_pinned_files(files: Sequence[FilePin]) -> Iterator[None]:
     """Watches pinned files that somebody else opens by their names meanwhile, such as a JVM.
 
     Each name has to lead to what was pinned before and after, and neither the files nor the folders above
@@ -53,7 +53,7 @@ def held_by_name(files: Sequence[FilePin]) -> Iterator[None]:
     folders = {folder for file in files for folder in Path(file.location).absolute().parents}
     states = {folder: identity_of(os.stat(folder)) for folder in folders}
     for file in files:
-        with held(file):
+        with open_pinned(file):
             pass
     yield
     renamed = {folder for folder, state in states.items() if _was_renamed(folder, state)}

@@ -12,11 +12,11 @@ from typing import Any
 from batchdeploy.core.model_safety import unknown_types
 from batchdeploy.errors import Problem
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 SCHEMA = "schema.json"
 
 
-def module_names(folder: Path) -> frozenset[str] | None:
+def list_modules(folder: Path) -> frozenset[str] | None:
     """The full names of the modules, or None where the files do not say.
 
     Args:
@@ -41,7 +41,7 @@ def module_names(folder: Path) -> frozenset[str] | None:
 
 def _in_skops(file: Path) -> Iterator[str]:
     with zipfile.ZipFile(file) as packed:
-        if packed.getinfo(SCHEMA).file_size > MOST_BYTES:
+        if packed.getinfo(SCHEMA).file_size > MAX_BYTES:
             raise ValueError(f"{SCHEMA} is too large")
         waiting: list[Any] = [json.loads(packed.read(SCHEMA))]
     while waiting:
@@ -56,7 +56,7 @@ def _in_skops(file: Path) -> Iterator[str]:
 
 def _in_pickle(file: Path) -> Iterator[str]:
     """Names of modules stand in a pickle as texts; what else looks like one does no harm."""
-    if file.stat().st_size > MOST_BYTES:
+    if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"{file.name} is too large")
     with file.open("rb") as stream:
         for code, argument, _ in pickletools.genops(stream):

@@ -9,7 +9,7 @@ from typing import Any
 from batchdeploy.errors import Problem
 
 
-def weights_elsewhere(file: Path) -> Iterator[Problem]:
+def external_weight_problems(file: Path) -> Iterator[Problem]:
     """The weights that a graph would have read from anything but a file in its own folder.
 
     Args:

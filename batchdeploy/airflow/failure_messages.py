@@ -22,8 +22,8 @@ from batchdeploy.errors import (
 # NOTE: what only somebody with a shell or a notebook could do; the step that failed is a task here.
 SHELL = re.compile(r"\bbatchdeploy [a-z]|(?:^|\s)--[a-z]|\b(?:run it|plan the run) again\b|\bjob\.")
 # NOTE: a step that needs what an earlier one made of the rows goes on from there; others from themselves.
-GOES_ON = {"drift": "validate", "publish": "validate", "promote": "compare_models"}
-WAYS_PAST = (
+RESUMES_FROM = {"drift": "validate", "publish": "validate", "promote": "compare_models"}
+REMEDIES = (
     "mend the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "
     "drift.on_alarm)"
 )
@@ -68,12 +68,12 @@ class GateRefusal:
             callback({**context, "refusal": refusal})
 
 
-def one_line(error: BatchdeployError) -> str:
+def format_one_line(error: BatchdeployError) -> str:
     """The error as one line of a log or of a red square's tooltip."""
     return " ".join(str(error).replace("\n- ", " ").replace("\n", ". ").split())
 
 
-def in_airflow(error: BatchdeployError, action: str | None) -> BatchdeployError:
+def with_airflow_hint(error: BatchdeployError, action: str | None) -> BatchdeployError:
     """The error with a hint for people who sit before Airflow: no command of a shell, but what to click.
 
     Args:
@@ -89,7 +89,7 @@ def in_airflow(error: BatchdeployError, action: str | None) -> BatchdeployError:
     return type(error)(error.where, error.problems, hint="; ".join(parts) or None)
 
 
-def action_after(error: BatchdeployError, task: Any) -> str:
+def recovery_action(error: BatchdeployError, task: Any) -> str:
     """What to do in Airflow after a failure.
 
     Args:
@@ -97,26 +97,26 @@ def action_after(error: BatchdeployError, task: Any) -> str:
         task: the operator.
     """
     if isinstance(error, PromotionRefused):
-        deciding = sorted(task.upstream_task_ids - {_task_of(task, "compare_models")})
+        deciding = sorted(task.upstream_task_ids - {_task_for(task, "compare_models")})
         return f"clear {', '.join(deciding)} to ask again"
     if isinstance(error, StaleRunError):
-        return f"clear {_task_of(task, 'plan')} and what follows it: it plans against what is there now"
-    mended = _task_of(task, GOES_ON.get(task.step))
+        return f"clear {_task_for(task, 'plan')} and what follows it: it plans against what is there now"
+    mended = _task_for(task, RESUMES_FROM.get(task.step))
     if isinstance(error, OutsideError):
         return f"Airflow tries again while tries are left; after that clear {mended} and what follows it"
     seen = "; the tab Report has the evidence" if isinstance(error, GateRefused) else ""
     return f"when that is mended, clear {mended} and what follows it{seen}"
 
 
-def nothing_handed_on(task: Any) -> RequestError:
+def missing_xcom_error(task: Any) -> RequestError:
     """The error of a task that finds nothing of the task before it."""
     before = ", ".join(sorted(task.upstream_task_ids)) or "the task before"
     problem = "handed on nothing: it was marked as success by hand, or its XCom was deleted"
-    hint = f"marking a task passes no gate: {WAYS_PAST}, then clear {before} and what follows it"
+    hint = f"marking a task passes no gate: {REMEDIES}, then clear {before} and what follows it"
     return RequestError(f"task {task.task_id}", (Problem(before, problem),), hint=hint)
 
 
-def _task_of(task: Any, step: str | None) -> str:
+def _task_for(task: Any, step: str | None) -> str:
     """The task that does a step of the same run, before this one; this one where there is none."""
     for other in task.get_flat_relatives(upstream=True) if task.has_dag() else ():
         if getattr(other, "step", None) == step and other.file == task.file:

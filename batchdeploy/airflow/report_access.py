@@ -18,7 +18,7 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.errors import BatchdeployError
 
 # NOTE: a report is some hundred kilobytes; a file of another kind must not fill the API server's memory.
-MOST_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def control_folders(task: Any, dag_file: str) -> frozenset[str]:
     return frozenset(folders)
 
 
-def read_below(control: str, path: str, shape: Pattern[str]) -> str | None:
+def read_within(control: str, path: str, shape: Pattern[str]) -> str | None:
     """A text file below a control folder; None where it is not there, or is not what it should be.
 
     Args:
@@ -82,9 +82,9 @@ def read_below(control: str, path: str, shape: Pattern[str]) -> str | None:
     with open(opened, "rb") as stream:
         found = os.fstat(opened)
         # NOTE: a file with a second name may be anybody's.
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > MOST_BYTES:
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > MAX_BYTES:
             return None
-        return stream.read(MOST_BYTES).decode("utf-8", errors="replace")
+        return stream.read(MAX_BYTES).decode("utf-8", errors="replace")
 
 
 def _expanded(value: Any) -> list[Any]:

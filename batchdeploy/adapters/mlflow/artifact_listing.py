@@ -16,16 +16,16 @@ from batchdeploy.errors import Problem, RegistryError, RequestError
 GIBIBYTE = 1 << 30
 HINT = "raise limits.model_files or limits.model_gib where the model is meant to be so large"
 # NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
-READ_MARK = "registered_model_meta"
+READ_MARKER = "registered_model_meta"
 # NOTE: a file that was written to so lately could be written to again without its times showing it.
-SETTLED_SECONDS = 3.0
+STABLE_SECONDS = 3.0
 
 
 class Listing(NamedTuple):
     """Each file of a location with what a listing says of it, and whether it would show a further change."""
 
     files: dict[str, str]
-    settled: bool
+    stable: bool
 
 
 def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listing:
@@ -44,7 +44,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
     found: dict[str, str] = {}
     count = size = 0
     now, newest = time.time_ns(), 0
-    for path, bytes_, said, changed in _entries(location, uri, where):
+    for path, bytes_, said, changed in _list_entries(location, uri, where):
         count, size = count + 1, size + bytes_
         if count > limits.model_files:
             problem = Problem("files", "are more than limits.model_files", f"over {limits.model_files}")
@@ -53,27 +53,27 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
             problem = Problem("bytes", "are more than limits.model_gib", f"over {limits.model_gib:g} GiB")
             raise RequestError(where, (problem,), hint=HINT)
         # NOTE: folders are counted, so that one that never ends comes to an end.
-        if not path.endswith("/") and path != READ_MARK:
+        if not path.endswith("/") and path != READ_MARKER:
             found[path] = said
             newest = max(newest, changed)
     if not found:
         text = "holds no files: they were moved, or their store cannot be reached from here"
         raise RegistryError(where, (Problem(location, text),))
-    return Listing(found, now - newest > SETTLED_SECONDS * 1e9)
+    return Listing(found, now - newest > STABLE_SECONDS * 1e9)
 
 
-def _entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str, int]]:
+def _list_entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str, int]]:
     """Path, size, what tells a change and when the last was, of each file; folders end in a slash."""
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
     if is_local_uri(location, is_tracking_or_registry_uri=False):
-        yield from _local(Path(local_file_uri_to_path(location)), where)
+        yield from _list_local(Path(local_file_uri_to_path(location)), where)
     else:
-        yield from _remote(location, uri)
+        yield from _list_remote(location, uri)
 
 
-def _local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]:
+def _list_local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]:
     # NOTE: links are followed, as MLflow's copy follows them.
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
@@ -88,14 +88,14 @@ def _local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]:
             yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, said)), changed
 
 
-def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:
+def _list_remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository: Any = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
     waiting: list[str | None] = [None]
     while waiting:
         folder = waiting.pop()
-        marks = _marks(repository, folder or "")
+        marks = _etags(repository, folder or "")
         for entry in repository.list_artifacts(folder):
             if entry.is_dir:
                 waiting.append(entry.path)
@@ -109,7 +109,7 @@ def _remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:
                 )
 
 
-def _marks(repository: Any, folder: str) -> dict[str, str]:
+def _etags(repository: Any, folder: str) -> dict[str, str]:
     """The ETag of each object directly in a folder of a bucket, which MLflow reads and passes over."""
     pages = getattr(repository, "_iterate_s3_paginated_results", None)
     if pages is None:

@@ -19,10 +19,16 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
-from batchdeploy.airflow.control_folder import ControlFolder
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
+from batchdeploy.airflow.failure_messages import (
+    GateFailure,
+    format_one_line,
+    missing_xcom_error,
+    recovery_action,
+    with_airflow_hint,
+)
 from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
-from batchdeploy.airflow.refusals import GateFailure, action_after, in_airflow, nothing_handed_on, one_line
+from batchdeploy.airflow.report_access import ControlFolder
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.errors import (
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from batchdeploy.airflow.interpreter import Interpreter
 
 PROBLEM_KEY = "batchdeploy_problem"
-TURN_SECONDS = 15
+BUSY_POLL_SECONDS = 15
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception=OutsideError, action=RetryAction.RETRY, reason="failed outside"),
@@ -85,7 +91,7 @@ class StepOperator(BaseOperator):
         spec = source.spec
         default_args = arguments.get("default_args") or {}
         arguments.setdefault("owner", default_args.get("owner", spec.owner))
-        if self.heavy and _takes_the_machine(spec):
+        if self.heavy and _uses_all_cores(spec):
             # NOTE: this engine takes every core; a backfill starts ten runs at a time.
             limit = "max_active_tis_per_dag"
             arguments.setdefault(limit, default_args.get(limit, 1))
@@ -124,21 +130,21 @@ class StepOperator(BaseOperator):
             OutsideError: something outside failed; Airflow tries again.
         """
         if isinstance(self.run, dict):
-            self._know_model(self.run)
+            self._remember_model(self.run)
         try:
             self._refuse_lost_output(context)
-            answer = self._take_turn(self.request(context), context)
+            answer = self._run_when_free(self.request(context), context)
         except GateRefused as error:
             # NOTE: a step that planned anew was refused in another folder than the one that it was handed.
             if error.folder is not None:
                 context["ti"].xcom_push(key=RUN_KEY, value=error.folder)
-            raise GateFailure(self._told(context, error)) from None
+            raise GateFailure(self._report_failure(context, error)) from None
         except (RequestError, StaleRunError) as error:
-            raise AirflowFailException(self._told(context, error)) from None
+            raise AirflowFailException(self._report_failure(context, error)) from None
         except BatchdeployError as error:
-            self._told(context, error)
+            self._report_failure(context, error)
             redact_chain(error)
-            raise in_airflow(error, self._action(error)) from error.__cause__
+            raise with_airflow_hint(error, self._action(error)) from error.__cause__
         except AirflowException:
             raise
         except Exception as error:  # noqa: BLE001
@@ -151,12 +157,12 @@ class StepOperator(BaseOperator):
         """What the step is asked for: by default, to go on with the run that the step before answered."""
         return StepRequest(
             step=self.step,
-            folder=self.handed_on("folder"),
+            folder=self.upstream_value("folder"),
             is_retry=context["ti"].try_number > 1,
             holder=holder_of(context),
         )
 
-    def handed_on(self, key: str) -> str:
+    def upstream_value(self, key: str) -> str:
         """What the task before handed on under a key.
 
         Raises:
@@ -165,14 +171,14 @@ class StepOperator(BaseOperator):
         value = self.run.get(key) if isinstance(self.run, dict) else self.run
         if isinstance(value, str) and value:
             return value
-        raise nothing_handed_on(self)
+        raise missing_xcom_error(self)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
         """What the task hands on."""
         ti = context["ti"]
         if "folder" in answer:
             ti.xcom_push(key=RUN_KEY, value=answer["folder"])
-        self._know_model(answer)
+        self._remember_model(answer)
         if answer.pop("outcome") == "identical":
             raise AirflowSkipException(
                 f"{answer['partition']} is identical to run {answer['run_id']}: nothing to do"
@@ -191,17 +197,17 @@ class StepOperator(BaseOperator):
         if bundle is not None and bundle.version is not None:
             refuse_lost_output(Path(self.file), self.spec, self.root, checkout=Path(bundle.path))
 
-    def _take_turn(self, request: StepRequest, context: Any) -> Answer:
+    def _run_when_free(self, request: StepRequest, context: Any) -> Answer:
         """Does the step once no other live DAG run is at work on the partition."""
-        answer = self._take(request)
+        answer = self._run_step(request)
         while answer["outcome"] == "busy":
             holder = answer["holder"]
-            if _at_work(context["ti"], holder):
-                self.wait(context, f"DAG run {holder} is at work on this partition", TURN_SECONDS)
-            answer = self._take(replace(request, expected_holder=holder))
+            if _is_active(context["ti"], holder):
+                self.wait(context, f"DAG run {holder} is at work on this partition", BUSY_POLL_SECONDS)
+            answer = self._run_step(replace(request, expected_holder=holder))
         return answer
 
-    def _take(self, request: StepRequest) -> Answer:
+    def _run_step(self, request: StepRequest) -> Answer:
         # NOTE: imported here, because a DAG file is parsed again and again, and a task runs once.
         from batchdeploy.assembly import open_toolbox
 
@@ -236,9 +242,9 @@ class StepOperator(BaseOperator):
         self.log.info("%s; looking again in %g seconds", reason, seconds)
         raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=seconds))
 
-    def _told(self, context: Any, error: BatchdeployError) -> str:
+    def _report_failure(self, context: Any, error: BatchdeployError) -> str:
         """The error in one line, for the log, the exception and the report's page."""
-        text = one_line(in_airflow(error, self._action(error)))
+        text = format_one_line(with_airflow_hint(error, self._action(error)))
         context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
         return text
 
@@ -246,9 +252,9 @@ class StepOperator(BaseOperator):
         """What to do in Airflow after a failure; None where no clearing of tasks would help."""
         if isinstance(error, PartitionError):
             return None
-        return action_after(error, self)
+        return recovery_action(error, self)
 
-    def _know_model(self, answer: Answer) -> None:
+    def _remember_model(self, answer: Answer) -> None:
         """Keeps which version the run takes, for the link to it; a task that fails has that link too."""
         if "model_version" in answer and "model" in answer:
             self.pinned_model = (answer["model"], answer["model_version"])
@@ -280,12 +286,12 @@ def holder_of(context: Any) -> str:
     return f"{ti.dag_id}/{ti.run_id}"
 
 
-def _at_work(ti: Any, holder: str) -> bool:
+def _is_active(ti: Any, holder: str) -> bool:
     dag_id, _, run_id = holder.partition("/")
     return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"]))
 
 
-def _takes_the_machine(spec: Deployment) -> bool:
+def _uses_all_cores(spec: Deployment) -> bool:
     if spec.engine.kind == "local":
         return True
     return spec.engine.remote is None and spec.engine.master.startswith("local")

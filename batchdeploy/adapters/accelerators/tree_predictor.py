@@ -14,7 +14,7 @@ import numpy as np
 from batchdeploy.adapters.accelerators.forest import Forest
 
 # NOTE: a thread is worth its start from about here.
-ROWS_A_THREAD = 4096
+ROWS_PER_THREAD = 4096
 POINTERS = ("nodes", "extras", "sides", "values", "trees", "groups", "splits", "bounds", "leaves")
 COUNTS = ("count", "width", "stride", "outputs", "single", "grouped")
 
@@ -26,7 +26,7 @@ class _Forest(ctypes.Structure):
     )
 
 
-class Walker:
+class TreePredictor:
     """Asks the trees by the compiled library.
 
     Args:
@@ -60,7 +60,7 @@ class Walker:
         sums = np.zeros((len(rows), len(forest.base)))
         if not forest.average:
             sums += forest.base
-        threads = max(1, min(self._threads, len(rows) // ROWS_A_THREAD))
+        threads = max(1, min(self._threads, len(rows) // ROWS_PER_THREAD))
         pieces = list(zip(np.array_split(rows, threads), np.array_split(sums, threads), strict=True))
         if threads == 1:
             self._add(*pieces[0])
@@ -87,13 +87,13 @@ def _softmax(sums: Any) -> Any:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def _as_it_is(sums: Any) -> Any:
+def _identity(sums: Any) -> Any:
     return sums
 
 
 LINKS: dict[str, Callable[[Any], Any]] = {
-    "identity": _as_it_is,
-    "identity_multiclass": _as_it_is,
+    "identity": _identity,
+    "identity_multiclass": _identity,
     "sigmoid": _sigmoid,
     "multiclass_ova": _sigmoid,
     "softmax": _softmax,

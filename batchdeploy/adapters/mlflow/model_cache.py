@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchdeploy.adapters.mlflow.first_uses import SHOWN_DIGITS, FirstUses
-from batchdeploy.adapters.mlflow.locations import READ_MARK
+from batchdeploy.adapters.mlflow.artifact_listing import READ_MARKER
+from batchdeploy.adapters.mlflow.first_use_records import SHOWN_DIGITS, FirstUseRecords
 from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.pins import digest_model
 from batchdeploy.core.records import ModelPin
@@ -20,7 +20,7 @@ from batchdeploy.errors import Problem, RegistryError
 from batchdeploy.host.file_modes import make_folder, restrict_tree
 
 # NOTE: of a champion and its challenger.
-MOST_KEPT = 2
+MAX_DOWNLOADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class VersionSource:
     """Where a registered version's files are to be had, and what a listing says of them.
 
     Attributes:
-        settled: whether the listing would show it if they were written to from now on.
+        stable: whether the listing would show it if they were written to from now on.
     """
 
     location: str
     seen: VersionFiles
-    settled: bool
+    stable: bool
 
     @property
     def key(self) -> tuple[str, int]:
@@ -41,7 +41,7 @@ class VersionSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Download:
     """A copy that was downloaded to be hashed, and may be wanted for more."""
 
     copy: Path
@@ -49,7 +49,7 @@ class Kept:
     source: VersionSource
 
 
-class Copies:
+class ModelCache:
     """The copies of one process.
 
     Args:
@@ -59,8 +59,8 @@ class Copies:
 
     def __init__(self, download: Callable[[str, Path], Path], models: Path | None) -> None:
         self._download = download
-        self._first_uses = None if models is None else FirstUses(models)
-        self._kept: dict[tuple[str, int], Kept] = {}
+        self._first_uses = None if models is None else FirstUseRecords(models)
+        self._downloads: dict[tuple[str, int], Download] = {}
         self._scratch: Path | None = None
 
     def digest(self, source: VersionSource) -> str:
@@ -69,23 +69,23 @@ class Copies:
         Raises:
             RequestError: they are not those of the version's first use.
         """
-        first = None if self._first_uses is None else self._first_uses.of(*source.key)
+        first = None if self._first_uses is None else self._first_uses.find(*source.key)
         if first is not None and first.seen == source.seen:
             return first.digest
-        kept = self._kept.get(source.key)
+        kept = self._downloads.get(source.key)
         if kept is None or kept.source.seen != source.seen:
-            kept = self._downloaded(source, self._room())
-            self._keep_lately(kept)
+            kept = self._download_version(source, self._scratch_folder())
+            self._remember(kept)
         if first is not None and self._first_uses is not None:
-            self._first_uses.compare(first, *source.key, kept.digest)
+            self._first_uses.verify(first, *source.key, kept.digest)
         return kept.digest
 
-    def settle(self, pin: ModelPin, models: Path) -> None:
+    def keep_download(self, pin: ModelPin, models: Path) -> None:
         """Puts what `digest` downloaded where `fetch` looks, and writes down the version's first use."""
-        kept = self._kept.get((pin.name, pin.version))
+        kept = self._downloads.get((pin.name, pin.version))
         if kept is not None and kept.digest == pin.digest:
-            self._place(kept, models)
-            del self._kept[kept.source.key]
+            self._move_into_cache(kept, models)
+            del self._downloads[kept.source.key]
 
     def fetch(self, pin: ModelPin, models: Path, find: Callable[[], VersionSource]) -> Path:
         """The files of a pinned version, in a folder below ``models``.
@@ -99,38 +99,38 @@ class Copies:
             RegistryError: its location holds other files than those that were pinned.
             RequestError: other files were pinned than at its first use.
         """
-        self.settle(pin, models)
-        first_uses = FirstUses(models)
-        first = first_uses.of(pin.name, pin.version)
+        self.keep_download(pin, models)
+        first_uses = FirstUseRecords(models)
+        first = first_uses.find(pin.name, pin.version)
         folder = models / pin.digest
         # NOTE: a copy alone proves nothing: it may be another version's, under a digest that a tag claimed.
         if first is not None:
-            first_uses.compare(first, pin.name, pin.version, pin.digest)
-            if _whole(folder, pin.digest):
+            first_uses.verify(first, pin.name, pin.version, pin.digest)
+            if _is_intact(folder, pin.digest):
                 # NOTE: what nobody has used for a month is removed.
                 os.utime(folder)
                 return folder
         make_folder(models)
         with tempfile.TemporaryDirectory(dir=models, prefix="fetching-") as scratch:
-            kept = self._downloaded(find(), Path(scratch))
+            kept = self._download_version(find(), Path(scratch))
             if kept.digest != pin.digest:
                 text = f"the files are not those recorded, {pin.digest[:SHOWN_DIGITS]}"
                 where = f"model {pin.name} version {pin.version}"
                 raise RegistryError(where, (Problem("digest", text, kept.digest[:SHOWN_DIGITS]),))
-            return self._place(kept, models)
+            return self._move_into_cache(kept, models)
 
-    def _downloaded(self, source: VersionSource, room: Path) -> Kept:
+    def _download_version(self, source: VersionSource, room: Path) -> Download:
         copy = self._download(source.location, room)
         # NOTE: what is not hashed must not be there to be loaded.
-        (copy / READ_MARK).unlink(missing_ok=True)
-        return Kept(copy, digest_folder(copy), source)
+        (copy / READ_MARKER).unlink(missing_ok=True)
+        return Download(copy, digest_folder(copy), source)
 
-    def _place(self, kept: Kept, models: Path) -> Path:
+    def _move_into_cache(self, kept: Download, models: Path) -> Path:
         """Records what the copy is of, and moves it to its place."""
-        seen = kept.source.seen if kept.source.settled else replace(kept.source.seen, files={})
-        FirstUses(models).keep(seen, kept.digest)
+        seen = kept.source.seen if kept.source.stable else replace(kept.source.seen, files={})
+        FirstUseRecords(models).record(seen, kept.digest)
         folder = models / kept.digest
-        if _whole(folder, kept.digest):
+        if _is_intact(folder, kept.digest):
             shutil.rmtree(kept.copy, ignore_errors=True)
             return folder
         scratch = Path(tempfile.mkdtemp(dir=models, prefix="fetching-"))
@@ -142,27 +142,27 @@ class Copies:
                 moved.rename(folder)
             except OSError:
                 # NOTE: another run fetched the same model in the meantime; its copy is as good.
-                if not _whole(folder, kept.digest):
+                if not _is_intact(folder, kept.digest):
                     raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return folder
 
-    def _room(self) -> Path:
+    def _scratch_folder(self) -> Path:
         """A new folder that goes when this object does."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="batchdeploy-"))
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=self._scratch))
 
-    def _keep_lately(self, kept: Kept) -> None:
-        self._kept.pop(kept.source.key, None)
-        self._kept[kept.source.key] = kept
-        for key in [*self._kept][:-MOST_KEPT]:
-            shutil.rmtree(self._kept.pop(key).copy, ignore_errors=True)
+    def _remember(self, kept: Download) -> None:
+        self._downloads.pop(kept.source.key, None)
+        self._downloads[kept.source.key] = kept
+        for key in [*self._downloads][:-MAX_DOWNLOADS]:
+            shutil.rmtree(self._downloads.pop(key).copy, ignore_errors=True)
 
 
-def _whole(folder: Path, digest: str) -> bool:
+def _is_intact(folder: Path, digest: str) -> bool:
     return folder.is_dir() and digest_folder(folder) == digest
 
 
@@ -177,7 +177,7 @@ def digest_folder(folder: Path) -> str:
         name = file.relative_to(folder).as_posix()
         if file.is_symlink():
             pairs.append((name, f"link to {os.readlink(file)}"))
-        elif file.is_file() and name != READ_MARK:
+        elif file.is_file() and name != READ_MARKER:
             with file.open("rb") as stream:
                 pairs.append((name, hashlib.file_digest(stream, "sha256").hexdigest()))
     return digest_model(pairs)

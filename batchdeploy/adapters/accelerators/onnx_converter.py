@@ -10,15 +10,20 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.accelerators.accelerated_model import (
+    GRAPH,
+    ModelLoaders,
+    estimator_of,
+    unsupported_model,
+)
 from batchdeploy.adapters.accelerators.encoders import last_step
-from batchdeploy.adapters.accelerators.model import GRAPH, ModelLoaders, estimator_of, not_taken
 
 
-def make(model: Path, into: Path, loads: ModelLoaders) -> None:
+def make(model: Path, into: Path, loaders: ModelLoaders) -> None:
     """Writes the graph of a model into a folder, where the model is not a graph itself."""
-    if loads.graph(str(model)) is not None:
+    if loaders.graph(str(model)) is not None:
         return
-    estimator, _, _ = estimator_of("onnx", str(model), loads)
+    estimator, _, _ = estimator_of("onnx", str(model), loaders)
     (into / GRAPH).write_bytes(_converted(last_step(estimator)))
 
 
@@ -27,7 +32,7 @@ def _converted(fitted: Any) -> bytes:
         import skl2onnx
         from skl2onnx.common.data_types import DoubleTensorType
     except ModuleNotFoundError as error:
-        raise not_taken("onnx", f"{error}; pip install 'batchdeploy[onnx]'") from error
+        raise unsupported_model("onnx", f"{error}; pip install 'batchdeploy[onnx]'") from error
     labelled = hasattr(fitted, "classes_") and hasattr(fitted, "predict_proba")
     try:
         with warnings.catch_warnings():
@@ -41,5 +46,5 @@ def _converted(fitted: Any) -> bytes:
     # NOTE: it raises whatever the converter of this kind of model happens to trip over.
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        raise not_taken("onnx", f"{type(fitted).__name__} is not converted: {first}") from error
+        raise unsupported_model("onnx", f"{type(fitted).__name__} is not converted: {first}") from error
     return bytes(graph.SerializeToString())
