@@ -120,7 +120,7 @@ def ray_data(root: Path, cores: int) -> Job:
     """Ray Data: `map_batches` with a pool of actors, a core each."""
     import ray
 
-    # NOTE: an actor a core; were that all there is, nothing would be left to list, read and write files with.
+    # An actor a core; were that all there is, nothing would be left to list, read and write files with.
     ray.init(num_cpus=2 * cores, include_dashboard=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     place = str(root)
@@ -130,7 +130,7 @@ def ray_data(root: Path, cores: int) -> Job:
             self.model = load_model(place)
 
         def __call__(self, batch: pa.Table) -> pa.Table:
-            # NOTE: Ray's own frames have Arrow's types, which scikit-learn does not take with nulls in them.
+            # Ray's own frames have Arrow's types, which scikit-learn does not take with nulls in them.
             frame = batch.to_pandas()
             score = self.model.predict_proba(frame.drop(columns=["id"]))[:, 1]
             return pa.table({"id": batch.column("id"), "score": score})

@@ -65,7 +65,7 @@ def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, floa
     """One turn of one contender; None where it failed, which is said and spoils nobody else's turns."""
     command = [sys.executable, str(HERE / "contenders.py"), contender, str(root), str(cores)]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        # NOTE: into files, and the whole session ended: workers and JVMs outlive their parent, pipes in hand.
+        # Into files, and the whole session ended: workers and JVMs outlive their parent, pipes in hand.
         process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
         code = process.wait()
         with suppress(ProcessLookupError):

@@ -123,7 +123,7 @@ def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
     for day, count, seed in ((DAY, rows, 1), (SMALL_DAY, SMALL, 2)):
         folder = root / "data" / "rows" / f"date={day}"
         folder.mkdir(parents=True)
-        # NOTE: several small files, so that every worker of every contender is warm.
+        # Several small files, so that every worker of every contender is warm.
         size = FILE_ROWS if count > SMALL else SMALL // SMALL_FILES
         for number, part in enumerate(_parts(workload, count, size, seed)):
             pq.write_table(
@@ -164,7 +164,7 @@ def _register(workload: Workload, root: Path) -> None:
     known = workload.frame(20_000, 7)
     features = known.drop(columns=["id"])
     numbers = features.select_dtypes("number").fillna(0.0)
-    # NOTE: half of the rows are of either class, whatever the features' units.
+    # Half of the rows are of either class, whatever the features' units.
     spread = (numbers - numbers.mean()) / numbers.std().replace(0, 1)
     noise = np.random.default_rng(0).normal(size=len(numbers))
     label = (spread.sum(axis=1) + noise > 0).to_numpy()

@@ -75,7 +75,7 @@ def _labels(profile: ColumnProfile) -> list[str]:
         return [*(name[:14] for name in profile.categories), "(rare)", "(null)", "(unseen)"]
     if not profile.edges:
         return ["(all)", "(null)", ""]
-    # NOTE: the first edge lies a hair below the smallest value; it is not worth a number of its own.
+    # The first edge lies a hair below the smallest value; it is not worth a number of its own.
     upper = [f"≤ {edge:.4g}" for edge in profile.edges[1:]]
     return ["(below)", *upper, "(above)", "(null)", ""]
 
@@ -84,7 +84,7 @@ def _figure(width: float, height: float, margins: tuple[float, float]) -> tuple[
     """A figure of this size with one pair of axes; sizes and margins (left, bottom) in inches."""
     from matplotlib.figure import Figure
 
-    # NOTE: margins by hand; a layout engine measures every text and takes ten times as long.
+    # Margins by hand; a layout engine measures every text and takes ten times as long.
     figure = Figure(figsize=(width, height))
     axes = figure.subplots()
     figure.subplots_adjust(left=margins[0] / width, bottom=margins[1] / height, right=0.98, top=0.97)

@@ -29,7 +29,7 @@ from batchdeploy.documents import canonical, parse_json
 from batchdeploy.errors import DataError, Problem, shorten
 from batchdeploy.host.file_modes import restrict
 
-# NOTE: asking for counts only costs Spark a sixth of the jobs; details are asked of what failed.
+# Asking for counts only costs Spark a sixth of the jobs; details are asked of what failed.
 COUNTS = {"result_format": "SUMMARY", "partial_unexpected_count": 0, "return_unexpected_index_query": False}
 DETAILS = {**COUNTS, "partial_unexpected_count": 5}
 
@@ -46,7 +46,7 @@ class GxValidator:
         self._sound = sound
         logger = logging.getLogger("great_expectations")
         if logger.level == logging.NOTSET:
-            # NOTE: it tells at level info of each function it meets, hundreds of them, into a task's log.
+            # It tells at level info of each function it meets, hundreds of them, into a task's log.
             logger.setLevel(logging.WARNING)
 
     def problems(self, suite_text: str, *, where: str) -> tuple[Problem, ...]:
@@ -76,7 +76,7 @@ class GxValidator:
             del batch
             gc.collect()
         mark = self._mark(suite_text)
-        # NOTE: also where it is there: what nobody has used for a month is removed.
+        # Also where it is there: what nobody has used for a month is removed.
         if mark is not None and (mark.exists() or not any(_suite_problems(entries))):
             with suppress(OSError):
                 mark.parent.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # NOTE: what asks people for approval costs as much to import as all the rest; most DAG files need none.
+    # What asks people for approval costs as much to import as all the rest; most DAG files need none.
     if name == "PromotionDag":
         from batchdeploy.airflow.promotion import PromotionDag
 

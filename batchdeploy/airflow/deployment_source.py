@@ -47,7 +47,7 @@ def find_source(deployment: str | DeploymentSource, dag: Any = None) -> Deployme
         hint = f"relative paths start at the DAG file's folder, {caller.parent}"
         raise DeploymentError(str(file), "no such file", hint=hint)
     spec = read_deployment(file)
-    # NOTE: Airflow's configuration may say it in a file, which other doors do not read.
+    # Airflow's configuration may say it in a file, which other doors do not read.
     storage = get_bundle_storage_root_path()
     root = find_root(file, spec.root, storage=storage)
     refuse_lost_output(file, spec, root, storage=storage)
@@ -58,13 +58,13 @@ def _dag_file(deployment: str, dag: Any) -> Path:
     """The DAG's own file, whoever calls: a helper that several DAG files share is none."""
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
-    # NOTE: a DAG has this path once Airflow has parsed its file, and then it has the right file, too.
+    # A DAG has this path once Airflow has parsed its file, and then it has the right file, too.
     if getattr(dag, "relative_fileloc", None) is not None:
         return Path(dag.fileloc).resolve()
     parsed = sys.modules.get(DagContext.current_autoregister_module_name or "")
     if (file := getattr(parsed, "__file__", None)) is not None:
         return Path(file).resolve()
-    # NOTE: a DAG file that Python runs; a function in it may be called by something else, such as a test.
+    # A DAG file that Python runs; a function in it may be called by something else, such as a test.
     files = _calling_files()
     return next((file for file in files if (file.parent / deployment).exists()), files[0])
 

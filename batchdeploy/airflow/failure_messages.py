@@ -19,9 +19,9 @@ from batchdeploy.errors import (
     StaleRunError,
 )
 
-# NOTE: what only somebody with a shell or a notebook could do; the step that failed is a task here.
+# What only somebody with a shell or a notebook could do; the step that failed is a task here.
 SHELL = re.compile(r"\bbatchdeploy [a-z]|(?:^|\s)--[a-z]|\b(?:run it|plan the run) again\b|\bjob\.")
-# NOTE: a step that needs what an earlier one made of the rows goes on from there; others from themselves.
+# A step that needs what an earlier one made of the rows goes on from there; others from themselves.
 RESUMES_FROM = {"drift": "validate", "publish": "validate", "promote": "compare_models"}
 REMEDIES = (
     "mend the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "

@@ -59,7 +59,7 @@ class Interpreter:
             what = f"no such interpreter: {self._python}; relative paths start at the project's root"
             problem = Problem("airflow.python", what)
             raise MissingPackageError("the deployment", (problem,))
-        # NOTE: the step watches one end, and stops when the other is closed, as it is when this process dies.
+        # The step watches one end, and stops when the other is closed, as it is when this process dies.
         watched, held = os.pipe()
         try:
             answer, lines, code = self._run([*command, "--request", to_json(request)], watched)
@@ -91,7 +91,7 @@ class Interpreter:
         lines = []
         with process, ThreadPoolExecutor(2) as beside:
             self._running = process.pid
-            # NOTE: what the process leaves behind may hold its stderr open, which is read to the end here.
+            # What the process leaves behind may hold its stderr open, which is read to the end here.
             beside.submit(end_leftovers, process.pid)
             answer = beside.submit(process.stdout.read)
             try:

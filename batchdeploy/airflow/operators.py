@@ -70,7 +70,7 @@ class PlanOperator(StepOperator):
         reason = f"no rows yet for {answer['partition']}"
         spec = self.spec.data.partition
         if wanted != "fail" and run_kind(context) == "manual" and not is_due(answer["partition"], spec):
-            # NOTE: a person typed it; rows for it will never come, and a skipped run would be green.
+            # A person typed it; rows for it will never come, and a skipped run would be green.
             text = f"no rows for {answer['partition']}, which is none of the partitions of {spec.cron!r}"
             context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
             raise AirflowFailException(text)

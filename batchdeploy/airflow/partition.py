@@ -98,7 +98,7 @@ def _date_without_time(logical: datetime) -> datetime | None:
     if utc == day:
         return day
     days = (day + timedelta(days=step) for step in (-1, 0, 1))
-    # NOTE: the very function that reads a command's dates.
+    # The very function that reads a command's dates.
     return next((d for d in days if parse(d.isoformat()) == logical), None)
 
 

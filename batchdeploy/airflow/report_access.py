@@ -17,7 +17,7 @@ from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import BatchdeployError
 
-# NOTE: a report is some hundred kilobytes; a file of another kind must not fill the API server's memory.
+# A report is some hundred kilobytes; a file of another kind must not fill the API server's memory.
 MAX_BYTES = 32 * 1024 * 1024
 
 
@@ -57,7 +57,7 @@ def control_folders(task: Any, dag_file: str) -> frozenset[str]:
             try:
                 folders.add(ControlFolder.of(find_source(str(file))).path)
             except BatchdeployError:
-                # NOTE: a deployment that this machine cannot read names no folder, so nothing of it is shown.
+                # A deployment that this machine cannot read names no folder, so nothing of it is shown.
                 continue
     return frozenset(folders)
 
@@ -77,7 +77,7 @@ def read_within(control: str, path: str, shape: Pattern[str]) -> str | None:
         # NOTE: not blocking, because a named pipe would be waited for.
         opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError, RuntimeError):
-        # NOTE: a path may be too long, hold a zero byte, or lead round in a circle.
+        # A path may be too long, hold a zero byte, or lead round in a circle.
         return None
     with open(opened, "rb") as stream:
         found = os.fstat(opened)

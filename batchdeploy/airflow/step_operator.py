@@ -92,7 +92,7 @@ class StepOperator(BaseOperator):
         default_args = arguments.get("default_args") or {}
         arguments.setdefault("owner", default_args.get("owner", spec.owner))
         if self.heavy and _uses_all_cores(spec):
-            # NOTE: this engine takes every core; a backfill starts ten runs at a time.
+            # This engine takes every core; a backfill starts ten runs at a time.
             limit = "max_active_tis_per_dag"
             arguments.setdefault(limit, default_args.get(limit, 1))
         arguments |= {
@@ -118,7 +118,7 @@ class StepOperator(BaseOperator):
         if not uri.startswith(("http://", "https://")):
             return None
         parts = urlsplit(uri)
-        # NOTE: the link is kept in Airflow's database, and everybody who sees the task sees it.
+        # The link is kept in Airflow's database, and everybody who sees the task sees it.
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
     def execute(self, context: Any) -> Answer:
@@ -135,7 +135,7 @@ class StepOperator(BaseOperator):
             self._refuse_lost_output(context)
             answer = self._run_when_free(self.request(context), context)
         except GateRefused as error:
-            # NOTE: a step that planned anew was refused in another folder than the one that it was handed.
+            # A step that planned anew was refused in another folder than the one that it was handed.
             if error.folder is not None:
                 context["ti"].xcom_push(key=RUN_KEY, value=error.folder)
             raise GateFailure(self._report_failure(context, error)) from None
@@ -148,7 +148,7 @@ class StepOperator(BaseOperator):
         except AirflowException:
             raise
         except Exception as error:  # noqa: BLE001
-            # NOTE: Airflow logs what is raised, and nobody knows what a message that nobody foresaw holds.
+            # Airflow logs what is raised, and nobody knows what a message that nobody foresaw holds.
             self.log.error("not foreseen:\n%s", redact(traceback.format_exc()))
             raise AirflowFailException(redact(f"not foreseen: {type(error).__name__}: {error}")) from None
         return self.conclude(answer, context)
@@ -208,7 +208,7 @@ class StepOperator(BaseOperator):
         return answer
 
     def _run_step(self, request: StepRequest) -> Answer:
-        # NOTE: imported here, because a DAG file is parsed again and again, and a task runs once.
+        # Imported here, because a DAG file is parsed again and again, and a task runs once.
         from batchdeploy.assembly import open_toolbox
 
         if self.spec.airflow.python is not None:

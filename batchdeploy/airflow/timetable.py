@@ -19,7 +19,7 @@ from batchdeploy.core.calendar import first_moment, key_problem, last_moment
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.schedule import period
 
-# NOTE: what catchup=True starts with where a deployment names no first partition.
+# What catchup=True starts with where a deployment names no first partition.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -85,7 +85,7 @@ class PartitionTimetable(CronPartitionTimetable):
         return infos
 
     def _decode_partition_date(self, partition_key: str) -> datetime:
-        # NOTE: what Airflow answers where a run is triggered with a key: 2013-8-12 would be read, and would
+        # What Airflow answers where a run is triggered with a key: 2013-8-12 would be read, and would
         # name a partition that there is not.
         for problem in key_problem("partition_key", partition_key, self._key_format):
             raise InvalidPartitionKeyError(str(problem))

@@ -19,7 +19,7 @@ SUPPORTED = {
     "compiled": "tree ensembles of scikit-learn, LightGBM and XGBoost that Treelite reads",
     "onnx": "ONNX models, and what skl2onnx converts to equal answers",
 }
-# NOTE: half a GB; a batch that would take more is halved.
+# Half a GB; a batch that would take more is halved.
 MAX_CELLS = 64_000_000
 HINT = "model.runtime: native scores with the model as it is"
 Predictor = Callable[[Any], Any]
@@ -104,7 +104,7 @@ def accelerated_predictor(
         from batchdeploy.adapters.accelerators.onnx_session import OnnxSession
 
         graph = OnnxSession(Path(file), threads, device)
-        # NOTE: what MLflow loads it as asks the same graph, but cannot give several values a row.
+        # What MLflow loads it as asks the same graph, but cannot give several values a row.
         native = graph if device == "cpu" else OnnxSession(Path(file), threads)
         return AcceleratedPredictor(native, graph, single=graph.single)
     model, method, wrapped = estimator_of(kind, folder, loaders)

@@ -31,7 +31,7 @@ from batchdeploy.redaction import logger
 LOG = logger(__name__)
 Kind = Literal["compiled", "onnx"]
 PROOF = "proof.json"
-# NOTE: of each the first that is installed; ONNX Runtime has a package of its own for GPUs.
+# Of each the first that is installed; ONNX Runtime has a package of its own for GPUs.
 BUILT_WITH = {
     "compiled": (("treelite",),),
     "onnx": (("onnxruntime", "onnxruntime-gpu"), ("skl2onnx",)),
@@ -64,7 +64,7 @@ def build_artifact(
         ScoringRefused: the answers are not those of the model, or there are none.
     """
     if (into / PROOF).is_file():
-        # NOTE: what nobody has used for a month is removed.
+        # What nobody has used for a month is removed.
         os.utime(into)
         return Equality(**json.loads((into / PROOF).read_text(encoding="utf-8")))
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _verify(
         proof = compare_predictions(other.native, other, samples(), single=other.single)
     except BatchdeployError:
         raise
-    # NOTE: what a model or a graph may raise is as many as there are kinds of them.
+    # What a model or a graph may raise is as many as there are kinds of them.
     except Exception as error:
         problem = Problem(f"the {kind} model", "cannot answer", f"{type(error).__name__}: {shorten(error)}")
         raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT) from error
@@ -106,7 +106,7 @@ def _keep(artifact: Path, into: Path) -> None:
         artifact.rename(into)
     except OSError:
         if not (into / PROOF).is_file():
-            # NOTE: what was left of one that was being removed.
+            # What was left of one that was being removed.
             shutil.rmtree(into, ignore_errors=True)
             artifact.rename(into)
 

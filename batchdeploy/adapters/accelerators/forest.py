@@ -17,7 +17,7 @@ TREE = np.dtype([("root", "i4"), ("depth", "i4"), ("output", "i4"), ("categories
 SPLIT = np.dtype([("threshold", "f8"), ("tree", "i4"), ("left", "u4"), ("nan", "u4"), ("unused", "i4")])
 GROUP = np.dtype([("first", "i4"), ("count", "i4"), ("bounds", "i4")])
 ARRAYS = ("nodes", "extras", "sides", "values", "trees", "groups", "splits", "bounds", "leaves", "base")
-# NOTE: as walk.c has them: the bits of a set of leaves, and the trees whose sets stay in a processor's cache.
+# As walk.c has them: the bits of a set of leaves, and the trees whose sets stay in a processor's cache.
 MAX_LEAVES, MAX_TREES = 32, 64
 LINKS = ("identity", "identity_multiclass", "sigmoid", "multiclass_ova", "softmax", "exponential")
 
@@ -109,7 +109,7 @@ def read_forest(model: Any) -> Forest:
         splits=splits,
         bounds=bounds,
         leaves=values[leaves],
-        # NOTE: a copy; the field itself is the model's memory.
+        # A copy; the field itself is the model's memory.
         base=np.array(header.get_field("base_scores"), dtype="f8"),
         width=width,
         average=bool(header.get_field("average_tree_output")[0]),
@@ -190,7 +190,7 @@ def _sets(left: Any, root: int) -> tuple[list[int], list[tuple[int, int]]]:
     """A tree's leaves from left to right, and its splits with the set of those on their left, as bits."""
     leaves: list[int] = []
     splits = []
-    # NOTE: a split comes up again once all that lies left of it has.
+    # A split comes up again once all that lies left of it has.
     ahead = [(root, -1)]
     while ahead:
         node, first = ahead.pop()

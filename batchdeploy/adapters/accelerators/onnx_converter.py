@@ -40,10 +40,10 @@ def _converted(fitted: Any) -> bytes:
             graph = skl2onnx.to_onnx(
                 fitted,
                 initial_types=[("rows", DoubleTensorType([None, fitted.n_features_in_]))],
-                # NOTE: probabilities as an array, and not as a dictionary for each row.
+                # Probabilities as an array, and not as a dictionary for each row.
                 options={id(fitted): {"zipmap": False}} if labelled else None,
             )
-    # NOTE: it raises whatever the converter of this kind of model happens to trip over.
+    # It raises whatever the converter of this kind of model happens to trip over.
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise unsupported_model("onnx", f"{type(fitted).__name__} is not converted: {first}") from error

@@ -12,9 +12,9 @@ from batchdeploy.redaction import logger
 
 LOG = logger(__name__)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# NOTE: by default a GPU multiplies 32-bit floats with 10 bits of mantissa.
+# By default a GPU multiplies 32-bit floats with 10 bits of mantissa.
 OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
-# NOTE: what ONNX Runtime calls types, as far as columns of a table can be fed to them.
+# What ONNX Runtime calls types, as far as columns of a table can be fed to them.
 TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -47,14 +47,14 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        # NOTE: threads that spin while they wait would take the core of the next worker.
+        # Threads that spin while they wait would take the core of the next worker.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = [CUDA, CPU] if device == "cuda" else [CPU]
         there = set(onnxruntime.get_available_providers())
         self._session = onnxruntime.InferenceSession(
             str(file), options, providers=[(name, OPTIONS[name]) for name in wanted if name in there]
         )
-        # NOTE: one that is there but cannot start, for want of a driver say, is dropped in silence.
+        # One that is there but cannot start, for want of a driver say, is dropped in silence.
         if missing := [name for name in wanted if name not in self._session.get_providers()]:
             LOG.warning("ONNX Runtime has no %s here: the processor answers", ", ".join(missing))
         outputs = self._session.get_outputs()

@@ -13,7 +13,7 @@ import numpy as np
 
 from batchdeploy.adapters.accelerators.forest import Forest
 
-# NOTE: a thread is worth its start from about here.
+# A thread is worth its start from about here.
 ROWS_PER_THREAD = 4096
 POINTERS = ("nodes", "extras", "sides", "values", "trees", "groups", "splits", "bounds", "leaves")
 COUNTS = ("count", "width", "stride", "outputs", "single", "grouped")

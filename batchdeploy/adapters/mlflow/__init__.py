@@ -1,4 +1,4 @@
-"""Models from an MLflow registry: pinned, fetched, and loaded on workers."""
+"""Resolves, downloads and loads models from an MLflow registry."""
 
 from batchdeploy.adapters.mlflow.loading import (
     PredictorLoader,

@@ -1,4 +1,4 @@
-"""What lies at a model's location: listed within bounds, before any of it is downloaded or parsed."""
+"""Lists the files at a model's location within limits, before anything is downloaded or parsed."""
 
 from __future__ import annotations
 
@@ -15,31 +15,36 @@ from batchdeploy.errors import Problem, RegistryError, RequestError
 
 GIBIBYTE = 1 << 30
 HINT = "raise limits.model_files or limits.model_gib where the model is meant to be so large"
-# NOTE: MLflow writes this file into a model's folder when it is read; it is no part of the model.
+# MLflow writes this file into a model's folder on reading it; it is not part of the model.
 READ_MARKER = "registered_model_meta"
-# NOTE: a file that was written to so lately could be written to again without its times showing it.
+# A file written to more recently could change again without a change of its timestamps.
 STABLE_SECONDS = 3.0
 
 
 class Listing(NamedTuple):
-    """Each file of a location with what a listing says of it, and whether it would show a further change."""
+    """The files of a location.
+
+    Attributes:
+        files: path to size and identity or ETag.
+        stable: whether any later write would change the listing.
+    """
 
     files: dict[str, str]
     stable: bool
 
 
 def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listing:
-    """What lies below a location: each file's size, on this machine its identity and times, in S3 its ETag.
+    """Lists the files below a location: size, plus inode and timestamps (local) or ETag (S3).
 
     Args:
-        location: where the model's files lie.
-        uri: the registry's, for locations that only it can read.
-        limits: how many files and bytes are taken.
+        location: where the model's files are stored.
+        uri: the registry's URI, for locations that only the registry can read.
+        limits: the most files and bytes.
         where: the model, for messages.
 
     Raises:
-        RequestError: more than the limits, or something that is no plain file.
-        RegistryError: nothing is there.
+        RequestError: the limits are exceeded, or an entry is not a plain file.
+        RegistryError: the location holds no files.
     """
     found: dict[str, str] = {}
     count = size = 0
@@ -52,7 +57,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
         if size > limits.model_gib * GIBIBYTE:
             problem = Problem("bytes", "are more than limits.model_gib", f"over {limits.model_gib:g} GiB")
             raise RequestError(where, (problem,), hint=HINT)
-        # NOTE: folders are counted, so that one that never ends comes to an end.
+        # Folders count too, so that an endless folder tree reaches the limit.
         if not path.endswith("/") and path != READ_MARKER:
             found[path] = said
             newest = max(newest, changed)
@@ -63,7 +68,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
 
 
 def _list_entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str, int]]:
-    """Path, size, what tells a change and when the last was, of each file; folders end in a slash."""
+    """Yields (path, size, version mark, last change in ns) of each file; folder paths end in a slash."""
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
@@ -74,7 +79,7 @@ def _list_entries(location: str, uri: str, where: str) -> Iterator[tuple[str, in
 
 
 def _list_local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]:
-    # NOTE: links are followed, as MLflow's copy follows them.
+    # Follows links, as MLflow's copy does.
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         yield f"{parent}/", 0, "", 0
@@ -110,7 +115,7 @@ def _list_remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]
 
 
 def _etags(repository: Any, folder: str) -> dict[str, str]:
-    """The ETag of each object directly in a folder of a bucket, which MLflow reads and passes over."""
+    """The ETag of each object directly in a folder of a bucket; MLflow's own listing drops it."""
     pages = getattr(repository, "_iterate_s3_paginated_results", None)
     if pages is None:
         return {}

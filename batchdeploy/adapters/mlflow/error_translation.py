@@ -1,4 +1,4 @@
-"""What MLflow and the stores behind it raise, as our own errors."""
+"""Translates errors of MLflow and of the stores behind it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 @contextmanager
 def translate_errors(uri: str, ref: ModelRef) -> Iterator[None]:
-    """MLflow's exceptions as ours: what the person asked for wrongly, or what did not work outside."""
+    """Raises RequestError for an unknown model, version or alias, and RegistryError for other failures."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -44,7 +44,7 @@ def translate_errors(uri: str, ref: ModelRef) -> Iterator[None]:
 
 @contextmanager
 def translate_file_errors(location: str, where: str) -> Iterator[None]:
-    """What goes wrong with the files of a version that is registered: never that there is no such version."""
+    """Raises RegistryError for failures with the files of a registered version, which is known to exist."""
     try:
         yield
     except BatchdeployError:
@@ -60,7 +60,7 @@ def translate_file_errors(location: str, where: str) -> Iterator[None]:
 
 
 def _missing_package(where: str, error: ModuleNotFoundError) -> MissingPackageError:
-    """A database's driver, or a store's client, that MLflow leaves to whoever wants it."""
+    """The error for an optional dependency of MLflow: a database driver or a store's client."""
     return MissingPackageError(where, (Problem(str(error.name), "is not installed, and is needed for it"),))
 
 

@@ -25,7 +25,7 @@ def as_failure() -> Iterator[None]:
         yield
     except BaseException as error:
         if (stop := _stop_in(error)) is not None:
-            # NOTE: a model may have caught it, and raised something of its own.
+            # A model may have caught it, and raised something of its own.
             if stop is error:
                 raise
             raise stop from None

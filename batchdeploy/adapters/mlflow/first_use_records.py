@@ -1,4 +1,4 @@
-"""The record of what each version's files were at their first use: written once, held against ever after."""
+"""Records the digest of each model version at its first use; later uses must match it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ MAX_NAME = 180
 
 
 class FirstUseRecords:
-    """The records of one table, one small file a version.
+    """First-use records of one table, one file per version.
 
     Args:
-        models: the folder of the table's copies of models.
+        models: the table's folder of cached models.
     """
 
     def __init__(self, models: Path) -> None:
         self._folder = models / FIRST_USES
 
     def find(self, name: str, version: int) -> FirstUse | None:
-        """What the version held at its first use, or None where it was not used yet.
+        """The record of a version's first use, or None if it was not used yet.
 
         Raises:
-            DataError: the record is none.
+            DataError: the file is not such a record.
         """
         file = self._file(name, version)
         try:
@@ -44,10 +44,10 @@ class FirstUseRecords:
             return None
 
     def record(self, seen: VersionFiles, digest: str) -> None:
-        """Writes down a first use; of a later one only what tells that the files lie there still.
+        """Records a first use; for a later use, updates only the listing that shows the files are unchanged.
 
         Raises:
-            RequestError: at its first use, the version held other files.
+            RequestError: the version had other files at its first use.
         """
         file = self._file(seen.name, seen.version)
         make_folder(file.parent)
@@ -60,10 +60,10 @@ class FirstUseRecords:
             self._write(file, replace(first, seen=seen)).replace(file)
 
     def verify(self, first: FirstUse, name: str, version: int, digest: str) -> None:
-        """Looks whether these are the files of the first use.
+        """Checks that a digest is that of the first use.
 
         Raises:
-            RequestError: they are not; with both digests.
+            RequestError: the digests differ; the message shows both.
         """
         if first.digest == digest:
             return
@@ -83,14 +83,14 @@ class FirstUseRecords:
         return self._folder / f"{plain}@{version}.json"
 
     def _create(self, file: Path, use: FirstUse) -> bool:
-        """Whether it was not there yet; of two that come at once, one is first."""
+        """Creates the record; returns whether it is new. Of two concurrent calls, one creates it."""
         scratch = self._write(file, use)
         try:
             os.link(scratch, file)
         except FileExistsError:
             return False
         except OSError:
-            # NOTE: a filesystem without hard links.
+            # The filesystem has no hard links.
             if file.exists():
                 return False
             scratch.replace(file)

@@ -1,4 +1,4 @@
-"""A model's description, read within bounds before MLflow parses it."""
+"""Reads a model's ``MLmodel`` file within limits, before MLflow parses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_BYTES = 2 * MEBIBYTE
 MAX_NODES = 20_000
 MAX_LEVELS = 32
 MAX_DIGITS = 200
-# NOTE: skops does not compress unless it is told to; numbers that are no noise take a hundredth at best.
+# skops does not compress by default; numbers that are not noise compress to a hundredth at best.
 MAX_SCHEMA_BYTES = 64 * MEBIBYTE
 MIN_UNPACKED_BYTES = 1 << 30
 MAX_RATIO = 200
@@ -21,14 +21,14 @@ SMALL_FILES = ("requirements.txt",)
 
 
 def read_mlmodel(file: Path, where: str) -> Any:
-    """MLflow's record of a file ``MLmodel``; nothing of the model is loaded for it.
+    """MLflow's `Model` from a file ``MLmodel``. Loads nothing of the model itself.
 
     Args:
-        file: the description, on this machine.
+        file: a local ``MLmodel`` file.
         where: the model, for messages.
 
     Raises:
-        RequestError: it is too large, too deep, grows by its aliases, or is no description.
+        RequestError: the file is too large, too deeply nested, expands by its aliases, or is no ``MLmodel``.
     """
     size = file.stat().st_size
     if size > MAX_BYTES:
@@ -36,7 +36,7 @@ def read_mlmodel(file: Path, where: str) -> Any:
         raise RequestError(where, (Problem("MLmodel", f"is larger than {MAX_BYTES // MEBIBYTE} MiB", got),))
     try:
         found, problem = _parse(file)
-    # NOTE: what YAML, JSON and MLflow's own classes raise at a document that is none of theirs.
+    # YAML, JSON and MLflow's classes raise many kinds of errors on a foreign document.
     except Exception as error:  # noqa: BLE001
         found, problem = None, f"is no description of a model: {type(error).__name__}: {error}"
     if problem is not None:
@@ -56,10 +56,10 @@ def _parse(file: Path) -> tuple[Any, str | None]:
 
 
 def check_small_files(folder: Path, where: str) -> None:
-    """Looks at what MLflow, skops and we read as a whole beside the description.
+    """Checks the size of the other files that are read into memory as a whole.
 
     Raises:
-        RequestError: one is larger than a description may be, or holds much more than its size says.
+        RequestError: a file is too large, or unpacks to far more than its size.
     """
     for name in SMALL_FILES:
         file = folder / name
@@ -71,7 +71,7 @@ def check_small_files(folder: Path, where: str) -> None:
 
 
 def _archive_problem(file: Path) -> str | None:
-    """What in an archive would take far more room than its size says. What is none is named elsewhere."""
+    """The problem of an archive that unpacks to too much; `skops_problems` reports other files."""
     try:
         with zipfile.ZipFile(file) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
@@ -85,11 +85,11 @@ def _archive_problem(file: Path) -> str | None:
 
 
 def _expansion_problem(text: str) -> str | None:
-    """What in a YAML text would take more time or room than its length says."""
+    """The problem of a YAML text that would take too much time or memory to parse."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    # NOTE: an anchor's node counts again at each alias; a node with an alias to itself has no end.
+    # An anchor's node counts at each alias; a node with an alias to itself never ends.
     sizes: dict[str, int | None] = {}
     open_: list[list[Any]] = [[None, 0]]
     for event in yaml.parse(text, Loader=loader):
@@ -119,7 +119,7 @@ def _expansion_problem(text: str) -> str | None:
 
 
 def _scalar_problem(event: Any) -> str | None:
-    """Tags that build other things than texts and numbers, and numbers that take long to read."""
+    """The problem of a tag that builds other objects, or of a number that is slow to parse."""
     if event.tag is not None and event.tag != "!":
         return f"has a tag, {event.tag}"
     if not getattr(event, "style", "'") and getattr(event, "value", "")[:1] in tuple("+-.0123456789"):
@@ -128,7 +128,7 @@ def _scalar_problem(event: Any) -> str | None:
 
 
 def _input_example_problem(description: Any) -> str | None:
-    """MLflow reads an example of the input while it loads a model, from wherever the description says."""
+    """The problem of an input example outside the model's folder, which MLflow would read on loading."""
     example = description.saved_input_example_info
     path = example.get("artifact_path") if isinstance(example, dict) else None
     if path is not None and (not isinstance(path, str) or "/" in path or "\\" in path or path == ".."):

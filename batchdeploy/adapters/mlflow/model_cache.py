@@ -1,4 +1,4 @@
-"""Private copies of models: downloaded from a version's own location, named by their digest."""
+"""Cache of downloaded models; each folder is named by the digest of its files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from batchdeploy.core.records import ModelPin
 from batchdeploy.errors import Problem, RegistryError
 from batchdeploy.host.file_modes import make_folder, restrict_tree
 
-# NOTE: of a champion and its challenger.
+# One for a champion and one for its challenger.
 MAX_DOWNLOADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class VersionSource:
-    """Where a registered version's files are to be had, and what a listing says of them.
+    """Location of a registered version's files, with a listing of them.
 
     Attributes:
-        stable: whether the listing would show it if they were written to from now on.
+        seen: the listing.
+        stable: whether any later write to the files would change the listing.
     """
 
     location: str
@@ -42,7 +43,7 @@ class VersionSource:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A copy that was downloaded to be hashed, and may be wanted for more."""
+    """A copy that was downloaded to compute its digest, and that `keep_download` can move into the cache."""
 
     copy: Path
     digest: str
@@ -50,11 +51,11 @@ class Download:
 
 
 class ModelCache:
-    """The copies of one process.
+    """Downloads models, verifies their digests and caches them.
 
     Args:
-        download: brings the files of a location into a folder, and gives where they are in it.
-        models: the folder of the table's copies and records; None for no records.
+        download: downloads the files at a location into a folder, and returns their path in it.
+        models: the table's folder of cached models and first-use records; None keeps no records.
     """
 
     def __init__(self, download: Callable[[str, Path], Path], models: Path | None) -> None:
@@ -64,10 +65,10 @@ class ModelCache:
         self._scratch: Path | None = None
 
     def digest(self, source: VersionSource) -> str:
-        """The digest of a version's files as they are; downloaded only where no earlier use vouches for them.
+        """The digest of a version's files. Downloads them unless a first-use record has the same listing.
 
         Raises:
-            RequestError: they are not those of the version's first use.
+            RequestError: the files differ from those at the version's first use.
         """
         first = None if self._first_uses is None else self._first_uses.find(*source.key)
         if first is not None and first.seen == source.seen:
@@ -81,33 +82,33 @@ class ModelCache:
         return kept.digest
 
     def keep_download(self, pin: ModelPin, models: Path) -> None:
-        """Puts what `digest` downloaded where `fetch` looks, and writes down the version's first use."""
+        """Moves the download of `digest` into the cache, and records the version's first use."""
         kept = self._downloads.get((pin.name, pin.version))
         if kept is not None and kept.digest == pin.digest:
             self._move_into_cache(kept, models)
             del self._downloads[kept.source.key]
 
     def fetch(self, pin: ModelPin, models: Path, find: Callable[[], VersionSource]) -> Path:
-        """The files of a pinned version, in a folder below ``models``.
+        """The folder below ``models`` that holds a pinned version's files.
 
         Args:
             pin: the version and the digest of its files.
-            models: the folder of copies.
-            find: looks the version up, where its files have to be downloaded.
+            models: the cache folder.
+            find: finds the version in the registry; called only if its files must be downloaded.
 
         Raises:
-            RegistryError: its location holds other files than those that were pinned.
-            RequestError: other files were pinned than at its first use.
+            RegistryError: the files at its location differ from the pinned ones.
+            RequestError: the pinned files differ from those at the version's first use.
         """
         self.keep_download(pin, models)
         first_uses = FirstUseRecords(models)
         first = first_uses.find(pin.name, pin.version)
         folder = models / pin.digest
-        # NOTE: a copy alone proves nothing: it may be another version's, under a digest that a tag claimed.
+        # NOTE: a cached folder alone proves nothing: it may be another version's.
         if first is not None:
             first_uses.verify(first, pin.name, pin.version, pin.digest)
             if _is_intact(folder, pin.digest):
-                # NOTE: what nobody has used for a month is removed.
+                # Garbage collection removes folders that were not touched for a month.
                 os.utime(folder)
                 return folder
         make_folder(models)
@@ -121,12 +122,12 @@ class ModelCache:
 
     def _download_version(self, source: VersionSource, room: Path) -> Download:
         copy = self._download(source.location, room)
-        # NOTE: what is not hashed must not be there to be loaded.
+        # The digest leaves this file out, so it must not be there when the model is loaded.
         (copy / READ_MARKER).unlink(missing_ok=True)
         return Download(copy, digest_folder(copy), source)
 
     def _move_into_cache(self, kept: Download, models: Path) -> Path:
-        """Records what the copy is of, and moves it to its place."""
+        """Records the version's first use and moves the download into the cache."""
         seen = kept.source.seen if kept.source.stable else replace(kept.source.seen, files={})
         FirstUseRecords(models).record(seen, kept.digest)
         folder = models / kept.digest
@@ -141,7 +142,7 @@ class ModelCache:
             try:
                 moved.rename(folder)
             except OSError:
-                # NOTE: another run fetched the same model in the meantime; its copy is as good.
+                # Another run may have cached the same model in the meantime.
                 if not _is_intact(folder, kept.digest):
                     raise
         finally:
@@ -149,7 +150,7 @@ class ModelCache:
         return folder
 
     def _scratch_folder(self) -> Path:
-        """A new folder that goes when this object does."""
+        """A new temporary folder, removed together with this object."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="batchdeploy-"))
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
@@ -167,10 +168,10 @@ def _is_intact(folder: Path, digest: str) -> bool:
 
 
 def digest_folder(folder: Path) -> str:
-    """The digest of a model's files; what the tag ``batchdeploy.digest`` of a version says.
+    """The digest of a model's files, as the tag ``batchdeploy.digest`` of a version holds it.
 
-    The file that MLflow leaves in a folder which it reads is no part of the model; one of that name deeper
-    down is.
+    Leaves out the marker file that MLflow writes into a model's top folder on reading it. A file of that name
+    deeper down counts.
     """
     pairs = []
     for file in sorted(folder.rglob("*")):

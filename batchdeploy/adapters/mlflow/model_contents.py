@@ -1,4 +1,4 @@
-"""Which modules' objects a model's files hold, told without loading any of them."""
+"""Lists the modules and types that a model's files refer to, without loading the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "schema.json"
 
 
 def list_modules(folder: Path) -> frozenset[str] | None:
-    """The full names of the modules, or None where the files do not say.
+    """Full names of the modules whose objects the files hold, or None if the files do not tell.
 
     Args:
         folder: a fetched copy of a model.
@@ -55,7 +55,7 @@ def _in_skops(file: Path) -> Iterator[str]:
 
 
 def _in_pickle(file: Path) -> Iterator[str]:
-    """Names of modules stand in a pickle as texts; what else looks like one does no harm."""
+    """A pickle holds module names as strings; further strings that look like one do no harm."""
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"{file.name} is too large")
     with file.open("rb") as stream:
@@ -65,12 +65,12 @@ def _in_pickle(file: Path) -> Iterator[str]:
 
 
 def skops_problems(file: Path, trusted: Sequence[str]) -> Iterator[Problem]:
-    """The types in a skops file that are not known to be harmless; or that it is no such file."""
+    """Problems for types in a skops file that are not trusted, or for a file that is not a skops file."""
     from skops.io import get_untrusted_types
 
     try:
         found = get_untrusted_types(file=file)
-    # NOTE: it is a ZIP archive of JSON, and skops passes on whatever reading either raises.
+    # A skops file is a ZIP archive of JSON; skops does not translate the errors of either reader.
     except Exception as error:  # noqa: BLE001
         yield Problem(file.name, "cannot be read as a skops file", f"{type(error).__name__}: {error}")
         return

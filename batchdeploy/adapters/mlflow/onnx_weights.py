@@ -1,4 +1,4 @@
-"""Where an ONNX graph's weights lie, read from the graph without opening any of them."""
+"""Checks where an ONNX graph stores its weights, without opening them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from batchdeploy.errors import Problem
 
 
 def external_weight_problems(file: Path) -> Iterator[Problem]:
-    """The weights that a graph would have read from anything but a file in its own folder.
+    """Problems for weights that a graph would read from outside its own folder.
 
     Args:
-        file: the graph. One that cannot be read is a problem, too: nobody knows what it names.
+        file: the graph. An unreadable graph is a problem, too, because it may name any file.
     """
     try:
         import onnx
@@ -23,7 +23,7 @@ def external_weight_problems(file: Path) -> Iterator[Problem]:
         return
     try:
         graph = onnx.load_model(file, load_external_data=False)
-    # NOTE: protobuf raises what its implementation in use happens to raise.
+    # The exception depends on the protobuf implementation in use.
     except Exception as error:  # noqa: BLE001
         yield Problem(file.name, "is not an ONNX graph that can be read", f"{type(error).__name__}: {error}")
         return
@@ -36,7 +36,7 @@ def external_weight_problems(file: Path) -> Iterator[Problem]:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Every tensor of a graph, however deep: of subgraphs, functions, attributes and sparse ones, too."""
+    """Every tensor of a graph, including those of subgraphs, functions, attributes and sparse tensors."""
     waiting = [message]
     while waiting:
         found = waiting.pop()

@@ -16,7 +16,7 @@ from typing import Any
 
 from batchdeploy.errors import Problem, ScoringRefused
 
-# NOTE: a process has one table of modules; two threads that ask models with code take turns.
+# A process has one table of modules; two threads that ask models with code take turns.
 TURN = threading.RLock()
 DEEPEST = 8
 

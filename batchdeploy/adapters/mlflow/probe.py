@@ -1,4 +1,4 @@
-"""A model's first load and first rows, in a process of its own: whatever dies there is not the run."""
+"""Loads a new model and predicts a few rows in a separate process, so that a crash does not end the run."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ HINTS: Mapping[int, str] = {
     signal.SIGXFSZ: "it writes more than a GiB to a file",
 }
 CRASH_HINT = "its files crash native code: log it again with the versions that score it, and register that"
-# NOTE: what was tried in this process; another table has no mark of it yet.
+# Models probed by this process; another table may not have a marker file for them yet.
 PROBED: set[str] = set()
 
 
 class Probe(NamedTuple):
-    """What is to be tried.
+    """A model to probe.
 
     Attributes:
         where: the model's name and version, for messages.
-        folder: the fetched copy; marks of what was tried lie beside it.
-        seconds: how long it may take.
-        output: gets what it printed, where it does not come to its end.
+        folder: the downloaded model; marker files of earlier probes are beside it.
+        seconds: the time limit.
+        output: the file for the model's output, written if the probe fails.
     """
 
     where: str
@@ -54,17 +54,17 @@ class Probe(NamedTuple):
 
 
 def probe_model(trial: Probe, rows: Callable[[], Iterable[Any]]) -> None:
-    """Loads a model and asks it about a few rows where it was not tried yet with these versions.
+    """Loads a model and predicts a few rows, unless a probe with the same package versions has passed.
 
-    What it raises there is left for the scoring to find.
+    Exceptions of the model are ignored here; scoring reports them.
 
     Args:
-        trial: what is to be tried.
-        rows: gives frames of the model's inputs.
+        trial: the model to probe.
+        rows: returns frames of the model's inputs.
 
     Raises:
-        ScoringRefused: the process was ended by the model, or by its time; or a tree of it is broken.
-        EngineError: no process could be started.
+        ScoringRefused: the model ended the process or took too long, or one of its trees is invalid.
+        EngineError: the process could not be started.
     """
     mark = trial.folder.with_name(_marker_name(trial.folder.name))
     if mark.name not in PROBED and not mark.is_file():
@@ -73,14 +73,14 @@ def probe_model(trial: Probe, rows: Callable[[], Iterable[Any]]) -> None:
             if not _probe(trial, Path(scratch), frame):
                 return
         PROBED.add(mark.name)
-    # NOTE: what nobody has used for a month is removed.
+    # Garbage collection removes marker files that were not touched for a month.
     with suppress(OSError):
         mark.touch()
         restrict(mark)
 
 
 def _probe(trial: Probe, scratch: Path, frame: Any) -> bool:
-    """Whether this is not to be tried again."""
+    """Runs the probe; returns whether it is conclusive and need not be repeated."""
     (scratch / ROWS).write_bytes(_pickle_sample(frame))
     with (scratch / "output").open("w+b") as output:
         code = _run(trial, scratch, output)
@@ -96,7 +96,7 @@ def _probe(trial: Probe, scratch: Path, frame: Any) -> bool:
 
 
 def _run(trial: Probe, scratch: Path, output: Any) -> int | None:
-    """Runs the process to its end; gives how it ended, None where its time did."""
+    """Runs the process; returns its exit code, or None after a timeout."""
     command = [sys.executable, "-P", "-c", PROBE_COMMAND, str(trial.folder), str(scratch)]
     path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
     try:
@@ -116,7 +116,7 @@ def _run(trial: Probe, scratch: Path, output: Any) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     finally:
-        # NOTE: also what the model has started, and has left behind.
+        # Kills the whole session, including processes that the model left behind.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -159,14 +159,14 @@ def _save_output(output: Any, file: Path) -> None:
 
 
 def _marker_name(digest: str) -> str:
-    """Names what an outcome depends on: the model, the platform, and what loads it."""
+    """The name of the marker file: model, platform and the versions that an outcome depends on."""
     text = json.dumps([platform.python_version(), sys.platform, platform.machine(), _versions(PACKAGES)])
     return f"{digest}.tried-{sha256(text.encode()).hexdigest()[:12]}"
 
 
 @cache
 def _versions(names: tuple[str, ...]) -> list[str]:
-    """Those packages that are installed, with their versions; asked once in a process."""
+    """Installed packages among these, with versions; read once per process."""
     found = []
     for name in names:
         with suppress(metadata.PackageNotFoundError):

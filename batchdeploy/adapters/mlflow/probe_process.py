@@ -1,6 +1,6 @@
-"""A process that loads a model and asks it about a few rows.
+"""The probe process: loads a model and predicts a few rows.
 
-Whatever its files make native code do, it does to this process. What became of it is in a file.
+A crash of native code ends only this process. A file holds the outcome.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DIE_WITH_PARENT = 1
 
 
 def main() -> None:
-    """Loads the model in one folder, and asks it about the rows in another; each step is written first."""
+    """Loads the model in one folder and predicts the rows in another; records each step before taking it."""
     model, folder = sys.argv[1], Path(sys.argv[2])
     _limit()
     answer: dict[str, object] = {"step": "load"}
@@ -40,17 +40,17 @@ def main() -> None:
                 predict(frame)
     except ImportError as error:
         answer["missing"] = str(error)
-    # NOTE: what a model raises is found again where it is scored, row by row.
+    # Scoring meets the same exception again and attributes it to its rows.
     except Exception as error:  # noqa: BLE001
         answer["raised"] = f"{type(error).__name__}"
     _write(folder, answer | {"step": "done"})
     sys.stdout.flush()
-    # NOTE: what a library does when a process ends is no fault of the model.
+    # Skips exit handlers: a library that crashes at exit is no fault of the model.
     os._exit(0)
 
 
 def _limit() -> None:
-    """No core file, no more memory than the machine has, and no life after who started this process."""
+    """Forbids core files, limits memory to the machine's, and ends this process with its parent."""
     faulthandler.enable()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = {

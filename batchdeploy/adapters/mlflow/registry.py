@@ -1,4 +1,4 @@
-"""Models from an MLflow registry: pinned by version and digest, copied before they are loaded."""
+"""The MLflow model registry: pins models by version and digest, and downloads them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ MAX_OUTPUTS = 100_000
 
 
 class MlflowRegistry:
-    """Resolves and fetches models.
+    """Resolves and downloads models.
 
     Args:
-        uri: the tracking URI; also the registry's.
-        code: whether models may bring code along, ``allow`` or ``refuse``.
-        trusted_types: further types that a skops file may hold where they may not.
-        limits: how many files and bytes of a model are taken.
-        models: where a table keeps its copies, and records of what each version's files were at first.
-        load: what workers load a fetched copy with.
+        uri: the tracking URI, also used as registry URI.
+        code: whether models may contain code, ``allow`` or ``refuse``.
+        trusted_types: further types that a skops file may hold under ``refuse``.
+        limits: the most files and bytes of a model.
+        models: the table's folder of cached models and first-use records.
+        load: the function with which a worker loads a downloaded model.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class MlflowRegistry:
 
     @property
     def load(self) -> Callable[[str], Callable[[Any], Any]]:
-        """The function that a worker loads a fetched copy with."""
+        """The function with which a worker loads a downloaded model."""
         return self._load
 
     def resolve(self, ref: ModelRef) -> ModelPin:
-        """One read of the registry pins alias, version, model id and digest.
+        """Pins a model's version, model id and digest with one read of the registry.
 
-        The files are downloaded to be hashed, unless they lie as they lay at the version's first use. The tag
-        ``batchdeploy.digest`` is a claim that must be true, and spares nothing.
+        Downloads the files to hash them, unless their listing equals that of the version's first use. The tag
+        ``batchdeploy.digest`` must match the digest; it does not replace the download.
 
         Raises:
             RequestError: no such model, alias or version, no signature, or other files than at the first use
@@ -107,13 +107,13 @@ class MlflowRegistry:
             )
 
     def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
-        """What of a model would run code of whoever registered it, told from its description."""
+        """The parts of a model that would run code of its author, according to its ``MLmodel`` file."""
         if ref not in self._code:
             self.resolve(ref)
         return self._code[ref]
 
     def keep_download(self, pin: ModelPin, models: Path) -> None:
-        """Keeps what `resolve` downloaded of a version for `fetch`, in this process or another.
+        """Moves the download of `resolve` into the cache, for `fetch` in this or another process.
 
         Raises:
             RequestError: at its first use, the version held other files.
@@ -122,7 +122,7 @@ class MlflowRegistry:
             self._cache.keep_download(pin, models)
 
     def fetch(self, pin: ModelPin, models: Path) -> Path:
-        """The model's files in a folder named by their digest; downloaded where it is not there yet.
+        """The folder, named by digest, that holds the model's files; downloads them if it does not exist.
 
         Raises:
             RegistryError: the download fails, or the files are not those that were pinned.
@@ -143,7 +143,7 @@ class MlflowRegistry:
         return folder
 
     def _check_types(self, pin: ModelPin, folder: Path) -> None:
-        """The description again, now that the digest vouches for it, and what the skops files hold."""
+        """Checks the ``MLmodel`` file again, now covered by the digest, and the types in the skops files."""
         from mlflow.models import Model
 
         problems = [*code_in_model(Model.load(str(folder)).flavors)]
@@ -160,19 +160,19 @@ class MlflowRegistry:
             )
 
     def modules(self, pin: ModelPin) -> frozenset[str] | None:
-        """The modules whose objects a model's files hold, told without loading them; None where not known."""
+        """The modules whose objects a model's files hold, found without loading; None if not known."""
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             return list_modules(self.fetch(pin, Path(scratch)))
 
     def made_with(self, folder: Path) -> dict[str, str]:
-        """Package (and ``python``) to the version that a fetched model was made with."""
+        """Package (and ``python``) to the version that a downloaded model was trained with."""
         return made_with(str(folder))
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
-        """Points an alias at a version, where it still points at the one that was seen.
+        """Points an alias at a version if it still points at the version that was seen.
 
         Raises:
-            RequestError: somebody has moved it in the meantime, or there is no such version.
+            RequestError: the alias was moved in the meantime, or the version does not exist.
             RegistryError: the registry does not answer.
         """
         with translate_errors(self._uri, ModelRef(name=name, version=version)):
@@ -190,7 +190,7 @@ class MlflowRegistry:
             client.set_registered_model_alias(name, alias, str(version))
 
     def _source(self, client: Any, found: Any) -> tuple[VersionSource, Any]:
-        """Where a version's files lie, listed, and its description; nothing of the model is loaded for it."""
+        """A version's location with its listing, and its ``MLmodel``. Loads nothing of the model."""
         where = f"model {found.name} version {found.version}"
         with translate_file_errors(str(found.source), where):
             location = _location(client, found)
@@ -199,7 +199,7 @@ class MlflowRegistry:
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             file = self._download(f"{location}/MLmodel", Path(scratch))
             described = read_mlmodel(file, where)
-            # NOTE: MLflow writes the time into it, so that it tells a model that was saved anew.
+            # MLflow writes the time into this file, so its hash changes when a model is saved again.
             files = listing.files | {"MLmodel": hashlib.sha256(file.read_bytes()).hexdigest()}
         seen = VersionFiles(
             name=found.name,
@@ -213,8 +213,8 @@ class MlflowRegistry:
     def _download(self, location: str, scratch: Path) -> Path:
         import mlflow.artifacts
 
-        # NOTE: by its location, and not by models:/NAME/VERSION: that asks the process's global registry,
-        # and leaves a mark in the registry's own folder where that is local.
+        # NOTE: do not use models:/NAME/VERSION here. It reads the process's global registry, and writes a
+        # marker file into the registry's own folder if that is local.
         with translate_file_errors(location, "the model's files"):
             return Path(
                 mlflow.artifacts.download_artifacts(
@@ -226,14 +226,14 @@ class MlflowRegistry:
             )
 
     def _client(self) -> RegistryClient:
-        """A client of its own: MLflow's global URIs belong to whoever uses this process."""
+        """A client that leaves MLflow's process-wide URIs as they are."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         return RegistryClient(self._uri)
 
 
 def _location(client: Any, version: Any) -> str:
-    """Where the files of a registered version lie."""
+    """The location of a registered version's files."""
     if version.model_id:
         return str(client.get_logged_model(version.model_id).artifact_location).rstrip("/")
     return str(client.get_model_version_download_uri(version.name, str(version.version))).rstrip("/")

@@ -1,4 +1,4 @@
-"""Questions to a registry: answered within seconds or given up, with the cause."""
+"""Calls to a registry, each with a deadline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 20.0
-# NOTE: MLflow itself tries eight times for two minutes each, and waits between tries as long as a server asks
-# it to. These hold for questions only: the first byte of a large model may take a store a minute.
+# MLflow makes eight attempts of two minutes each and honours any Retry-After header. These limits hold for
+# metadata calls only: a store may need a minute for the first byte of a large model.
 HTTP_LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "9",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -24,10 +24,10 @@ LOCK = threading.Lock()
 
 
 class RegistryClient:
-    """MLflow's client for a registry; each of its questions is asked by `call_registry`."""
+    """MLflow's client for a registry; `call_registry` gives each of its calls a deadline."""
 
     def __init__(self, uri: str) -> None:
-        # NOTE: importing takes seconds that are not the registry's.
+        # Imports MLflow first, because that takes seconds, which must not count against the deadline.
         import mlflow  # noqa: F401
 
         self._uri = uri
@@ -40,12 +40,12 @@ class RegistryClient:
 
 
 def call_registry(question: Callable[[], T], uri: str) -> T:
-    """The answer of what is at a URI, or the error that it ended with; both within `DEADLINE_SECONDS`.
+    """Returns a call's result or raises its error within `DEADLINE_SECONDS`.
 
-    Where somebody set one of MLflow's own bounds for HTTP, that person's patience holds and not ours.
+    If one of MLflow's own HTTP limits is set in the environment, those limits apply instead of the deadline.
 
     Raises:
-        TimeoutError: there was no answer.
+        TimeoutError: the call did not finish in time.
     """
     if uri.startswith(LOCAL):
         return question()
@@ -57,13 +57,13 @@ def call_registry(question: Callable[[], T], uri: str) -> T:
 
 
 def root_cause(error: BaseException) -> str:
-    """What an error came from, in one line: libraries wrap what the system said in sentences of their own."""
+    """The innermost cause of an error in one line, without the messages that libraries wrap around it."""
     found: BaseException = error
     one: BaseException | None = error
     while one is not None:
         if isinstance(one, OSError):
             found = one
-        # NOTE: what urllib3 gave up for, and what a database's driver says that SQLAlchemy says at length.
+        # urllib3 keeps the cause in `reason`; SQLAlchemy keeps the database driver's error in `orig`.
         for inner in (getattr(one, "reason", None), getattr(one, "orig", None)):
             found = inner if isinstance(inner, BaseException) else found
         one = one.__cause__ or one.__context__
@@ -80,7 +80,7 @@ def _connect(uri: str) -> Any:
 
 
 def _check_database(uri: str) -> None:
-    """Connects once: MLflow tries ten times where it cannot, for a hundred seconds."""
+    """Connects once, because MLflow retries a failed connection ten times, for a hundred seconds."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri)

@@ -1,4 +1,4 @@
-"""The registry of a deployment, once it is known that something is there to ask."""
+"""Opens a deployment's model registry."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def open_registry(
     models: Path,
     load: Callable[[str], Predictor] = load_predictor,
 ) -> MlflowRegistry:
-    """What answers for the models of a registry, as a deployment wants them.
+    """The MLflow registry at a URI, configured by a deployment.
 
     Raises:
-        RequestError: a database that is no file. MLflow would create an empty one, and miss the model in it.
+        RequestError: the SQLite file does not exist. MLflow would create an empty one, then miss the model.
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise RequestError(

@@ -1,7 +1,7 @@
-"""Trees of scikit-learn, looked through before they are asked: native code follows their nodes unchecked.
+"""Validates scikit-learn trees before they predict, because native code follows their nodes unchecked.
 
-A child out of range, a loop, or a feature that no row has would have it read somebody else's memory, or run
-for ever. To load a tree only copies its arrays.
+A child out of range, a loop, or a feature index out of range would make it read foreign memory or run for
+ever. Loading a tree is safe: it only copies the arrays.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ ENSEMBLES = "sklearn.ensemble."
 
 
 def tree_problems(model: Any) -> Iterator[Problem]:
-    """What is wrong with the trees in a loaded model, one problem for each tree.
+    """Yields one problem for each invalid tree in a loaded model.
 
     Args:
-        model: the model itself, whatever it consists of.
+        model: the model; its attributes and containers are searched for trees.
     """
     seen: dict[int, Any] = {}
     waiting: list[tuple[Any, str, int | None]] = [(model, "model", None)]
@@ -42,7 +42,7 @@ def tree_problems(model: Any) -> Iterator[Problem]:
 
 
 def _children(one: Any, path: str, features: int | None) -> list[tuple[Any, str, int | None]]:
-    """What an object holds, where in it, and how many features its trees may look at."""
+    """An object's parts as (part, path, number of features that its trees may use)."""
     if isinstance(one, dict):
         return [(value, f"{path}[{key!r}]", features) for key, value in one.items()]
     if isinstance(one, (list, tuple)):
@@ -54,7 +54,7 @@ def _children(one: Any, path: str, features: int | None) -> list[tuple[Any, str,
         return []
     own = held.get("n_features_in_")
     own = own if type(own) is int else None
-    # NOTE: an ensemble hands its own rows on to its trees; elsewhere a step may make more columns of them.
+    # An ensemble passes its own rows to its trees; any other step may have changed the number of columns.
     outer = _minimum(own, features) if "tree_" in held else own
     inner = outer if "tree_" in held or type(one).__module__.startswith(ENSEMBLES) else None
     return [(value, f"{path}.{name}", inner) for name, value in held.items()]
@@ -64,7 +64,7 @@ Nodes = tuple[Any, Any, Any, Any, int]
 
 
 def _nodes(tree: Any) -> Nodes | None:
-    """Left and right children, features, which nodes are leaves, and how many nodes the arrays hold."""
+    """Left children, right children, features, leaf mask and number of nodes."""
     if not 0 < tree.node_count <= tree.capacity:
         return None
     left, right = tree.children_left, tree.children_right
@@ -90,7 +90,7 @@ def _tree_problem(path: str, found: Nodes | None, features: int | None) -> Probl
         return Problem(path, "is a tree whose nodes do not fit its arrays")
     left, right, feature, leaves, count = found
     inner, number = ~leaves, np.arange(count)
-    # NOTE: whoever grows a tree writes a node before its children, so that no path comes back.
+    # Tree builders write a node before its children, so child > node rules out loops.
     for name, child in (("left", left), ("right", right)):
         wrong = inner & ((child <= number) | (child >= count))
         if wrong.any():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_BYTES = 1 << 30
-# NOTE: what a mask says of a column: its text is not UTF-8, or its time would lose a part of itself.
+# What a mask says of a column: its text is not UTF-8, or its time would lose a part of itself.
 Masks = dict[str, "np.ndarray[Any, Any]"]
 
 
@@ -135,7 +135,7 @@ def _bytes(values: pa.Array) -> int:
         lengths = pc.binary_length(values.dictionary).cast(pa.int64())
         return int(pc.sum(lengths.take(values.indices)).as_py() or 0)
     if kind in (pa.string_view(), pa.binary_view()):
-        # NOTE: a view has sixteen bytes, of which the first four are the length.
+        # A view has sixteen bytes, of which the first four are the length.
         views = np.frombuffer(values.buffers()[1], dtype=np.int32).reshape(-1, 4)
         return int(views[values.offset : values.offset + len(values), 0].clip(0).sum(dtype=np.int64))
     return 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 INTEGERS = (4, 5, 6)
-# NOTE: parquet.thrift nests nine deep; what goes on was made to exhaust the stack.
+# Parquet.thrift nests nine deep; what goes on was made to exhaust the stack.
 MAX_DEPTH = 32
 CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
 

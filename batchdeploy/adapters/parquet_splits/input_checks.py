@@ -19,7 +19,7 @@ from batchdeploy.errors import DataError, PartitionError, Problem
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20
 SPARK_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
-# NOTE: a page of one repeated value packs a million to one, but no honest file of many gigabytes does.
+# A page of one repeated value packs a million to one, but no honest file of many gigabytes does.
 BOMB_RATIO, BOMB_BYTES = 10_000, 10 * GIBIBYTE
 
 

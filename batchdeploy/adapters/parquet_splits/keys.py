@@ -28,7 +28,7 @@ def hash_keys(keys: pa.RecordBatch | pa.Table) -> np.ndarray[Any, Any]:
     import pandas as pd
 
     columns = {name: _plain(keys.column(name)) for name in keys.schema.names}
-    # NOTE: keys hardly ever repeat; looking for the distinct ones first would be work for nothing.
+    # Keys hardly ever repeat; looking for the distinct ones first would be work for nothing.
     found = pd.util.hash_pandas_object(pd.DataFrame(columns, copy=False), index=False, categorize=False)
     hashes: np.ndarray[Any, Any] = found.to_numpy()
     for place, name in enumerate(keys.schema.names):

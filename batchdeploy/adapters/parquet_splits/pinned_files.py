@@ -12,7 +12,7 @@ from batchdeploy.core.pins import FilePin, Identity, identity_of
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 
-# NOTE: names of what is open, not of what has the name by now; where there are none, the name has to do.
+# Names of what is open, not of what has the name by now; where there are none, the name has to do.
 DESCRIPTORS = Path("/proc/self/fd")
 
 

@@ -186,7 +186,7 @@ def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.
     try:
         if columns is not None:
             known = pq.read_schema(location).names
-            # NOTE: at least one, or there would be no rows.
+            # At least one, or there would be no rows.
             names = [name for name in known if name in columns] or known[:1]
         with open_file(location, page_checksum_verification=True) as file:
             table = file.read(columns=names)

@@ -65,7 +65,7 @@ class DvcStore:
             raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=_fetching(self._root, ref))
         # NOTE: looked at before they are hashed, so that what is written to meanwhile is another file.
         seen = {path: os.stat(location) for path, location in located.items()}
-        # NOTE: DVC itself trusts what it once wrote to its cache.
+        # DVC itself trusts what it once wrote to its cache.
         spoilt = [path for path, location in located.items() if _md5(location) != wanted[path]]
         if spoilt:
             problems = tuple(
@@ -92,7 +92,7 @@ def _fetching(root: Path, ref: DataRef) -> str:
     """What brings a revision's objects: `dvc pull` would bring those that the workspace records, no other."""
     dvc = f"dvc --cd {shlex.quote(str(root))}"
     fetch = f"{dvc} fetch --all-commits {shlex.quote(ref.path)}"
-    # NOTE: DVC reads a revision's remotes from that revision, and the local settings always.
+    # DVC reads a revision's remotes from that revision, and the local settings always.
     with _opened(root, ref.rev) as then, _opened(root) as now:
         if _remotes(then):
             return fetch
@@ -134,7 +134,7 @@ def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache(maxsize=8)
 def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str] | None:  # noqa: ARG001
-    # NOTE: opening a repository costs DVC most of half a second, and a backfill pins hundreds of partitions.
+    # Opening a repository costs DVC most of half a second, and a backfill pins hundreds of partitions.
     from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
 
     try:
@@ -142,7 +142,7 @@ def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str
             found = repo.find_outs_by_path(str(folder))[0].get_obj()
             return None if found is None else _md5s(found)
     except (DvcException, OutputNotFoundError, NotDvcRepoError):
-        # NOTE: this only labels where the rows came from; what is pinned is read from the files.
+        # This only labels where the rows came from; what is pinned is read from the files.
         return None
 
 

@@ -21,10 +21,10 @@ from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
-# NOTE: what writers leave beside their files and every reader skips, because no row is in it.
+# What writers leave beside their files and every reader skips, because no row is in it.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
 MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
-# NOTE: the coarsest clock of a filesystem in use, FAT's, ticks every two seconds.
+# The coarsest clock of a filesystem in use, FAT's, ticks every two seconds.
 SETTLED_NS = 3_000_000_000
 Recorded = Callable[[Path], dict[str, str] | None]
 Tracked = Literal["dvc", "modified", "plain"]
@@ -99,7 +99,7 @@ class FolderStore:
         problems += wrong
         files = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            # NOTE: hashing leaves the interpreter to others; it is most of what pinning costs.
+            # Hashing leaves the interpreter to others; it is most of what pinning costs.
             pins = list(pool.map(self._pin_file, found, repeat(name)))
         for pinned in pins:
             problems += self._strays(pinned, data)
@@ -136,7 +136,7 @@ class FolderStore:
 
     def _pin_file(self, file: Path, name: str) -> FilePin:
         now = time.time_ns()
-        # NOTE: opened, because a network filesystem asks its server anew only then.
+        # Opened, because a network filesystem asks its server anew only then.
         with file.open("rb") as stream:
             before = _identity(os.fstat(stream.fileno()))
             known, md5 = self._hashed.get(file, (None, ""))
@@ -178,7 +178,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # NOTE: a link in a circle; asked for by name, it is told what it is.
+        # A link in a circle; asked for by name, it is told what it is.
         return False
 
 

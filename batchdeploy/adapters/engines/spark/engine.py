@@ -99,7 +99,7 @@ class SparkEngine:
 
         spark = self._spark()
         try:
-            # NOTE: the splits travel with the function; rows of a frame would be shuffled to be one a task.
+            # The splits travel with the function; rows of a frame would be shuffled to be one a task.
             frame = spark.range(0, len(splits), 1, len(splits)).mapInPandas(
                 _udf(work, splits), "answer binary"
             )
@@ -184,7 +184,7 @@ class SparkEngine:
         """A session of its own on a Connect server; of the pinned settings those that a session may have."""
         from pyspark.sql import SparkSession
 
-        # NOTE: the client itself tries for ten minutes before it says that nobody answers.
+        # The client itself tries for ten minutes before it says that nobody answers.
         address = urlsplit(self._master.partition("/;")[0])
         socket.create_connection((address.hostname, address.port or 15002), CONNECT_SECONDS).close()
         session = SparkSession.builder.remote(self._master).create()

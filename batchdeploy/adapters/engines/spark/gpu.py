@@ -18,7 +18,7 @@ PLUGIN = "com.nvidia.spark.SQLPlugin"
 PLUGINS, PYTHONPATH = "spark.plugins", "spark.executorEnv.PYTHONPATH"
 PYTHON_ON_GPU = "spark.rapids.sql.python.gpu.enabled"
 NVIDIA_SMI_SECONDS = 20
-# NOTE: as NVIDIA's guides have them, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support
+# As NVIDIA's guides have them, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support
 # for Pandas UDF": Python workers take turns on the GPU, and its memory is divided between them and the JVM.
 RAPIDS = {
     "spark.rapids.sql.enabled": "true",
@@ -28,7 +28,7 @@ RAPIDS = {
     "spark.rapids.python.memory.gpu.allocFraction": "0.4",
     "spark.python.daemon.module": "rapids.daemon",
 }
-# NOTE: a small share, so that cores and not GPUs limit how many tasks an executor has at once.
+# A small share, so that cores and not GPUs limit how many tasks an executor has at once.
 GPU_SCHEDULING = {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "0.001"}
 
 
@@ -58,7 +58,7 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
     others = [name for name in conf.get(PLUGINS, "").split(",") if name and name != PLUGIN]
     settings[PLUGINS] = ",".join([PLUGIN, *others])
     if jar is not None:
-        # NOTE: the daemon that gives Python workers their GPU is a Python package inside of the jar.
+        # The daemon that gives Python workers their GPU is a Python package inside of the jar.
         settings[PYTHONPATH] = os.pathsep.join(filter(None, [str(jar), conf.get(PYTHONPATH)]))
     return settings
 

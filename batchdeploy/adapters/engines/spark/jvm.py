@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from batchdeploy.redaction import names_secret
 
 STDERR = 2
-# NOTE: the launcher of Spark asks for this module itself, and no option keeps the JVM from telling so.
+# The launcher of Spark asks for this module itself, and no option keeps the JVM from telling so.
 NOISE = b"WARNING: Using incubator modules"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchdeploy.adapters.engines.spark.worker_files import is_remote
 
-# NOTE: what Spark would otherwise let through in silence; see docs/architecture.md.
+# What Spark would otherwise let through in silence; see docs/architecture.md.
 PINNED = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.files.ignoreCorruptFiles": "false",
@@ -44,7 +44,7 @@ def environment(master: str, conf: Mapping[str, str]) -> Iterator[None]:
 
     A session keeps what it read: left behind, it would be what the next one of this process starts with.
     """
-    # NOTE: without the first a worker takes whatever "python3" is first on its PATH.
+    # Without the first a worker takes whatever "python3" is first on its PATH.
     ours = {"PYSPARK_PYTHON": sys.executable}
     if not is_remote(master):
         ours["SPARK_LOCAL_IP"] = "127.0.0.1"

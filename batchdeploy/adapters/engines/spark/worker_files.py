@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[3]
 DISTRIBUTED = "distributed:"
-# NOTE: tasks that report; a cluster has no list of its workers, so more of them than most have executors.
+# Tasks that report; a cluster has no list of its workers, so more of them than most have executors.
 REPORT_TASKS = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
