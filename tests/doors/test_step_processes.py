@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from faults.projects import litter, seconds_until_gone, session_of
+from faults.projects import leftovers, seconds_until_gone, session_of
 from faults.test_bad_models import declare, register_answer
 from tests_support import Result
 
@@ -95,7 +95,7 @@ def test_a_task_that_is_killed_takes_its_step_along(
     task.kill()
     task.wait()
     assert seconds_until_gone(session, most=30) is not None, "the step went on without its task"
-    assert litter(project / "scores" / "churn.batchdeploy") == []
+    assert leftovers(project / "scores" / "churn.batchdeploy") == []
     shutil.rmtree(mark.parent)
     again = cli("run", deployment, "--partition", DAY, "--json")
     assert again.code == 0, again.err

@@ -62,10 +62,10 @@ def _public_tree(root: Path) -> Iterator[str]:
         inside = os.path.relpath(path, root)
         for name in folders:
             if inside != "." or not FOLDER.fullmatch(name) or os.path.islink(os.path.join(path, name)):
-                yield f"litter in the public tree: {inside}/{name}/"
+                yield f"leftovers in the public tree: {inside}/{name}/"
         for name in files:
             if inside == "." or not FILE.fullmatch(name):
-                yield f"litter in the public tree: {inside}/{name}"
+                yield f"leftovers in the public tree: {inside}/{name}"
 
 
 def _partition(
@@ -111,9 +111,9 @@ def _control(control: Path, *, settled: bool) -> Iterator[str]:
     if settled:
         for place in ("intents", "staging", "trash"):
             for name in sorted(os.listdir(control / place)) if (control / place).is_dir() else ():
-                yield f"litter: {place}/{name}"
+                yield f"leftovers: {place}/{name}"
         for path in control.rglob("*.tmp"):
-            yield f"litter: {path.relative_to(control)}"
+            yield f"leftovers: {path.relative_to(control)}"
     if (control / "lock").exists():
         handle = os.open(control / "lock", os.O_RDWR)
         try:

@@ -115,7 +115,7 @@ def same_scores(first: dict[str, float], second: dict[str, float]) -> bool:
     )
 
 
-def litter(control: Path) -> list[str]:
+def leftovers(control: Path) -> list[str]:
     """What no run at work explains: staging, intents, trash, half-written records."""
     found = [
         f"{place}/{name}"

@@ -19,7 +19,7 @@ from faults.killing import descriptors, finished, in_child
 from faults.projects import (
     DAYS,
     first_scores,
-    litter,
+    leftovers,
     make_project,
     same_scores,
     scores_in,
@@ -79,7 +79,7 @@ def soak(home: Path, *, minutes: float, seed: int) -> dict[str, Any]:
             for place, name in enumerate(names)
         },
         "files in the control folder": {"after a fifth": sizes[len(sizes) // 5], "at the end": sizes[-1]},
-        "litter": litter(root.with_name("churn.batchdeploy")),
+        "leftovers": leftovers(root.with_name("churn.batchdeploy")),
         "violations": found + ([] if code == 0 else [f"the steady process ended with {code}"]),
     }
 

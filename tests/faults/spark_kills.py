@@ -22,7 +22,7 @@ import pyspark
 from faults.projects import (
     DAYS,
     first_scores,
-    litter,
+    leftovers,
     make_project,
     same_scores,
     scores_in,
@@ -69,8 +69,8 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     said = process.communicate()
     if process.returncode != 0:
         found.append(f"a plain run afterwards: {said}")
-    if left_over := litter(root.with_name("churn.batchdeploy")):
-        found.append(f"litter: {left_over}")
+    if left_over := leftovers(root.with_name("churn.batchdeploy")):
+        found.append(f"leftovers: {left_over}")
     return {"kills": counts["killed"], "runs": counts["runs"], "seed": seed} | {
         "seconds until the last process was gone, at most": round(max(gone), 1),
         "violations": found,
@@ -113,8 +113,8 @@ def cluster_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
                 found.append(f"job {counts['jobs']} ended with {process.returncode}: {err[-300:]}")
             if not same_scores(scores_in(root / f"date={DAYS[0]}"), expected):
                 found.append(f"job {counts['jobs']}: other scores")
-        if left_over := litter(root.with_name("churn.batchdeploy")):
-            found.append(f"litter: {left_over}")
+        if left_over := leftovers(root.with_name("churn.batchdeploy")):
+            found.append(f"leftovers: {left_over}")
     return {**counts, "seed": seed, "rows": len(expected), "violations": found}
 
 

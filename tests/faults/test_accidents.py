@@ -22,7 +22,7 @@ from batchdeploy.assembly import open_toolbox
 from batchdeploy.errors import OutsideError
 from batchdeploy.workflows import plan, report, run_steps, timing
 from batchdeploy.workflows.run import run as run_partition
-from faults.projects import litter, scores_in, start
+from faults.projects import leftovers, scores_in, start
 from faults.test_bad_models import declare, register_answer
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def test_a_run_that_failed_at_any_step_succeeds_when_it_is_run_again(
     outcome = run_partition(tools, DAY)
     assert outcome.status == ("identical" if published else "published")
     assert scores_in(root) != before
-    assert litter(tools.layout.control) == []
+    assert leftovers(tools.layout.control) == []
 
 
 def test_an_alias_that_moves_during_the_run_changes_nothing_of_it(deployment: Path) -> None:
@@ -98,7 +98,7 @@ def test_three_kinds_of_runs_of_one_partition_at_once(project: Path, deployment:
     assert any(code == 0 for _, code in ended)
     control = project / "scores" / "churn.batchdeploy"
     assert len(scores_in(project / "scores" / "churn" / f"date={DAY}")) == 200
-    assert litter(control) == []
+    assert leftovers(control) == []
 
 
 class Hanging(BaseHTTPRequestHandler):
@@ -158,7 +158,7 @@ def test_a_registry_that_fails_or_hangs_is_named(
 
 
 def test_a_clock_that_goes_back_an_hour(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that decides hangs on it: the fence, the order of generations, what is litter."""
+    """Nothing that decides hangs on it: the fence, the order of generations, what is leftovers."""
     import time
 
     tools = open_toolbox(deployment)
@@ -172,7 +172,7 @@ def test_a_clock_that_goes_back_an_hour(deployment: Path, monkeypatch: pytest.Mo
     tools.maintenance.collect_garbage(now=time.time())
     back = tools.publisher.roll_back(f"date={DAY}", to=None, expected_run=second, at=timing.now().isoformat())
     assert back == first
-    assert litter(tools.layout.control) == []
+    assert leftovers(tools.layout.control) == []
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_sparks_dynamic_overwrite_leaves_half_a_write(tmp_path: Path) -> None:
         shown = {folder.name: runs_in(folder) for folder in root.glob("date=*")}
         half = {frozenset(runs) for runs in shown.values()} == {frozenset([old]), frozenset([new])}
         if half or len(shown) < partitions:
-            assert [v for v in violations(root, Known(), settled=False) if v.startswith("litter")]
+            assert [v for v in violations(root, Known(), settled=False) if v.startswith("leftovers")]
             return
     pytest.fail("four killed overwrites were all whole")
 

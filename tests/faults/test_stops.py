@@ -20,7 +20,7 @@ from batchdeploy.errors import RunStopped
 from batchdeploy.workflows import report, run_steps
 from batchdeploy.workflows.run import run as run_partition
 from batchdeploy.workflows.stopping import Stop
-from faults.projects import litter, seconds_until_gone, session_of, start
+from faults.projects import leftovers, seconds_until_gone, session_of, start
 from faults.test_bad_models import declare, register_answer
 
 DAY = "2024-03-02"
@@ -85,7 +85,7 @@ def test_a_signal_ends_a_run_and_all_its_processes(
     assert "Traceback" not in err
     assert "incubator" not in err, "a line of the JVM that says nothing"
     assert not (project / "scores" / "churn").exists()
-    assert litter(project / "scores" / "churn.batchdeploy") == []
+    assert leftovers(project / "scores" / "churn.batchdeploy") == []
     mark.unlink()
     mark.parent.rmdir()
     again = cli("run", deployment, "--partition", DAY, "--json")
