@@ -23,7 +23,7 @@ class Intent:
             knows that the swap was done.
         manifest: the manifest's JSON, written to the run's folder after the swap; a rollback has none.
         evidence: the attempt whose records the run's folder shows from then on; empty where there are none.
-        table: what the table remembers from then on, as JSON; None where nothing of it changes.
+        table: the table's new record, as JSON; None where the record stays as it is.
     """
 
     action: str = "publish"

@@ -1,4 +1,4 @@
-"""Whose table it is: what it remembers, read back; and what a publish makes it remember, checked first."""
+"""The table record: the owner and the columns of a table; read, and checked at a publish."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from batchdeploy.documents import from_json, to_json
 
 
 def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> TableRecord | None:
-    """What a table of partition folders remembers; of one that remembers nothing, what its files tell.
+    """The record of a table of partition folders; of a table without one, what its files imply.
 
     Args:
         layout: the table's folders.
-        folders: the partitions that are visible; without any the table is nobody's.
-        run: the run that is visible in the last of them, where it can be told.
+        folders: the partitions that are visible; without any the table has no owner.
+        run: the run that is visible in the last of them, where it is known.
     """
     if not folders:
         return None
@@ -32,11 +32,11 @@ def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> Tab
         columns = columns_of(pq.read_schema(next(layout.partition_dir(folders[-1]).glob("*.parquet"))))
     manifest = layout.run(folders[-1], run or "") / "manifest.json"
     text = manifest.read_text(encoding="utf-8") if manifest.is_file() else None
-    return inferred(text, folders[-1], columns)
+    return infer_record(text, folders[-1], columns)
 
 
-def inferred(manifest: str | None, folder: str, columns: Mapping[str, str]) -> TableRecord:
-    """What can be told of a table that remembers nothing, from the manifest of one of its runs."""
+def infer_record(manifest: str | None, folder: str, columns: Mapping[str, str]) -> TableRecord:
+    """The record of a table that has none, from the manifest of one of its runs."""
     told = {}
     with suppress(ValueError):
         told = json.loads(manifest or "{}")
@@ -47,11 +47,11 @@ def inferred(manifest: str | None, folder: str, columns: Mapping[str, str]) -> T
 
 
 def claim_table(where: str, table: TableRecord | None, plan: Plan, schema: pa.Schema) -> str | None:
-    """The JSON of what the table has to remember from now on; None where it remembers just that.
+    """The JSON of the table's new record; None where the record stays as it is.
 
     Args:
-        where: the table, for people.
-        table: what it remembers now, read where nobody else can publish.
+        where: the table, for messages.
+        table: its record now, read where nobody else can publish.
         plan: what is about to be published.
         schema: of the staged files.
 
@@ -65,5 +65,5 @@ def claim_table(where: str, table: TableRecord | None, plan: Plan, schema: pa.Sc
 
 
 def columns_of(schema: pa.Schema) -> dict[str, str]:
-    """Name to type."""
+    """Column name to Arrow type."""
     return {field.name: str(field.type) for field in schema}

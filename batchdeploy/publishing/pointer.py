@@ -18,7 +18,7 @@ from batchdeploy.publishing.ownership import claim_table
 from batchdeploy.publishing.pointer_commit import commit
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, with_entry
 from batchdeploy.publishing.pointer_records import PointerRecords
-from batchdeploy.publishing.pointer_table import PointerTable, table_record
+from batchdeploy.publishing.pointer_table import PointerTable, record_in
 from batchdeploy.publishing.refusals import gone, stale, translated
 from batchdeploy.publishing.verification import verify
 from batchdeploy.storage.objects import Objects, storage_error
@@ -81,7 +81,7 @@ class PointerPublisher:
             ],
         }
         self._objects.write(str(entry["manifest"]), text)
-        # NOTE: before the step, since nobody knows whose turn it is afterwards.
+        # NOTE: before the commit: after it another publisher may own the partition.
         self._evidence.keep_quarantine(plan, scored.attempt)
         try:
             commit(
@@ -162,6 +162,6 @@ class PointerPublisher:
             raise storage_error(
                 plan.folder, "its files were stored so long ago that they may be gone", None, hint=hint
             )
-        table = claim_table(self._objects.target, table_record(self._objects, document), plan, schema)
+        table = claim_table(self._objects.target, record_in(self._objects, document), plan, schema)
         made = with_entry(document, plan.folder, entry, self._spec)
         return made if table is None else made | {"table": json.loads(table)}

@@ -1,4 +1,4 @@
-"""The pointer replaced by compare-and-swap until it is known what became of it."""
+"""The commit of a pointer: compare-and-swap, repeated until the outcome is known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Again(Exception):
 
 
 def commit(objects: Objects, token: str, folder: str, change: Change) -> None:
-    """Compare-and-swap until it is known what became of it; a lost answer is looked up, never repeated.
+    """Replaces the pointer by compare-and-swap; a lost answer is looked up, never repeated.
 
     Raises:
         PublishError: the store did not answer for a minute; whether it was published is not known.

@@ -1,4 +1,4 @@
-"""What ``current.json`` says: which files are visible, which were, and which fell out of sight when."""
+"""The document ``current.json``: which files are visible, which were, and since when others are not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from batchdeploy.core.deployment import PublishSpec
 
-# NOTE: files of an attempt lie there before the pointer names them; younger ones may still be on their way.
+# NOTE: files of an attempt are stored before the pointer names them; younger ones may belong to a publish.
 ORPHAN_SECONDS = 86_400.0
 
 
@@ -33,7 +33,7 @@ def with_entry(
     files = [file["path"] for _, one in sorted(partitions.items()) for file in one["files"]]
     now, stays = time.time(), {path for one in (full, *kept) for path in paths_of(one)}
     out = sorted({path for one in earlier for path in paths_of(one)} - stays)
-    # NOTE: what is older than this falls to the rule for files that nobody names.
+    # NOTE: older files fall under the rule for files that no generation names.
     grace = max(ORPHAN_SECONDS, spec.reader_seconds)
     dropped = [one for one in document.get("dropped", ()) if now - one["since"] < grace]
     dropped += [{"since": now, "paths": out}] if out else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.documents import from_json
-from batchdeploy.publishing.ownership import inferred
+from batchdeploy.publishing.ownership import infer_record
 from batchdeploy.storage.objects import Objects
 
 
@@ -46,7 +46,7 @@ class PointerTable:
 
     def record(self) -> TableRecord | None:
         """Whose table it is and what its rows hold; None where nothing is published."""
-        return table_record(self._objects, self._objects.read().document)
+        return record_in(self._objects, self._objects.read().document)
 
     def entry(self, folder: str) -> dict[str, Any] | None:
         """What the pointer says of a partition: its run, attempt, files, and earlier generations."""
@@ -54,11 +54,11 @@ class PointerTable:
         return found.get(folder)
 
 
-def table_record(objects: Objects, document: dict[str, Any]) -> TableRecord | None:
-    """What a pointer's document says of its table; of one that says nothing, what a manifest tells."""
+def record_in(objects: Objects, document: dict[str, Any]) -> TableRecord | None:
+    """The table record in a pointer's document; where it has none, what a manifest implies."""
     if not document["partitions"]:
         return None
     if "table" in document:
         return from_json(TableRecord, json.dumps(document["table"]), where=objects.target)
     folder, entry = max(document["partitions"].items())
-    return inferred(objects.text(entry["manifest"]), folder, {})
+    return infer_record(objects.text(entry["manifest"]), folder, {})

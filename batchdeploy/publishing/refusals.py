@@ -1,4 +1,4 @@
-"""Why a publish does not go through, as errors that say what is visible and what to do."""
+"""Errors of a publish that does not go through: what is visible, and what to do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def no_generation(plan_folder: str, wanted: str | None, kept: tuple[str, ...]) -
 
 
 def same_filesystem(layout: Layout, folder: str, staged: Path) -> None:
-    """Before anything is decided: two folders can be exchanged on one filesystem only."""
+    """Raises where the staged folder and the table lie on two filesystems, so that no swap is possible."""
     layout.table.mkdir(parents=True, exist_ok=True)
     visible = layout.partition_dir(folder)
     for place in (layout.table, visible if visible.is_dir() else layout.table):
@@ -62,7 +62,7 @@ def interrupted(error: OSError, where: Path, *, withdrawn: bool, swapped: bool) 
 
 
 def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> BatchdeployError:
-    """What the disk refused; a name that cannot be right is a wrong request, at whatever step it is met."""
+    """The error for what the disk refused: RequestError for an impossible name, else PublishError."""
     problem = Problem("disk", reason(error), error.filename)
     if error.errno in WRONG_NAMES:
         return RequestError(str(where), (problem,), hint="output.path says where the scores go")
@@ -70,6 +70,6 @@ def translated(error: OSError, where: Path, *, hint: str = "nothing was publishe
 
 
 def gone(folder: str, run: str, missing: Sequence[str]) -> PartitionError:
-    """A generation whose files somebody has removed."""
+    """The error for a generation whose files somebody has removed."""
     problems = tuple(Problem(path, f"a file of run {run} is no longer stored") for path in missing)
     return PartitionError(folder, problems, hint="score the partition again with the model of that run")
