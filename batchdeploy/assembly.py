@@ -252,9 +252,9 @@ class LocalToolbox:
         from batchdeploy.adapters.mlflow import Probe, probe_model
         from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
 
-        samples, kind = partial(sample_frames, splits, job), self.deployment.model.runtime
+        samples, kind = partial(sample_frames, splits, job.spec), self.deployment.model.runtime
         printed, seconds = Path(job.staging, PRINTED), self.deployment.limits.model_seconds
-        where = f"model {self.deployment.model.name} version {job.model_version}"
+        where = f"model {self.deployment.model.name} version {job.spec.model_version}"
         probe_model(Probe(where, model, seconds, printed / "first-load.txt"), samples)
         if kind == "native":
             return job

@@ -1,4 +1,4 @@
-"""What tells a worker to score, for tests of what a worker does with it."""
+"""What the kernel, and a worker, is told to do, for tests of what comes of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Column
+from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import ScoreJob
 
 
-def score_job(**given: Any) -> ScoreJob:
-    """A job with the key ``id``, the input ``x`` and the output ``y``, except for what is given."""
+def scoring_spec(**given: Any) -> ScoringSpec:
+    """A spec with the key ``id``, the input ``x`` and the output ``y``, except for what is given."""
     usual: dict[str, Any] = {
-        "model_folder": "",
-        "model_digest": "d",
         "model_version": 7,
         "inputs": (Column(name="x", type="double"),),
         "keys": ("id",),
@@ -21,8 +20,12 @@ def score_job(**given: Any) -> ScoreJob:
         "outputs": (("y", OutputColumn(type="double")),),
         "run_id": "0123456789abcdef",
         "scored_at_us": 1_700_000_000_000_000,
-        "staging": "",
-        "bins": (),
         "max_failures": 3,
     }
-    return ScoreJob(**usual | given)
+    return ScoringSpec(**usual | given)
+
+
+def score_job(spec: ScoringSpec, **given: Any) -> ScoreJob:
+    """A job that does this, except for what is given."""
+    usual: dict[str, Any] = {"model_folder": "", "model_digest": "d", "staging": ""}
+    return ScoreJob(spec=spec, **usual | given)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.pins import Identity
-from batchdeploy.core.policy import PolicySpec, PolicyViolation
-from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.records import Column, OutputFile, QuarantinedRows, Returns
-
-# Larger batches are not faster; BATCH_BYTES bounds the memory of a worker's one or two copies of a batch.
-MAX_ROWS, MIN_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
-TEXT_BYTES, VALUE_BYTES = 64, 8
-
-
-def batch_rows(inputs: Sequence[Column]) -> int:
-    """How many rows the model predicts per call: fewer for many inputs, to bound memory."""
-    width = sum(TEXT_BYTES if column.type in ("string", "binary") else VALUE_BYTES for column in inputs)
-    return max(MIN_ROWS, min(MAX_ROWS, BATCH_BYTES // max(1, width)))
+from batchdeploy.core.records import OutputFile, QuarantinedRows
+from batchdeploy.core.scoring_spec import ScoringSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,41 +37,26 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreJob:
-    """Everything a worker needs besides its split; small and picklable.
+    """All that a worker needs to know besides its split; small and picklable.
 
     Attributes:
-        bins: the reference's columns with counts at zero, for the kernel to count into.
-        max_failures: rows of one batch whose prediction may fail before the run is refused.
-        where: which rows are meant.
-        policy: the row policy.
+        spec: what to do with the rows.
+        model_folder: the model, as workers find it; ``model_digest`` is that of its files.
+        staging: the folder for what comes out.
         durable: whether files are flushed to the disk.
         alone: whether workers are processes that do nothing else.
-        threads: native threads per worker, or None for no limit.
-        batch_rows: rows that the model predicts per call.
-        returns: what the model's signature says of its answer.
+        threads: native threads a worker may use, or None for as many as there are.
         runtime_folder: what a model that is not native needs besides its folder, as workers find it.
     """
 
+    spec: ScoringSpec
     model_folder: str
     model_digest: str
-    model_version: int
-    inputs: tuple[Column, ...]
-    keys: tuple[str, ...]
-    keep: tuple[str, ...]
-    outputs: tuple[tuple[str, OutputColumn], ...]
-    run_id: str
-    scored_at_us: int
     staging: str
-    bins: tuple[ColumnProfile, ...]
-    max_failures: int
-    where: tuple[Predicate, ...] = ()
-    policy: PolicySpec = PolicySpec()
     durable: bool = True
     alone: bool = False
     threads: int | None = None
     runtime_folder: str | None = None
-    batch_rows: int = MAX_ROWS
-    returns: Returns = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,18 @@
-"""Rows that match ``data.where``."""
+"""Rows that match ``data.where``, in plain types, with what is wrong with them already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchdeploy.core.policy import Rule
 from batchdeploy.core.predicates import LISTS, NO_VALUE, Predicate, as_utc
+from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.kernel.columns import Masks, in_microseconds, plain_batch
+from batchdeploy.kernel.row_policy import RowFault
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 
@@ -58,3 +63,68 @@ def matching(rows: pa.RecordBatch | pa.Table, where: Sequence[Predicate]) -> pa.
         return pc.and_(pc.fill_null(found, False), pc.invert(null))
 
     return reduce(pc.and_, [holds(predicate) for predicate in where])
+
+
+class FilteredBatch(NamedTuple):
+    """The rows of a batch that match ``where``, in plain types.
+
+    Attributes:
+        places: where in the file, or table, each of them is.
+        left_out: how many rows do not match.
+        faults: what is wrong with rows of the batch, as far as reading tells.
+    """
+
+    batch: pa.RecordBatch
+    places: np.ndarray[Any, Any]
+    left_out: int
+    faults: tuple[RowFault, ...] = ()
+
+
+def columns_read(columns: Sequence[str], where: Sequence[Predicate]) -> list[str]:
+    """The columns to read so that `filter_batch` can give ``columns``."""
+    return [*dict.fromkeys([*columns, *(predicate.column for predicate in where)])]
+
+
+def filter_batch(
+    batch: pa.RecordBatch,
+    spec: ScoringSpec,
+    columns: Sequence[str],
+    *,
+    first_row: int,
+    inexact: Masks | None = None,
+) -> FilteredBatch:
+    """The rows of a batch that match ``spec.where``, with their places and faults.
+
+    Args:
+        batch: the columns of `columns_read`, in any encoding.
+        spec: the predicates; keys and kept columns become microseconds where they are finer.
+        columns: those that the result has.
+        first_row: where the batch begins in its file or table.
+        inexact: by column, which rows hold a time that reading has changed.
+
+    Raises:
+        MemoryError: the values take more than Arrow can hold in a column; fewer rows may fit.
+        pyarrow.ArrowIndexError: the batch names entries that its dictionaries do not have.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    read, places = batch.num_rows, np.arange(first_row, first_row + batch.num_rows)
+    batch, spoilt = plain_batch(batch)
+    batch, finer = in_microseconds(batch, (*spec.keys, *spec.keep))
+    rows = None
+    if spec.where:
+        rows = matching(batch, spec.where).to_numpy(zero_copy_only=False)
+        batch, places = batch.filter(pa.array(rows)), places[rows]
+    faults = (*_faults("invalid_text", spoilt, rows), *_faults("inexact", finer | (inexact or {}), rows))
+    wanted = tuple(fault for fault in faults if fault.column in columns)
+    return FilteredBatch(batch.select(columns), places, read - batch.num_rows, wanted)
+
+
+def _faults(rule: Rule, masks: Masks, matching_rows: np.ndarray[Any, Any] | None) -> Iterator[RowFault]:
+    import numpy as np
+
+    for name, mask in masks.items():
+        rows = np.flatnonzero(mask if matching_rows is None else mask[matching_rows])
+        if len(rows):
+            yield RowFault(rule, name, rows)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchdeploy.core.policy import Rule
-from batchdeploy.core.work import ScoreJob
+from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.errors import Problem, ScoringRefused
 from batchdeploy.kernel.comparison import allclose
 from batchdeploy.kernel.frames import RowStatus, model_frame
@@ -43,16 +43,16 @@ class ScoredRows(NamedTuple):
     broken: Counter[tuple[Rule, str]]
 
 
-def columns_needed(job: ScoreJob, available: Sequence[str]) -> list[str]:
+def columns_needed(spec: ScoringSpec, available: Sequence[str]) -> list[str]:
     """The input columns to read: keys, the model's inputs, the kept ones and the policy's, each once."""
-    wanted = [*job.keys, *(column.name for column in job.inputs), *job.keep]
-    wanted += [*(job.policy.ranges or ()), *(job.policy.categories or ())]
+    wanted = [*spec.keys, *(column.name for column in spec.inputs), *spec.keep]
+    wanted += [*(spec.policy.ranges or ()), *(spec.policy.categories or ())]
     return [name for name in dict.fromkeys(wanted) if name in available]
 
 
 def score_batch(
     batch: pa.RecordBatch,
-    job: ScoreJob,
+    spec: ScoringSpec,
     predict: Callable[[Any], Any],
     *,
     origin: RowOrigin,
@@ -62,7 +62,7 @@ def score_batch(
 
     Args:
         batch: the columns of `columns_needed`; any number of rows.
-        job: what to do.
+        spec: what to do.
         predict: a frame of the model's inputs to its answer, one row each.
         origin: the input file and the position in it of each row, for the quarantined ones.
         faults: what was wrong with rows of it already when they were read.
@@ -76,23 +76,24 @@ def score_batch(
     import numpy as np
 
     status = RowStatus(np.ones(batch.num_rows, dtype=bool))
-    broken = note_faults(faults, job.policy, status)
-    broken += apply_row_policy(batch, job.policy, (job.keys, job.inputs), status)
-    outputs = _answers(batch, job, predict, status)
-    return ScoredRows(_scored(batch, job, status, outputs), _quarantined(batch, job, status, origin), broken)
+    broken = note_faults(faults, spec.policy, status)
+    broken += apply_row_policy(batch, spec.policy, (spec.keys, spec.inputs), status)
+    outputs = _answers(batch, spec, predict, status)
+    scored = _scored(batch, spec, status, outputs)
+    return ScoredRows(scored, _quarantined(batch, spec, status, origin), broken)
 
 
-def valid_frame(batch: pa.RecordBatch, job: ScoreJob) -> pd.DataFrame:
+def valid_frame(batch: pa.RecordBatch, spec: ScoringSpec) -> pd.DataFrame:
     """The model's inputs of those rows that nothing is wrong with."""
     import numpy as np
 
     status = RowStatus(np.ones(batch.num_rows, dtype=bool))
-    apply_row_policy(batch, job.policy, (job.keys, job.inputs), status)
-    frame = model_frame(batch, job.inputs, status)
+    apply_row_policy(batch, spec.policy, (spec.keys, spec.inputs), status)
+    frame = model_frame(batch, spec.inputs, status)
     return frame[status.valid].reset_index(drop=True)
 
 
-def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any]) -> None:
+def same_twice(batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any], Any]) -> None:
     """Asks a model about the same few rows twice; one that is not native is asked as it was the second time.
 
     Raises:
@@ -104,8 +105,8 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
     answers = []
     for ask in (predict, getattr(predict, "native", predict)):
         status = RowStatus(np.ones(rows.num_rows, dtype=bool))
-        apply_row_policy(rows, job.policy, (job.keys, job.inputs), status)
-        answers.append(_answers(rows, job, ask, status))
+        apply_row_policy(rows, spec.policy, (spec.keys, spec.inputs), status)
+        answers.append(_answers(rows, spec, ask, status))
     for name in answers[0]:
         first, second = (answer[name].to_pandas() for answer in answers)
         equal = (
@@ -117,31 +118,31 @@ def same_twice(batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], An
             place = int(np.flatnonzero(~equal)[0])
             got = f"{first.iloc[place]} and then {second.iloc[place]}" if len(first) else "other rows"
             raise ScoringRefused(
-                f"model version {job.model_version}",
+                f"model version {spec.model_version}",
                 (Problem(f"output {name}", "differs when the same rows are asked twice", got),),
                 hint="fix the model's seed, or set policy.nondeterministic to pass",
             )
 
 
 def _answers(
-    batch: pa.RecordBatch, job: ScoreJob, predict: Callable[[Any], Any], status: RowStatus
+    batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any], Any], status: RowStatus
 ) -> dict[str, pa.ChunkedArray]:
     """The declared outputs of the rows that are alive, before and after."""
     import numpy as np
 
-    frame = model_frame(batch, job.inputs, status)
+    frame = model_frame(batch, spec.inputs, status)
     rows = np.flatnonzero(status.valid)
     if len(rows) < batch.num_rows:
         frame = frame.iloc[rows].reset_index(drop=True)
-    answers = _predict(predict, frame, rows, job, status)
-    return _outputs(answers, job, status)
+    answers = _predict(predict, frame, rows, spec, status)
+    return _outputs(answers, spec, status)
 
 
 def _predict(
     predict: Callable[[Any], Any],
     frame: pd.DataFrame,
     rows: np.ndarray[Any, Any],
-    job: ScoreJob,
+    spec: ScoringSpec,
     status: RowStatus,
 ) -> list[tuple[np.ndarray[Any, Any], Any]]:
     """The answers with the rows they belong to; a failing batch is halved down to the rows at fault."""
@@ -154,34 +155,34 @@ def _predict(
             status.failed(int(rows[0]), error)
             return []
         failures = sum(stage == "predict" for stage, _, _ in status.reasons.values())
-        if failures > job.max_failures:
+        if failures > spec.max_failures:
             raise ScoringRefused(
-                f"model version {job.model_version}",
-                (Problem("predict", f"fails on more than {job.max_failures} rows of a batch", str(error)),),
+                f"model version {spec.model_version}",
+                (Problem("predict", f"fails on more than {spec.max_failures} rows of a batch", str(error)),),
             ) from error
     half = len(rows) // 2
-    first = _predict(predict, frame.iloc[:half].reset_index(drop=True), rows[:half], job, status)
-    return first + _predict(predict, frame.iloc[half:].reset_index(drop=True), rows[half:], job, status)
+    first = _predict(predict, frame.iloc[:half].reset_index(drop=True), rows[:half], spec, status)
+    return first + _predict(predict, frame.iloc[half:].reset_index(drop=True), rows[half:], spec, status)
 
 
 def _outputs(
-    answers: list[tuple[np.ndarray[Any, Any], Any]], job: ScoreJob, status: RowStatus
+    answers: list[tuple[np.ndarray[Any, Any], Any]], spec: ScoringSpec, status: RowStatus
 ) -> dict[str, pa.ChunkedArray]:
     import numpy as np
     import pyarrow as pa
 
-    chunks: dict[str, list[Any]] = {name: [] for name, _ in job.outputs}
+    chunks: dict[str, list[Any]] = {name: [] for name, _ in spec.outputs}
     order: list[Any] = []
     for rows, answer in answers:
         order.append(rows)
         try:
-            picked = pick_outputs(answer, job.outputs, len(rows), returns=job.returns)
+            picked = pick_outputs(answer, spec.outputs, len(rows), returns=spec.returns)
             converted = [
                 (name, convert_output(name, column.type, values))
-                for (name, column), values in zip(job.outputs, picked, strict=True)
+                for (name, column), values in zip(spec.outputs, picked, strict=True)
             ]
         except ScoringRefused as error:
-            where = f"the answer of model version {job.model_version}"
+            where = f"the answer of model version {spec.model_version}"
             raise ScoringRefused(where, error.problems, hint=error.hint) from None
         for name, (values, bad) in converted:
             chunks[name].append(values)
@@ -195,19 +196,19 @@ def _outputs(
 
 
 def _scored(
-    batch: pa.RecordBatch, job: ScoreJob, status: RowStatus, outputs: dict[str, pa.ChunkedArray]
+    batch: pa.RecordBatch, spec: ScoringSpec, status: RowStatus, outputs: dict[str, pa.ChunkedArray]
 ) -> pa.RecordBatch:
     import pyarrow as pa
 
-    schema = scored_schema(batch.schema, job)
-    kept = batch.select([*job.keys, *job.keep]).filter(pa.array(status.valid))
+    schema = scored_schema(batch.schema, spec)
+    kept = batch.select([*spec.keys, *spec.keep]).filter(pa.array(status.valid))
     rows = kept.num_rows
-    stamps = (job.model_version, job.run_id, job.scored_at_us)
+    stamps = (spec.model_version, spec.run_id, spec.scored_at_us)
     columns = [
         *kept.columns,
         *(
             outputs[name].combine_chunks() if outputs else pa.array([], schema.field(name).type)
-            for name, _ in job.outputs
+            for name, _ in spec.outputs
         ),
         *(
             pa.repeat(pa.scalar(stamp, schema.field(-3 + position).type), rows)
@@ -217,15 +218,15 @@ def _scored(
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def scored_schema(source: pa.Schema, job: ScoreJob) -> pa.Schema:
+def scored_schema(source: pa.Schema, spec: ScoringSpec) -> pa.Schema:
     """The columns of a published file: keys, kept columns, declared outputs, and three stamps."""
     import pyarrow as pa
 
     from batchdeploy.kernel.outputs import arrow_type
 
     return pa.schema(
-        [source.field(name).remove_metadata() for name in (*job.keys, *job.keep)]
-        + [pa.field(name, arrow_type(column.type)) for name, column in job.outputs]
+        [source.field(name).remove_metadata() for name in (*spec.keys, *spec.keep)]
+        + [pa.field(name, arrow_type(column.type)) for name, column in spec.outputs]
         + [
             pa.field("_model_version", pa.int64(), nullable=False),
             pa.field("_run_id", pa.string(), nullable=False),
@@ -236,7 +237,7 @@ def scored_schema(source: pa.Schema, job: ScoreJob) -> pa.Schema:
 
 def _quarantined(
     batch: pa.RecordBatch,
-    job: ScoreJob,
+    spec: ScoringSpec,
     status: RowStatus,
     origin: RowOrigin,
 ) -> pa.RecordBatch:
@@ -250,13 +251,20 @@ def _quarantined(
         "_error": pa.array([error for _, _, error in found], pa.string()),
         "_source_file": pa.array([origin[0]] * len(rows), pa.string()),
         "_source_row": pa.array([int(origin[1][row]) for row in rows], pa.int64()),
-        "_run_id": pa.array([job.run_id] * len(rows), pa.string()),
+        "_run_id": pa.array([spec.run_id] * len(rows), pa.string()),
     }
     taken = batch.take(pa.array(rows, pa.int64()))
     return pa.RecordBatch.from_arrays(
-        [*taken.columns, *notes.values()],
-        schema=pa.schema(
-            [field.remove_metadata() for field in batch.schema]
-            + [pa.field(name, values.type) for name, values in notes.items()]
-        ),
+        [*taken.columns, *notes.values()], schema=quarantine_schema(batch.schema)
+    )
+
+
+def quarantine_schema(source: pa.Schema) -> pa.Schema:
+    """The columns of a quarantine file: those that were read, and why the row is there."""
+    import pyarrow as pa
+
+    kinds = {"_source_row": pa.int64()}
+    return pa.schema(
+        [field.remove_metadata() for field in source]
+        + [pa.field(name, kinds.get(name, pa.string())) for name in QUARANTINE_COLUMNS]
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Plan, QuarantinedRows, ScoredBatch
-from batchdeploy.core.work import ScoreJob, Split, SplitResult, batch_rows
+from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
+from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.documents import from_json
 from batchdeploy.errors import (
     DataError,
@@ -67,7 +68,7 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             keys_in=_checksum(result.keys_in for result in results),
             keys_out=_checksum(result.keys_out for result in results),
             quarantined=_reasons(results),
-            profile=_profile(job.bins, results),
+            profile=_profile(job.spec.bins, results),
             runtime="native" if job.runtime_folder is None else plan.deployment.model.runtime,
             model_loads=sum(result.loaded for result in results),
             workers=tuple(sorted({result.worker for result in results})),
@@ -161,10 +162,20 @@ def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
 def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) -> ScoreJob:
     deployment = plan.deployment
     model_folder, staging = folders
-    share = deployment.quarantine.max_share
     return ScoreJob(
+        spec=_spec(plan, _bins(tools, plan), now),
         model_folder=model_folder,
         model_digest=plan.model.digest,
+        staging=staging,
+        durable=deployment.publish.durability == "power",
+        alone=tools.engine.name != "local",
+        threads=tools.engine.threads,
+    )
+
+
+def _spec(plan: Plan, bins: tuple[ColumnProfile, ...], now: datetime) -> ScoringSpec:
+    deployment = plan.deployment
+    return ScoringSpec(
         model_version=plan.model.version,
         inputs=plan.model.inputs,
         keys=deployment.data.keys,
@@ -172,16 +183,12 @@ def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) ->
         outputs=deployment.outputs,
         run_id=plan.run_id,
         scored_at_us=int(now.timestamp() * 1_000_000),
-        staging=staging,
-        bins=_bins(tools, plan),
-        max_failures=max(LEAST_FAILURES, ceil(share * plan.schema.rows)),
+        max_failures=max(LEAST_FAILURES, ceil(deployment.quarantine.max_share * plan.schema.rows)),
+        returns=plan.model.returns,
         where=deployment.data.where,
         policy=deployment.policy,
-        durable=deployment.publish.durability == "power",
-        alone=tools.engine.name != "local",
-        threads=tools.engine.threads,
+        bins=bins,
         batch_rows=batch_rows(plan.model.inputs),
-        returns=plan.model.returns,
     )
 
 

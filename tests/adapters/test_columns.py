@@ -12,21 +12,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from score_jobs import score_job
+from score_jobs import score_job, scoring_spec
 from tests_support import text_array
 
 from batchdeploy.adapters.parquet_splits import inspect, make_splits, read_frame, score_split
-from batchdeploy.adapters.parquet_splits.columns import plain_batch
-from batchdeploy.adapters.parquet_splits.row_reader import FilteredBatch, read_batches
+from batchdeploy.adapters.parquet_splits.row_reader import read_batches
 from batchdeploy.adapters.sources.folder import FolderStore
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column, DataPin
-from batchdeploy.core.work import ScoreJob, SplitResult
+from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import BatchdeployError
+from batchdeploy.kernel.columns import plain_batch
+from batchdeploy.kernel.row_filter import FilteredBatch
 
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("id",))
-JOB = score_job(keep=("note",), max_failures=1)
+SPEC = scoring_spec(keep=("note",), max_failures=1)
 YEAR_3000 = dt.datetime(3000, 1, 1, 12, 30, 0, 5)
 
 
@@ -43,14 +45,14 @@ def with_notes(notes: Any, **columns: Any) -> pa.Table:
     return pa.table(given | {"note": notes} | columns)
 
 
-def read(pin: DataPin, job: ScoreJob = JOB) -> list[FilteredBatch]:
-    return [meant for split in make_splits(pin) for meant in read_batches(split, job)]
+def read(pin: DataPin, spec: ScoringSpec = SPEC) -> list[FilteredBatch]:
+    return [meant for split in make_splits(pin) for meant in read_batches(split, spec)]
 
 
-def scored(root: Path, pin: DataPin, job: ScoreJob = JOB) -> tuple[pa.Table, pa.Table, SplitResult]:
+def scored(root: Path, pin: DataPin, spec: ScoringSpec = SPEC) -> tuple[pa.Table, pa.Table, SplitResult]:
     """What is published of the only split, what is quarantined, and the counts."""
     (split,) = make_splits(pin)
-    job = replace(job, staging=str(root / "staging"))
+    job = score_job(spec, staging=str(root / "staging"))
     (root / "staging").mkdir()
     result = score_split(split, job, lambda _: lambda frame: frame["x"].to_numpy())
     assert result.keys_in == result.keys_out
@@ -94,8 +96,8 @@ def test_such_a_row_is_quarantined_whatever_it_is_for(tmp_path: Path, column: st
     texts = text_array(["a", "b\udcfc", "c"])
     table = with_notes(["n"] * 3, name=["m"] * 3)
     table = table.set_column(table.schema.get_field_index(column), column, texts)
-    job = replace(JOB, inputs=(*JOB.inputs, Column(name="name", type="string")))
-    published, quarantined, result = scored(tmp_path, pinned(tmp_path, table), job)
+    spec = replace(SPEC, inputs=(*SPEC.inputs, Column(name="name", type="string")))
+    published, quarantined, result = scored(tmp_path, pinned(tmp_path, table), spec)
     assert published["y"].to_pylist() == [0.0, 2.0]
     assert quarantined["_reason"].to_pylist() == [f"not UTF-8: {column}"]
     assert quarantined["_source_row"].to_pylist() == [1]
@@ -108,7 +110,7 @@ def test_such_a_row_is_quarantined_whatever_it_is_for(tmp_path: Path, column: st
 def test_rows_that_are_not_meant_take_their_faults_with_them(tmp_path: Path) -> None:
     table = with_notes(text_array(["a\udcfc", "b", "c\udcfc", "d\udcfc"]))
     where = (Predicate(column="x", op="gt", value=0.5), Predicate(column="x", op="ne", value=2))
-    _, quarantined, result = scored(tmp_path, pinned(tmp_path, table), replace(JOB, where=where))
+    _, quarantined, result = scored(tmp_path, pinned(tmp_path, table), replace(SPEC, where=where))
     assert result.rows_left_out == 2
     assert quarantined["_source_row"].to_pylist() == [3]
 
@@ -163,7 +165,7 @@ def test_nanoseconds_are_taken_and_written_in_microseconds(tmp_path: Path) -> No
 def test_a_model_gets_nanoseconds_as_they_are(tmp_path: Path) -> None:
     times = pa.array(np.array(["2024-01-01T00:00:00.000000001", "1800-01-01"], "M8[ns]"))
     pin = pinned(tmp_path, with_notes(["a", "b"], at=times))
-    job = replace(JOB, inputs=(Column(name="at", type="datetime"),), staging=str(tmp_path))
+    job = score_job(replace(SPEC, inputs=(Column(name="at", type="datetime"),)), staging=str(tmp_path))
     seen: list[Any] = []
     (split,) = make_splits(pin)
     score_split(split, job, lambda _: lambda frame: (seen.append(frame["at"]), np.ones(len(frame)))[1])
@@ -204,10 +206,10 @@ def test_where_a_batch_is_too_large_its_split_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # NOTE: gigabytes would be too much for a test.
-    monkeypatch.setattr("batchdeploy.adapters.parquet_splits.columns.MAX_BYTES", 1000)
+    monkeypatch.setattr("batchdeploy.kernel.columns.MAX_BYTES", 1000)
     note = pa.DictionaryArray.from_arrays(pa.array(np.zeros(64, "int32")), pa.array(["x" * 100]))
     pin = pinned(tmp_path, with_notes(note))
-    published, _, _ = scored(tmp_path, pin, replace(JOB, batch_rows=64))
+    published, _, _ = scored(tmp_path, pin, replace(SPEC, batch_rows=64))
     assert published.num_rows == 64
     assert len(read_frame(pin, ("date", "2024-01-01"))) == 64
 

@@ -97,18 +97,18 @@ def test_a_file_that_holds_what_was_pinned_is_scored(deployment: Path, touch: Ca
 def test_a_file_that_is_written_to_while_it_is_read_is_not_published(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from batchdeploy.adapters.parquet_splits import worker
+    from batchdeploy.kernel import batch_loop
 
     tools = open_toolbox(deployment)
     file = tools.root / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
-    score_batch = worker.score_batch
+    score_batch = batch_loop.score_batch
 
     def writing(*arguments: Any, **options: Any) -> Any:
         with file.open("r+b") as stream:
             stream.write(b"P")
         return score_batch(*arguments, **options)
 
-    monkeypatch.setattr(worker, "score_batch", writing)
+    monkeypatch.setattr(batch_loop, "score_batch", writing)
     with pytest.raises(DataError, match="changed while it was read"):
         run_partition(tools, DAY)
 

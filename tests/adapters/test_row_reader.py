@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from score_jobs import score_job
+from score_jobs import scoring_spec
 from tests_support import SCHEMA, customers, write_day
 
 from batchdeploy.adapters.parquet_splits import make_splits, read_frame, sample_frames
@@ -19,15 +19,15 @@ from batchdeploy.adapters.sources.folder import FolderStore
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column
-from batchdeploy.core.work import ScoreJob
+from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.errors import DataError
 
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("customer_id",))
 
 
-def job(**more: Any) -> ScoreJob:
+def spec(**more: Any) -> ScoringSpec:
     inputs = (Column(name="age", type="double"),)
-    return score_job(inputs=inputs, keys=("customer_id",), outputs=(), max_failures=1, **more)
+    return scoring_spec(inputs=inputs, keys=("customer_id",), outputs=(), max_failures=1, **more)
 
 
 def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:
@@ -39,11 +39,11 @@ def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:
     pin = FolderStore(tmp_path).pin(REF, "2024-01-01")
     splits = make_splits(pin)
     assert [split.rows for split in splits] == [5000, 0]
-    assert [len(frame) for frame in sample_frames(splits, job())] == [1024]
+    assert [len(frame) for frame in sample_frames(splits, spec())] == [1024]
     old = Predicate(column="age", op="gt", value=float(rows["age"].iloc[-10]))
-    assert [len(frame) for frame in sample_frames(splits, job(where=(old,)))] == [9]
+    assert [len(frame) for frame in sample_frames(splits, spec(where=(old,)))] == [9]
     none = Predicate(column="age", op="gt", value=1000.0)
-    assert list(sample_frames(splits, job(where=(none,)))) == []
+    assert list(sample_frames(splits, spec(where=(none,)))) == []
 
 
 def test_only_the_columns_that_are_looked_at_are_read(tmp_path: Path) -> None:
@@ -81,4 +81,4 @@ def test_pages_that_name_no_entry_of_their_dictionary_cannot_be_read(tmp_path: P
     with pytest.raises(DataError, match="its pages cannot be read"):
         read_frame(pin, ("date", "2024-01-01"), (), None)
     with pytest.raises(DataError, match="its pages cannot be read"):
-        list(read_batches(make_splits(pin)[0], replace(job(), keys=("id",), inputs=())))
+        list(read_batches(make_splits(pin)[0], replace(spec(), keys=("id",), inputs=())))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,13 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchdeploy.core.records import Column, DataPin, InputSchema, Plan, QuarantinedRows
+from batchdeploy.core.records import Column, DataPin, InputSchema, Plan
+from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import PartitionError
-from batchdeploy.kernel.profiling import count_batch
-from batchdeploy.kernel.row_filter import matching
-from batchdeploy.kernel.row_policy import RowFault, findings
-from batchdeploy.kernel.scoring import columns_needed, score_batch
+from batchdeploy.kernel.batch_loop import Writers, flag_duplicates, score_batches
+from batchdeploy.kernel.keys import checksum, duplicate_rows, hash_keys, key_tuples
+from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
+from batchdeploy.kernel.scoring import columns_needed
 from batchdeploy.ports import LoadPredictor, Work
 from fakes.source import FakeSource
 from fakes.staging import FakeStaging, Kind
@@ -70,17 +69,13 @@ class FakeRows:
             for index, file in enumerate(pin.files)
         )
 
-    def batch(self, split: Split, job: ScoreJob) -> tuple[Any, list[int], int]:
-        """A split's rows matching `where`, their places in it, and how many others there are."""
-        table = self._source.read(split.location, split.md5).combine_chunks()
-        places = list(range(table.num_rows))
-        if job.where:
-            kept = matching(table, job.where)
-            places = [place for place, keep in zip(places, kept.to_pylist(), strict=True) if keep]
-        needed = table.select(columns_needed(job, table.column_names)).take(pa.array(places, pa.int64()))
-        batches = needed.combine_chunks().to_batches()
-        batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=needed.schema)
-        return batch, places, table.num_rows - len(places)
+    def batch(self, split: Split, spec: ScoringSpec) -> FilteredBatch:
+        """A split's rows matching `where`, as one batch."""
+        table = self._source.read(split.location, split.md5)
+        columns = columns_needed(spec, table.column_names)
+        read = table.select(columns_read(columns, spec.where)).combine_chunks()
+        batches = read.to_batches() or [pa.RecordBatch.from_pylist([], schema=read.schema)]
+        return filter_batch(batches[0], spec, columns, first_row=0)
 
 
 class FakeScoring:
@@ -97,40 +92,34 @@ class FakeScoring:
 
     def worker(self, job: ScoreJob) -> Work:
         """The function that scores one split."""
+        spec, attempt = job.spec, Path(job.staging).name
 
         def score(split: Split) -> SplitResult:
-            batch, places, left_out = self._rows.batch(split, job)
-            faults = (RowFault("duplicate_key", ", ".join(job.keys), split.duplicates),)
-            rows = score_batch(
-                batch,
-                job,
+            found: dict[Kind, list[Any]] = {"scored": [], "quarantine": []}
+            counts = score_batches(
+                flag_duplicates([self._rows.batch(split, spec)], split.duplicates, spec.keys),
+                spec,
                 self._load(job.model_folder),
-                origin=(split.path, places),
-                faults=faults if split.duplicates else (),
+                source=split.path,
+                writers=Writers(found["scored"].append, found["quarantine"].append),
             )
-            features = {name: batch.column(name) for name in batch.schema.names}
-            outputs = {name: rows.scored.column(name) for name, _ in job.outputs}
-            profiles = count_batch(job.bins, "feature", features) | count_batch(job.bins, "output", outputs)
             name = f"part-{split.index:05d}-{len(split.duplicates)}.parquet"
-            kinds: dict[Kind, Any] = {"scored": rows.scored, "quarantine": rows.quarantined}
-            files = {
-                kind: self._staging.write(Path(job.staging).name, kind, name, pa.Table.from_batches([found]))
-                for kind, found in kinds.items()
-                if found.num_rows or kind == "scored"
-            }
+            tables = {kind: pa.Table.from_batches(batches) for kind, batches in found.items() if batches}
+            files = {kind: self._staging.write(attempt, kind, name, rows) for kind, rows in tables.items()}
+            written = [checksum(rows.select(list(spec.keys))) for rows in tables.values()]
             return SplitResult(
                 index=split.index,
                 scored=files["scored"],
                 quarantine=files.get("quarantine"),
-                rows_in=batch.num_rows,
-                keys_in=checksum(batch, job.keys),
-                keys_out=sum(checksum(found, job.keys) for found in kinds.values()),
-                quarantined=_reasons(rows.quarantined),
-                profile=tuple(profiles.values()),
+                rows_in=counts.rows_in,
+                keys_in=counts.keys_in,
+                keys_out=sum(written) % 2**64,
+                quarantined=counts.quarantined,
+                profile=counts.profile,
                 loaded=split.index == 0,
                 worker="memory:1",
-                rows_left_out=left_out,
-                findings=findings(rows.broken, job.policy),
+                rows_left_out=counts.rows_left_out,
+                findings=counts.findings,
             )
 
         return score
@@ -139,29 +128,9 @@ class FakeScoring:
         self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
     ) -> tuple[Split, ...]:
         """The splits with rows whose keys are not unique in the partition, with those rows named."""
-        keys = {split.index: keys_of(self._rows.batch(split, job)[0], job.keys) for split in splits}
-        counts = Counter(key for found in keys.values() for key in found if None not in key)
-        marked = (
-            replace(split, duplicates=tuple(i for i, key in enumerate(keys[split.index]) if counts[key] > 1))
-            for split in splits
-        )
-        return tuple(split for split in marked if split.duplicates)
-
-
-def keys_of(rows: Any, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The key of each row."""
-    return list(zip(*(rows.column(name).to_pylist() for name in keys), strict=True))
-
-
-def checksum(rows: Any, keys: Sequence[str]) -> int:
-    """An order-free checksum of the keys, modulo 2**64."""
-    digests = (hashlib.sha256(repr(key).encode()).digest()[:8] for key in keys_of(rows, keys))
-    return sum(int.from_bytes(digest, "big") for digest in digests) % 2**64
-
-
-def _reasons(quarantined: Any) -> tuple[QuarantinedRows, ...]:
-    found = zip(*(quarantined.column(name).to_pylist() for name in ("_stage", "_reason")), strict=True)
-    return tuple(
-        QuarantinedRows(stage=stage, reason=reason, rows=rows)
-        for (stage, reason), rows in sorted(Counter(found).items())
-    )
+        names = list(job.spec.keys)
+        batches = (self._rows.batch(split, job.spec).batch.select(names) for split in splits)
+        keys = [pa.Table.from_batches([batch]) for batch in batches]
+        hashes = [hash_keys(table) for table in keys]
+        found = duplicate_rows(hashes, lambda place, rows: key_tuples(keys[place].take(rows)))
+        return tuple(replace(splits[place], duplicates=rows) for place, rows in found.items())

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
-from score_jobs import score_job
+from score_jobs import scoring_spec
 
 from batchdeploy.core.deployment import DataRef, DriftSpec, OutputColumn, PartitionSpec
 from batchdeploy.core.profiles import Reference
@@ -195,7 +195,7 @@ def references(home: Path) -> Target:
     return texts, attempt
 
 
-JOB = score_job()
+SPEC = scoring_spec()
 ROWS = 6
 BATCH = pa.RecordBatch.from_pydict(
     {"id": [f"k{n}" for n in range(ROWS)], "x": [float(n) for n in range(ROWS)]}
@@ -369,8 +369,8 @@ def answers(home: Path) -> Target:
                 raise answer
             return answer
 
-        job = replace(JOB, outputs=(("y", OutputColumn(type=kind, select=column)),))
-        scored, quarantined, _ = score_batch(BATCH, job, predict, origin=("f", range(ROWS)))
+        spec = replace(SPEC, outputs=(("y", OutputColumn(type=kind, select=column)),))
+        scored, quarantined, _ = score_batch(BATCH, spec, predict, origin=("f", range(ROWS)))
         assert scored.num_rows + quarantined.num_rows == ROWS
         keys = scored["id"].to_pylist() + quarantined["id"].to_pylist()
         assert sorted(keys) == BATCH["id"].to_pylist()
@@ -439,13 +439,13 @@ def parquet_files(home: Path) -> Target:
         inspect(pin)
         inspect(pin, engine="spark")
         for split in make_splits(pin):
-            for found in read_batches(split, JOB):
+            for found in read_batches(split, SPEC):
                 if (
                     found.batch.schema.names == ["id", "x"]
                     and found.batch.schema.field("x").type == pa.float64()
                 ):
                     rows = score_batch(
-                        found.batch, JOB, lambda frame: frame["x"].fillna(0), origin=("f", found.places)
+                        found.batch, SPEC, lambda frame: frame["x"].fillna(0), origin=("f", found.places)
                     )
                     rows.scored.validate(full=True)
                     rows.quarantined.validate(full=True)

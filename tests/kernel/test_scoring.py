@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from score_jobs import score_job
+from score_jobs import scoring_spec
 
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Column
-from batchdeploy.core.work import ScoreJob, batch_rows
+from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
 from batchdeploy.errors import ScoringRefused
 from batchdeploy.kernel.scoring import columns_needed, score_batch
 
-JOB = score_job(
+SPEC = scoring_spec(
     inputs=(
         Column(name="x", type="double"),
         Column(name="n", type="long"),
@@ -39,10 +39,10 @@ def batch(rows: int = 8, **columns: Any) -> pa.RecordBatch:
 
 
 def score(
-    predict: Callable[[pd.DataFrame], Any], given: pa.RecordBatch, job: ScoreJob = JOB
+    predict: Callable[[pd.DataFrame], Any], given: pa.RecordBatch, spec: ScoringSpec = SPEC
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     scored, quarantined, _ = score_batch(
-        given, job, predict, origin=("date=1/part-0.parquet", range(100, 100 + given.num_rows))
+        given, spec, predict, origin=("date=1/part-0.parquet", range(100, 100 + given.num_rows))
     )
     assert scored.num_rows + quarantined.num_rows == given.num_rows
     keys = sorted(map(str, scored["id"].to_pylist() + quarantined["id"].to_pylist()))
@@ -148,16 +148,16 @@ def test_a_bad_row_is_quarantined_and_the_others_are_scored(columns: Any, stage:
 
 
 def test_a_date_beyond_nanoseconds_is_quarantined() -> None:
-    job = replace(JOB, inputs=(*JOB.inputs, Column(name="since", type="datetime")))
+    spec = replace(SPEC, inputs=(*SPEC.inputs, Column(name="since", type="datetime")))
     since = pa.array([0, 253_370_764_800, None], pa.timestamp("s", tz="Europe/Zurich"))
-    scored, quarantined = score(double, batch(3, since=since), job)
+    scored, quarantined = score(double, batch(3, since=since), spec)
     assert scored["id"].to_pylist() == ["k0", "k2"]
     assert quarantined["_reason"].to_pylist() == ["too far away for nanoseconds: since"]
 
 
 def test_a_null_in_a_required_boolean_is_quarantined() -> None:
-    job = replace(JOB, inputs=(*JOB.inputs[:2], Column(name="flag", type="boolean"), JOB.inputs[3]))
-    scored, quarantined = score(double, batch(3, flag=pa.array([True, None, False])), job)
+    spec = replace(SPEC, inputs=(*SPEC.inputs[:2], Column(name="flag", type="boolean"), SPEC.inputs[3]))
+    scored, quarantined = score(double, batch(3, flag=pa.array([True, None, False])), spec)
     assert scored["id"].to_pylist() == ["k0", "k2"]
     assert quarantined["_reason"].to_pylist() == ["null in the required feature flag"]
 
@@ -198,8 +198,8 @@ def test_an_answer_that_is_no_answer_is_quarantined() -> None:
 
 
 def test_what_an_answer_lacks_is_quarantined_however_it_says_so() -> None:
-    job = replace(
-        JOB, outputs=(("many", OutputColumn(type="integer")), ("good", OutputColumn(type="boolean")))
+    spec = replace(
+        SPEC, outputs=(("many", OutputColumn(type="integer")), ("good", OutputColumn(type="boolean")))
     )
 
     def predict(frame: pd.DataFrame) -> Any:
@@ -210,7 +210,7 @@ def test_what_an_answer_lacks_is_quarantined_however_it_says_so() -> None:
             }
         )
 
-    scored, quarantined = score(predict, batch(4), job)
+    scored, quarantined = score(predict, batch(4), spec)
     assert scored["many"].to_pylist() == [1, 3]
     assert scored["good"].to_pylist() == [True, False]
     assert str(scored.schema.field("many").type) == "int32"
@@ -236,4 +236,4 @@ def test_a_batch_that_is_quarantined_whole_never_reaches_the_model() -> None:
 
 
 def test_reads_each_column_once() -> None:
-    assert columns_needed(JOB, ["city", "flag", "id", "n", "x", "other"]) == ["id", "x", "n", "flag", "city"]
+    assert columns_needed(SPEC, ["city", "flag", "id", "n", "x", "other"]) == ["id", "x", "n", "flag", "city"]

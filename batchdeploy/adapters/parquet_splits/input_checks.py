@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from batchdeploy.adapters.parquet_splits.columns import open_file, value_type
 from batchdeploy.adapters.parquet_splits.footer_parser import read_column_chunks
+from batchdeploy.adapters.parquet_splits.parquet_files import open_file
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, DataPin, FilePin, InputSchema
 from batchdeploy.errors import DataError, PartitionError, Problem
+from batchdeploy.kernel.columns import value_type
 
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.adapters.parquet_splits.columns import (
-    Masks,
-    in_microseconds,
-    int96_loss,
-    open_file,
-    plain_batch,
-    plain_schema,
-)
+from batchdeploy.adapters.parquet_splits.parquet_files import int96_loss, open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
-from batchdeploy.core.policy import Rule
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
-from batchdeploy.core.work import ScoreJob, Split
+from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
-from batchdeploy.kernel.row_filter import matching
-from batchdeploy.kernel.row_policy import RowFault
+from batchdeploy.kernel.columns import Masks, plain_batch, plain_schema
+from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
 from batchdeploy.kernel.scoring import columns_needed, valid_frame
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 SPLIT_ROWS = 500_000
@@ -92,54 +84,31 @@ def read_frame(
     return frame
 
 
-class FilteredBatch(NamedTuple):
-    """The rows of a batch that are meant, where in the file each of them is, and how many are not.
-
-    Attributes:
-        faults: what is wrong with rows of it, as far as reading tells.
-    """
-
-    batch: pa.RecordBatch
-    places: np.ndarray[Any, Any]
-    left_out: int
-    faults: tuple[RowFault, ...] = ()
-
-
 def read_batches(
-    split: Split, job: ScoreJob, columns: Sequence[str] | None = None
+    split: Split, spec: ScoringSpec, columns: Sequence[str] | None = None
 ) -> Iterator[FilteredBatch]:
-    """The split's rows that are meant.
+    """The split's rows matching ``where``.
 
     Args:
         split: which row groups of which file.
-        job: which rows are meant, and how many of them make a batch.
-        columns: what is read of them; null for all that the job needs.
+        spec: which rows are wanted, and how many of them make a batch.
+        columns: what is read of them; None for all that the spec needs.
     """
-    import numpy as np
-
     row, groups = split.first_row, list(split.row_groups)
     with open_pinned(split) as location, open_file(location, page_checksum_verification=True) as file:
-        columns = columns or columns_needed(job, file.schema_arrow.names)
-        asked = [*dict.fromkeys([*columns, *(predicate.column for predicate in job.where)])]
+        columns = columns or columns_needed(spec, file.schema_arrow.names)
+        asked = columns_read(columns, spec.where)
         lost = _int96_loss(file, replace(split, location=location), columns)
-        batches = file.iter_batches(batch_size=job.batch_rows, row_groups=groups, columns=asked)
+        batches = file.iter_batches(batch_size=spec.batch_rows, row_groups=groups, columns=asked)
         while (batch := _next(batches, split.path)) is not None:
-            start, read = row - split.first_row, batch.num_rows
-            places = np.arange(row, row + read)
-            row += read
-            batch, invalid_text = _plain(batch, split.path)
-            batch, finer = in_microseconds(batch, (*job.keys, *job.keep))
-            finer |= {name: mask[start : start + read] for name, mask in lost.items()}
-            matching_rows = None
-            if job.where:
-                matching_rows = matching(batch, job.where).to_numpy(zero_copy_only=False)
-                batch, places = batch.filter(pa.array(matching_rows)), places[matching_rows]
-            faults = (
-                *_faults("invalid_text", invalid_text, matching_rows),
-                *_faults("inexact", finer, matching_rows),
-            )
-            faults = tuple(fault for fault in faults if fault.column in columns)
-            yield FilteredBatch(batch.select(columns), places, read - batch.num_rows, faults)
+            start, row = row - split.first_row, row + batch.num_rows
+            inexact = {name: mask[start : start + batch.num_rows] for name, mask in lost.items()}
+            try:
+                found = filter_batch(batch, spec, columns, first_row=split.first_row + start, inexact=inexact)
+            # NOTE: spoilt pages may name entries of a dictionary that it does not have.
+            except pa.ArrowIndexError as error:
+                raise _unreadable(split.path, error) from error
+            yield found
 
 
 def _int96_loss(file: pq.ParquetFile, split: Split, columns: Sequence[str]) -> Masks:
@@ -149,21 +118,12 @@ def _int96_loss(file: pq.ParquetFile, split: Split, columns: Sequence[str]) -> M
         raise _unreadable(split.path, error) from error
 
 
-def _faults(rule: Rule, masks: Masks, matching_rows: np.ndarray[Any, Any] | None) -> Iterator[RowFault]:
-    import numpy as np
-
-    for name, mask in masks.items():
-        rows = np.flatnonzero(mask if matching_rows is None else mask[matching_rows])
-        if len(rows):
-            yield RowFault(rule, name, rows)
-
-
-def sample_frames(splits: Sequence[Split], job: ScoreJob) -> Iterator[pd.DataFrame]:
+def sample_frames(splits: Sequence[Split], spec: ScoringSpec) -> Iterator[pd.DataFrame]:
     """Frames of the model's inputs from all over the partition, as the kernel gives them to the model."""
     step = max(1, len(splits) // SAMPLED_SPLITS)
     for split in splits[::step][:SAMPLED_SPLITS]:
-        for filtered in read_batches(split, replace(job, batch_rows=SAMPLED_ROWS)):
-            frame = valid_frame(filtered.batch, job)
+        for filtered in read_batches(split, replace(spec, batch_rows=SAMPLED_ROWS)):
+            frame = valid_frame(filtered.batch, spec)
             if len(frame):
                 yield frame
                 break
@@ -196,18 +156,12 @@ def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.
     return pa.Table.from_batches(batches, plain_schema(table.schema))
 
 
-def _plain(batch: pa.RecordBatch, path: str) -> tuple[pa.RecordBatch, Masks]:
-    """The batch as its values are; spoilt pages may name entries of a dictionary that it does not have."""
-    try:
-        return plain_batch(batch)
-    except pa.ArrowIndexError as error:
-        raise _unreadable(path, error) from error
-
-
 def _plain_parts(batch: pa.RecordBatch, path: str) -> Iterator[pa.RecordBatch]:
     """The batch as its values are, in two parts or more where they do not fit into one."""
     try:
-        yield _plain(batch, path)[0]
+        yield plain_batch(batch)[0]
+    except pa.ArrowIndexError as error:
+        raise _unreadable(path, error) from error
     except MemoryError:
         if batch.num_rows < 2:
             raise

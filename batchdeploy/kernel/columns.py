@@ -5,30 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from batchdeploy.kernel.text import escape_invalid_utf8
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 MAX_BYTES = 1 << 30
 # What a mask says of a column: its text is not UTF-8, or its time would lose a part of itself.
 Masks = dict[str, "np.ndarray[Any, Any]"]
 
 
-def open_file(location: str, **options: Any) -> pq.ParquetFile:
-    """An input file; its INT96 timestamps are microseconds, because nanoseconds end in the year 2262.
-
-    pyarrow takes INT96 for nanoseconds by default; a later time then comes out as another, without a word.
-    """
-    return pq.ParquetFile(location, coerce_int96_timestamp_unit="us", **options)
-
-
 def value_type(kind: pa.DataType) -> pa.DataType:
     """The type of the values, however they are encoded: writers mix these freely."""
+    import pyarrow as pa
+
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     texts = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
@@ -37,6 +28,8 @@ def value_type(kind: pa.DataType) -> pa.DataType:
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
     """The columns with the types of their values."""
+    import pyarrow as pa
+
     return pa.schema([pa.field(field.name, value_type(field.type)) for field in schema])
 
 
@@ -49,6 +42,8 @@ def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
     Raises:
         MemoryError: the values take more than Arrow can hold in a column; fewer rows may fit.
     """
+    import pyarrow as pa
+
     schema, columns, invalid_text = plain_schema(batch.schema), [], {}
     for values, field in zip(batch.columns, schema, strict=True):
         plain = values if values.type == field.type else _decoded(values, field.type)
@@ -66,6 +61,9 @@ def in_microseconds(batch: pa.RecordBatch, names: Collection[str]) -> tuple[pa.R
     Returns:
         The batch, and by column which rows are finer than that.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     changed: Masks = {}
     for place, field in enumerate(batch.schema):
         if field.name in names and pa.types.is_timestamp(field.type) and field.type.unit == "ns":
@@ -78,42 +76,9 @@ def in_microseconds(batch: pa.RecordBatch, names: Collection[str]) -> tuple[pa.R
     return batch, changed
 
 
-def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Collection[str]) -> Masks:
-    """By INT96 column, which rows of some row groups are no whole microseconds, or beyond 64 bits of them.
-
-    Args:
-        file: the file, opened.
-        location: where it is.
-        groups: its row groups.
-        names: the columns to look at.
-    """
-    import numpy as np
-
-    kinds = {column.path: column.physical_type for column in map(file.schema.column, range(len(file.schema)))}
-    wanted = [name for name in dict.fromkeys(names) if kinds.get(name) == "INT96"]
-    if not wanted:
-        return {}
-    read: dict[str, Any] = {}
-    for unit in ("ns", "us", "s"):
-        with pq.ParquetFile(location, coerce_int96_timestamp_unit=unit) as again:
-            table = again.read_row_groups(groups, columns=wanted)
-        read[unit] = {name: _counts(table.column(name)) for name in wanted}
-    lost = {}
-    for name in wanted:
-        nanoseconds, microseconds, seconds = (read[unit][name] for unit in ("ns", "us", "s"))
-        # NOTE: both wrap alike, so that what is left is the part that is finer.
-        mask = (microseconds * np.int64(1000) != nanoseconds) | (microseconds // 1_000_000 != seconds)
-        if mask.any():
-            lost[name] = mask
-    return lost
-
-
-def _counts(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    counts: np.ndarray[Any, Any] = column.cast(pa.int64()).fill_null(0).to_numpy()
-    return counts
-
-
 def _decoded(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
     # NOTE: pyarrow lets offsets of 32 bits overflow here, and gives other cells than there were.
     if _bytes(values) > MAX_BYTES:
         raise MemoryError(f"texts of more than {MAX_BYTES} bytes in one batch")
@@ -126,6 +91,8 @@ def _decoded(values: pa.Array, kind: pa.DataType) -> pa.Array:
 def _bytes(values: pa.Array) -> int:
     """How many bytes the texts of a dictionary or of views take, once each row has its own."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = values.type
     if isinstance(kind, pa.DictionaryType):

@@ -1,0 +1,53 @@
+"""What becomes of a row, apart from where rows come from and where their scores go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.policy import PolicySpec
+from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.records import Column, Returns
+
+# Larger batches are not faster; BATCH_BYTES bounds the memory of one or two copies of a batch in a worker.
+MAX_ROWS, MIN_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
+TEXT_BYTES, VALUE_BYTES = 64, 8
+
+
+def batch_rows(inputs: Sequence[Column]) -> int:
+    """How many rows the model predicts per call: fewer for many inputs, to bound memory."""
+    width = sum(TEXT_BYTES if column.type in ("string", "binary") else VALUE_BYTES for column in inputs)
+    return max(MIN_ROWS, min(MAX_ROWS, BATCH_BYTES // max(1, width)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringSpec:
+    """All that the kernel needs to know besides the model and the rows.
+
+    Attributes:
+        model_version, run_id, scored_at_us: written to every scored row; microseconds since the epoch.
+        inputs: the model's, with the types of its signature.
+        outputs: name and declaration of each output.
+        returns: what the model's signature says of its answer.
+        max_failures: rows of one batch whose prediction may fail before the run is refused.
+        where: the predicates that rows have to match; rows that do not are excluded.
+        policy: what becomes of rows that break a rule.
+        bins: the reference's columns with their counts at zero, to count values into.
+        batch_rows: rows that the model predicts per call.
+    """
+
+    model_version: int
+    inputs: tuple[Column, ...]
+    keys: tuple[str, ...]
+    keep: tuple[str, ...]
+    outputs: tuple[tuple[str, OutputColumn], ...]
+    run_id: str
+    scored_at_us: int
+    max_failures: int
+    returns: Returns = "unknown"
+    where: tuple[Predicate, ...] = ()
+    policy: PolicySpec = PolicySpec()
+    bins: tuple[ColumnProfile, ...] = ()
+    batch_rows: int = MAX_ROWS

@@ -1,0 +1,175 @@
+"""Batches scored one after another, and counted; every task of a run is this loop over one split."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from batchdeploy.core.policy import PolicyViolation, Rule
+from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.records import QuarantinedRows
+from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.kernel.keys import MASK, hash_keys, sum_hashes
+from batchdeploy.kernel.profiling import count_batch, empty, merge
+from batchdeploy.kernel.row_filter import FilteredBatch
+from batchdeploy.kernel.row_policy import RowFault, findings
+from batchdeploy.kernel.scoring import ScoredRows, same_twice, score_batch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SMALLER = 8
+Result = TypeVar("Result")
+
+
+class Writers(NamedTuple):
+    """What takes the rows of each batch.
+
+    Attributes:
+        scored: is called for every batch, so that a split without a scored row still has a file.
+        quarantined: is called for batches with quarantined rows.
+    """
+
+    scored: Callable[[pa.RecordBatch], None]
+    quarantined: Callable[[pa.RecordBatch], None]
+
+
+class Counts(NamedTuple):
+    """What became of the rows of all batches.
+
+    Attributes:
+        rows_in: rows matching ``where``; ``rows_left_out`` do not.
+        keys_in: the order-free checksum of their keys.
+        hashes: the hash of each row's keys, one array a batch, in the order of the rows.
+        quarantined: how many rows were quarantined, by stage and reason.
+        profile: the values counted into the bins of the spec.
+        findings: how many rows broke which rule in which column.
+    """
+
+    rows_in: int
+    rows_left_out: int
+    keys_in: int
+    hashes: tuple[np.ndarray[Any, Any], ...]
+    quarantined: tuple[QuarantinedRows, ...]
+    profile: tuple[ColumnProfile, ...]
+    findings: tuple[PolicyViolation, ...]
+
+
+def score_batches(
+    batches: Iterable[FilteredBatch],
+    spec: ScoringSpec,
+    predict: Callable[[Any], Any],
+    *,
+    source: str,
+    writers: Writers,
+) -> Counts:
+    """Scores all batches; each row goes to one of the two writers.
+
+    Args:
+        batches: the rows, as `batchdeploy.kernel.row_filter.filter_batch` gives them.
+        spec: what to do.
+        predict: a frame of the model's inputs to its answer, one row each.
+        source: the input file's name, for the quarantined rows.
+        writers: what takes the rows.
+
+    Raises:
+        ScoringRefused: see `score_batch` and `same_twice`.
+        MemoryError: the batches are too large; see `retry_smaller`.
+    """
+    totals = _Totals(spec)
+    for batch, places, left_out, faults in batches:
+        if not totals.rows and batch.num_rows and spec.policy.nondeterministic == "fail":
+            same_twice(batch, spec, predict)
+        rows = score_batch(batch, spec, predict, origin=(source, places), faults=faults)
+        totals.left_out += left_out
+        totals.add(batch, rows)
+        writers.scored(rows.scored)
+        if rows.quarantined.num_rows:
+            writers.quarantined(rows.quarantined)
+    return totals.counts()
+
+
+def flag_duplicates(
+    batches: Iterable[FilteredBatch], duplicates: Sequence[int], keys: Sequence[str]
+) -> Iterator[FilteredBatch]:
+    """The batches, with rows whose keys another row has as well among their faults.
+
+    Args:
+        batches: rows matching ``where``.
+        duplicates: which of these rows, counted over all batches, ascending.
+        keys: the names of the key columns.
+    """
+    start = 0
+    for filtered in batches:
+        end = start + filtered.batch.num_rows
+        rows = duplicates[bisect_left(duplicates, start) : bisect_left(duplicates, end)]
+        fault = RowFault("duplicate_key", ", ".join(keys), [row - start for row in rows])
+        yield filtered._replace(faults=(*filtered.faults, fault)) if rows else filtered
+        start = end
+
+
+def retry_smaller(attempt: Callable[[int], Result], batch_rows: int) -> Result:
+    """The result of ``attempt``, begun again with smaller batches where memory runs out.
+
+    Args:
+        attempt: does the whole work with so many rows at once; what it did before it failed does not count.
+        batch_rows: rows at once, the first time.
+
+    Raises:
+        MemoryError, pyarrow.lib.ArrowCapacityError: one row at once is too much.
+    """
+    import pyarrow as pa
+
+    while True:
+        try:
+            return attempt(batch_rows)
+        except (MemoryError, pa.lib.ArrowCapacityError):
+            if batch_rows == 1:
+                raise
+            batch_rows = max(1, batch_rows // SMALLER)
+
+
+class _Totals:
+    """Running counts over batches."""
+
+    def __init__(self, spec: ScoringSpec) -> None:
+        self.rows = 0
+        self.left_out = 0
+        self._spec = spec
+        self._keys = 0
+        self._hashes: list[np.ndarray[Any, Any]] = []
+        self._broken: Counter[tuple[Rule, str]] = Counter()
+        self._profile = {(bin_.role, bin_.name): empty(bin_) for bin_ in spec.bins}
+        self._reasons: Counter[tuple[Any, str]] = Counter()
+
+    def add(self, batch: pa.RecordBatch, rows: ScoredRows) -> None:
+        spec, (scored, quarantined, broken) = self._spec, rows
+        hashes = hash_keys(batch.select(list(spec.keys)))
+        self.rows += batch.num_rows
+        self._keys = (self._keys + sum_hashes(hashes)) & MASK
+        self._hashes.append(hashes)
+        self._broken.update(broken)
+        features = {name: batch.column(name) for name in batch.schema.names}
+        outputs = {name: scored.column(name) for name, _ in spec.outputs}
+        counted = count_batch(spec.bins, "feature", features) | count_batch(spec.bins, "output", outputs)
+        for key, profile in counted.items():
+            self._profile[key] = merge(self._profile[key], profile)  # type: ignore[index]
+        stages, reasons = (quarantined.column(name).to_pylist() for name in ("_stage", "_reason"))
+        self._reasons.update(zip(stages, reasons, strict=True))
+
+    def counts(self) -> Counts:
+        return Counts(
+            rows_in=self.rows,
+            rows_left_out=self.left_out,
+            keys_in=self._keys,
+            hashes=tuple(self._hashes),
+            quarantined=tuple(
+                QuarantinedRows(stage=stage, reason=reason, rows=rows)
+                for (stage, reason), rows in sorted(self._reasons.items())
+            ),
+            profile=tuple(self._profile.values()),
+            findings=findings(self._broken, self._spec.policy),
+        )

@@ -1,0 +1,101 @@
+"""Keys as 64-bit hashes: an order-free checksum of rows, and the rows whose keys are not unique."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+MASK = 2**64 - 1
+NULL = 0x9E3779B97F4A7C15
+
+
+def hash_keys(keys: pa.RecordBatch | pa.Table) -> np.ndarray[Any, Any]:
+    """A 64-bit hash for each row of keys; the same for the same keys in any file and width of integer.
+
+    Without a null it is pandas' own, ``pd.util.hash_pandas_object(keys, index=False)``.
+    """
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    columns = {name: _plain(keys.column(name)) for name in keys.schema.names}
+    # Keys hardly ever repeat; looking for the distinct ones first would be work for nothing.
+    found = pd.util.hash_pandas_object(pd.DataFrame(columns, copy=False), index=False, categorize=False)
+    hashes: np.ndarray[Any, Any] = found.to_numpy()
+    for place, name in enumerate(keys.schema.names):
+        values = keys.column(name)
+        if values.null_count and pa.types.is_integer(values.type):
+            null = values.is_null().to_numpy(zero_copy_only=False)
+            hashes = np.where(null, hashes ^ np.uint64(NULL + place), hashes)
+    return hashes
+
+
+def _plain(values: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Integers as such, a null as 0, for as floats they would hash otherwise; all else as text."""
+    import pyarrow as pa
+
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if not pa.types.is_integer(array.type):
+        array = array.cast(pa.string())
+    elif pa.types.is_unsigned_integer(array.type):
+        array = array.cast(pa.uint64()).fill_null(0)
+    else:
+        array = array.cast(pa.int64()).fill_null(0)
+    plain: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
+    return plain
+
+
+def sum_hashes(hashes: np.ndarray[Any, Any]) -> int:
+    """The sum of the hashes, modulo 2**64. Unlike XOR, a row that is there twice does not cancel out."""
+    return int(hashes.sum(dtype="uint64")) & MASK
+
+
+def checksum(keys: pa.RecordBatch | pa.Table) -> int:
+    """An order-free checksum of rows of keys."""
+    return sum_hashes(hash_keys(keys))
+
+
+def duplicate_rows(
+    parts: Sequence[np.ndarray[Any, Any]],
+    keys_of: Callable[[int, np.ndarray[Any, Any]], Sequence[tuple[Any, ...]]],
+) -> dict[int, tuple[int, ...]]:
+    """By part, the rows whose keys another row of any part has as well; parts without any are left out.
+
+    Takes 16 bytes of memory for each row. Rows whose hashes meet are compared by their keys. Rows without a
+    key are no duplicates of each other: they have a rule of their own.
+
+    Args:
+        parts: the hash of each row's keys.
+        keys_of: gives the keys of some rows of a part, by the part's place in ``parts``.
+    """
+    import numpy as np
+
+    hashes = np.sort(np.concatenate([np.empty(0, "uint64"), *parts]))
+    twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not len(twice):
+        return {}
+    suspects = {place: np.flatnonzero(np.isin(part, twice)) for place, part in enumerate(parts)}
+    found = {place: keys_of(place, rows) for place, rows in suspects.items() if len(rows)}
+    times = Counter(key for keys in found.values() for key in keys)
+    doubled = {
+        place: tuple(
+            int(row)
+            for row, key in zip(suspects[place], keys, strict=True)
+            if times[key] > 1 and None not in key
+        )
+        for place, keys in found.items()
+    }
+    return {place: rows for place, rows in doubled.items() if rows}
+
+
+def key_tuples(keys: pa.Table) -> list[tuple[Any, ...]]:
+    """The keys of each row as texts."""
+    import pyarrow as pa
+
+    columns = [column.cast(pa.string()).to_pylist() for column in keys.columns]
+    return list(zip(*columns, strict=True))
