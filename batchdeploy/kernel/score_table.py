@@ -1,0 +1,112 @@
+"""A table in memory scored as the files of a partition are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.errors import DataError, Problem, shorten
+from batchdeploy.kernel.batch_loop import Counts, Writers, flag_duplicates, retry_smaller, score_batches
+from batchdeploy.kernel.keys import duplicate_rows, hash_keys, key_tuples
+from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch
+from batchdeploy.kernel.scoring import columns_needed, quarantine_schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class ScoredTable(NamedTuple):
+    """What became of a table's rows.
+
+    Attributes:
+        scored: keys, kept columns, outputs and stamps of the rows that were scored.
+        quarantined: the other rows matching ``where``, with stage, reason and error.
+        counts: how many rows, why they were quarantined, and the profile of their values.
+    """
+
+    scored: pa.Table
+    quarantined: pa.Table
+    counts: Counts
+
+
+def score_table(
+    rows: pa.Table | pd.DataFrame, spec: ScoringSpec, predict: Callable[[Any], Any], *, source: str = ""
+) -> ScoredTable:
+    """Scores rows in memory: the results are those of the same rows in a file, duplicate keys included.
+
+    Args:
+        rows: with the columns that the spec names; a frame's NaN are nulls, its index is dropped.
+        spec: what to do.
+        predict: a frame of the model's inputs to its answer, one row each.
+        source: where the rows are from, for the quarantined ones.
+
+    Raises:
+        DataError: columns are missing, or a frame's column holds values of several types.
+        ScoringRefused: see `batchdeploy.kernel.scoring.score_batch`.
+    """
+    table = _as_table(rows, source)
+    if missing := [name for name in _wanted(spec) if name not in table.column_names]:
+        raise DataError(source or "the table", tuple(Problem(name, "no such column") for name in missing))
+    return retry_smaller(lambda size: _score(table, size, spec, predict, source), spec.batch_rows)
+
+
+def _score(
+    table: pa.Table, batch_rows: int, spec: ScoringSpec, predict: Callable[[Any], Any], source: str
+) -> ScoredTable:
+    import pyarrow as pa
+
+    batches = tuple(_filtered(table, batch_rows, spec))
+    duplicates = duplicate_rows(
+        [hash_keys(_keys(batches, spec))], lambda _, rows: key_tuples(_keys(batches, spec).take(rows))
+    )
+    scored: list[pa.RecordBatch] = []
+    quarantined: list[pa.RecordBatch] = []
+    counts = score_batches(
+        flag_duplicates(batches, duplicates.get(0, ()), spec.keys),
+        spec,
+        predict,
+        source=source,
+        writers=Writers(scored.append, quarantined.append),
+    )
+    schema = quarantine_schema(batches[0].batch.schema)
+    return ScoredTable(pa.Table.from_batches(scored), pa.Table.from_batches(quarantined, schema), counts)
+
+
+def _filtered(table: pa.Table, batch_rows: int, spec: ScoringSpec) -> Iterator[FilteredBatch]:
+    columns = columns_needed(spec, table.column_names)
+    read, first = table.select(columns_read(columns, spec.where)), 0
+    # NOTE: an empty table has no batch, and its schema would be lost.
+    for batch in read.combine_chunks().to_batches(max_chunksize=batch_rows) or _no_rows(read.schema):
+        yield filter_batch(batch, spec, columns, first_row=first)
+        first += batch.num_rows
+
+
+def _no_rows(schema: pa.Schema) -> list[pa.RecordBatch]:
+    import pyarrow as pa
+
+    return [pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema)]
+
+
+def _keys(batches: tuple[FilteredBatch, ...], spec: ScoringSpec) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_batches([filtered.batch.select(list(spec.keys)) for filtered in batches])
+
+
+def _wanted(spec: ScoringSpec) -> list[str]:
+    required = [column.name for column in spec.inputs if column.required]
+    return [*dict.fromkeys([*spec.keys, *spec.keep, *required, *(p.column for p in spec.where)])]
+
+
+def _as_table(rows: pa.Table | pd.DataFrame, source: str) -> pa.Table:
+    import pyarrow as pa
+
+    if isinstance(rows, pa.Table):
+        return rows
+    try:
+        return pa.Table.from_pandas(rows, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        problem = Problem("columns", "hold values of several types", shorten(error))
+        raise DataError(source or "the table", (problem,)) from error
