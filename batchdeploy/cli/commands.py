@@ -70,20 +70,18 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document, and
 Partition = Annotated[str | None, typer.Option("--partition", "-p", help="one value of the partition column")]
 First = Annotated[str | None, typer.Option("--from", help="first partition, included")]
 Last = Annotated[str | None, typer.Option("--to", help="last partition, included")]
-Evolve = Annotated[
-    bool, typer.Option("--evolve", help="let the table get another model's scores, or other columns")
-]
+Evolve = Annotated[bool, typer.Option("--evolve", help="allow another model or other columns in the table")]
 
 
 Missing = Annotated[
     OnMissing | None,
-    typer.Option("--on-missing", help="for partitions without rows, in place of data.on_missing"),
+    typer.Option("--on-missing", help="for partitions without rows; overrides data.on_missing"),
 ]
 
 
 @contextmanager
 def open_deployment(file: Path) -> Iterator[assembly.LocalToolbox]:
-    """The deployment's toolbox, closed at the end."""
+    """Yields the deployment's toolbox and closes it at the end."""
     tools = assembly.open_toolbox(file)
     try:
         yield tools
@@ -103,8 +101,8 @@ def init(
 ) -> None:
     """Write a working project: data, a registered model, a deployment, a DAG, a suite, dvc.yaml.
 
-    The data are 442 patients that scikit-learn brings along; the model is trained and registered in the
-    folder's own MLflow database. The first `run` works as it is printed.
+    The data are 442 patients from a dataset of scikit-learn; the model is trained and registered in the
+    folder's own MLflow database. The printed `run` command works as it is.
     """
     from batchdeploy.cli.starter import write_project
 
@@ -114,11 +112,11 @@ def init(
 
 @app.command()
 def check(deployment: DeploymentFile, json_: Json = False) -> None:
-    """Find everything that can be wrong before any row is read, in one message.
+    """Report every problem that can be found before any row is read, in one message.
 
     Reads the deployment, the registry, the suite, the reference, the names of all partitions and the
-    footers of the newest; asks what the engine needs of this machine, and whether scores can be written.
-    Says, too, what in the model runs code of whoever registered it, and how to refuse that.
+    footers of the newest; checks that this machine has what the engine needs, and that scores can be written.
+    Also lists what in the model runs its author's code, and how to refuse that.
     """
     with open_deployment(deployment) as tools:
         found = check_all(tools)
@@ -143,7 +141,7 @@ def plan(
         bounds = _bounds(partition, first, last)
         if partition is None:
             policy = on_missing or tools.deployment.data.on_missing
-            # NOTE: a plan waits for nothing; it names what a backfill would wait for.
+            # A plan does not wait; it lists the partitions that a backfill would wait for.
             found = plan_range(
                 tools, bounds, evolve=evolve, on_missing="skip" if policy == "wait" else policy
             )
@@ -156,7 +154,9 @@ def plan(
 def run(
     deployment: DeploymentFile,
     partition: Annotated[str, typer.Option("--partition", "-p", help="one value of the partition column")],
-    force: Annotated[bool, typer.Option("--force", help="repeat what is published already")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="score again even if the same pins are published")
+    ] = False,
     evolve: Evolve = False,
     on_missing: Missing = None,
     json_: Json = False,
@@ -167,7 +167,7 @@ def run(
     """
     with open_deployment(deployment) as tools, progress(1) as bar:
         spec = tools.deployment.data.partition
-        # NOTE: the progress would name it before the workflow could refuse it.
+        # The display would show an invalid partition before the workflow could refuse it.
         check_partition(spec.column, partition, spec.format)
         bar.begin(partition)
         try:
@@ -187,13 +187,13 @@ def backfill(
     first: Annotated[str, typer.Option("--from", help="first partition, included")],
     last: Annotated[str, typer.Option("--to", help="last partition, included")],
     model: Annotated[
-        str | None, typer.Option("--model", metavar="ALIAS|VERSION", help="another model than deployed")
+        str | None, typer.Option("--model", metavar="ALIAS|VERSION", help="overrides the deployed model")
     ] = None,
     evolve: Evolve = False,
     on_missing: Missing = None,
     json_: Json = False,
 ) -> None:
-    """Score many partitions in one engine session; what is identical is skipped, so it can be resumed.
+    """Score many partitions in one engine session; identical ones are skipped, so that it can be resumed.
 
     A partition that a gate refuses does not stop the others; the exit code is 1 then. Anything else that
     fails ends the backfill there; what was published stays, and the same command goes on from it. Each
@@ -216,9 +216,9 @@ def step(
     deployment: DeploymentFile,
     request: Annotated[str, typer.Option("--request", help="a step's request, as JSON")],
 ) -> None:
-    """Do one step of a run, for an orchestrator; prints the answer as JSON."""
+    """Run one step for an orchestrator; prints the answer as JSON."""
     stop_with_parent()
-    # NOTE: the orchestrator keeps what is written to stderr as the log of its task.
+    # The orchestrator stores stderr as the task's log.
     logging.basicConfig(format="%(message)s")
     logging.getLogger("batchdeploy").setLevel(logging.INFO)
     asked = from_json(StepRequest, request, where="--request")
@@ -236,13 +236,13 @@ def status(deployment: DeploymentFile, json_: Json = False) -> None:
 @app.command()
 def doctor(
     deployment: Annotated[
-        Path | None, typer.Argument(metavar="[DEPLOYMENT]", help="the deployment whose needs count")
+        Path | None, typer.Argument(metavar="[DEPLOYMENT]", help="the deployment to check for")
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Look for Java, Spark, the registry, DVC, GX and Airflow: what is there, what to type.
+    """Check for Java, Spark, the registry, DVC, GX and Airflow, and print how to install what is missing.
 
-    What counts is what the deployment uses; without DEPLOYMENT, what those of the project in this folder use.
+    Only what the deployment uses is required; without DEPLOYMENT, what those of this folder's project use.
     """
     from batchdeploy.cli.doctor import run_checks
 

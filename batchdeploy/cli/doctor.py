@@ -1,4 +1,4 @@
-"""What a machine has of all that a deployment may need, and what to type where something is missing."""
+"""Checks what deployments need on this machine, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACKAGES = {
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """One thing that was looked for; ``needed`` where a deployment uses it."""
+    """The result of one check; ``needed`` if a deployment uses it."""
 
     name: str
     ok: bool
@@ -43,12 +43,12 @@ class DoctorCheck:
 
 
 def run_checks(folder: Path, deployment: Path | None = None) -> list[DoctorCheck]:
-    """Looks for everything; nothing is started but ``java -version``.
+    """Runs all checks; starts nothing but ``java -version``.
 
     Args:
-        folder: where the person is.
-        deployment: whose needs count. Without one it is those of the deployments in the project's folder and
-            its ``dags``; where there are none, everything may be needed.
+        folder: the current folder.
+        deployment: the deployment to check for. Without one, the deployments in the project's folder and its
+            ``dags``; if there are none, everything is considered needed.
 
     Raises:
         DeploymentError: the deployment cannot be read.
@@ -72,7 +72,7 @@ def _python() -> DoctorCheck:
 
 
 def _java() -> DoctorCheck:
-    """The Java that Spark would take: that of JAVA_HOME, else the first on the PATH."""
+    """The Java that Spark would use: from JAVA_HOME, else the first on the PATH."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     remedy = "sudo apt-get install openjdk-17-jre-headless"

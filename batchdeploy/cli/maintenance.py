@@ -1,4 +1,4 @@
-"""The commands that look after a published table: recover, gc, rollback, read-sql."""
+"""The commands for a published table: recover, gc, rollback, read-sql."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from batchdeploy.workflows.rollback import rollback as roll_back
 
 @app.command()
 def recover(deployment: DeploymentFile, json_: Json = False) -> None:
-    """Finish what killed runs had decided to publish, and remove what they left in staging.
+    """Complete the publishes of killed runs, and remove what they left in staging.
 
-    Every run does this at its start; by hand it is only needed where no run follows.
+    Every run does this at its start; run it by hand only if no run follows.
     """
     with open_deployment(deployment) as tools:
         _show_cleaned(workflow.recover(tools), json_=json_)
@@ -27,9 +27,9 @@ def recover(deployment: DeploymentFile, json_: Json = False) -> None:
 
 @app.command()
 def gc(deployment: DeploymentFile, json_: Json = False) -> None:
-    """Recover, then remove earlier generations beyond publish.keep_generations, and other leftovers.
+    """Recover, then remove generations beyond publish.keep_generations, and other leftovers.
 
-    Records, drift tables and quarantined rows stay.
+    Records, drift tables and quarantined rows are kept.
     """
     with open_deployment(deployment) as tools:
         _show_cleaned(workflow.collect_garbage(tools), json_=json_)
@@ -44,7 +44,7 @@ def rollback(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Make an earlier run's scores of a partition the visible ones again, at once; nothing is scored.
+    """Publish an earlier run's scores of a partition again, at once; nothing is scored.
 
     The rows, files and records are those of that run, untouched. A later `run` of the same partition
     publishes what its pins say, as always.
@@ -60,7 +60,7 @@ def rollback(
 
 @app.command("read-sql")
 def read_sql(deployment: DeploymentFile, json_: Json = False) -> None:
-    """Print the lines that read the published scores in DuckDB, pandas, Polars and Spark."""
+    """Print snippets that read the published scores in DuckDB, pandas, Polars and Spark."""
     with open_deployment(deployment) as tools:
         lines = reader_snippets(tools.deployment, str(tools.layout.table))
         if json_:

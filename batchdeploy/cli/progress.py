@@ -24,14 +24,14 @@ from batchdeploy.workflows.run import Outcome
 
 
 class ProgressDisplay(Protocol):
-    """What a command tells of its work: partitions, their stages, and rows that are done."""
+    """Displays a command's progress: partitions, their stages, and rows scored."""
 
     def begin(self, partition: str) -> None:
         """A partition begins."""
         ...
 
     def stage(self, name: str, rows: int) -> None:
-        """A stage begins (0 rows), or has done so many more rows."""
+        """A stage begins (0 rows), or has processed more rows."""
         ...
 
     def end(self) -> None:
@@ -41,7 +41,7 @@ class ProgressDisplay(Protocol):
 
 @contextmanager
 def progress(total: int) -> Iterator[ProgressDisplay]:
-    """A bar where stderr is a terminal; else lines, for a log or whoever waits for it."""
+    """A progress bar if stderr is a terminal, else one line per stage."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines(total)
@@ -59,7 +59,7 @@ def progress(total: int) -> Iterator[ProgressDisplay]:
 
 
 class Bar:
-    """Which partition, which stage, how many are done."""
+    """A progress bar with the partition, its stage, and how many partitions are done."""
 
     def __init__(self, display: Progress, total: int) -> None:
         self._display = display
@@ -80,7 +80,7 @@ class Bar:
 
 
 class Lines:
-    """A line for each stage: the seconds since the command began to work, the partition, the stage."""
+    """One line per stage: seconds since the start, partition, stage."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -99,18 +99,18 @@ class Lines:
             print_stage(self._partition, name, time.monotonic() - self._began)
 
     def end(self) -> None:
-        """Says nothing: the command says at its end what came of each partition."""
+        """Prints nothing: the command prints the result of each partition at its end."""
 
 
 @contextmanager
 def track_backfill() -> Iterator[BackfillDisplay]:
-    """A backfill's watcher; what it shows on a terminal is taken away at the end."""
+    """Yields the display of a backfill; on a terminal, it is cleared at the end."""
     with ExitStack() as stack:
         yield BackfillDisplay(stack)
 
 
 class BackfillDisplay:
-    """Shows a backfill's partitions from the moment that they are planned."""
+    """Displays a backfill's partitions once they are planned."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -128,5 +128,5 @@ class BackfillDisplay:
 
 
 def print_stage(partition: str, stage: str, seconds: float = 0.0) -> None:
-    """One line on stderr."""
+    """Prints one line to stderr."""
     print(f"{seconds:6.1f} s {partition}: {stage}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a deployment needs of a machine: named as `doctor` names it."""
+"""The checks of `doctor` that a deployment requires."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError
 
-# NOTE: what a deployment uses only sometimes; told where nothing is known of it.
+# Used by few deployments; not reported as missing if no deployment is known.
 OPTIONAL = {"Treelite", "ONNX Runtime", "obstore"}
 
 
 def required_checks(deployment: Deployment) -> set[str]:
-    """The names of what one deployment uses; Airflow is never among them, for nothing here runs it."""
+    """The names of the checks that one deployment requires; never Airflow, which no command runs."""
     needed = {"Python", "MLflow", "model registry"}
     if deployment.engine.kind == "spark":
         needed |= {"Spark"} if deployment.engine.remote else {"Spark", "Java"}
@@ -35,7 +35,7 @@ def required_checks(deployment: Deployment) -> set[str]:
 
 
 def deployments_below(folder: Path) -> Iterator[tuple[Path, Deployment]]:
-    """The deployments that a project's folder and its ``dags`` hold; other YAML files are none of ours."""
+    """The deployments in a project's folder and its ``dags``; other YAML files are skipped."""
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("dags/*.yaml")]):
         try:
             yield file, read_deployment(file)

@@ -1,4 +1,4 @@
-"""The commands that look at one run: show, report."""
+"""The commands for one run: show, report."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from batchdeploy.workflows.status import find_runs
 
 RunsOf = Annotated[
     Path | None,
-    typer.Option("--deployment", "-d", metavar="FILE", help="whose run it is; else any of this project's"),
+    typer.Option(
+        "--deployment", "-d", metavar="FILE", help="the run's deployment; else any of this project's"
+    ),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id, its beginning, or a run's folder")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id or its beginning, or a run's folder")]
 
 
 @app.command()
 def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
-    """Show the records of one run: what was pinned, checked, scored, measured and published."""
+    """Show the records of one run: pins, checks, scores, drift and files."""
     folder = find_run(run, deployment)
     records = {
         kind.__name__: record for kind in run_records.FILES if (record := run_records.find(folder, kind))
@@ -40,9 +42,9 @@ def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
 
 @app.command()
 def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
-    """Print where a run's HTML report is; it opens from disk, without a network.
+    """Print the path of a run's HTML report; it opens from disk, without a network.
 
-    A page that is missing, or was cut short by a full disk, is drawn again.
+    A page that is missing or incomplete is drawn again.
     """
     folder = find_run(run, deployment)
     file = folder / run_records.PAGE
@@ -54,14 +56,14 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
 
 
 def find_run(text: str, deployment: Path | None = None) -> Path:
-    """The folder of the run that a person named.
+    """The folder of a run, found by its folder, its id or the beginning of its id.
 
     Args:
         text: the run's folder, its id, or the beginning of it.
-        deployment: whose runs are meant; without one, all below the project that the person is in.
+        deployment: the run's deployment; without one, all runs of the current project are searched.
 
     Raises:
-        RequestError: no such run there, or several.
+        RequestError: no run matches, or several do.
     """
     folder = Path(text)
     if (folder / "plan.json").is_file():

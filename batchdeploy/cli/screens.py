@@ -1,4 +1,4 @@
-"""What the commands print: tables on a terminal, or one JSON document."""
+"""Prints the results of commands: tables on a terminal, or one JSON document."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MISSING = "expected by the calendar, without rows"
 
 
 class Results(Console):
-    """A console whose reader may go away (`| head`): that is no refusal, which 1 would mean."""
+    """A console that exits with 3 for a closed pipe (`| head`); 1 would mean a refusal."""
 
     def on_broken_pipe(self) -> None:
         try:
@@ -52,17 +52,17 @@ class Results(Console):
 
 
 def out() -> Console:
-    """The console that results go to; wide enough for a table where stdout is no terminal."""
+    """The console for results; 120 columns wide if stdout is not a terminal."""
     return Results(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Prints one JSON document to stdout."""
     answer(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def show_plans(plans: Sequence[Plan], missing: Sequence[str], *, seconds: float | None, json_: bool) -> None:
-    """A line for each partition, and what all of them would take."""
+    """Prints a line for each partition, and the minutes expected for all."""
     work = [plan for plan in plans if plan.state != "identical"]
     minutes = None if seconds is None else round(len(work) * seconds / 60, 2)
     if json_:
@@ -89,7 +89,7 @@ def show_plans(plans: Sequence[Plan], missing: Sequence[str], *, seconds: float 
 
 
 def show_outcome(outcome: Outcome, *, json_: bool) -> None:
-    """What one run did, and where its report is."""
+    """Prints what one run did, and the path of its report."""
     if json_:
         document = {"status": outcome.status, "folder": str(outcome.folder), "seconds": outcome.seconds}
         return print_json(document | {"manifest": to_plain(outcome.manifest)})
@@ -112,14 +112,14 @@ def show_outcome(outcome: Outcome, *, json_: bool) -> None:
 
 
 def show_skipped(partition: str, error: BatchdeployError, *, json_: bool) -> None:
-    """That nothing was done, because there are no rows yet."""
+    """Prints that a partition was skipped, because it has no rows yet."""
     if json_:
         return print_json({"status": "skipped", "partition": partition, "reason": str(error.problems[0])})
     return out().print(f"{partition} is skipped (on_missing: skip): {error.problems[0]}", markup=False)
 
 
 def show_backfill(result: BackfillResult, *, json_: bool) -> None:
-    """A line for each partition, those that were refused with why."""
+    """Prints a line for each partition, and the errors of those that failed."""
     if json_:
         done = [
             {"status": o.status, "seconds": o.seconds, "manifest": to_plain(o.manifest)}
@@ -151,7 +151,7 @@ def show_backfill(result: BackfillResult, *, json_: bool) -> None:
 
 
 def show_status(deployment: Deployment, statuses: Sequence[Status], *, json_: bool) -> None:
-    """The table's partitions; those that nothing was done for yet as one number."""
+    """Prints the table's partitions; those that were never scored as a count."""
     if json_:
         return print_json({"deployment": deployment.name, "partitions": [_status(s) for s in statuses]})
     table = _table("partition", "state", "rows>", "model", "drift", "published (UTC)", "run")
@@ -180,7 +180,7 @@ def show_status(deployment: Deployment, statuses: Sequence[Status], *, json_: bo
 
 
 def show_run(folder: Path, records: dict[str, Any]) -> None:
-    """The records of a run, the short of each."""
+    """Prints a summary of each record of a run."""
     console, plan = out(), records.get("Plan")
     if plan is not None:
         console.print(
@@ -222,7 +222,7 @@ def show_path(file: Path, *, json_: bool) -> None:
 
 
 def show_checked(deployment: Deployment, code: Sequence[Problem], *, json_: bool) -> None:
-    """That nothing was found, and what code comes with the model."""
+    """Prints that no problem was found, and what code the model would run."""
     if json_:
         return print_json({"deployment": deployment.name, "problems": [], "code": [str(one) for one in code]})
     out().print(f"{deployment.name}: nothing wrong found")
@@ -236,7 +236,7 @@ def show_checked(deployment: Deployment, code: Sequence[Problem], *, json_: bool
 
 
 def show_project(folder: Path, files: Sequence[str], *, json_: bool) -> None:
-    """What was written, and what to type next."""
+    """Prints what was written, and the next command."""
     if json_:
         return print_json({"folder": str(folder), "files": list(files)})
     console = out()
@@ -247,7 +247,7 @@ def show_project(folder: Path, files: Sequence[str], *, json_: bool) -> None:
 
 
 def show_findings(findings: Sequence[DoctorCheck], *, json_: bool) -> None:
-    """A line for each thing that was looked for."""
+    """Prints a line for each check."""
     if json_:
         return print_json([asdict(f) | {"type": f.remedy} for f in findings])
     table = _table("", "what", "found", "to type")
@@ -289,7 +289,7 @@ def _drift(manifest: Manifest) -> Text:
 
 
 def _shown(path: Path) -> str:
-    """The path from here where it lies below, else whole."""
+    """The path relative to the current folder if it is below it, else absolute."""
     try:
         return str(path.resolve().relative_to(Path.cwd().resolve()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`batchdeploy init`: copies the starter project and runs its pipeline once."""
+"""Implements `batchdeploy init`: copies the starter project and runs its pipeline once."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PROJECT_FILES = (
 
 
 def write_project(folder: Path) -> tuple[str, ...]:
-    """Writes the project, makes its data and registers its model.
+    """Writes the project, creates its data and registers its model.
 
     Returns:
         The files written, relative to the folder.
 
     Raises:
-        RequestError: the folder is not empty; nothing is ever written over.
-        OutsideError: the pipeline failed; the project is there, and can be run by hand.
+        RequestError: the folder is not empty; nothing is overwritten.
+        OutsideError: the pipeline failed; the project is written, and its pipeline can be run by hand.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError(

@@ -1,1 +1,1 @@
-"""Projects that use the library as anybody would: through its front page."""
+"""Example projects that use the library through its public interface."""

@@ -1,4 +1,4 @@
-"""Writes down which version a deployment's model ref leads to now; a file that says so already stays."""
+"""Writes the version that a deployment's model ref resolves to now; an up-to-date file is not rewritten."""
 
 from __future__ import annotations
 

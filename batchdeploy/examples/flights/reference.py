@@ -1,4 +1,4 @@
-"""The reference profile: January 2013 as the champion's kind of model sees it, scored out of sample."""
+"""Writes the reference profile: January 2013, scored out of sample by a model like the champion."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _all_rows(first: str, last: str) -> pd.DataFrame:
 
 
 def _out_of_fold(rows: pd.DataFrame, settings: argparse.Namespace) -> pd.Series[float]:
-    """Each flight's probability from a model that saw no flight of its day; the cancelled are scored too."""
+    """Each flight's probability from a model trained without its day; includes cancelled flights."""
     scores = np.zeros(len(rows))
     pipeline = build(KINDS["champion"], settings)
     arrived = rows["late"].notna().to_numpy()

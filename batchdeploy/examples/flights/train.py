@@ -1,4 +1,4 @@
-"""Trains one of two models of another kind on January 2013, registers it in MLflow and gives it its alias."""
+"""Trains the champion or the challenger on January 2013, registers it in MLflow and sets its alias."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def build(kind: str, settings: argparse.Namespace) -> Pipeline:
 
 
 def out_of_fold(pipeline: Pipeline, rows: pd.DataFrame, late: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Each row's probability from a model that saw no row of its day: flights of a day share its weather."""
+    """Each row's probability from a model trained without rows of its day, which share its weather."""
     folds = GroupKFold(n_splits=5)
     answer = cross_val_predict(
         pipeline, rows[FEATURES], late, groups=rows["date"], cv=folds, method="predict_proba"
@@ -106,7 +106,7 @@ def out_of_fold(pipeline: Pipeline, rows: pd.DataFrame, late: np.ndarray[Any, An
 def register(
     pipeline: Pipeline, sample: pd.DataFrame, alias: str, metrics: dict[str, float]
 ) -> dict[str, str | int]:
-    """Logs and registers the model with its signature, digest and alias; the file of pins it makes."""
+    """Logs and registers the model with its signature, digest and alias; returns its pin."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
@@ -120,7 +120,7 @@ def register(
         client.create_experiment(MODEL, artifact_location=Path("mlartifacts").resolve().as_uri())
     mlflow.set_experiment(MODEL)
     with mlflow.start_run(run_name=alias), warnings.catch_warnings():
-        # NOTE: MLflow warns of every integer column that nulls would break it; ours are never null.
+        # MLflow warns that nulls would break integer columns; these columns have none.
         warnings.simplefilter("ignore")
         mlflow.log_metrics(metrics)
         signature = mlflow.models.infer_signature(sample, pipeline.predict_proba(sample.head(5)))
@@ -142,7 +142,7 @@ def register(
 
 
 def calibration(late: np.ndarray[Any, Any], probability: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Predicted against observed share of late flights in ten bins of equal size."""
+    """Predicted and observed share of late flights in ten bins of equal size."""
     bins = pd.qcut(probability, 10, labels=False, duplicates="drop")
     table = pd.DataFrame({"bin": bins, "predicted": probability, "observed": late.astype(float)})
     return table.groupby("bin", as_index=False).mean().round(5)

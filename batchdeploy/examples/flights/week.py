@@ -1,4 +1,4 @@
-"""Scores some days and holds the scores against what happened: a list of runs, metrics, a plot."""
+"""Scores some days and compares the scores with the outcomes: a list of runs, metrics, a plot."""
 
 from __future__ import annotations
 

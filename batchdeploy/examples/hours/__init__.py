@@ -1,1 +1,1 @@
-"""The second example: each week, how long departures of each hour and airport will be delayed."""
+"""The second example: predicts the mean departure delay per hour and airport, one week at a time."""

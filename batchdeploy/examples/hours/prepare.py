@@ -1,7 +1,7 @@
-"""Every hour of 2013 in which something was to leave a New York airport, as weekly partitions.
+"""Every hour of 2013 with scheduled departures from a New York airport, as weekly partitions.
 
-A week is named by its Monday, by New York's clock; the data are those of `batchdeploy.examples.flights`.
-An hour's outcome goes to a file of its own, which no scoring job reads.
+A week is named by its Monday, in New York's time zone; the data are those of `batchdeploy.examples.flights`.
+Outcomes are written to a separate file, which no scoring job reads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def hours(source: Path) -> pd.DataFrame:
-    """One row an airport and hour: features, week, and the mean departure delay in minutes (null: none left).
+    """One row per airport and hour: features, week, mean departure delay in minutes (null: no departure).
 
     Args:
         source: the folder of the package's CSV files.

@@ -1,4 +1,4 @@
-"""A random forest for the first quarter of 2013, registered as anybody would, and its reference profile."""
+"""Trains a random forest on the first quarter of 2013, registers it, and writes its reference profile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = training_rows(arguments.first, arguments.last)
     pipeline = build(arguments.trees)
-    # NOTE: by week, because hours of a week share its weather; also what the reference takes for outputs.
+    # Folds by week, because hours of a week share its weather. The reference uses these predictions.
     folds = GroupKFold(n_splits=4)
     rows["delay_minutes"] = cross_val_predict(
         pipeline, rows[FEATURES], rows["delay"], groups=rows["week"], cv=folds
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def training_rows(first: str, last: str) -> pd.DataFrame:
-    """The hours of these weeks in which something left, with their features, week and outcome."""
+    """The hours of these weeks that had departures, with their features, week and outcome."""
     weeks = [f for f in sorted(Path("data/hours").iterdir()) if f"week={first}" <= f.name <= f"week={last}"]
     rows = pd.concat([pd.read_parquet(week / "part-0.parquet") for week in weeks], ignore_index=True)
     rows = rows.merge(pd.read_parquet("data/delays/hours.parquet"), on="hour_id")
@@ -79,7 +79,7 @@ def build(trees: int) -> Pipeline:
 
 
 def register(pipeline: Pipeline, sample: pd.DataFrame) -> int:
-    """Logs and registers the model under the alias champion; gives its version."""
+    """Logs and registers the model under the alias champion; returns its version."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
@@ -87,7 +87,7 @@ def register(pipeline: Pipeline, sample: pd.DataFrame) -> int:
         client.create_experiment(MODEL, artifact_location=Path("mlartifacts").resolve().as_uri())
     mlflow.set_experiment(MODEL)
     with mlflow.start_run(), warnings.catch_warnings():
-        # NOTE: MLflow warns of every integer column that nulls would break it; ours are never null.
+        # MLflow warns that nulls would break integer columns; these columns have none.
         warnings.simplefilter("ignore")
         logged = mlflow.sklearn.log_model(
             pipeline,

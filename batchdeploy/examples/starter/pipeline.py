@@ -1,7 +1,7 @@
-"""Makes the data, trains the model and registers it: the part of this project that you replace by your own.
+"""Creates the data, trains the model and registers it: replace this part of the project by your own.
 
-442 patients that scikit-learn brings along: ten measurements, and how far their diabetes had gone a year
-later. The dates are made up: every day some twenty patients, so that there is something to schedule.
+The data are 442 patients from a dataset of scikit-learn: ten measurements, and the progression of their
+diabetes a year later. The dates are invented: about twenty patients a day, so that there is a schedule.
 """
 
 from pathlib import Path
