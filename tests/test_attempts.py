@@ -92,7 +92,7 @@ def test_a_repeat_that_is_refused_has_evidence_of_its_own(deployment_in: Path) -
         raise ScoringRefused("the rows", "refused")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(tools), "make_splits", refusing)
+        patch.setattr(type(tools.reader), "make_splits", refusing)
         with pytest.raises(GateRefused):
             execute(tools, plan_partition(tools, DAY), repeat=True)
     assert {f.name: f.read_bytes() for f in outcome.folder.iterdir() if f.is_file()} == before

@@ -59,7 +59,7 @@ def tools(deployment: Path, engine: SparkEngine) -> LocalToolbox:
     """The project's toolbox on either."""
     deployment.write_text(deployment.read_text().replace("kind: local", "kind: spark"))
     box = open_toolbox(deployment)
-    box._spark = engine
+    box.spark = engine
     return box
 
 
@@ -87,8 +87,8 @@ def test_a_worker_that_dies_in_mid_job_costs_a_retry_and_no_row(
         file.unlink()
     for number in range(4):
         pq.write_table(rows.slice(number * 50, 50), day / f"part-{number}.parquet")
-    mark, worker = project / "died", tools.worker
-    monkeypatch.setattr(tools, "worker", lambda job: DiesOnce(worker(job), str(mark)))
+    mark, worker = project / "died", tools.scorer.worker
+    monkeypatch.setattr(tools.scorer, "worker", lambda job: DiesOnce(worker(job), str(mark)))
     outcome = run_partition(tools, DAYS[1])
     assert mark.read_text() == "2"
     found = pd.read_parquet(tools.layout.partition_dir(f"date={DAYS[1]}"))

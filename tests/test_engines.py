@@ -67,8 +67,8 @@ def tools(request: pytest.FixtureRequest, deployment: Path) -> LocalToolbox:
     deployment.write_text(text, encoding="utf-8")
     box = open_toolbox(deployment)
     if request.param == "spark":
-        box._spark = request.getfixturevalue("spark")
-        box.one_machine_cells = 0
+        box.spark = request.getfixturevalue("spark")
+        box.reader.one_machine_cells = 0
     return box
 
 
@@ -316,7 +316,7 @@ def test_a_repeat_that_is_refused_leaves_no_report_that_says_published(tools: Lo
     assert tools.deployment.drift is not None
     planned = plan_partition(tools, DAY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(tools), "make_splits", _refusing)
+        patch.setattr(type(tools.reader), "make_splits", _refusing)
         with pytest.raises(ScoringRefused):
             execute(tools, planned, repeat=True)
     refused = max((outcome.folder / "attempts").iterdir(), key=lambda folder: folder.stat().st_mtime)
@@ -354,7 +354,7 @@ def test_an_input_that_changes_while_it_is_scored_is_not_published(tools: LocalT
 def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
     """The checksum's teeth: as many rows as there should be, but one of them twice and one missing."""
     planned = plan_partition(tools, DAY)
-    honest = tools.worker
+    honest = tools.scorer.worker
 
     def lying(job: Any) -> Any:
         work = honest(job)
@@ -366,7 +366,7 @@ def test_the_right_number_of_wrong_keys_is_noticed(tools: LocalToolbox) -> None:
         return lie
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tools, "worker", lying)
+        patch.setattr(tools.scorer, "worker", lying)
         with pytest.raises(EngineError, match="keys written: checksum"):
             execute(tools, planned)
 
@@ -415,12 +415,12 @@ def test_rows_that_go_missing_on_the_way_are_noticed(
 ) -> None:
     """The oracle's teeth: an engine that forgets a split; one that answers twice is heard once."""
     planned = plan_partition(tools, DAY)
-    whole = tools.make_splits(planned.data)
-    monkeypatch.setattr(tools, "make_splits", lambda pin: ())
+    whole = tools.reader.make_splits(planned.data)
+    monkeypatch.setattr(tools.reader, "make_splits", lambda pin: ())
     with pytest.raises(EngineError, match="rows read: the footers promise 200"):
         execute(tools, planned)
     assert not tools.layout.table.exists()
-    monkeypatch.setattr(tools, "make_splits", lambda pin: whole + whole)
+    monkeypatch.setattr(tools.reader, "make_splits", lambda pin: whole + whole)
     assert execute(tools, planned).manifest.rows_scored == 200
     assert len(scores(tools)) == 200
 
@@ -438,8 +438,9 @@ def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: Lo
     text = text.replace("churn_probability: {type: double, select: 1}", "y: double")
     file.write_text(text.replace("drift: {reference: data/reference/churn.json}\n", ""), encoding="utf-8")
     box = open_toolbox(file)
-    for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
-        setattr(box, name, tools.__dict__[name])
+    if "spark" in tools.__dict__:
+        box.spark = tools.spark
+        box.reader.one_machine_cells = 0
     spread(box, customers(DAY, 1_000), files=8)
     for factor in (2, 3):
         version = register_coded(box.root, factor)
@@ -453,8 +454,9 @@ def test_what_a_model_prints_is_kept_with_the_run(
     tools: LocalToolbox, capfd: pytest.CaptureFixture[str]
 ) -> None:
     box = open_toolbox(talking(tools.root))
-    for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
-        setattr(box, name, tools.__dict__[name])
+    if "spark" in tools.__dict__:
+        box.spark = tools.spark
+        box.reader.one_machine_cells = 0
     capfd.readouterr()
     run = bd.Job(box).run(DAY)
     assert set(run.printed.splitlines()) == {*TALK}
@@ -513,8 +515,9 @@ def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolb
     entries["expectations"] = [e for e in entries["expectations"] if e["kwargs"]["column"] == "age"]
     suite.write_text(json.dumps(entries), encoding="utf-8")
     box = open_toolbox(file)
-    for name in {"_spark", "one_machine_cells"} & tools.__dict__.keys():
-        setattr(box, name, tools.__dict__[name])
+    if "spark" in tools.__dict__:
+        box.spark = tools.spark
+        box.reader.one_machine_cells = 0
     manifest = run_partition(box, DAY).manifest
     meant = frame[(frame["age"] >= 40) & (frame["city"] != "Bern")]
     twice = meant[meant.duplicated("customer_id", keep=False)]

@@ -310,7 +310,7 @@ def test_what_nobody_foresaw_is_told_without_secrets(
         raise ZeroDivisionError("at https://bob:Qz7/x@host/?sig=Xk8")
 
     # NOTE: patched, because what nobody foresees cannot be had otherwise.
-    monkeypatch.setattr(assembly.LocalToolbox, "inspect", fail)
+    monkeypatch.setattr(assembly.LocalReader, "inspect", fail)
     done = cli("plan", deployment, "-p", DAY, "--json")
     assert (done.code, "ZeroDivisionError" in done.err) == (3, True)
     assert leaks(done.out, done.err) == []

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchdeploy.core.deployment import DataRef, Deployment, ModelRef
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.deployment import DataRef, ModelRef
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import (
     DataPin,
@@ -17,6 +16,7 @@ from batchdeploy.core.records import (
     InputSchema,
     ModelPin,
     Plan,
+    TextPin,
 )
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import Problem
@@ -29,13 +29,15 @@ __all__ = [
     "LoadPredictor",
     "Maintenance",
     "Painter",
+    "PartitionReader",
     "Predictor",
     "PublishedTable",
     "Publisher",
     "Registry",
+    "Scorer",
     "Staging",
     "Store",
-    "Toolbox",
+    "TextSource",
     "Validator",
     "Work",
 ]
@@ -160,44 +162,20 @@ class Painter(Protocol):
         ...
 
 
-class Toolbox(Protocol):
-    """One deployment and everything that answers for it."""
+class TextSource(Protocol):
+    """Where suites and references are."""
 
-    deployment: Deployment
-
-    @property
-    def root(self) -> Path: ...
-
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def registry(self) -> Registry: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def validator(self) -> Validator: ...
-    @property
-    def staging(self) -> Staging: ...
-    @property
-    def table(self) -> PublishedTable: ...
-    @property
-    def publisher(self) -> Publisher: ...
-    @property
-    def claims(self) -> Claims: ...
-    @property
-    def maintenance(self) -> Maintenance: ...
-    @property
-    def evidence(self) -> Evidence: ...
-    @property
-    def painter(self) -> Painter: ...
-    @property
-    def versions(self) -> dict[str, str]: ...
-
-    def check_packages(self) -> None:
-        """Looks whether all is installed that a run needs: MissingPackageError with all that is not."""
+    def read(self, path: str, *, key: str) -> tuple[str, TextPin]:
+        """The text at a path, and its pin: DataError, which names the deployment's ``key``."""
         ...
+
+    def read_pinned(self, pin: TextPin) -> str:
+        """The text that was pinned: DataError where it is another one by now."""
+        ...
+
+
+class PartitionReader(Protocol):
+    """What reads a pinned partition on this machine."""
 
     def inspect(self, pin: DataPin) -> InputSchema:
         """Columns and rows from the footers of a partition's files."""
@@ -216,11 +194,9 @@ class Toolbox(Protocol):
         """The partition cut into pieces of work."""
         ...
 
-    def find_duplicates(
-        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
-    ) -> tuple[Split, ...]:
-        """The splits with rows whose keys are not unique in the partition, with those rows named."""
-        ...
+
+class Scorer(Protocol):
+    """What scores the splits of a partition, wherever the engine lets it work."""
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
         """The job with what the deployment's ``model.runtime`` needs, made and proved."""
@@ -228,4 +204,10 @@ class Toolbox(Protocol):
 
     def worker(self, job: ScoreJob) -> Work:
         """The picklable function that scores one split."""
+        ...
+
+    def find_duplicates(
+        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
+    ) -> tuple[Split, ...]:
+        """The splits with rows whose keys are not unique in the partition, with those rows named."""
         ...

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from batchdeploy.core.drift import judge
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DriftReport, Plan, ScoredBatch
 from batchdeploy.documents import from_json
-from batchdeploy.errors import DataError, DriftRefused, Problem
-from batchdeploy.ports import Toolbox
+from batchdeploy.errors import DriftRefused, Problem
+from batchdeploy.ports import TextSource
 
 
-def measure_drift(tools: Toolbox, plan: Plan, scored: ScoredBatch) -> DriftReport:
+def measure_drift(plan: Plan, scored: ScoredBatch, *, texts: TextSource) -> DriftReport:
     """Every column's drift against the reference, and the verdict.
 
     Raises:
@@ -21,10 +19,8 @@ def measure_drift(tools: Toolbox, plan: Plan, scored: ScoredBatch) -> DriftRepor
     spec = plan.deployment.drift
     if spec is None or plan.reference is None:
         return DriftReport(run_id=plan.run_id, verdict="unmeasured", statistics=(), profile=())
-    raw = (tools.root / plan.reference.path).read_bytes()
-    if hashlib.sha256(raw).hexdigest() != plan.reference.sha256:
-        raise DataError(plan.reference.path, "changed since it was planned", hint="plan the run again")
-    reference = from_json(Reference, raw, where=plan.reference.path)
+    text = texts.read_pinned(plan.reference)
+    reference = from_json(Reference, text, where=plan.reference.path)
     return judge(reference, scored.profile, spec, run_id=plan.run_id)
 
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.documents import from_json, to_json
-from batchdeploy.ports import Toolbox
+from batchdeploy.ports import Publisher
 
 
 def publish(
-    tools: Toolbox,
+    publisher: Publisher,
     plan: Plan,
     *,
-    check: CheckReport,
-    scored: ScoredBatch,
-    drift: DriftReport,
+    records: tuple[CheckReport, ScoredBatch, DriftReport],
+    versions: Mapping[str, str],
     clock: Callable[[], datetime],
 ) -> Manifest:
     """Makes the staged scores the visible ones of their partition.
+
+    Args:
+        publisher: what changes which scores are visible.
+        plan: what was planned.
+        records: what the stages before found.
+        versions: of Python and the libraries that the scores depend on.
+        clock: asked for the time at which the scores are sealed.
 
     Returns:
         This run's manifest, or that of a run with the same pins that was first.
@@ -33,18 +39,22 @@ def publish(
 
     def seal() -> tuple[str, str]:
         at = clock()
-        manifest = _manifest(tools, plan, check, scored, drift, at)
+        manifest = _manifest(plan, records, dict(versions), at)
         text = to_json(manifest)
         sealed[text] = manifest
         return text, at.isoformat()
 
-    text = tools.publisher.publish(plan, scored, seal)
+    text = publisher.publish(plan, records[1], seal)
     return sealed.get(text) or from_json(Manifest, text, where=f"manifest of {plan.run_id}")
 
 
 def _manifest(
-    tools: Toolbox, plan: Plan, check: CheckReport, scored: ScoredBatch, drift: DriftReport, at: datetime
+    plan: Plan,
+    records: tuple[CheckReport, ScoredBatch, DriftReport],
+    versions: dict[str, str],
+    at: datetime,
 ) -> Manifest:
+    check, scored, drift = records
     started = datetime.fromisoformat(check.started_at)
     return Manifest(
         run_id=plan.run_id,
@@ -70,5 +80,5 @@ def _manifest(
         started_at=check.started_at,
         published_at=at.isoformat(),
         seconds=round((at - started).total_seconds(), 3),
-        versions=tools.versions,
+        versions=versions,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,7 +21,7 @@ from batchdeploy.core.records import (
 )
 from batchdeploy.documents import from_json
 from batchdeploy.errors import SHOWN_TEXT, DataError, shorten
-from batchdeploy.ports import Painter, Toolbox
+from batchdeploy.ports import Painter, TextSource
 
 DRAWN = 6
 SHOWN_OUTPUT = 4000
@@ -74,15 +73,12 @@ def render_html(plan: Plan, found: Found, *, reference: Reference | None, painte
     return page
 
 
-def find_reference(tools: Toolbox, plan: Plan) -> Reference | None:
+def find_reference(plan: Plan, texts: TextSource) -> Reference | None:
     """The reference of a plan for its page; None where it is gone or is another one by now."""
     if plan.reference is None:
         return None
     try:
-        raw = (tools.root / plan.reference.path).read_bytes()
-        if hashlib.sha256(raw).hexdigest() != plan.reference.sha256:
-            return None
-        return from_json(Reference, raw, where=plan.reference.path)
+        return from_json(Reference, texts.read_pinned(plan.reference), where=plan.reference.path)
     except (OSError, DataError):
         return None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from math import ceil
 from pathlib import Path
+from typing import Literal
 
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile, Reference
@@ -27,19 +27,40 @@ from batchdeploy.errors import (
 )
 from batchdeploy.host.versions import REQUIRED_PACKAGES, missing_packages, version_mismatches
 from batchdeploy.kernel.profiling import empty, merge
-from batchdeploy.ports import Toolbox
+from batchdeploy.ports import Engine, Evidence, PartitionReader, Registry, Scorer, Staging, Store, TextSource
 from batchdeploy.redaction import logger
 
 LOG = logger("batchdeploy")
 LEAST_FAILURES = 10
 
 
-def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], None]) -> ScoredBatch:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePorts:
+    """What scoring uses.
+
+    Attributes:
+        models: the folder that models are fetched to.
+        versions: of Python and the libraries that a score depends on, on this machine.
+    """
+
+    registry: Registry
+    source: Store
+    texts: TextSource
+    reader: PartitionReader
+    engine: Engine
+    scorer: Scorer
+    staging: Staging
+    evidence: Evidence
+    models: Path
+    versions: Mapping[str, str]
+
+
+def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int], None]) -> ScoredBatch:
     """Scores every row of the partition into a private staging folder.
 
     Args:
-        tools: what answers for the deployment.
         plan: what was planned.
+        ports: what scoring uses.
         now: written to every row as ``_scored_at``.
         done: told the number of rows of each split that is finished.
 
@@ -47,16 +68,16 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
         ScoringRefused: the model's answer has the wrong shape, or too many rows fail.
         EngineError: the engine failed, or rows went missing on the way.
     """
-    model_folder = tools.registry.fetch(plan.model, tools.layout.models)
-    check_versions(tools, model_folder)
-    LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in tools.versions.items()))
-    attempt = tools.staging.stage(plan.run_id)
+    model_folder = ports.registry.fetch(plan.model, ports.models)
+    check_versions(ports.registry, ports.engine, model_folder, policy=plan.deployment.engine.versions)
+    LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in ports.versions.items()))
+    attempt = ports.staging.stage(plan.run_id)
     try:
-        splits = tools.make_splits(plan.data)
-        job = _job(tools, plan, (tools.engine.distribute(model_folder), str(attempt)), now)
-        job = tools.prepare(job, model_folder, splits)
-        results = _results(tools, job, splits, done)
-        files, quarantine = tools.staging.collect(attempt, plan.run_id, results)
+        splits = ports.reader.make_splits(plan.data)
+        job = _job(ports, plan, (ports.engine.distribute(model_folder), str(attempt)), now)
+        job = ports.scorer.prepare(job, model_folder, splits)
+        results = _results(ports, job, splits, done)
+        files, quarantine = ports.staging.collect(attempt, plan.run_id, results)
         scored = ScoredBatch(
             run_id=plan.run_id,
             attempt=attempt.name,
@@ -76,25 +97,27 @@ def score(tools: Toolbox, plan: Plan, *, now: datetime, done: Callable[[int], No
             rows_left_out=sum(result.rows_left_out for result in results),
         )
         _reconcile(plan, scored)
-        if tools.store.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
+        if ports.source.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
             raise DataError(plan.data.path, f"{plan.folder} changed while it was scored", hint="run it again")
     except BaseException:
-        tools.evidence.keep_output(plan, attempt.name)
-        tools.staging.discard(attempt.name)
+        ports.evidence.keep_output(plan, attempt.name)
+        ports.staging.discard(attempt.name)
         raise
-    tools.evidence.keep_output(plan, attempt.name)
+    ports.evidence.keep_output(plan, attempt.name)
     return scored
 
 
-def check_versions(tools: Toolbox, model: Path) -> None:
+def check_versions(
+    registry: Registry, engine: Engine, model: Path, *, policy: Literal["refuse", "warn"]
+) -> None:
     """Looks whether the workers have what they need, and what the model was made with, as far as both say.
 
     Raises:
         RequestError: some lack what each needs, or differ and ``engine.versions`` says refuse; in one
             message. Trying again would change nothing.
     """
-    wanted = tools.registry.made_with(model)
-    workers = tools.engine.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
+    wanted = registry.made_with(model)
+    workers = engine.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
     if missing := tuple(missing_packages(workers)):
         raise MissingPackageError(
             "the workers", missing, hint=f"install there: pip install {' '.join(REQUIRED_PACKAGES)}"
@@ -104,23 +127,23 @@ def check_versions(tools: Toolbox, model: Path) -> None:
         return
     hint = "install what the model was made with, or set engine.versions to warn"
     error = RequestError("the workers", problems, hint=hint)
-    if tools.deployment.engine.versions == "refuse":
+    if policy == "refuse":
         raise error
     LOG.warning("%s", error)
 
 
 def _results(
-    tools: Toolbox, job: ScoreJob, splits: Sequence[Split], done: Callable[[int], None]
+    ports: ScorePorts, job: ScoreJob, splits: Sequence[Split], done: Callable[[int], None]
 ) -> list[SplitResult]:
     """What became of each split, in order; those with duplicate keys are done again, now that one knows."""
-    worker = tools.worker(job)
+    worker = ports.scorer.worker(job)
     found: dict[int, SplitResult] = {}
-    for result in tools.engine.map_splits(worker, splits):
+    for result in ports.engine.map_splits(worker, splits):
         found[result.index] = result
         done(result.rows_in)
-    again = tools.find_duplicates(job, splits, tuple(found.values()))
+    again = ports.scorer.find_duplicates(job, splits, tuple(found.values()))
     if again:
-        found |= {result.index: result for result in tools.engine.map_splits(worker, again)}
+        found |= {result.index: result for result in ports.engine.map_splits(worker, again)}
     return [found[index] for index in sorted(found)]
 
 
@@ -159,17 +182,17 @@ def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
         raise ScoringRefused(f"{plan.data.path}/{plan.folder}", tuple(broken), hint=hint)
 
 
-def _job(tools: Toolbox, plan: Plan, folders: tuple[str, str], now: datetime) -> ScoreJob:
+def _job(ports: ScorePorts, plan: Plan, folders: tuple[str, str], now: datetime) -> ScoreJob:
     deployment = plan.deployment
     model_folder, staging = folders
     return ScoreJob(
-        spec=_spec(plan, _bins(tools, plan), now),
+        spec=_spec(plan, _bins(plan, ports.texts), now),
         model_folder=model_folder,
         model_digest=plan.model.digest,
         staging=staging,
         durable=deployment.publish.durability == "power",
-        alone=tools.engine.name != "local",
-        threads=tools.engine.threads,
+        alone=ports.engine.name != "local",
+        threads=ports.engine.threads,
     )
 
 
@@ -192,12 +215,10 @@ def _spec(plan: Plan, bins: tuple[ColumnProfile, ...], now: datetime) -> Scoring
     )
 
 
-def _bins(tools: Toolbox, plan: Plan) -> tuple[ColumnProfile, ...]:
+def _bins(plan: Plan, texts: TextSource) -> tuple[ColumnProfile, ...]:
     if plan.reference is None:
         return ()
-    text = (tools.root / plan.reference.path).read_bytes()
-    if hashlib.sha256(text).hexdigest() != plan.reference.sha256:
-        raise DataError(plan.reference.path, "changed since it was planned", hint="plan the run again")
+    text = texts.read_pinned(plan.reference)
     return tuple(empty(p) for p in from_json(Reference, text, where=plan.reference.path).profiles)
 
 

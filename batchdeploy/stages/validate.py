@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from batchdeploy.core.records import CheckReport, Plan
-from batchdeploy.errors import DataError, Problem, ValidationRefused
-from batchdeploy.ports import Toolbox
+from batchdeploy.errors import Problem, ValidationRefused
+from batchdeploy.ports import PartitionReader, TextSource, Validator
 
 
-def validate(tools: Toolbox, plan: Plan, *, now: str) -> CheckReport:
+def validate(
+    plan: Plan,
+    *,
+    texts: TextSource,
+    reader: PartitionReader,
+    validator: Validator | None,
+    now: str,
+) -> CheckReport:
     """What the suite finds in the partition; an empty report where the deployment has no suite.
 
     Args:
-        tools: what answers for the deployment.
         plan: what was planned.
+        texts: where the suite is.
+        reader: reads the partition.
+        validator: evaluates the suite; None where there is none.
         now: the time, ISO 8601.
 
     Raises:
         DataError: the suite is not the one that was planned, or a data file changed meanwhile.
     """
-    if plan.suite is None:
+    if plan.suite is None or validator is None:
         return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=())
-    raw = (tools.root / plan.suite.path).read_bytes()
-    if hashlib.sha256(raw).hexdigest() != plan.suite.sha256:
-        raise DataError(plan.suite.path, "changed since it was planned", hint="plan the run again")
-    suite = raw.decode("utf-8")
-    columns = tools.validator.columns(suite, where=plan.suite.path)
-    with tools.frame(plan, columns) as frame:
-        results = tools.validator.check(suite, frame, where=plan.suite.path)
+    suite = texts.read_pinned(plan.suite)
+    columns = validator.columns(suite, where=plan.suite.path)
+    with reader.frame(plan, columns) as frame:
+        results = validator.check(suite, frame, where=plan.suite.path)
     return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=results)
 
 

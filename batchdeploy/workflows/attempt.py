@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from batchdeploy.core.records import Plan
 from batchdeploy.errors import GateRefused
-from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.storage.run_records import write, write_refusal
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.report import draw_report
 from batchdeploy.workflows.run_folders import attempt_folder
 from batchdeploy.workflows.stopping import stoppable
+from batchdeploy.workflows.toolbox import Toolbox
 
 LOG = logger("batchdeploy")
 

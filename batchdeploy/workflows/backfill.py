@@ -7,11 +7,11 @@ from typing import Protocol
 
 from batchdeploy.core.deployment import ModelRef, OnMissing, PartitionSpec
 from batchdeploy.errors import BackfillRefused, BatchdeployError, GateRefused, Problem
-from batchdeploy.ports import Toolbox
 from batchdeploy.workflows.maintenance import recover
 from batchdeploy.workflows.plan_range import PlannedRange, plan_range
 from batchdeploy.workflows.run import Outcome, execute
 from batchdeploy.workflows.timing import Progress, StageClock, no_progress
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 class Watcher(Protocol):

@@ -16,9 +16,9 @@ from batchdeploy.core.suites import needed_columns, suite_entries
 from batchdeploy.core.system_errors import reason, translate_system_errors
 from batchdeploy.documents import parse_json
 from batchdeploy.errors import BatchdeployError, MissingPackageError, OutsideError, Problem
-from batchdeploy.ports import Toolbox
-from batchdeploy.stages.resolve import pin_reference, pin_suite, suite_text
+from batchdeploy.stages.resolve import pin_reference, pin_suite
 from batchdeploy.workflows.status import check_own
+from batchdeploy.workflows.toolbox import Toolbox
 
 Found = dict[str, object]
 Step = Callable[[Toolbox, Found], Iterator[Problem]]
@@ -85,7 +85,8 @@ def _java() -> bool:
 
 
 def _suite(tools: Toolbox, found: Found) -> Iterator[Problem]:
-    found["suite"] = pin_suite(tools)
+    validator = tools.validator if tools.deployment.expectations is not None else None
+    found["suite"] = pin_suite(tools.deployment, tools.texts, validator)
     yield from ()
 
 
@@ -101,7 +102,7 @@ def _data(tools: Toolbox, found: Found) -> Iterator[Problem]:
     yield from tools.store.partition_problems(ref)
     known = tools.store.partitions(ref)
     newest = (runnable(known, ref.partition) or known)[-1]
-    found["schema"] = tools.inspect(tools.store.pin(ref, newest))
+    found["schema"] = tools.reader.inspect(tools.store.pin(ref, newest))
 
 
 def _contract(tools: Toolbox, found: Found) -> Iterator[Problem]:
@@ -116,7 +117,8 @@ def _suite_columns(tools: Toolbox, found: Found) -> Iterator[Problem]:
     if not isinstance(suite, TextPin) or not isinstance(schema, InputSchema):
         return
     known = {column.name for column in schema.columns} | {tools.deployment.data.partition.column}
-    entries = suite_entries(parse_json(suite_text(tools), where=suite.path), where=suite.path)
+    text, _ = tools.texts.read(suite.path, key="expectations")
+    entries = suite_entries(parse_json(text, where=suite.path), where=suite.path)
     for place, entry in entries.items():
         if missing := needed_columns(entry) - known:
             path = f"{suite.path}: expectations.{place}"
@@ -125,7 +127,7 @@ def _suite_columns(tools: Toolbox, found: Found) -> Iterator[Problem]:
 
 def _reference(tools: Toolbox, found: Found) -> Iterator[Problem]:
     if isinstance(model := found.get("model"), ModelPin):
-        pin_reference(tools, model)
+        pin_reference(tools.deployment, tools.texts, model)
     yield from ()
 
 

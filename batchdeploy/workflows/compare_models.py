@@ -10,13 +10,13 @@ from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.documents import to_json
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.kernel.output_differences import output_differences
-from batchdeploy.ports import Toolbox
 from batchdeploy.stages.measure_drift import measure_drift
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import score
 from batchdeploy.storage.run_records import write_page
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.model_policy import model_policy
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Comparison, Path]:
@@ -94,9 +94,9 @@ def render_markdown(comparison: Comparison) -> str:
 
 def _scored(tools: Toolbox, partition: str, pin: ModelPin) -> tuple[Any, Verdict]:
     at = timing.now()
-    planned = resolve(tools, partition, now=at.isoformat(), model=pin)
-    scored = score(tools, planned, now=at, done=lambda _rows: None)
+    planned = resolve(tools.deployment, partition, tools.to_resolve(), now=at.isoformat(), model=pin)
+    scored = score(planned, tools.to_score(), now=at, done=lambda _rows: None)
     try:
-        return tools.staging.staged(scored), measure_drift(tools, planned, scored).verdict
+        return tools.staging.staged(scored), measure_drift(planned, scored, texts=tools.texts).verdict
     finally:
         tools.staging.discard(scored.attempt)

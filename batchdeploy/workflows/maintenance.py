@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from batchdeploy.core.maintenance import CleanupReport
-from batchdeploy.ports import Toolbox
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.status import check_own
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 def recover(tools: Toolbox) -> CleanupReport:

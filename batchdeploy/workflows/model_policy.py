@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.errors import RequestError
-from batchdeploy.ports import Toolbox
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 def model_policy(tools: Toolbox, policy: str | int | None) -> ModelRef:

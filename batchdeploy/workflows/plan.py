@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.records import Plan
-from batchdeploy.ports import Toolbox
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.workflows import timing
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolve: bool = False) -> Plan:
@@ -19,10 +19,18 @@ def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolv
         evolve: lets the table get another model's scores, or other columns, than it has.
     """
     pin = None if model is None else tools.registry.resolve(model)
-    return resolve(tools, partition, now=timing.now().isoformat(), model=pin, evolve=evolve)
+    at = timing.now().isoformat()
+    return resolve(tools.deployment, partition, tools.to_resolve(), now=at, model=pin, evolve=evolve)
 
 
 def replan(tools: Toolbox, planned: Plan) -> Plan:
     """The plan again, for rows, suite and reference as they are now; the model stays as it was pinned."""
     at = timing.now().isoformat()
-    return resolve(tools, planned.partition, now=at, model=planned.model, evolve=planned.evolve)
+    return resolve(
+        tools.deployment,
+        planned.partition,
+        tools.to_resolve(),
+        now=at,
+        model=planned.model,
+        evolve=planned.evolve,
+    )

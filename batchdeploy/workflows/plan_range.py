@@ -9,10 +9,10 @@ from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import ModelPin, Plan
 from batchdeploy.core.schedule import expected
 from batchdeploy.errors import PartitionError, Problem
-from batchdeploy.ports import Toolbox
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.model_policy import model_policy
+from batchdeploy.workflows.toolbox import Toolbox
 from batchdeploy.workflows.wait_for_rows import wait_for_rows
 
 SKIP = "or go on without them: --on-missing skip, on_missing='skip', or data.on_missing in the deployment"
@@ -71,10 +71,11 @@ def _plan_all(
     spec = tools.deployment.data.partition
     plans: list[Plan] = []
     missing: dict[str, PartitionError] = {}
+    ports = tools.to_resolve()
     for partition in partitions_in(tools, bounds):
         try:
             at = timing.now().isoformat()
-            plans.append(resolve(tools, partition, now=at, model=model, evolve=evolve))
+            plans.append(resolve(tools.deployment, partition, ports, now=at, model=model, evolve=evolve))
         except PartitionError as error:
             missing[partition] = error
     if missing and policy != "skip":

@@ -10,9 +10,9 @@ from batchdeploy.core.request import Decision
 from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
 from batchdeploy.host.file_modes import restrict
-from batchdeploy.ports import Toolbox
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.attempt import warn_on_failure
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:

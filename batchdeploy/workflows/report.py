@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
-from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stages.report import Found, find_reference, render_html
 from batchdeploy.storage.run_records import PAGE, find, find_output, is_whole, write_page
 from batchdeploy.workflows.run_folders import attempt_folder, run_folder
 from batchdeploy.workflows.timing import StageClock
+from batchdeploy.workflows.toolbox import Toolbox
 
 LOG = logger("batchdeploy")
 
@@ -24,7 +24,7 @@ def draw_report(tools: Toolbox, planned: Plan, found: Found | None = None) -> Pa
         found: its records, where the caller has them in hand; else they are read.
     """
     folder = attempt_folder(tools, planned)
-    reference = find_reference(tools, planned)
+    reference = find_reference(planned, tools.texts)
     found = found or find_records(tools, planned)
     html = render_html(planned, found, reference=reference, painter=tools.painter)
     write_page(folder / PAGE, html)

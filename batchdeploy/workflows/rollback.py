@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchdeploy.core.pins import check_partition
-from batchdeploy.ports import Toolbox
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.maintenance import recover
 from batchdeploy.workflows.status import check_own
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

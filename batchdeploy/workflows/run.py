@@ -11,7 +11,6 @@ from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.errors import PartitionError
-from batchdeploy.ports import Toolbox
 from batchdeploy.stages.report import Found
 from batchdeploy.storage.run_records import find, find_output
 from batchdeploy.workflows.attempt import attempt, begin_attempt
@@ -21,6 +20,7 @@ from batchdeploy.workflows.report import redraw_report, try_draw_report
 from batchdeploy.workflows.run_folders import attempt_folder, run_folder
 from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
 from batchdeploy.workflows.timing import Progress, StageClock, no_progress
+from batchdeploy.workflows.toolbox import Toolbox
 from batchdeploy.workflows.wait_for_rows import wait_for_rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchdeploy.core.records import Plan
-from batchdeploy.ports import Toolbox
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 def attempt_folder(tools: Toolbox, planned: Plan) -> Path:

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.errors import GateRefused
-from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
 from batchdeploy.stages.measure_drift import gate_drift, measure_drift
 from batchdeploy.stages.publish import publish
@@ -21,6 +20,7 @@ from batchdeploy.storage.run_records import write
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.attempt import warn_on_failure
 from batchdeploy.workflows.run_folders import attempt_folder
+from batchdeploy.workflows.toolbox import Toolbox
 
 T = TypeVar("T", CheckReport, ScoredBatch, DriftReport)
 LOG = logger("batchdeploy")
@@ -28,14 +28,14 @@ LOG = logger("batchdeploy")
 
 def step_validate(tools: Toolbox, planned: Plan) -> CheckReport:
     """Writes check.json, then lets it pass or refuses."""
-    report = _write(tools, planned, validate(tools, planned, now=timing.now().isoformat()))
+    report = _write(tools, planned, _validate(tools, planned))
     gate_validation(planned, report)
     return report
 
 
 def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) -> ScoredBatch:
     """Writes scored.json, with the scores in staging; then lets the quarantined rows pass or refuses."""
-    scored = score(tools, planned, now=timing.now(), done=done)
+    scored = score(planned, tools.to_score(), now=timing.now(), done=done)
     try:
         _write(tools, planned, scored)
         gate_quarantine(planned, scored)
@@ -51,7 +51,7 @@ def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) ->
 
 def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftReport:
     """Writes drift.json and the drift table, then lets it pass or refuses."""
-    report = measure_drift(tools, planned, scored)
+    report = measure_drift(planned, scored, texts=tools.texts)
     tools.evidence.write_drift(planned, report)
     _write(tools, planned, report)
     try:
@@ -66,9 +66,25 @@ def step_publish(
     tools: Toolbox, planned: Plan, *, check: CheckReport, scored: ScoredBatch, drift: DriftReport
 ) -> Manifest:
     """Publishes; manifest.json is written as the last part of the swap."""
-    manifest = publish(tools, planned, check=check, scored=scored, drift=drift, clock=timing.now)
+    manifest = publish(
+        tools.publisher,
+        planned,
+        records=(check, scored, drift),
+        versions=tools.versions,
+        clock=timing.now,
+    )
     LOG.info(render_line(manifest))
     return manifest
+
+
+def _validate(tools: Toolbox, planned: Plan) -> CheckReport:
+    return validate(
+        planned,
+        texts=tools.texts,
+        reader=tools.reader,
+        validator=None if planned.suite is None else tools.validator,
+        now=timing.now().isoformat(),
+    )
 
 
 def _keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:

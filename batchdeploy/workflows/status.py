@@ -14,8 +14,8 @@ from batchdeploy.core.schedule import expected
 from batchdeploy.core.tables import check_owner
 from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem
-from batchdeploy.ports import Toolbox
 from batchdeploy.storage.run_records import find
+from batchdeploy.workflows.toolbox import Toolbox
 
 SEARCH_DEPTH = 5
 

@@ -16,7 +16,6 @@ from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
-from batchdeploy.ports import Toolbox
 from batchdeploy.storage import run_records
 from batchdeploy.workflows.attempt import attempt, begin_attempt
 from batchdeploy.workflows.compare_models import compare_models, render_markdown
@@ -29,6 +28,7 @@ from batchdeploy.workflows.run import execute
 from batchdeploy.workflows.run_folders import attempt_folder, run_folder
 from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
 from batchdeploy.workflows.timing import StageClock
+from batchdeploy.workflows.toolbox import Toolbox
 
 # NOTE: rows, suite or reference may have been mended since; later steps need the scores of their own plan.
 PLANNED_ANEW = ("validate", "score")

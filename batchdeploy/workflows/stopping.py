@@ -10,8 +10,8 @@ from types import FrameType
 
 from batchdeploy.core.records import Plan
 from batchdeploy.errors import BatchdeployError, Problem, RunStopped
-from batchdeploy.ports import Toolbox
 from batchdeploy.workflows import timing
+from batchdeploy.workflows.toolbox import Toolbox
 
 
 class Stop(KeyboardInterrupt):

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.errors import PartitionError
-from batchdeploy.ports import Toolbox
 from batchdeploy.redaction import logger
+from batchdeploy.workflows.toolbox import Toolbox
 
 T = TypeVar("T")
 LOG = logger("batchdeploy")

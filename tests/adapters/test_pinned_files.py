@@ -141,11 +141,17 @@ def validated_while(
         return results
 
     tools.validator.check = between  # type: ignore[method-assign]
-    tools.one_machine_cells = 0
+    tools.reader.one_machine_cells = 0
     if spark is not None:
-        tools._spark = spark
+        tools.spark = spark
     try:
-        return validate(tools, planned, now="2024-03-05T00:00:00Z")
+        return validate(
+            planned,
+            texts=tools.texts,
+            reader=tools.reader,
+            validator=tools.validator,
+            now="2024-03-05T00:00:00Z",
+        )
     finally:
         if spark is None:
             tools.close()

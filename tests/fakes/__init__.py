@@ -8,6 +8,7 @@ from fakes.source import FakeSource
 from fakes.staging import FakeStaging
 from fakes.storage import FakeStorage
 from fakes.table import FakeClaims, FakeMaintenance, FakeTable
+from fakes.texts import FakeTexts
 from fakes.toolbox import DAYS, FakeToolbox, make_tools, rows
 from fakes.validator import FakeValidator
 
@@ -26,6 +27,7 @@ __all__ = [
     "FakeStaging",
     "FakeStorage",
     "FakeTable",
+    "FakeTexts",
     "FakeToolbox",
     "FakeValidator",
     "make_tools",

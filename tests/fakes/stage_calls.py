@@ -22,29 +22,41 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 
 def plan_of(tools: FakeToolbox, day: str = DAY, **options: Any) -> Plan:
     """The plan of a day."""
-    return resolve(tools, day, now=NOW.isoformat(), **options)
+    return resolve(tools.deployment, day, tools.to_resolve(), now=NOW.isoformat(), **options)
 
 
 def check_of(tools: FakeToolbox, plan: Plan) -> CheckReport:
     """What validation finds."""
-    return validate(tools, plan, now=NOW.isoformat())
+    return validate(
+        plan,
+        texts=tools.texts,
+        reader=tools.reader,
+        validator=tools.validator,
+        now=NOW.isoformat(),
+    )
 
 
 def scored_of(tools: FakeToolbox, plan: Plan, done: Callable[[int], None] = lambda rows: None) -> ScoredBatch:
     """The plan's scores in staging."""
-    return score(tools, plan, now=NOW, done=done)
+    return score(plan, tools.to_score(), now=NOW, done=done)
 
 
 def drift_of(tools: FakeToolbox, plan: Plan, scored: ScoredBatch) -> DriftReport:
     """The drift of a scored batch."""
-    return measure_drift(tools, plan, scored)
+    return measure_drift(plan, scored, texts=tools.texts)
 
 
 def published_of(tools: FakeToolbox, plan: Plan, scored: ScoredBatch) -> Manifest:
     """The manifest of scores that were published."""
     check = check_of(tools, plan)
     drift = drift_of(tools, plan, scored)
-    return publish(tools, plan, check=check, scored=scored, drift=drift, clock=lambda: NOW)
+    return publish(
+        tools.publisher,
+        plan,
+        records=(check, scored, drift),
+        versions=tools.versions,
+        clock=lambda: NOW,
+    )
 
 
 def scores(tools: FakeToolbox, day: str = DAY) -> dict[str, float]:

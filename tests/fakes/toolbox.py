@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,9 @@ import pyarrow as pa
 
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef, PartitionSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.core.records import Column, DataPin, InputSchema, Plan
-from batchdeploy.core.work import ScoreJob, Split, SplitResult
-from batchdeploy.ports import Toolbox, Work
+from batchdeploy.core.records import Column
 from batchdeploy.storage.run_records import RunRecords
+from batchdeploy.workflows.toolbox import Toolbox
 from fakes.engine import FakeEngine
 from fakes.evidence import FakeEvidence, FakePainter
 from fakes.registry import FakeModel, FakeRegistry
@@ -24,6 +21,7 @@ from fakes.source import FakeSource
 from fakes.staging import FakeStaging
 from fakes.storage import FakeStorage
 from fakes.table import FakeClaims, FakeMaintenance, FakeTable
+from fakes.texts import FakeTexts
 from fakes.validator import FakeValidator
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
@@ -58,57 +56,30 @@ def rows(day: str, *, files: int = 2, count: int = 3) -> tuple[Any, ...]:
     )
 
 
-class FakeToolbox:
+class FakeToolbox(Toolbox):
     """All ports of one deployment, each a fake that tests can reach into."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.root = Path("/memory")
         self.layout = Layout.of(self.root, deployment.output)
-        self.registry = FakeRegistry()
-        self.store = FakeSource()
-        self.engine = FakeEngine()
-        self.validator = FakeValidator()
+        self.registry: FakeRegistry = FakeRegistry()
+        self.store: FakeSource = FakeSource()
+        self.texts: FakeTexts = FakeTexts()
+        self.engine: FakeEngine = FakeEngine()
+        self.validator: FakeValidator = FakeValidator()
         self.storage = FakeStorage()
         self.records = RunRecords(self.storage)
-        self.staging = FakeStaging()
-        self.table = self.publisher = FakeTable(self.staging, self.storage)
-        self.claims = FakeClaims()
-        self.maintenance = FakeMaintenance(self.staging, self.table)
-        self.evidence = FakeEvidence(self.staging, self.storage)
-        self.painter = FakePainter()
+        self.staging: FakeStaging = FakeStaging()
+        self.table: FakeTable = FakeTable(self.staging, self.storage)
+        self.publisher: FakeTable = self.table
+        self.claims: FakeClaims = FakeClaims()
+        self.maintenance: FakeMaintenance = FakeMaintenance(self.staging, self.table)
+        self.evidence: FakeEvidence = FakeEvidence(self.staging, self.storage)
+        self.painter: FakePainter = FakePainter()
         self.versions = {"python": "3.11.0"}
-        self.rows = FakeRows(self.store)
-        self.scoring = FakeScoring(self.rows, self.staging, self.registry.load)
-
-    def check_packages(self) -> None:
-        """Nothing is missing."""
-
-    def inspect(self, pin: DataPin) -> InputSchema:
-        """Columns and rows of a partition's tables."""
-        return self.rows.inspect(pin)
-
-    def frame(self, plan: Plan, columns: Collection[str] | None) -> AbstractContextManager[Any]:
-        """Yields the partition as a pandas frame."""
-        return self.rows.frame(plan, columns)
-
-    def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
-        """One split for each table."""
-        return self.rows.make_splits(pin)
-
-    def find_duplicates(
-        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
-    ) -> tuple[Split, ...]:
-        """The splits with rows whose keys are not unique in the partition."""
-        return self.scoring.find_duplicates(job, splits, results)
-
-    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """The job itself."""
-        return self.scoring.prepare(job, model, splits)
-
-    def worker(self, job: ScoreJob) -> Work:
-        """The function that scores one split."""
-        return self.scoring.worker(job)
+        self.reader: FakeRows = FakeRows(self.store)
+        self.scorer: FakeScoring = FakeScoring(self.reader, self.staging, self.registry.load)
 
 
 def make_tools(**changes: Any) -> FakeToolbox:
@@ -124,9 +95,4 @@ def make_tools(**changes: Any) -> FakeToolbox:
     tools.registry.register("doubles", replace(model, predict=triples, content="3"), "challenger")
     for day in DAYS:
         tools.store.put("data", day, *rows(day))
-    return tools
-
-
-def as_toolbox(tools: FakeToolbox) -> Toolbox:
-    """The same; mypy holds every fake to its port here."""
     return tools

@@ -37,11 +37,15 @@ def tools(*workers: dict[str, str], versions: str = "warn") -> Any:
     )
 
 
+def check(made: Any, folder: Path) -> None:
+    check_versions(made.registry, made.engine, folder, policy=made.deployment.engine.versions)
+
+
 def test_workers_need_what_scoring_imports_whatever_the_model_names(tmp_path: Path) -> None:
-    check_versions(tools(HERE, versions="refuse"), tmp_path)
+    check(tools(HERE, versions="refuse"), tmp_path)
     poor = {name: version for name, version in HERE.items() if name != "threadpoolctl"}
     with pytest.raises(RequestError, match="host1: lacks threadpoolctl, which every worker needs") as refused:
-        check_versions(tools(HERE, poor), tmp_path)
+        check(tools(HERE, poor), tmp_path)
     assert "pip install numpy pandas pyarrow threadpoolctl" in str(refused.value)
 
 
@@ -54,6 +58,6 @@ def test_a_package_counts_by_what_it_is_imported_as() -> None:
 
 def test_what_workers_lack_is_a_wrong_request(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"lacks xgboost; the model was made with 3.2.0"):
-        check_versions(tools({k: v for k, v in HERE.items() if k != "xgboost"}, versions="refuse"), tmp_path)
+        check(tools({k: v for k, v in HERE.items() if k != "xgboost"}, versions="refuse"), tmp_path)
     with pytest.raises(RequestError, match=r"has another xgboost; .* got 2.0.0"):
-        check_versions(tools(HERE | {"xgboost": "2.0.0"}, versions="refuse"), tmp_path)
+        check(tools(HERE | {"xgboost": "2.0.0"}, versions="refuse"), tmp_path)

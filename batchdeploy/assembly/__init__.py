@@ -1,32 +1,32 @@
-"""The composition root: the only module that chooses adapters, each when it is first needed."""
+"""The composition root: the only room that chooses adapters, each when it is first needed."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batchdeploy import ports
+from batchdeploy.assembly.reading import LocalReader
+from batchdeploy.assembly.scoring import LocalScorer, cache_encoders
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.layout import CONTROL, PRINTED, Layout
-from batchdeploy.core.records import DataPin, InputSchema, Plan
+from batchdeploy.core.layout import CONTROL, Layout
+from batchdeploy.core.records import Plan
 from batchdeploy.core.secrets import with_secrets
 from batchdeploy.core.system_errors import translate_system_errors
-from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import DeploymentError, Problem
 from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
+from batchdeploy.storage.project_texts import TextFiles
 from batchdeploy.storage.run_records import read
+from batchdeploy.workflows.toolbox import Toolbox
 
 if TYPE_CHECKING:
-    from batchdeploy.adapters.accelerators import ModelLoaders
     from batchdeploy.adapters.engines.spark import SparkEngine
     from batchdeploy.publishing.opening import TableAccess
 
@@ -68,12 +68,8 @@ def open_run(folder: Path) -> LocalToolbox:
     return tools
 
 
-class LocalToolbox:
+class LocalToolbox(Toolbox):
     """Everything that answers for one deployment on this machine; adapters load at their first use."""
-
-    # NOTE: so many values are validated as one pandas frame, in a fraction of the time that Spark needs to
-    # plan as many jobs; both read null, NaN and type the same. They take some 200 MB; a text counts as ten.
-    one_machine_cells = 20_000_000
 
     def __init__(self, root: Path, file: Path, deployment: Deployment) -> None:
         self.root = root
@@ -122,13 +118,13 @@ class LocalToolbox:
     @cached_property
     def engine(self) -> ports.Engine:
         if self.deployment.engine.kind == "spark":
-            return self._spark
+            return self.spark
         from batchdeploy.adapters.engines.local import LocalEngine
 
         return LocalEngine()
 
     @cached_property
-    def _spark(self) -> SparkEngine:
+    def spark(self) -> SparkEngine:
         require("spark", self.deployment)
         from batchdeploy.adapters.engines.spark import SparkEngine
 
@@ -153,27 +149,27 @@ class LocalToolbox:
 
         return open_table(self.layout, self.deployment.output, self.deployment.publish)
 
-    @property
+    @cached_property
     def staging(self) -> ports.Staging:
         return self._access.staging
 
-    @property
+    @cached_property
     def table(self) -> ports.PublishedTable:
         return self._access.table
 
-    @property
+    @cached_property
     def publisher(self) -> ports.Publisher:
         return self._access.publisher
 
-    @property
+    @cached_property
     def claims(self) -> ports.Claims:
         return self._access.claims
 
-    @property
+    @cached_property
     def maintenance(self) -> ports.Maintenance:
         return self._access.maintenance
 
-    @property
+    @cached_property
     def evidence(self) -> ports.Evidence:
         return self._access.evidence
 
@@ -192,93 +188,21 @@ class LocalToolbox:
         """Looks whether all is installed that a run of the deployment needs; nothing is imported for it."""
         require_all(required_extras(self.deployment))
 
-    def inspect(self, pin: DataPin) -> InputSchema:
-        """Columns and rows from the footers of a partition's files."""
-        require("mlflow", self.deployment)
-        from batchdeploy.adapters.parquet_splits import inspect
+    @cached_property
+    def texts(self) -> ports.TextSource:
+        return TextFiles(self.root)
 
-        return inspect(pin, self.deployment.limits, engine=self.deployment.engine.kind)
+    @cached_property
+    def reader(self) -> ports.PartitionReader:
+        return LocalReader(self, lambda: self.spark)
 
-    @contextmanager
-    def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
-        """These columns as a pandas frame where that is quicker, else the partition as the engine's own."""
-        from batchdeploy.adapters.parquet_splits import read_frame, watch_pinned_files
-
-        partition = (self.deployment.data.partition.column, plan.partition)
-        where = plan.deployment.data.where
-        read = [c for c in plan.schema.columns if columns is None or c.name in columns]
-        cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
-        if self.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
-            nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
-            with watch_pinned_files(plan.data.files):
-                yield self._spark.frame(plan.data, partition, where, nanoseconds=nanoseconds)
-        else:
-            yield read_frame(plan.data, partition, where, columns)
-
-    def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
-        """The partition cut into pieces of work."""
-        from batchdeploy.adapters.parquet_splits import make_splits
-
-        return make_splits(pin)
-
-    def find_duplicates(
-        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
-    ) -> tuple[Split, ...]:
-        """The splits with rows whose keys are not unique in the partition, with those rows named."""
-        from batchdeploy.adapters.parquet_splits import find_duplicates
-
-        return find_duplicates(job, splits, results)
-
-    def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
-        """The picklable function that scores one split."""
-        from batchdeploy.adapters.parquet_splits import score_split
-
-        loaders, locate, device = self._loaders, self.engine.locate, self.engine.device
-        if job.runtime_folder is None:
-            return partial(score_split, job=job, load=LocatingLoader(locate, loaders.native))
-        from batchdeploy.adapters.accelerators import AcceleratedLoader
-
-        kind = self.deployment.model.runtime
-        loader = AcceleratedLoader(kind, job.runtime_folder, loaders, locate, job.threads, device)
-        return partial(score_split, job=job, load=loader)
-
-    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """The job with what ``model.runtime`` needs, made and proved, once the model was tried out.
-
-        Raises:
-            ScoringRefused: the model ends the process that it is loaded or asked in.
-            RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
-        """
-        from batchdeploy.adapters.mlflow import Probe, probe_model
-        from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
-
-        samples, kind = partial(sample_frames, splits, job.spec), self.deployment.model.runtime
-        printed, seconds = Path(job.staging, PRINTED), self.deployment.limits.model_seconds
-        where = f"model {self.deployment.model.name} version {job.spec.model_version}"
-        probe_model(Probe(where, model, seconds, printed / "first-load.txt"), samples)
-        if kind == "native":
-            return job
-        require(kind, self.deployment)
-        from batchdeploy.adapters import accelerators
-
-        into = self.layout.models / accelerators.artifact_name(kind, job.model_digest)
-        refuse = self.deployment.model.fallback == "refuse"
-        with capture_output(printed / "prepare.txt"):
-            made = accelerators.build_or_fall_back(kind, model, into, samples, self._loaders, refuse=refuse)
-        return replace(job, runtime_folder=self.engine.distribute(into)) if made else job
-
-    @property
-    def _loaders(self) -> ModelLoaders:
-        from batchdeploy.adapters.accelerators import ModelLoaders
-        from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
-
-        device = self.engine.device
-        native = self.registry.load if device == "cpu" else PredictorLoader(device, cache_encoders)
-        return ModelLoaders(native, load_estimator, find_graph)
+    @cached_property
+    def scorer(self) -> ports.Scorer:
+        return LocalScorer(self)
 
     def close(self) -> None:
         """Stops the engine where one was started."""
-        for name in ("engine", "_spark"):
+        for name in ("engine", "spark"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 
@@ -288,10 +212,3 @@ class LocalToolbox:
         from batchdeploy.adapters.sources.dvc import recorded_md5s
 
         return partial(recorded_md5s, self.root)
-
-
-def cache_encoders(model: Any) -> Any:
-    """A scikit-learn model whose encoders are asked once for each distinct value of a batch."""
-    from batchdeploy.adapters.accelerators import with_cached_encoders
-
-    return with_cached_encoders(model)

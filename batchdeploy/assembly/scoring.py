@@ -1,0 +1,90 @@
+"""Scores splits by the runtime that the deployment asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchdeploy.core.layout import PRINTED
+from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
+from batchdeploy.host.packages import require
+from batchdeploy.workflows.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from batchdeploy.adapters.accelerators import ModelLoaders
+
+
+class LocalScorer:
+    """A `Scorer` whose workers read Parquet files, and load models that MLflow saved.
+
+    Args:
+        tools: whose deployment, registry and engine it uses.
+    """
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+
+    def find_duplicates(
+        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
+    ) -> tuple[Split, ...]:
+        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        from batchdeploy.adapters.parquet_splits import find_duplicates
+
+        return find_duplicates(job, splits, results)
+
+    def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
+        """The picklable function that scores one split."""
+        from batchdeploy.adapters.parquet_splits import score_split
+
+        loaders, locate, device = self._loaders, self._tools.engine.locate, self._tools.engine.device
+        if job.runtime_folder is None:
+            return partial(score_split, job=job, load=LocatingLoader(locate, loaders.native))
+        from batchdeploy.adapters.accelerators import AcceleratedLoader
+
+        kind = self._tools.deployment.model.runtime
+        loader = AcceleratedLoader(kind, job.runtime_folder, loaders, locate, job.threads, device)
+        return partial(score_split, job=job, load=loader)
+
+    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
+        """The job with what ``model.runtime`` needs, made and proved, once the model was tried out.
+
+        Raises:
+            ScoringRefused: the model ends the process that it is loaded or asked in.
+            RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
+        """
+        from batchdeploy.adapters.mlflow import Probe, probe_model
+        from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
+
+        samples, kind = partial(sample_frames, splits, job.spec), self._tools.deployment.model.runtime
+        printed, seconds = Path(job.staging, PRINTED), self._tools.deployment.limits.model_seconds
+        where = f"model {self._tools.deployment.model.name} version {job.spec.model_version}"
+        probe_model(Probe(where, model, seconds, printed / "first-load.txt"), samples)
+        if kind == "native":
+            return job
+        require(kind, self._tools.deployment)
+        from batchdeploy.adapters import accelerators
+
+        into = self._tools.layout.models / accelerators.artifact_name(kind, job.model_digest)
+        refuse = self._tools.deployment.model.fallback == "refuse"
+        with capture_output(printed / "prepare.txt"):
+            made = accelerators.build_or_fall_back(kind, model, into, samples, self._loaders, refuse=refuse)
+        return replace(job, runtime_folder=self._tools.engine.distribute(into)) if made else job
+
+    @property
+    def _loaders(self) -> ModelLoaders:
+        from batchdeploy.adapters.accelerators import ModelLoaders
+        from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
+
+        device = self._tools.engine.device
+        native = self._tools.registry.load if device == "cpu" else PredictorLoader(device, cache_encoders)
+        return ModelLoaders(native, load_estimator, find_graph)
+
+
+def cache_encoders(model: Any) -> Any:
+    """A scikit-learn model whose encoders are asked once for each distinct value of a batch."""
+    from batchdeploy.adapters.accelerators import with_cached_encoders
+
+    return with_cached_encoders(model)

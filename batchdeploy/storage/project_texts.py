@@ -1,0 +1,55 @@
+"""The texts of a project that a deployment names: suites and references."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from batchdeploy.core.path_hints import describe_lookup
+from batchdeploy.core.pins import TextPin
+from batchdeploy.core.system_errors import reason
+from batchdeploy.documents.yaml_files import read_bounded
+from batchdeploy.errors import DataError, Problem
+
+# NOTE: of a suite or a reference; a reference of 1,000 columns has some 4 MB.
+MOST_BYTES = 256 << 20
+
+
+class TextFiles:
+    """Texts as files.
+
+    Args:
+        root: the folder that relative paths start at.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str, *, key: str) -> tuple[str, TextPin]:
+        """The text at a path, and its pin.
+
+        Raises:
+            DataError: there is none, it cannot be read, or it is not UTF-8; names the deployment's ``key``.
+        """
+        try:
+            raw = read_bounded(self._root / path, MOST_BYTES)
+            return raw.decode("utf-8"), TextPin(path=path, sha256=hashlib.sha256(raw).hexdigest())
+        except FileNotFoundError:
+            problem = Problem(key, f"no such file: {describe_lookup(path, self._root)}")
+            raise DataError(path, (problem,)) from None
+        except OSError as error:
+            raise DataError(path, (Problem(key, reason(error)),)) from None
+        except UnicodeDecodeError as error:
+            raise DataError(path, (Problem(key, f"is not UTF-8 text (byte {error.start})"),)) from None
+
+    def read_pinned(self, pin: TextPin) -> str:
+        """The text that was pinned.
+
+        Raises:
+            DataError: it is another one by now.
+            OSError: it cannot be read.
+        """
+        raw = (self._root / pin.path).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != pin.sha256:
+            raise DataError(pin.path, "changed since it was planned", hint="plan the run again")
+        return raw.decode("utf-8")

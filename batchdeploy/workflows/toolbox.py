@@ -1,0 +1,94 @@
+"""One deployment and everything that answers for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import Manifest
+from batchdeploy.ports import (
+    Claims,
+    Engine,
+    Evidence,
+    Maintenance,
+    Painter,
+    PartitionReader,
+    PublishedTable,
+    Publisher,
+    Registry,
+    Scorer,
+    Staging,
+    Store,
+    TextSource,
+    Validator,
+)
+from batchdeploy.stages.resolve import ResolvePorts
+from batchdeploy.stages.score import ScorePorts
+from batchdeploy.storage.run_records import find
+
+
+@dataclass(kw_only=True, eq=False)
+class Toolbox:
+    """The ports of one deployment. Workflows hand them to stages; no stage sees the toolbox.
+
+    Attributes:
+        root: the folder that the deployment's relative paths start at.
+        versions: of Python and of the libraries that a score depends on, on this machine.
+    """
+
+    deployment: Deployment
+    root: Path
+    layout: Layout
+    registry: Registry
+    store: Store
+    texts: TextSource
+    reader: PartitionReader
+    validator: Validator
+    engine: Engine
+    scorer: Scorer
+    staging: Staging
+    table: PublishedTable
+    publisher: Publisher
+    claims: Claims
+    maintenance: Maintenance
+    evidence: Evidence
+    painter: Painter
+    versions: dict[str, str]
+
+    def check_packages(self) -> None:
+        """Raises MissingPackageError, with all that is not installed and that a run needs."""
+
+    def to_resolve(self) -> ResolvePorts:
+        """What resolving uses."""
+        return ResolvePorts(
+            table=self.table,
+            source=self.store,
+            registry=self.registry,
+            reader=self.reader,
+            texts=self.texts,
+            validator=None if self.deployment.expectations is None else self.validator,
+            find_manifest=partial(find_manifest, self.layout),
+        )
+
+    def to_score(self) -> ScorePorts:
+        """What scoring uses."""
+        return ScorePorts(
+            registry=self.registry,
+            source=self.store,
+            texts=self.texts,
+            reader=self.reader,
+            engine=self.engine,
+            scorer=self.scorer,
+            staging=self.staging,
+            evidence=self.evidence,
+            models=self.layout.models,
+            versions=self.versions,
+        )
+
+
+def find_manifest(layout: Layout, folder: str, run_id: str) -> Manifest | None:
+    """The manifest of a published run, where its records are here."""
+    return find(layout.run(folder, run_id), Manifest)
