@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from batchdeploy.core.drift import calibrate
-from batchdeploy.core.profiles import Reference, ReferenceColumn, Role
+from batchdeploy.core.profiles import Reference, Role
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import to_json
 from batchdeploy.errors import DataError, Problem
-from batchdeploy.kernel.profiling import count, make_bins
+from batchdeploy.kernel.reference_column import reference_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,17 +48,8 @@ def build_reference(
         raise DataError("the reference", problems or "the frame has no rows")
     groups = list(frame.groupby(partition, sort=True).indices.values())
     roles: list[tuple[Role, str]] = [("feature", n) for n in features] + [("output", n) for n in outputs]
-    columns = tuple(_column(frame[name], role, groups) for role, name in roles)
+    columns = tuple(reference_column(frame[name], role, groups) for role, name in roles)
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(to_json(Reference(description=description, columns=columns)), encoding="utf-8")
     return file
-
-
-def _column(series: pd.Series[Any], role: Role, groups: list[Any]) -> ReferenceColumn:
-    import pyarrow as pa
-
-    values = pa.Array.from_pandas(series)
-    bins = make_bins(str(series.name), role, values)
-    parts = [count(bins, values.take(pa.array(rows))) for rows in groups]
-    return calibrate(count(bins, values), parts)
