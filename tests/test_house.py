@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,13 @@ BREACHES = {
     "mlflow outside its adapter": ("stages/resolve.py", "import mlflow", "mlflow stays behind its door"),
     "spark in the kernel": ("kernel/scoring.py", "import pyspark", "pyspark stays behind its door"),
     "airflow in the shell": ("cli/commands.py", "import airflow", "airflow stays behind its door"),
+    "the kernel knows a port": ("kernel/scoring.py", "import batchdeploy.ports", "Each room knows only"),
+    "a model's insides in the kernel": (
+        "kernel/frames.py", "import sklearn", "sklearn stays behind its door",
+    ),
+    "a frame in the core": ("core/comparison.py", "import pandas", "pandas stays where batches are"),
+    "rows in a stage": ("stages/score.py", "import pyarrow", "pyarrow stays where batches are"),
+    "arrays in a workflow": ("workflows/run.py", "import numpy", "numpy stays where batches are"),
 }  # fmt: skip
 
 
@@ -119,6 +127,47 @@ def test_no_module_has_grown_over_300_lines() -> None:
         if (lines := len(file.read_text(encoding="utf-8").splitlines())) > 300
     }
     assert long == {}
+
+
+def test_modules_are_short_in_the_median() -> None:
+    files = (REPOSITORY / "batchdeploy").rglob("*.py")
+    assert statistics.median(len(f.read_text(encoding="utf-8").splitlines()) for f in files) <= 110
+
+
+def test_few_modules_stand_beside_the_rooms() -> None:
+    names = {file.stem for file in (REPOSITORY / "batchdeploy").glob("*.py")} - {"__init__", "__main__"}
+    assert len(names) <= 7, sorted(names)
+
+
+MAX_METHODS = 7
+
+
+def large_protocols(file: Path) -> list[str]:
+    """Protocols with more than seven methods; properties say what a thing has, and do not count."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ClassDef) or "Protocol" not in {getattr(b, "id", "") for b in node.bases}:
+            continue
+        functions = [f for f in node.body if isinstance(f, ast.FunctionDef)]
+        methods = [f for f in functions if "property" not in map(ast.unparse, f.decorator_list)]
+        if len(methods) > MAX_METHODS:
+            found.append(f"{file.name}: {node.name} has {len(methods)} methods")
+    return found
+
+
+def test_no_protocol_has_more_than_seven_methods() -> None:
+    files = (REPOSITORY / "batchdeploy").rglob("*.py")
+    assert [found for file in files for found in large_protocols(file)] == []
+
+
+def test_a_planted_large_protocol_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "planted.py"
+    methods = [f"    def method_{number}(self) -> None: ..." for number in range(MAX_METHODS)]
+    file.write_text("\n".join(["class Port(Protocol):", *methods]), encoding="utf-8")
+    assert large_protocols(file) == []
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write("\n    def one_more(self) -> None: ...\n")
+    assert large_protocols(file) == ["planted.py: Port has 8 methods"]
 
 
 def test_nothing_is_called_utils() -> None:
