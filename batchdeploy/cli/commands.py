@@ -49,8 +49,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         # NOTE: imported by name, because the import contracts forbid the package's front page here.
         screens.out().print(f"batchdeploy {import_module('batchdeploy').__version__}")
         raise typer.Exit
@@ -196,7 +196,7 @@ def backfill(
     """Score many partitions in one engine session; identical ones are skipped, so that it can be resumed.
 
     A partition that a gate refuses does not stop the others; the exit code is 1 then. Anything else that
-    fails ends the backfill there; what was published stays, and the same command goes on from it. Each
+    fails ends the backfill there; published partitions stay, and the same command resumes there. Each
     partition that the calendar expects and that has no rows is named; by default it refuses the backfill.
     """
     with open_deployment(deployment) as tools:
@@ -221,9 +221,9 @@ def step(
     # The orchestrator stores stderr as the task's log.
     logging.basicConfig(format="%(message)s")
     logging.getLogger("batchdeploy").setLevel(logging.INFO)
-    asked = from_json(StepRequest, request, where="--request")
+    wanted = from_json(StepRequest, request, where="--request")
     with open_deployment(deployment) as tools:
-        screens.print_json(take_step(tools, asked))
+        screens.print_json(take_step(tools, wanted))
 
 
 @app.command()

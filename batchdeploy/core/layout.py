@@ -64,7 +64,7 @@ class Layout:
         return self.control / "trash"
 
     def claim(self, folder: str) -> Path:
-        """Which run is at work on a partition, where its steps are separate processes."""
+        """The claim on a partition by the run that works on it."""
         return self.control / "claims" / folder
 
     def comparison(self, folder: str, name: str) -> Path:
@@ -72,17 +72,17 @@ class Layout:
 
     @property
     def models(self) -> Path:
-        """Fetched copies of models, one folder a digest; workers read the output's filesystem anyway."""
+        """Fetched copies of models, one folder per digest, on the filesystem that workers use anyway."""
         return self.control / "models"
 
     @property
     def first_uses(self) -> Path:
-        """Records of what each version of a model was at its first use; kept as long as the table."""
+        """Records of each model version's first use; kept as long as the table."""
         return self.models / FIRST_USES
 
     @property
     def suites(self) -> Path:
-        """Marks of suites that are known to be sound."""
+        """Markers of suites that were evaluated without problems."""
         return self.control / "suites"
 
     @property
@@ -91,12 +91,12 @@ class Layout:
 
     @property
     def record(self) -> Path:
-        """What the table remembers of itself: whose it is, and its columns."""
+        """The table's record: its deployment and columns."""
         return self.control / "table.json"
 
     @property
     def promotions(self) -> Path:
-        """What was decided about each comparison, and by whom; a line each."""
+        """One line per decision about a comparison, with its author."""
         return self.control / "promotions.jsonl"
 
     @property
@@ -114,11 +114,11 @@ class Layout:
         return self.control / run_key(folder, run_id)
 
     def manifest(self, folder: str, run_id: str) -> Path:
-        """Written last: a run whose folder holds it was published."""
+        """The manifest, written last: it exists only for published runs."""
         return self.run(folder, run_id) / MANIFEST
 
     def attempt(self, folder: str, run_id: str, name: str) -> Path:
-        """The evidence of one attempt at a run; the run's folder shows that of one of them."""
+        """The evidence of one attempt at a run; the run's folder shows one attempt's."""
         return self.control / attempt_key(folder, run_id, name)
 
     @property

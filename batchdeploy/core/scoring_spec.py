@@ -1,4 +1,4 @@
-"""What becomes of a row, apart from where rows come from and where their scores go."""
+"""How rows are scored, independent of their source and of the output's location."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def batch_rows(inputs: Sequence[Column]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringSpec:
-    """All that the kernel needs to know besides the model and the rows.
+    """Everything the kernel needs besides the model and the rows.
 
     Attributes:
         model_version, run_id, scored_at_us: written to every scored row; microseconds since the epoch.
-        inputs: the model's, with the types of its signature.
+        inputs: the model's inputs, with the types of its signature.
         outputs: name and declaration of each output.
-        returns: what the model's signature says of its answer.
+        returns: the kind of the model's output, according to its signature.
         max_failures: rows of one batch whose prediction may fail before the run is refused.
         where: the predicates that rows have to match; rows that do not are excluded.
-        policy: what becomes of rows that break a rule.
+        policy: the row policy.
         bins: the reference's columns with their counts at zero, to count values into.
         batch_rows: rows that the model predicts per call.
     """

@@ -20,8 +20,8 @@ class Split:
     Attributes:
         md5, identity: of the pinned file.
         first_row: the row number of its first row in the file.
-        duplicates: rows whose keys another row of the partition has as well, counted from the split's start
-            among those that are meant.
+        duplicates: rows with keys that occur again in the partition, numbered among the split's rows matching
+            ``data.where``.
     """
 
     index: int
@@ -37,16 +37,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreJob:
-    """All that a worker needs to know besides its split; small and picklable.
+    """Everything a worker needs besides its split; small and picklable.
 
     Attributes:
-        spec: what to do with the rows.
-        model_folder: the model, as workers find it; ``model_digest`` is that of its files.
-        staging: the folder for what comes out.
+        spec: how to score the rows.
+        model_folder: the model's folder, as seen by workers; ``model_digest`` is the digest of its files.
+        staging: the folder for output files.
         durable: whether files are flushed to the disk.
         alone: whether workers are processes that do nothing else.
-        threads: native threads a worker may use, or None for as many as there are.
-        runtime_folder: what a model that is not native needs besides its folder, as workers find it.
+        threads: native threads per worker, or None for no limit.
+        runtime_folder: the folder of the accelerated model, as seen by workers; None for the native runtime.
     """
 
     spec: ScoringSpec
@@ -61,13 +61,13 @@ class ScoreJob:
 
 @dataclass(frozen=True, slots=True)
 class LocatingLoader:
-    """Loads models from where they are on this machine; equal where both functions are the same."""
+    """Locates a model's folder on this machine and loads it; instances with equal functions are equal."""
 
     locate: Callable[[str], str]
     load: Callable[[str], Callable[[Any], Any]]
 
     def __call__(self, folder: str) -> Callable[[Any], Any]:
-        """The model in what workers know as ``folder``."""
+        """The loaded model of a folder, named as in the job."""
         return self.load(self.locate(folder))
 
 
