@@ -24,6 +24,7 @@ from fakes.table import FakeClaims, FakeMaintenance, FakeTable
 from fakes.texts import FakeTexts
 from fakes.validator import FakeValidator
 
+ROOT = Path("/memory")
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
 DEPLOYMENT = Deployment(
     name="doubling",
@@ -61,7 +62,7 @@ class FakeToolbox(Toolbox):
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.root = Path("/memory")
+        self.root = ROOT
         self.layout = Layout.of(self.root, deployment.output)
         self.registry: FakeRegistry = FakeRegistry()
         self.store: FakeSource = FakeSource()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pyarrow.compute as pc
 import pytest
-from fakes import make_tools
-from fakes.stage_calls import drift_of, plan_of, scored_of
+from fakes import FakeToolbox, make_tools, rows
+from fakes.reference import reference_text
+from fakes.stage_calls import DAY, drift_of, plan_of, scored_of
 
 from batchdeploy.core.deployment import DriftSpec
 from batchdeploy.core.records import (
     DriftReport,
     DriftStatistic,
 )
-from batchdeploy.errors import (
-    DriftRefused,
-)
+from batchdeploy.errors import DataError, DriftRefused
 from batchdeploy.stages.measure_drift import gate_drift
 
 pytestmark = pytest.mark.usefixtures("no_files")
@@ -51,3 +51,30 @@ def test_an_alarm_refuses_where_the_deployment_says_block(on_alarm: str, passes:
     else:
         with pytest.raises(DriftRefused, match=r"x: PSI above its limit 0.100, got 0.500"):
             gate_drift(plan, report)
+
+
+def tools_with_a_reference() -> FakeToolbox:
+    tools = make_tools(drift=DriftSpec(reference="reference.json"))
+    tools.texts.texts["reference.json"] = reference_text()
+    tools.store.put("data", DAY, *rows(DAY, count=50))
+    return tools
+
+
+def test_a_day_like_the_reference_is_quiet_and_one_far_from_it_alarms() -> None:
+    tools = tools_with_a_reference()
+    plan = plan_of(tools)
+    assert drift_of(tools, plan, scored_of(tools, plan)).verdict == "quiet"
+    far = (table.set_column(1, "x", pc.add(table["x"], 80.0)) for table in rows(DAY, count=50))
+    tools.store.put("data", DAY, *far)
+    plan = plan_of(tools)
+    report = drift_of(tools, plan, scored_of(tools, plan))
+    assert (report.verdict, report.alarms) == ("drift", ("x", "y"))
+
+
+def test_a_reference_that_changed_since_it_was_planned_is_refused() -> None:
+    tools = tools_with_a_reference()
+    plan = plan_of(tools)
+    scored = scored_of(tools, plan)
+    tools.texts.texts["reference.json"] += " "
+    with pytest.raises(DataError, match="changed since it was planned"):
+        drift_of(tools, plan, scored)
