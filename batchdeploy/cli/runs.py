@@ -77,7 +77,7 @@ def find_run(text: str, deployment: Path | None = None) -> Path:
     found = find_runs(root, text)
     if len(found) != 1:
         names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
-        problem = Problem(text, "no such run" if not found else "several runs begin so", names or None)
+        problem = Problem(text, "no such run" if not found else "several runs match", names or None)
         hint = hint if not found else "give more of its id, or the run's folder"
         raise RequestError(f"the runs below {root}", (problem,), hint=hint)
     return found[0]

@@ -228,7 +228,7 @@ def show_checked(deployment: Deployment, code: Sequence[Problem], *, json_: bool
     out().print(f"{deployment.name}: nothing wrong found")
     if code:
         model = f"{deployment.model.name} {deployment.model.label}"
-        lines = [f"note: model {model} runs code of whoever registered it when it is loaded:"]
+        lines = [f"note: model {model} runs code of its author when it is loaded:"]
         lines += [f"- {one}" for one in code]
         lines.append("model.code: refuse takes only models that are data, and would refuse this one")
         out().print("\n".join(lines), markup=False, soft_wrap=True)

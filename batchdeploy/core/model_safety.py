@@ -178,7 +178,7 @@ def _session_problems(own: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("onnx.providers", f"only {', '.join(PROVIDERS)} are taken", str(provider))
     options = own.get("onnx_session_options") or {}
     if not isinstance(options, dict):
-        yield Problem("onnx.onnx_session_options", "is no mapping", str(options))
+        yield Problem("onnx.onnx_session_options", "is not a mapping", str(options))
         return
     config = options.get("extra_session_config") or {}
     config = config if isinstance(config, dict) else {"extra_session_config": config}

@@ -19,7 +19,7 @@ DICTIONARY = re.compile(r"dictionary<values=(.+), indices=\w+, ordered=\w+>")
 TIMESTAMP = re.compile(r"timestamp\[(?:s|ms|us|ns)\b")
 READERS = (
     "partitions published before keep their columns, so that pandas and Spark show the columns of one file "
-    "only, and DuckDB and Polars fail unless told to unite them, until those are scored again by backfill"
+    "only, and DuckDB and Polars fail without options to unite them, until a backfill scores those again"
 )
 
 
