@@ -13,6 +13,7 @@ from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY
 from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
 from batchdeploy.airflow.report_access import control_folders, read_within
 from batchdeploy.airflow.step_operator import PROBLEM_KEY
+from batchdeploy.core.layout import PAGE
 
 STEPS = ("plan", "validate", "score", "drift", "publish")
 REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}(?:/attempts/[0-9a-z]{1,64})?/report\.html")
@@ -106,7 +107,7 @@ def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozense
 def read_report(folder: str, controls: frozenset[str]) -> str | None:
     """The report in a run's folder; None where it is in none of these control folders, or not there."""
     for control in controls:
-        if (page := read_within(control, f"{folder}/report.html", REPORT)) is not None:
+        if (page := read_within(control, f"{folder}/{PAGE}", REPORT)) is not None:
             return page
     return None
 

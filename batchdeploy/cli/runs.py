@@ -11,6 +11,7 @@ import typer
 from batchdeploy import assembly
 from batchdeploy.cli import screens
 from batchdeploy.cli.commands import Json, app
+from batchdeploy.core.layout import PAGE, PLAN
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.host.project_root import find_root
@@ -47,11 +48,11 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     A page that is missing or incomplete is drawn again.
     """
     folder = find_run(run, deployment)
-    file = folder / run_records.PAGE
+    file = folder / PAGE
     if not run_records.is_whole(file):
         redraw_report(assembly.open_run(folder), folder)
     if not file.is_file():
-        raise RequestError(str(file.parent), (Problem("report.html", "the run did not get that far"),))
+        raise RequestError(str(file.parent), (Problem(PAGE, "the run did not get that far"),))
     screens.show_path(file, json_=json_)
 
 
@@ -66,7 +67,7 @@ def find_run(text: str, deployment: Path | None = None) -> Path:
         RequestError: no run matches, or several do.
     """
     folder = Path(text)
-    if (folder / "plan.json").is_file():
+    if (folder / PLAN).is_file():
         return folder
     if deployment is not None:
         root = assembly.open_toolbox(deployment).layout.control

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from batchdeploy.cli.answers import answer
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.layout import OUTPUT
+from batchdeploy.core.layout import OUTPUT, PAGE
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
@@ -105,7 +105,7 @@ def show_outcome(outcome: Outcome, *, json_: bool) -> None:
         out().print(render_text(outcome.manifest), soft_wrap=True)
         parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in outcome.seconds.items())
         out().print(f"time: {sum(outcome.seconds.values()):.1f} s ({parts})", soft_wrap=True)
-    page = outcome.folder / "report.html"
+    page = outcome.folder / PAGE
     drawn = _shown(page) if page.is_file() else "could not be drawn; the same run again draws it"
     out().print(f"report: {drawn}", soft_wrap=True)
     return None

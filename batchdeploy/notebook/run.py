@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import DriftReport, Manifest
 from batchdeploy.errors import PartitionError, Problem
 from batchdeploy.storage import run_records
@@ -79,7 +80,7 @@ class Run:
     @property
     def report(self) -> Path:
         """The HTML report; opens from disk."""
-        return self.folder / "report.html"
+        return self.folder / PAGE
 
     @property
     def printed(self) -> str:

@@ -117,7 +117,7 @@ class Journal:
         hit("quarantine kept")
         self._evidence.show_published(intent.folder, intent.run_id, intent.evidence)
         if intent.manifest is not None:
-            self._disk.write(layout.run(intent.folder, intent.run_id) / "manifest.json", intent.manifest)
+            self._disk.write(layout.manifest(intent.folder, intent.run_id), intent.manifest)
         hit("manifest written")
         self._write_audit(intent, action=intent.action)
         hit("audit written")

@@ -94,21 +94,21 @@ def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableA
     # NOTE: the object store's client is installed only with the extra `objects`.
     from batchdeploy.publishing.pointer import PointerPublisher
     from batchdeploy.publishing.pointer_cleanup import PointerCleanup
+    from batchdeploy.publishing.pointer_files import open_files
     from batchdeploy.publishing.pointer_records import PointerRecords
     from batchdeploy.publishing.pointer_table import PointerTable
-    from batchdeploy.storage.objects import Objects
 
     control = ControlFolder(layout=layout, spec=spec)
     attempts = Attempts(layout, check=None)
     evidence = EvidenceFolder(control)
-    objects = Objects(target, layout, control.disk, spec.lock_seconds)
-    table = PointerTable(objects)
+    files = open_files(target, control)
+    table = PointerTable(files)
     records = PointerRecords(control, table)
-    cleanup = PointerCleanup(control, objects, records)
+    cleanup = PointerCleanup(control, files, records)
     return TableAccess(
         staging=StagingArea(control, attempts),
         table=table,
-        publisher=PointerPublisher(control, objects, attempts=attempts, evidence=evidence),
+        publisher=PointerPublisher(control, files, attempts=attempts, evidence=evidence),
         claims=ClaimFiles(control),
         maintenance=TableMaintenance(layout, attempts=attempts, trash=Trash(control), mode=cleanup),
         evidence=evidence,

@@ -30,7 +30,7 @@ def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> Tab
     columns: dict[str, str] = {}
     with suppress(OSError, StopIteration, pa.ArrowException):
         columns = columns_of(pq.read_schema(next(layout.partition_dir(folders[-1]).glob("*.parquet"))))
-    manifest = layout.run(folders[-1], run or "") / "manifest.json"
+    manifest = layout.manifest(folders[-1], run or "")
     text = manifest.read_text(encoding="utf-8") if manifest.is_file() else None
     return infer_record(text, folders[-1], columns)
 

@@ -17,11 +17,12 @@ from batchdeploy.publishing.generations import choose_generation
 from batchdeploy.publishing.ownership import claim_table
 from batchdeploy.publishing.pointer_commit import commit
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, with_entry
+from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.publishing.pointer_records import PointerRecords
 from batchdeploy.publishing.pointer_table import PointerTable, record_in
 from batchdeploy.publishing.refusals import gone, stale, translated
 from batchdeploy.publishing.verification import verify
-from batchdeploy.storage.objects import Objects, storage_error
+from batchdeploy.storage.object_storage import storage_error
 
 
 class _SameRun(Exception):
@@ -33,20 +34,20 @@ class PointerPublisher:
 
     Args:
         control: the table's control folder.
-        objects: the table's objects.
+        files: the table's files.
         attempts: its staging folders.
         evidence: keeps the rows that an attempt quarantined.
     """
 
     def __init__(
-        self, control: ControlFolder, objects: Objects, *, attempts: Attempts, evidence: EvidenceFolder
+        self, control: ControlFolder, files: PointerFiles, *, attempts: Attempts, evidence: EvidenceFolder
     ) -> None:
         self._layout = control.layout
         self._spec = control.spec
-        self._objects = objects
+        self._files = files
         self._attempts = attempts
         self._evidence = evidence
-        self._table = PointerTable(objects)
+        self._table = PointerTable(files)
         self._records = PointerRecords(control, self._table)
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
@@ -66,8 +67,7 @@ class PointerPublisher:
             raise translated(error, staged) from error
         began = time.time()
         prefix = f"data/{plan.folder}/run={scored.attempt}"
-        for file in scored.files:
-            self._objects.upload(staged / file.path, f"{prefix}/{file.path}")
+        self._files.upload({f"{prefix}/{file.path}": staged / file.path for file in scored.files})
         text, published_at = manifest()
         entry = {
             "run_id": plan.run_id,
@@ -80,12 +80,12 @@ class PointerPublisher:
                 for file in scored.files
             ],
         }
-        self._objects.write(str(entry["manifest"]), text)
+        self._files.write(str(entry["manifest"]), text)
         # NOTE: before the commit: after it another publisher may own the partition.
         self._evidence.keep_quarantine(plan, scored.attempt)
         try:
             commit(
-                self._objects,
+                self._files,
                 scored.attempt,
                 plan.folder,
                 lambda old: self._named(old, plan, (entry, schema), began),
@@ -123,11 +123,11 @@ class PointerPublisher:
             runs = tuple(entry["run_id"] for entry in earlier)
             run = choose_generation(folder, runs, published_run=expected_run, to=to)
             chosen.update(next(entry for entry in earlier if entry["run_id"] == run))
-            if missing := self._objects.missing(file["path"] for file in chosen["files"]):
+            if missing := self._files.missing(file["path"] for file in chosen["files"]):
                 raise gone(folder, run, missing)
             return with_entry(document, folder, {**chosen, "rolled_back_at": at}, self._spec)
 
-        commit(self._objects, f"rollback {folder} {at}", folder, change)
+        commit(self._files, f"rollback {folder} {at}", folder, change)
         run = str(chosen["run_id"])
         self._records.write_rollback(folder, run, replaced=expected_run, at=at)
         return run
@@ -140,7 +140,7 @@ class PointerPublisher:
         mine = entry["attempt"] == attempt
         if not mine and plan.run_id == plan.base_run:
             return None
-        text = self._objects.text(entry["manifest"])
+        text = self._files.text(entry["manifest"])
         if text is not None and mine:
             self._records.write_published(plan.folder, entry, text)
         self._attempts.discard(attempt)
@@ -162,6 +162,6 @@ class PointerPublisher:
             raise storage_error(
                 plan.folder, "its files were stored so long ago that they may be gone", None, hint=hint
             )
-        table = claim_table(self._objects.target, record_in(self._objects, document), plan, schema)
+        table = claim_table(self._files.target, record_in(self._files, document), plan, schema)
         made = with_entry(document, plan.folder, entry, self._spec)
         return made if table is None else made | {"table": json.loads(table)}

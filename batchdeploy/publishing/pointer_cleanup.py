@@ -5,8 +5,8 @@ from __future__ import annotations
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of, tells_of
+from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.publishing.pointer_records import PointerRecords
-from batchdeploy.storage.objects import Objects
 
 
 class PointerCleanup:
@@ -14,21 +14,21 @@ class PointerCleanup:
 
     Args:
         control: the table's control folder.
-        objects: the table's objects.
+        files: the table's files.
         records: what the control folder keeps of its runs.
     """
 
-    def __init__(self, control: ControlFolder, objects: Objects, records: PointerRecords) -> None:
+    def __init__(self, control: ControlFolder, files: PointerFiles, records: PointerRecords) -> None:
         self._control = control
-        self._objects = objects
+        self._files = files
         self._records = records
 
     def finish(self) -> tuple[str, ...]:
         """Writes the records of runs that died just after they were published; gives their run ids."""
         finished = []
-        for folder, entry in self._objects.read().document["partitions"].items():
-            file = self._control.layout.run(folder, entry["run_id"]) / "manifest.json"
-            if not tells_of(file, entry["attempt"]) and (text := self._objects.text(entry["manifest"])):
+        for folder, entry in self._files.read().document["partitions"].items():
+            file = self._control.layout.manifest(folder, entry["run_id"])
+            if not tells_of(file, entry["attempt"]) and (text := self._files.text(entry["manifest"])):
                 self._records.write_published(folder, entry, text)
                 finished.append(entry["run_id"])
         return tuple(finished)
@@ -39,18 +39,18 @@ class PointerCleanup:
         Args:
             now: seconds since the epoch.
         """
-        document = self._objects.read().document
+        document = self._files.read().document
         partitions = document["partitions"].values()
         named = {path for p in partitions for entry in (p, *p["earlier"]) for path in paths_of(entry)}
         dropped = {path: one["since"] for one in document.get("dropped", ()) for path in one["paths"]}
         reader_seconds = self._control.spec.reader_seconds
         removed = []
         for prefix in ("data", "manifests"):
-            for path, stored in self._objects.listed(prefix):
+            for path, stored in self._files.listed(prefix):
                 since, grace = stored, max(ORPHAN_SECONDS, reader_seconds)
                 if path in dropped:
                     since, grace = dropped[path], reader_seconds
                 if path not in named and now - since > grace:
-                    self._objects.delete(path)
+                    self._files.delete(path)
                     removed.append(path)
         return CleanupReport(leftovers=tuple(removed))

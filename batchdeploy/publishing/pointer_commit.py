@@ -8,7 +8,8 @@ from typing import Any
 import tenacity
 
 from batchdeploy.errors import PublishError
-from batchdeploy.storage.objects import FAILURES, Objects, storage_error
+from batchdeploy.publishing.pointer_files import PointerFiles
+from batchdeploy.storage.object_storage import storage_error
 
 REMEMBERED = 20
 LOST_RACES = 30
@@ -20,7 +21,7 @@ class _Again(Exception):
     """The pointer has to be read again: another publisher was first, or nobody knows."""
 
 
-def commit(objects: Objects, token: str, folder: str, change: Change) -> None:
+def commit(files: PointerFiles, token: str, folder: str, change: Change) -> None:
     """Replaces the pointer by compare-and-swap; a lost answer is looked up, never repeated.
 
     Raises:
@@ -34,17 +35,15 @@ def commit(objects: Objects, token: str, folder: str, change: Change) -> None:
     try:
         for one in tries:
             with one:
-                _try(objects, token, folder, change)
+                _try(files, token, folder, change)
     except tenacity.RetryError as error:
         cause = error.last_attempt.exception()
-        raise storage_error(
-            objects.target, "the pointer could not be replaced", cause, hint=UNKNOWN
-        ) from error
+        raise storage_error(files.target, "the pointer could not be replaced", cause, hint=UNKNOWN) from error
 
 
-def _try(objects: Objects, token: str, folder: str, change: Change) -> None:
+def _try(files: PointerFiles, token: str, folder: str, change: Change) -> None:
     try:
-        seen = objects.read()
+        seen = files.read()
     except PublishError as error:
         raise _Again(str(error.problems[0])) from error
     recent = (seen.document["partitions"].get(folder) or {"recent": []})["recent"]
@@ -53,8 +52,8 @@ def _try(objects: Objects, token: str, folder: str, change: Change) -> None:
     document = change(seen.document)
     document["partitions"][folder]["recent"] = [token, *recent][:REMEMBERED]
     try:
-        replaced = objects.replace(seen, document)
-    except FAILURES as error:
+        replaced = files.replace(seen, document)
+    except OSError as error:
         raise _Again(str(error)) from error
     if not replaced:
         raise _Again("another publisher was first")

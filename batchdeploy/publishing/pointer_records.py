@@ -46,7 +46,7 @@ class PointerRecords:
             if not self._overtaken(folder, entry):
                 self._evidence.show_published(folder, run, evidence)
                 self._evidence.show_published_quarantine(folder, run, evidence)
-                self._control.disk.write(self._control.layout.run(folder, run) / "manifest.json", manifest)
+                self._control.disk.write(self._control.layout.manifest(folder, run), manifest)
             self._audit.append(line)
 
     def write_rollback(self, folder: str, run_id: str, *, replaced: str | None, at: str) -> None:

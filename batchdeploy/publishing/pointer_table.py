@@ -8,18 +8,18 @@ from typing import Any
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.documents import from_json
 from batchdeploy.publishing.ownership import infer_record
-from batchdeploy.storage.objects import Objects
+from batchdeploy.publishing.pointer_files import PointerFiles
 
 
 class PointerTable:
     """One table with a pointer, in an object store or a folder.
 
     Args:
-        objects: the table's objects.
+        files: the table's files.
     """
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
+    def __init__(self, files: PointerFiles) -> None:
+        self._files = files
 
     def published_run(self, folder: str) -> str | None:
         """The run that the pointer names for a partition, or None."""
@@ -28,12 +28,12 @@ class PointerTable:
 
     def published_partitions(self) -> tuple[str, ...]:
         """The folder names of all partitions that are visible."""
-        return tuple(sorted(self._objects.read().document["partitions"]))
+        return tuple(sorted(self._files.read().document["partitions"]))
 
     def files(self, folder: str) -> tuple[str, ...]:
         """Where a partition's visible files are."""
         entry = self.entry(folder) or {"files": []}
-        return tuple(f"{self._objects.target}/{file['path']}" for file in entry["files"])
+        return tuple(f"{self._files.target}/{file['path']}" for file in entry["files"])
 
     def attempt_of(self, folder: str) -> str | None:
         """The attempt whose files are visible."""
@@ -46,19 +46,19 @@ class PointerTable:
 
     def record(self) -> TableRecord | None:
         """Whose table it is and what its rows hold; None where nothing is published."""
-        return record_in(self._objects, self._objects.read().document)
+        return record_in(self._files, self._files.read().document)
 
     def entry(self, folder: str) -> dict[str, Any] | None:
         """What the pointer says of a partition: its run, attempt, files, and earlier generations."""
-        found: dict[str, Any] = self._objects.read().document["partitions"]
+        found: dict[str, Any] = self._files.read().document["partitions"]
         return found.get(folder)
 
 
-def record_in(objects: Objects, document: dict[str, Any]) -> TableRecord | None:
+def record_in(files: PointerFiles, document: dict[str, Any]) -> TableRecord | None:
     """The table record in a pointer's document; where it has none, what a manifest implies."""
     if not document["partitions"]:
         return None
     if "table" in document:
-        return from_json(TableRecord, json.dumps(document["table"]), where=objects.target)
+        return from_json(TableRecord, json.dumps(document["table"]), where=files.target)
     folder, entry = max(document["partitions"].items())
-    return infer_record(objects.text(entry["manifest"]), folder, {})
+    return infer_record(files.text(entry["manifest"]), folder, {})

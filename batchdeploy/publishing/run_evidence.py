@@ -12,12 +12,14 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import OUTPUT
+from batchdeploy.core.layout import MANIFEST, OUTPUT, PAGE, PLAN
 from batchdeploy.host.file_modes import restrict
 from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.storage.run_records import FILES
 
-PLAN, PAGE, DRIFT, QUARANTINE = "plan.json", "report.html", "drift.parquet", "quarantine"
-RECORDS = (PLAN, "check.json", "scored.json", "drift.json", "refusal.json", OUTPUT)
+DRIFT, QUARANTINE = "drift.parquet", "quarantine"
+# NOTE: the manifest is the run's own: it is written once, after all evidence.
+RECORDS = (*(name for name in FILES.values() if name != MANIFEST), OUTPUT)
 
 
 class RunEvidence:
@@ -29,7 +31,7 @@ class RunEvidence:
 
     def begin(self, folder: str, run_id: str, attempt: str) -> None:
         """Shows a new attempt's evidence, unless the run was published."""
-        if attempt and not (self._layout.run(folder, run_id) / "manifest.json").exists():
+        if attempt and not self._layout.manifest(folder, run_id).exists():
             self._show(folder, run_id, attempt)
             self._show_quarantine(folder, run_id, attempt)
 
@@ -37,7 +39,7 @@ class RunEvidence:
         """Shows what an attempt has by now, where it is the one that is shown."""
         if attempt and self._shown(folder, run_id) == attempt:
             self._show(folder, run_id, attempt)
-            if not (self._layout.run(folder, run_id) / "manifest.json").exists():
+            if not self._layout.manifest(folder, run_id).exists():
                 self._show_quarantine(folder, run_id, attempt)
 
     def show_published(self, folder: str, run_id: str, attempt: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from batchdeploy.core.layout import MANIFEST
 from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.control_folder import ControlFolder
@@ -146,7 +147,7 @@ class SwapPublisher:
     def _decided_before(self, run: Path, attempt: str) -> str | None:
         """The manifest where a publisher of this very attempt had decided, and then died or was cut off."""
         self._journal.finish_waiting()
-        file = run / "manifest.json"
+        file = run / MANIFEST
         text = file.read_text(encoding="utf-8") if file.is_file() else None
         return text if text is not None and json.loads(text).get("attempt") == attempt else None
 
@@ -154,7 +155,7 @@ class SwapPublisher:
         """The manifest where the same pins are published already; else None, and the way is free."""
         self._journal.settle(plan.folder)
         found = self._table.published_run(plan.folder)
-        file = self._layout.run(plan.folder, plan.run_id) / "manifest.json"
+        file = self._layout.manifest(plan.folder, plan.run_id)
         if found == plan.run_id != plan.base_run and file.is_file():
             return file.read_text(encoding="utf-8")
         if found != plan.base_run:

@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from batchdeploy.core import layout
-from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PLAN, RUNS
+from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PAGE, PLAN, RUNS
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
@@ -21,7 +20,7 @@ from batchdeploy.storage.interface import Storage
 from batchdeploy.storage.interface import write as store
 
 T = TypeVar("T")
-PAGE, PAGE_END, TAIL = layout.PAGE, b"</html>", 64
+PAGE_END, TAIL = b"</html>", 64
 # NOTE: a backfill goes through thousands of runs in one process, and a plan may name thousands of files.
 MOST_KNOWN = 32
 FILES: dict[type, str] = {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.redaction import logger
 from batchdeploy.stages.report import Found, find_reference, render_html
-from batchdeploy.storage.run_records import PAGE, find, find_output, is_whole, write_page
+from batchdeploy.storage.run_records import find, find_output, is_whole, write_page
 from batchdeploy.workflows.run_folders import attempt_folder, run_folder
 from batchdeploy.workflows.timing import StageClock
 from batchdeploy.workflows.toolbox import Toolbox

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PublishError, StaleRunError
 from batchdeploy.publishing.opening import TableAccess, open_pointer_table
-from batchdeploy.storage.objects import Objects
+from batchdeploy.publishing.pointer_files import PointerFiles
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
@@ -170,7 +170,7 @@ def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> d
                 if word == "published":
                     replaced[" ".join(rest[1:])] += 1
         access = pointer_table(home / "reader", port)
-        document = objects_of(access).read().document
+        document = files_of(access).read().document
         if document["version"] != told["published"]:
             found.append(f"version {document['version']} after {told['published']} publishes were told")
         found += [f"{n} runs replaced {what}" for what, n in replaced.items() if n > 1]
@@ -183,18 +183,16 @@ def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> d
 
 def read_back(access: TableAccess, folder: str) -> Any:
     """The rows of the files that the pointer names."""
-    import io
-
-    import obstore
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    prefix = f"{objects_of(access).target}/"
-    store = objects_of(access)._store
+    prefix = f"{files_of(access).target}/"
+    storage = files_of(access).storage
     paths = [file.removeprefix(prefix) for file in access.table.files(folder)]
-    return pa.concat_tables(
-        pq.read_table(io.BytesIO(bytes(obstore.get(store, path).bytes()))) for path in paths
-    )
+    with ExitStack() as opened:
+        return pa.concat_tables(
+            pq.read_table(opened.enter_context(storage.open_input(path))) for path in paths
+        )
 
 
 def pointer_table(control: Path, port: int, *, seconds: float = 60) -> TableAccess:
@@ -206,10 +204,10 @@ def pointer_table(control: Path, port: int, *, seconds: float = 60) -> TableAcce
     return open_pointer_table(Layout(control), f"s3://{BUCKET}/churn", spec)
 
 
-def objects_of(access: TableAccess) -> Objects:
-    """The objects behind a table that is published by pointer."""
-    objects: Objects = access.table._objects  # type: ignore[attr-defined]
-    return objects
+def files_of(access: TableAccess) -> PointerFiles:
+    """The files behind a table that is published by pointer."""
+    files: PointerFiles = access.table._files  # type: ignore[attr-defined]
+    return files
 
 
 def publish_pointer(access: TableAccess, folder: str, run: str, live: str | None) -> None:

@@ -24,7 +24,7 @@ from faults.campaign import Known, repeated
 from faults.killing import seed_of
 from faults.oracle import content_of
 from faults.publishing import manifest, plan, run_name, stage
-from faults.stores import object_commits, objects_of, pointer_table, publish_pointer, read_back, s3
+from faults.stores import files_of, object_commits, pointer_table, publish_pointer, read_back, s3
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_a_run_that_was_overtaken_is_stale(access: TableAccess) -> None:
     with pytest.raises(StaleRunError, match="nothing was published"):
         publish_pointer(access, FOLDER, B, None)
     publish_pointer(access, FOLDER, A, None)
-    assert objects_of(access).read().document["version"] == 1
+    assert files_of(access).read().document["version"] == 1
 
 
 def test_records_of_a_run_that_died_after_its_publish_are_written_later(
@@ -100,7 +100,7 @@ def test_the_same_pins_by_another_run_are_published_once(access: TableAccess) ->
         for scored in (first, second)
     ]
     assert texts[0] == texts[1]
-    assert objects_of(access).read().document["version"] == 1
+    assert files_of(access).read().document["version"] == 1
     assert access.table.attempt_of(FOLDER) == first.attempt
 
 
@@ -134,9 +134,9 @@ def test_a_publisher_that_slept_for_a_day_does_not_name_files_that_gc_removed(ac
 
 def test_a_generation_whose_files_are_gone_is_not_gone_back_to(access: TableAccess) -> None:
     publish_pointer(access, FOLDER, A, None)
-    first = access.table.files(FOLDER)[0].removeprefix(f"{objects_of(access).target}/")
+    first = access.table.files(FOLDER)[0].removeprefix(f"{files_of(access).target}/")
     publish_pointer(access, FOLDER, B, A)
-    objects_of(access).delete(first)
+    files_of(access).delete(first)
     with pytest.raises(PartitionError, match="no longer stored"):
         access.publisher.roll_back(FOLDER, to=A, expected_run=B, at="t1")
     assert access.table.published_run(FOLDER) == B
@@ -145,7 +145,7 @@ def test_a_generation_whose_files_are_gone_is_not_gone_back_to(access: TableAcce
 def test_what_a_store_tells_states_apart_by_is_given_back_to_it(access: TableAccess) -> None:
     """The tag, and on GCS the version, without which it refuses."""
     publish_pointer(access, FOLDER, A, None)
-    token = objects_of(access).read().token
+    token = files_of(access).read().token
     assert token is not None
     assert token["e_tag"]
     assert set(token) <= {"e_tag", "version"}
