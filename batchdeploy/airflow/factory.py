@@ -1,4 +1,4 @@
-"""`ScoringDag` and `ScoringTaskGroup`: five fat tasks, each a door to one step of a run."""
+"""`ScoringDag` and `ScoringTaskGroup`: five tasks, one for each step of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from batchdeploy.errors import DeploymentError, Problem
 
 # NOTE: a run whose logical date is before its DAG's start gets no tasks, and counts as a success.
 EARLIEST_START = datetime(1900, 1, 1, tzinfo=UTC)
-# Airflow's form for backfills shows the params of a run, and sends none unless that box is ticked.
+# Airflow's backfill form shows the params of a run, but sends them only if that box is ticked.
 BACKFILL_NOTE = (
     "\n\n**A BACKFILL DROPS WHAT IS TYPED HERE**, unless *Override parameters on existing runs* is ticked."
 )
@@ -42,8 +42,8 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
-        dag_arguments: anything `airflow.sdk.DAG` takes; goes over what the deployment says, and so does what
-            ``default_args`` say of tasks. ``params`` and ``tags`` are added to those that are there.
+        dag_arguments: arguments of `airflow.sdk.DAG`. They override the deployment; ``default_args`` do
+            so for tasks. ``params`` and ``tags`` are added to the generated ones.
 
     Raises:
         DeploymentError: the file is missing or wrong, with line and column; Airflow shows it as the
@@ -56,7 +56,7 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     arguments["params"] = scoring_params(source) | dict(dag_arguments.get("params") or {})
     arguments["tags"] = ["batchdeploy", source.spec.engine.kind, *(dag_arguments.get("tags") or ())]
     dag = DAG(**arguments)
-    # Airflow takes the file of the frame that calls DAG(), which is this one.
+    # Airflow takes the file of the frame that calls DAG(), which is this module.
     dag.fileloc = str(source.caller)
     with dag:
         add_tasks(source)
@@ -66,16 +66,16 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
 def ScoringTaskGroup(  # noqa: N802
     deployment: str, *, group_id: str | None = None, **group_arguments: Any
 ) -> TaskGroup:
-    """The same five tasks as a group inside somebody's own DAG.
+    """The same five tasks as a group inside your own DAG.
 
-    Partition, model and the rest are read from the DAG run and its params; `scoring_params` makes these.
-    A partition that is published already skips the group; tasks behind it that are to run all the same
-    take ``trigger_rule="none_failed"``.
+    The tasks read partition, model and other params from the DAG run; `scoring_params` creates the params. If
+    the partition is already published, the group is skipped; give downstream tasks that must run anyway
+    ``trigger_rule="none_failed"``.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
-        group_id: the group's id; the deployment's name where it is not given.
-        group_arguments: anything `airflow.sdk.TaskGroup` takes.
+        group_id: the group's id; by default the deployment's name.
+        group_arguments: arguments of `airflow.sdk.TaskGroup`.
 
     Raises:
         DeploymentError: the file is missing or wrong.
@@ -89,14 +89,14 @@ def ScoringTaskGroup(  # noqa: N802
 
 
 def add_tasks(source: DeploymentSource) -> None:
-    """The five tasks, one after another, in the DAG or group that is open."""
+    """Adds the five tasks, in sequence, to the current DAG or group."""
     before: StepOperator = PlanOperator(task_id="plan", deployment=source)
     for kind in STEPS_AFTER_PLAN:
         before = kind(task_id=kind.step, deployment=source, run=before.output)
 
 
 def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
-    """What a DAG run may be told; the form in Airflow's UI is made from it.
+    """The params of a scoring DAG run, from which Airflow builds its trigger form.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
@@ -143,7 +143,7 @@ def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
 
 
 def scoring_schedule(deployment: str | DeploymentSource) -> PartitionTimetable:
-    """When the deployment's partitions are due, as the ``schedule`` of somebody's own DAG.
+    """The schedule of the deployment's partitions, for the ``schedule`` argument of your own DAG.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
@@ -162,7 +162,7 @@ def scoring_schedule(deployment: str | DeploymentSource) -> PartitionTimetable:
 
 
 def _arguments(source: DeploymentSource, given: dict[str, Any]) -> dict[str, Any]:
-    """What the deployment says of a DAG, beside what was given for it."""
+    """DAG arguments from the deployment, except those that the caller gives."""
     spec = source.spec
     text = redacted_deployment(source.file)
     found: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a refused gate tells people: the failure of the task, and a callback that only gates call."""
+"""Error messages for Airflow users, and a failure callback for refused gates only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from batchdeploy.errors import (
     StaleRunError,
 )
 
-# What only somebody with a shell or a notebook could do; the step that failed is a task here.
+# Hints that need a shell or a notebook; Airflow users clear or trigger tasks instead.
 SHELL = re.compile(r"\bbatchdeploy [a-z]|(?:^|\s)--[a-z]|\b(?:run it|plan the run) again\b|\bjob\.")
-# A step that needs what an earlier one made of the rows goes on from there; others from themselves.
+# A step that depends on an earlier step's output resumes there; other steps resume at themselves.
 RESUMES_FROM = {"drift": "validate", "publish": "validate", "promote": "compare_models"}
 REMEDIES = (
     "mend the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "
@@ -40,9 +40,9 @@ class GateFailure(AirflowFailException):
 class GateRefusal:
     """An ``on_failure_callback`` that calls others for refused gates only.
 
-    A registry that did not answer, or a killed worker, is somebody else's page. Each callback gets Airflow's
-    context with one more entry, ``refusal``: deployment, task, partition, reason (one line) and report (the
-    address of the run's report in Airflow), for templates such as ``{{ refusal.reason }}``.
+    It ignores infrastructure failures, such as an unreachable registry. Each callback gets Airflow's context
+    plus ``refusal``: deployment, task, partition, reason (one line) and report (URL of the run's report in
+    Airflow), for templates such as ``{{ refusal.reason }}``.
 
     Args:
         callbacks: functions of the context, or notifiers (Slack, mail, ...) from Airflow's providers.
@@ -69,16 +69,16 @@ class GateRefusal:
 
 
 def format_one_line(error: BatchdeployError) -> str:
-    """The error as one line of a log or of a red square's tooltip."""
+    """The error in one line, for a log or a tooltip."""
     return " ".join(str(error).replace("\n- ", " ").replace("\n", ". ").split())
 
 
 def with_airflow_hint(error: BatchdeployError, action: str | None) -> BatchdeployError:
-    """The error with a hint for people who sit before Airflow: no command of a shell, but what to click.
+    """The error with a hint for Airflow users: tasks to clear or trigger instead of shell commands.
 
     Args:
-        error: what a step raised.
-        action: what to do in Airflow; left out where the hint says so already.
+        error: the step's error.
+        action: what to do in Airflow; not added if the hint has such an action.
     """
     hint = error.hint or ""
     for words, instead in REWORDED:
@@ -90,10 +90,10 @@ def with_airflow_hint(error: BatchdeployError, action: str | None) -> Batchdeplo
 
 
 def recovery_action(error: BatchdeployError, task: Any) -> str:
-    """What to do in Airflow after a failure.
+    """The action to take in Airflow after a failure.
 
     Args:
-        error: what the task's step raised.
+        error: the step's error.
         task: the operator.
     """
     if isinstance(error, PromotionRefused):
@@ -109,7 +109,7 @@ def recovery_action(error: BatchdeployError, task: Any) -> str:
 
 
 def missing_xcom_error(task: Any) -> RequestError:
-    """The error of a task that finds nothing of the task before it."""
+    """The error of a task whose upstream task pushed no XCom."""
     before = ", ".join(sorted(task.upstream_task_ids)) or "the task before"
     problem = "handed on nothing: it was marked as success by hand, or its XCom was deleted"
     hint = f"marking a task passes no gate: {REMEDIES}, then clear {before} and what follows it"
@@ -117,7 +117,7 @@ def missing_xcom_error(task: Any) -> RequestError:
 
 
 def _task_for(task: Any, step: str | None) -> str:
-    """The task that does a step of the same run, before this one; this one where there is none."""
+    """The id of the upstream task that runs a step of the same deployment; else this task's id."""
     for other in task.get_flat_relatives(upstream=True) if task.has_dag() else ():
         if getattr(other, "step", None) == step and other.file == task.file:
             return str(other.task_id)

@@ -1,4 +1,4 @@
-"""Steps in another Python: Airflow's environment then needs only Airflow and batchdeploy's light core."""
+"""Runs steps in another Python, so that Airflow's environment needs only batchdeploy's light core."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ LAST_LINES = 5
 
 
 class Interpreter:
-    """Runs steps by ``PYTHON -m batchdeploy step``, one process each, in a session of its own.
+    """Runs each step as ``PYTHON -m batchdeploy step`` in a new process session.
 
     Args:
         python: the interpreter.
         deployment: the deployment's file.
-        log: gets every line that the process writes to stderr.
-        root: the project's root, where it is known already.
+        log: called with every line that the process writes to stderr.
+        root: the project's root if it is already known.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Interpreter:
         self._running: int | None = None
 
     def take_step(self, request: StepRequest) -> Answer:
-        """Does the step there; its errors are raised here as they were there.
+        """Runs the step in the other interpreter, and raises its errors here.
 
         Raises:
-            MissingPackageError: there is no such interpreter, or it cannot import batchdeploy.
-            EngineError: the process was killed, or answered nothing that can be read.
+            MissingPackageError: the interpreter does not exist, or cannot import batchdeploy.
+            EngineError: the process was killed, or its answer cannot be read.
         """
         command = [str(self._python), "-m", "batchdeploy", "step", str(self._deployment)]
         if not os.access(self._python, os.X_OK):
             what = f"no such interpreter: {self._python}; relative paths start at the project's root"
             problem = Problem("airflow.python", what)
             raise MissingPackageError("the deployment", (problem,))
-        # The step watches one end, and stops when the other is closed, as it is when this process dies.
+        # The step watches one end of the pipe, and stops when the other is closed or this process dies.
         watched, held = os.pipe()
         try:
             answer, lines, code = self._run([*command, "--request", to_json(request)], watched)
@@ -68,7 +68,7 @@ class Interpreter:
         return _read(answer, code, lines[-LAST_LINES:])
 
     def _run(self, command: list[str], watched: int) -> tuple[str, list[str], int]:
-        """What the process answers, says on stderr and ends with; all that it started has ended, too."""
+        """Returns (stdout, stderr lines, exit code) after the process and all its children have ended."""
         environment = _environment(self._root) | {PARENT_VARIABLE: str(watched)}
         try:
             process = subprocess.Popen(
@@ -91,7 +91,7 @@ class Interpreter:
         lines = []
         with process, ThreadPoolExecutor(2) as beside:
             self._running = process.pid
-            # What the process leaves behind may hold its stderr open, which is read to the end here.
+            # A leftover child may hold stderr open, and the loop below reads it to the end.
             beside.submit(end_leftovers, process.pid)
             answer = beside.submit(process.stdout.read)
             try:
@@ -105,13 +105,13 @@ class Interpreter:
         return answer.result(), lines, process.returncode
 
     def kill(self) -> None:
-        """Ends the process and all that it started."""
+        """Kills the process and all its children."""
         if self._running is not None:
             end_session(self._running)
 
 
 def _environment(root: Path | None) -> dict[str, str]:
-    """Without what would make the other interpreter find this one's packages, and with the same root."""
+    """This environment without variables that point to this interpreter's packages, with the same root."""
     told = {} if root is None else {ROOT_VARIABLE: str(root)}
     dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     return {k: v for k, v in os.environ.items() if k not in dropped} | told

@@ -14,28 +14,28 @@ COMPARISON_KEY = "batchdeploy_comparison"
 
 
 def report_url(dag_id: str, run_id: str) -> str:
-    """Where Airflow shows the report of a DAG run."""
+    """The URL of a DAG run's report in Airflow."""
     base = str(conf.get("api", "base_url", fallback="/")).rstrip("/")
     return f"{base}/dags/{quote(dag_id)}/runs/{quote(run_id, safe='')}/plugin/{REPORT_ROUTE}"
 
 
 class ReportLink(BaseOperatorLink):
-    """To the tab with the run's report."""
+    """Links a task to the run's Report tab."""
 
     name = "Report"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """The tab's address."""
+        """The tab's URL."""
         return report_url(ti_key.dag_id, ti_key.run_id)
 
 
 class ModelLink(BaseOperatorLink):
-    """To the model version in MLflow, where its registry is a server that has pages."""
+    """Links a task to the model version in MLflow, if the registry is a server with a UI."""
 
     name = "Model version"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
-        """The version's address, or nothing where the registry has none or no version is pinned yet."""
+        """The version's URL; empty if the registry has no UI or no version is pinned yet."""
         registry, pinned = operator.registry_page, operator.pinned_model
         if registry is None or pinned is None:
             return ""

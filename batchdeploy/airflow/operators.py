@@ -1,4 +1,4 @@
-"""One operator for each step of a run, and one for all of them. Each hands on a folder and a few numbers."""
+"""One operator for each step of a run, and one for a whole run. Each pushes a folder and counts to XCom."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUN_PARAMS = ("partition", "model", "on_missing", "repeat", "evolve")
 
 
 class PlanOperator(StepOperator):
-    """Pins partition, data and model, and says so in the log; skips what is published already.
+    """Pins partition, data and model, and logs them; skips if an identical run is published.
 
     Partition, model, ``on_missing`` and ``repeat`` are read from the DAG run and its params.
     """
@@ -31,7 +31,7 @@ class PlanOperator(StepOperator):
         super().__init__(deployment=source, **with_assets(arguments, "inlets", model_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:
-        """The run's partition, and the model by the policy that applies; the log says which and why."""
+        """The request with partition and model policy; logs both, with the reason."""
         refuse_unknown_keys(context, read=RUN_PARAMS, ours=StepOperator)
         params = context.get("params") or {}
         policy, why = model_policy(context, self.spec)
@@ -49,7 +49,7 @@ class PlanOperator(StepOperator):
         )
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
-        """The plan; or a wait, a skip or a failure where the partition has no rows yet."""
+        """Pushes the plan; if the partition has no rows yet, waits, skips or fails."""
         if answer["outcome"] == "missing":
             self._handle_missing(answer, context)
         self.log.info(
@@ -70,7 +70,7 @@ class PlanOperator(StepOperator):
         reason = f"no rows yet for {answer['partition']}"
         spec = self.spec.data.partition
         if wanted != "fail" and run_kind(context) == "manual" and not is_due(answer["partition"], spec):
-            # A person typed it; rows for it will never come, and a skipped run would be green.
+            # A person typed this partition. Its rows will never arrive, and a skipped run would look green.
             text = f"no rows for {answer['partition']}, which is none of the partitions of {spec.cron!r}"
             context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
             raise AirflowFailException(text)
@@ -84,7 +84,7 @@ class PlanOperator(StepOperator):
 
 
 class ValidateOperator(StepOperator):
-    """Evaluates the expectations; cleared after rows or suite were mended, it pins them anew."""
+    """Evaluates the expectations; if it is cleared after rows or suite were fixed, it pins them again."""
 
     step: ClassVar[Step] = "validate"
     heavy = True
@@ -98,7 +98,7 @@ class ScoreOperator(StepOperator):
 
 
 class DriftOperator(StepOperator):
-    """Measures drift; an event on the drift asset."""
+    """Measures drift; emits an event on the drift asset."""
 
     step: ClassVar[Step] = "drift"
 
@@ -108,7 +108,7 @@ class DriftOperator(StepOperator):
 
 
 class PublishOperator(StepOperator):
-    """Makes the scores visible and draws the report; an event on the scores asset."""
+    """Publishes the scores and renders the report; emits an event on the scores asset."""
 
     step: ClassVar[Step] = "publish"
 
@@ -118,7 +118,7 @@ class PublishOperator(StepOperator):
 
 
 class RunOperator(PlanOperator):
-    """All of it in one task, for DAGs in which scoring is one of many things."""
+    """A whole run in one task, for DAGs in which scoring is one of many tasks."""
 
     step: ClassVar[Step] = "run"
     heavy = True
@@ -132,7 +132,7 @@ class RunOperator(PlanOperator):
 
 
 def model_policy(context: Any, spec: Deployment) -> tuple[str | None, str]:
-    """Which model a DAG run takes, and why: its param, else a backfill's policy, else as deployed."""
+    """(model, reason) of a DAG run: its `model` param, else `backfill.model`, else the deployed model."""
     if given := (context.get("params") or {}).get("model"):
         return str(given), "the param of this DAG run"
     if run_kind(context) == "backfill" and spec.backfill.model is not None:

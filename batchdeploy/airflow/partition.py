@@ -1,4 +1,4 @@
-"""Which partition a DAG run is about: one answer for scheduled, manual, backfilled and test runs."""
+"""Determines the partition of a DAG run: scheduled, manual, backfilled or test run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def resolve_partition(context: Mapping[str, Any], spec: PartitionSpec) -> str:
 
 
 def find_partition(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str, str]:
-    """The run's partition, as `resolve_partition` has it, and where it was said, for the log."""
+    """The run's partition, as in `resolve_partition`, and its source for the log."""
     found, source = _found(context, spec)
     if found is None:
         raise PartitionError("this DAG run", f"says no partition of {spec.column!r}", hint=_hint(spec))
@@ -48,9 +48,9 @@ def find_partition(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str
 
 
 def run_kind(context: Mapping[str, Any]) -> str:
-    """What made the DAG run: ``manual``, ``scheduled``, ``backfill``, ``asset_triggered``, ..."""
+    """The DAG run's type: ``manual``, ``scheduled``, ``backfill``, ``asset_triggered``, ..."""
     kind = getattr(context.get("dag_run"), "run_type", "manual")
-    # NOTE: a task gets an enumeration whose text is its member's name, not its value.
+    # NOTE: in a task `run_type` is an enum member, and its `str()` is the name instead of the value.
     return str(getattr(kind, "value", kind))
 
 
@@ -71,7 +71,7 @@ def _found(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str | None,
 
 
 def _of_logical_date(logical: datetime, kind: str, spec: PartitionSpec) -> tuple[str, str]:
-    """What a logical date means, and why."""
+    """The partition of a logical date, and the explanation for the log."""
     date = _date_without_time(logical) if kind == "manual" else None
     wall = date or logical.astimezone(ZoneInfo(spec.timezone)).replace(tzinfo=None)
     found = partition_at(wall, spec)
@@ -98,7 +98,7 @@ def _date_without_time(logical: datetime) -> datetime | None:
     if utc == day:
         return day
     days = (day + timedelta(days=step) for step in (-1, 0, 1))
-    # The very function that reads a command's dates.
+    # Airflow's CLI parses dates with the same function.
     return next((d for d in days if parse(d.isoformat()) == logical), None)
 
 

@@ -1,4 +1,4 @@
-"""Airflow's plugin: the report of a DAG run as a tab of it, for those who may see the DAG's runs."""
+"""The Airflow plugin: a Report tab on DAG runs, for users who may read the DAG's runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADERS = {
 
 
 def create_app() -> Any:
-    """The pages as an application that Airflow's API server mounts."""
+    """The ASGI application with the pages, which Airflow's API server mounts."""
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.common.db.common import SessionDep
     from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -32,11 +32,11 @@ def create_app() -> Any:
 
     app = FastAPI(title="batchdeploy", docs_url=None, redoc_url=None, openapi_url=None)
 
-    # NOTE: Airflow does not guard what plugins mount; without this dependency anybody could read reports.
+    # NOTE: Airflow does not protect plugin routes; without this dependency anybody could read reports.
     guard = [Depends(_refuse_impossible_names), Depends(requires_access_dag("GET", DagAccessEntity.RUN))]
 
     def report(dag_id: str, run_id: str, session: Any, number: int | None = None) -> HTMLResponse:
-        """The report of a DAG run; a list where it has several, and where it has none, how far it got."""
+        """The report of a DAG run, a list if it has several, or its progress if it has none."""
         return HTMLResponse(render_page(session, dag_id, run_id, number), headers=HEADERS)
 
     report.__annotations__["session"] = SessionDep
@@ -45,7 +45,7 @@ def create_app() -> Any:
 
 
 def _refuse_impossible_names(dag_id: str, run_id: str) -> None:
-    """Raises where Airflow could have no such names; PostgreSQL would fail on a zero byte in one."""
+    """Raises a 404 for ids that Airflow cannot have; PostgreSQL would fail on a zero byte."""
     from fastapi import HTTPException
 
     if any("\0" in name or not 0 < len(name) <= MAX_CHARACTERS for name in (dag_id, run_id)):
@@ -53,9 +53,9 @@ def _refuse_impossible_names(dag_id: str, run_id: str) -> None:
 
 
 class LazyApp:
-    """An ASGI application that is made at its first request.
+    """An ASGI application that is created at its first request.
 
-    Every Airflow process loads the plugins, tasks too; only the API server should pay for FastAPI.
+    Every Airflow process loads plugins, including tasks; only the API server should import FastAPI.
     """
 
     def __init__(self, create: Callable[[], Any]) -> None:
@@ -63,14 +63,14 @@ class LazyApp:
         self._made: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Passes the request on."""
+        """Forwards the request."""
         if self._made is None:
             self._made = self._create()
         await self._made(scope, receive, send)
 
 
 class BatchdeployPlugin(AirflowPlugin):
-    """The tab, its page, the links from the tasks, and the timetable that the scheduler asks."""
+    """Registers the tab, its page, the task links and the timetable."""
 
     name = "batchdeploy"
     fastapi_apps: ClassVar[list[Any]] = [

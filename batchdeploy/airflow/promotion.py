@@ -1,4 +1,4 @@
-"""`PromotionDag`: champion against challenger, a human's decision, then the alias moves."""
+"""`PromotionDag`: compares champion and challenger, asks for approval, then moves the alias."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from batchdeploy.core.request import LATEST, Answer, Decision, Step, StepRequest
 
 
 def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
-    """A DAG that compares two models on one partition, asks, and moves the alias.
+    """A DAG that compares two models on one partition, asks for approval, and moves the alias.
 
-    Nothing is published by it. Rejecting fails the run and leaves the alias where it was; who decided is kept
-    either way, and shown on the tab Report. Moving it emits an event
-    on `model_asset`, whose extra names the partition: a `ScoringDag` that is scheduled on that asset scores
-    it again with the new model.
+    It publishes no scores. A rejection fails the run and leaves the alias unchanged; the decision is recorded
+    and shown on the Report tab in either case. Moving the alias emits an event on `model_asset` with the
+    partition in its extra; a `ScoringDag` scheduled on that asset re-scores it with the new model.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file; its model is named by alias.
-        dag_arguments: anything `airflow.sdk.DAG` takes.
+        dag_arguments: arguments of `airflow.sdk.DAG`.
 
     Raises:
         DeploymentError: the file is missing or wrong.
@@ -75,13 +74,13 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
 
 
 class DecisionOperator(ApprovalOperator):
-    """Asks people; hands on what was decided, when and by whom.
+    """Asks for approval; pushes the decision, its time and its author to XCom.
 
-    A rejection is handed on too, and skips nothing: the task that follows keeps it, and fails.
+    A rejection does not skip downstream tasks: `PromoteOperator` records it, and fails.
     """
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        """What was decided: ``approved``, ``by``, ``at``."""
+        """The decision: ``approved``, ``by``, ``at``."""
         answer = HITLOperator.execute_complete(self, context, event)
         who = answer["responded_by_user"] or {}
         approved = answer["chosen_options"] == [self.APPROVE]
@@ -93,13 +92,13 @@ class DecisionOperator(ApprovalOperator):
 
 
 class CompareModelsOperator(StepOperator):
-    """Scores a partition with champion and challenger; hands on the comparison."""
+    """Scores a partition with champion and challenger; pushes the comparison to XCom."""
 
     step: ClassVar[Step] = "compare_models"
     heavy = True
 
     def request(self, context: Any) -> StepRequest:
-        """Challenger and partition as the DAG run's params say."""
+        """The request with challenger and partition from the DAG run's params."""
         refuse_unknown_keys(context, read=("challenger", "partition"), ours=StepOperator)
         params = context.get("params") or {}
         return StepRequest(
@@ -109,17 +108,17 @@ class CompareModelsOperator(StepOperator):
         )
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
-        """Hands on where the comparison lies, for the tab."""
+        """Pushes the comparison's path, for the Report tab."""
         context["ti"].xcom_push(key=COMPARISON_KEY, value=answer["comparison"])
         self.pinned_model = (answer["model"], answer["challenger"])
         return super().conclude(answer, context)
 
 
 class PromoteOperator(StepOperator):
-    """Moves the alias where that was approved and it still is what was compared; an event on the model asset.
+    """Moves the alias if that was approved and the alias is unchanged; emits an event on the model asset.
 
     Args:
-        decision: what a `DecisionOperator` handed on; nobody was asked where it is None.
+        decision: the output of a `DecisionOperator`; None if nobody was asked.
     """
 
     template_fields = (*StepOperator.template_fields, "decision")
@@ -133,7 +132,7 @@ class PromoteOperator(StepOperator):
         self.decision = decision
 
     def request(self, context: Any) -> StepRequest:  # noqa: ARG002
-        """The comparison, and what was decided about it."""
+        """The request with the comparison and the decision."""
         if isinstance(self.run, dict) and {"model", "challenger"} <= set(self.run):
             self.pinned_model = (self.run["model"], self.run["challenger"])
         decision = Decision(**self.decision) if self.decision else None
@@ -142,7 +141,7 @@ class PromoteOperator(StepOperator):
         return StepRequest(step=self.step, folder=self.upstream_value("comparison"), decision=decision)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
-        """Says what moved."""
+        """Logs the alias's old and new version."""
         self.log.info(
             "%s: alias %s moved from version %s to %s",
             answer["model"],

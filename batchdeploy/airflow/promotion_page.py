@@ -1,4 +1,4 @@
-"""The page behind the tab of a promotion's run: the comparison, who decided what, and what came of it."""
+"""Renders the Report tab of a promotion run: comparison, decision and outcome."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ APPROVED = ["Approve"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionOutcome:
-    """How far a promotion's run is.
+    """The progress of a promotion run.
 
     Attributes:
-        asked: whether somebody was asked.
-        approved: what was answered; None where nobody has answered.
+        asked: whether the approval task has asked.
+        approved: the answer; None if there is none yet.
         by, at: who answered, and when.
         states: the states of the tasks that ask and that move the alias.
     """
@@ -36,7 +36,7 @@ class PromotionOutcome:
 
 
 def read_comparison(path: str, controls: frozenset[str]) -> Comparison | None:
-    """The comparison in a file; None where it is in none of these control folders, or is none."""
+    """The comparison in a file; None if it is outside these control folders or invalid."""
     for control in controls:
         text = read_within(control, path, COMPARISON)
         try:
@@ -48,7 +48,7 @@ def read_comparison(path: str, controls: frozenset[str]) -> Comparison | None:
 
 
 def find_outcome(session: Any, dag_id: str, run_id: str) -> PromotionOutcome:
-    """How far the run is, from Airflow's own tables: what people answered cannot be written by others."""
+    """The run's progress from Airflow's own tables, in which users cannot forge an approval."""
     from airflow.models.hitl import HITLDetail
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import select
@@ -71,7 +71,7 @@ def find_outcome(session: Any, dag_id: str, run_id: str) -> PromotionOutcome:
 
 
 def render_promotion(compared: Comparison, outcome: PromotionOutcome, problems: tuple[str, ...]) -> str:
-    """The page as HTML, with what tasks said of their failures; a rejection is the verdict itself."""
+    """The page as HTML, with the tasks' failures unless the run was rejected."""
     shown = () if outcome.approved is False else problems
     names = {"compared": compared, "verdict": verdict(compared, outcome), "problems": shown}
     return str(_template().render(names))

@@ -1,7 +1,7 @@
-"""Where a deployment's records lie, as the serialized DAG says it, and the files that a page may read there.
+"""Finds a deployment's control folder from the serialized DAG, and reads files for pages only from there.
 
-What tasks hand on by XCom can be written by everybody who may edit XComs. So a page never trusts a path from
-there: it reads only below the control folder that the DAG itself names.
+Everybody who may edit XComs can write the paths that tasks push. So a page never trusts such a path: it reads
+only below the control folder that the DAG itself names.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import BatchdeployError
 
-# A report is some hundred kilobytes; a file of another kind must not fill the API server's memory.
+# A report has some hundred kilobytes; another file must not fill the API server's memory.
 MAX_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ControlFolder:
-    """The control folder of a deployment; a template field, because Airflow serializes those.
+    """The control folder of a deployment. A template field of operators, because Airflow serializes those.
 
-    It is no text, so that Airflow renders no Jinja in it.
+    It is not a string, so that Airflow renders no Jinja in it.
     """
 
     path: str
@@ -36,12 +36,12 @@ class ControlFolder:
         return cls(str(Layout.of(source.root, source.spec.output).control))
 
     def serialize(self) -> str:
-        """What the serialized DAG holds."""
+        """The value in the serialized DAG."""
         return self.path
 
 
 def control_folders(task: Any, dag_file: str) -> frozenset[str]:
-    """The control folders of a task of a serialized DAG; several where it is mapped over deployments.
+    """The control folders of a serialized task; several if it is mapped over deployments.
 
     Args:
         task: the serialized operator.
@@ -57,38 +57,38 @@ def control_folders(task: Any, dag_file: str) -> frozenset[str]:
             try:
                 folders.add(ControlFolder.of(find_source(str(file))).path)
             except BatchdeployError:
-                # A deployment that this machine cannot read names no folder, so nothing of it is shown.
+                # If this machine cannot read the deployment, its reports are not shown.
                 continue
     return frozenset(folders)
 
 
 def read_within(control: str, path: str, shape: Pattern[str]) -> str | None:
-    """A text file below a control folder; None where it is not there, or is not what it should be.
+    """The text of a file below a control folder; None if it is missing or not allowed.
 
     Args:
         control: the control folder.
-        path: the file, as somebody named it; nothing is trusted of it.
-        shape: what its path inside the control folder must look like, after links are followed.
+        path: the requested file; not trusted.
+        shape: the pattern that its path in the control folder must match after links are resolved.
     """
     try:
         file = Path(path).parent.resolve() / Path(path).name
         if not shape.fullmatch(file.relative_to(Path(control).resolve()).as_posix()):
             return None
-        # NOTE: not blocking, because a named pipe would be waited for.
+        # NOTE: O_NONBLOCK, because opening a named pipe would block.
         opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError, RuntimeError):
-        # A path may be too long, hold a zero byte, or lead round in a circle.
+        # The path may be too long, hold a zero byte, or contain a link loop.
         return None
     with open(opened, "rb") as stream:
         found = os.fstat(opened)
-        # NOTE: a file with a second name may be anybody's.
+        # NOTE: a file with a second hard link may be anybody's.
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > MAX_BYTES:
             return None
         return stream.read(MAX_BYTES).decode("utf-8", errors="replace")
 
 
 def _expanded(value: Any) -> list[Any]:
-    """What ``expand`` or ``expand_kwargs`` give for ``deployment``, as far as the DAG file says it."""
+    """The values of ``deployment`` in ``expand`` or ``expand_kwargs`` that are literals in the DAG file."""
     if isinstance(value, dict):
         given = value.get("deployment")
         return list(given) if isinstance(given, list | tuple) else []

@@ -1,4 +1,4 @@
-"""The page behind a DAG run's tab: its report, a list where there are several, else how far the run got."""
+"""Renders the Report tab of a DAG run: its report, a list of several, or the run's progress."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}(?:/attempts/[0-9a-z]{1,64})
 
 @dataclass(frozen=True, slots=True)
 class RunOutputs:
-    """What the tasks of a DAG run handed on.
+    """XCom values that the tasks of a DAG run pushed.
 
     Attributes:
         folders: (task, run's folder), the newest of each group of tasks.
-        problems: what tasks said of their failures.
+        problems: failure messages of the tasks.
     """
 
     folders: tuple[tuple[str, str], ...]
@@ -37,7 +37,7 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
 
     Args:
         session: of Airflow's database.
-        dag_id: the DAG; that the reader may read its runs was looked at before.
+        dag_id: the DAG; the caller has checked that the user may read its runs.
         run_id: the DAG run.
         number: which of several reports.
     """
@@ -65,9 +65,9 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
 
 
 def find_runs(session: Any, dag_id: str, run_id: str) -> RunOutputs:
-    """The run folders of a DAG run, one for each group of tasks, and what tasks said of their failures.
+    """The run folders of a DAG run, one per task group, and the tasks' failure messages.
 
-    Of a group it is the newest: a task that was cleared after rows were mended hands on another folder.
+    Takes the newest folder of a group: a task that is cleared after rows were fixed pushes another folder.
     """
     told = read_xcom_texts(session, dag_id, run_id, RUN_KEY)
     groups = {(group_of(task), index): (task, folder) for task, index, folder in told}
@@ -76,7 +76,7 @@ def find_runs(session: Any, dag_id: str, run_id: str) -> RunOutputs:
 
 
 def read_xcom_texts(session: Any, dag_id: str, run_id: str, key: str) -> list[tuple[str, int, str]]:
-    """(task, map index, text) of what tasks of a DAG run handed on under a key, in the order of time."""
+    """(task, map index, text) of the XComs of a DAG run under a key, in order of time."""
     from airflow.models.xcom import XComModel
 
     query = XComModel.get_many(run_id=run_id, dag_ids=dag_id, key=key)
@@ -105,7 +105,7 @@ def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozense
 
 
 def read_report(folder: str, controls: frozenset[str]) -> str | None:
-    """The report in a run's folder; None where it is in none of these control folders, or not there."""
+    """The report in a run's folder; None if it is missing or outside these control folders."""
     for control in controls:
         if (page := read_within(control, f"{folder}/{PAGE}", REPORT)) is not None:
             return page
@@ -113,13 +113,13 @@ def read_report(folder: str, controls: frozenset[str]) -> str | None:
 
 
 def group_of(task: str) -> str:
-    """What a task's run is told apart by: its group for one of the five steps, else the task itself."""
+    """The key that identifies a task's run: its group for one of the five steps, else the task itself."""
     group, _, name = task.rpartition(".")
     return group if name in STEPS else task
 
 
 def _text(value: Any) -> str | None:
-    """The text that a task handed on; nothing else is made of what it is, because anybody could write it."""
+    """The text of an XCom; any other type is ignored, because XComs are not trusted."""
     with suppress(TypeError, ValueError, RecursionError):
         value = json.loads(value)
     return value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""The config of a DAG run: a key that nobody reads is refused, where Airflow would say nothing of it."""
+"""Rejects unknown keys in the config of a DAG run, which Airflow would ignore."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ APPROVAL = "DecisionOperator"
 
 
 def refuse_unknown_keys(context: Mapping[str, Any], *, read: Iterable[str], ours: type) -> None:
-    """Refuses config keys that are neither params of the DAG nor read by these steps.
+    """Raises for config keys that are neither params of the DAG nor read by these steps.
 
-    In a DAG with other tasks too, which may read keys of their own, only a key that looks like a misspelled
-    one of ours is.
+    In a DAG with other tasks, which may read other keys, only keys similar to a known key count as unknown.
 
     Args:
         context: Airflow's task context.
         read: the keys that the step reads.
-        ours: the class of our operators; tasks of other classes are somebody else's.
+        ours: the class of batchdeploy's operators.
 
     Raises:
-        RequestError: such a key; with the one that is meant.
+        RequestError: there is an unknown key; the message suggests the closest known one.
     """
     given = getattr(context.get("dag_run"), "conf", None) or {}
     dag = context.get("dag")

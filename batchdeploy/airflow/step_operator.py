@@ -1,4 +1,4 @@
-"""What every step's operator does: its turn, its retries, what it tells on failure and hands on."""
+"""Base operator: claim, retries, failure report, XCom."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ RETRY_POLICY = ExceptionRetryPolicy(
 
 
 class StepOperator(BaseOperator):
-    """One step. What failed outside is tried again with growing delays; a refusal or bad data never is.
+    """Runs one step. Retries infrastructure failures with growing delays, but never a refusal or bad data.
 
     Args:
         deployment: the deployment's file, relative to the DAG file.
-        run: the answer of the step before, ``plan.output``; it makes the dependency too.
-        retries, retry_delay, retry_exponential_backoff, retry_policy: as `airflow.sdk.BaseOperator` has them.
-        arguments: anything else that it takes. What is given here goes over ``default_args`` of the DAG or
-            the group, and these over what the deployment says and the steps bring.
+        run: the upstream step's output, such as ``plan.output``; it also sets the dependency.
+        retries, retry_delay, retry_exponential_backoff, retry_policy: as in `airflow.sdk.BaseOperator`.
+        arguments: its other arguments. They override ``default_args`` of the DAG or the group, which
+            override the deployment and the operator's defaults.
     """
 
     step: ClassVar[Step]
     heavy: ClassVar[bool] = False
-    # NOTE: an event with a partition key wakes only DAGs that are scheduled on an asset's partitions.
+    # NOTE: an event with a partition key triggers only DAGs that are scheduled on an asset's partitions.
     events_have_keys: ClassVar[bool] = True
     template_fields: Collection[str] = ("run", "control")
     operator_extra_links = (ReportLink(), ModelLink())
@@ -92,7 +92,7 @@ class StepOperator(BaseOperator):
         default_args = arguments.get("default_args") or {}
         arguments.setdefault("owner", default_args.get("owner", spec.owner))
         if self.heavy and _uses_all_cores(spec):
-            # This engine takes every core; a backfill starts ten runs at a time.
+            # This engine uses every core, and a backfill starts ten runs at a time.
             limit = "max_active_tis_per_dag"
             arguments.setdefault(limit, default_args.get(limit, 1))
         arguments |= {
@@ -113,21 +113,21 @@ class StepOperator(BaseOperator):
 
     @property
     def registry_page(self) -> str | None:
-        """The address of the registry's pages, where it is a server."""
+        """The URL of the registry's UI if it is a server."""
         uri = self.spec.model.registry or os.environ.get("MLFLOW_TRACKING_URI") or ""
         if not uri.startswith(("http://", "https://")):
             return None
         parts = urlsplit(uri)
-        # The link is kept in Airflow's database, and everybody who sees the task sees it.
+        # Drops credentials: Airflow's database stores the link, and everybody who sees the task sees it.
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
     def execute(self, context: Any) -> Answer:
-        """Does the step.
+        """Runs the step.
 
         Raises:
-            AirflowFailException: a refusal or a wrong request; in one line.
-            AirflowSkipException: what would be published is published already.
-            OutsideError: something outside failed; Airflow tries again.
+            AirflowFailException: a gate refused or the request was wrong; in one line.
+            AirflowSkipException: an identical run is already published.
+            OutsideError: something outside failed; Airflow retries.
         """
         if isinstance(self.run, dict):
             self._remember_model(self.run)
@@ -135,7 +135,7 @@ class StepOperator(BaseOperator):
             self._refuse_lost_output(context)
             answer = self._run_when_free(self.request(context), context)
         except GateRefused as error:
-            # A step that planned anew was refused in another folder than the one that it was handed.
+            # A step that planned again was refused in another folder than the upstream task's.
             if error.folder is not None:
                 context["ti"].xcom_push(key=RUN_KEY, value=error.folder)
             raise GateFailure(self._report_failure(context, error)) from None
@@ -148,13 +148,13 @@ class StepOperator(BaseOperator):
         except AirflowException:
             raise
         except Exception as error:  # noqa: BLE001
-            # Airflow logs what is raised, and nobody knows what a message that nobody foresaw holds.
+            # Airflow logs the exception, and the message of an unexpected one may hold secrets.
             self.log.error("not foreseen:\n%s", redact(traceback.format_exc()))
             raise AirflowFailException(redact(f"not foreseen: {type(error).__name__}: {error}")) from None
         return self.conclude(answer, context)
 
     def request(self, context: Any) -> StepRequest:
-        """What the step is asked for: by default, to go on with the run that the step before answered."""
+        """The step's request; by default it continues the upstream task's run."""
         return StepRequest(
             step=self.step,
             folder=self.upstream_value("folder"),
@@ -163,10 +163,10 @@ class StepOperator(BaseOperator):
         )
 
     def upstream_value(self, key: str) -> str:
-        """What the task before handed on under a key.
+        """The value that the upstream task pushed under a key.
 
         Raises:
-            RequestError: nothing, as a task does that was marked as success by hand.
+            RequestError: there is none, for example because the task was marked as success by hand.
         """
         value = self.run.get(key) if isinstance(self.run, dict) else self.run
         if isinstance(value, str) and value:
@@ -174,7 +174,7 @@ class StepOperator(BaseOperator):
         raise missing_xcom_error(self)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
-        """What the task hands on."""
+        """Emits events and returns the value that the task pushes to XCom."""
         ti = context["ti"]
         if "folder" in answer:
             ti.xcom_push(key=RUN_KEY, value=answer["folder"])
@@ -187,18 +187,18 @@ class StepOperator(BaseOperator):
         return answer
 
     def on_kill(self) -> None:
-        """Ends the other interpreter and all that it started."""
+        """Kills the other interpreter and all its children."""
         if self._interpreter is not None:
             self._interpreter.kill()
 
     def _refuse_lost_output(self, context: Any) -> None:
-        """Refuses scores in the version of a bundle that the task runs from, which may lie anywhere."""
+        """Refuses to write scores into the checkout of the DAG bundle that the task runs from."""
         bundle = getattr(context["ti"], "bundle_instance", None)
         if bundle is not None and bundle.version is not None:
             refuse_lost_output(Path(self.file), self.spec, self.root, checkout=Path(bundle.path))
 
     def _run_when_free(self, request: StepRequest, context: Any) -> Answer:
-        """Does the step once no other live DAG run is at work on the partition."""
+        """Runs the step once no other active DAG run holds the partition."""
         answer = self._run_step(request)
         while answer["outcome"] == "busy":
             holder = answer["holder"]
@@ -208,11 +208,11 @@ class StepOperator(BaseOperator):
         return answer
 
     def _run_step(self, request: StepRequest) -> Answer:
-        # Imported here, because a DAG file is parsed again and again, and a task runs once.
+        # Imported here, because Airflow parses DAG files repeatedly, but runs a task once.
         from batchdeploy.assembly import open_toolbox
 
         if self.spec.airflow.python is not None:
-            # NOTE: not resolved; a virtual environment's python is a link, and followed it is another one.
+            # NOTE: do not resolve the link: a virtual environment's python then loses its environment.
             python = self.root / self.spec.airflow.python
             from batchdeploy.airflow.interpreter import Interpreter
 
@@ -227,11 +227,11 @@ class StepOperator(BaseOperator):
             tools.close()
 
     def wait(self, context: Any, reason: str, seconds: float) -> None:
-        """Gives the worker back until later, as long as the deployment lets it wait.
+        """Reschedules the task, until the deployment's waiting time is over.
 
         Raises:
-            AirflowRescheduleException: Airflow tries again later.
-            AirflowFailException: it has waited long enough.
+            AirflowRescheduleException: Airflow runs the task again later.
+            AirflowFailException: the waiting time is over.
         """
         limit = timedelta(hours=self.spec.data.wait_hours)
         since = context["ti"].get_first_reschedule_date(context)
@@ -243,24 +243,24 @@ class StepOperator(BaseOperator):
         raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=seconds))
 
     def _report_failure(self, context: Any, error: BatchdeployError) -> str:
-        """The error in one line, for the log, the exception and the report's page."""
+        """Pushes the error's one-line text for the Report tab, and returns it."""
         text = format_one_line(with_airflow_hint(error, self._action(error)))
         context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
         return text
 
     def _action(self, error: BatchdeployError) -> str | None:
-        """What to do in Airflow after a failure; None where no clearing of tasks would help."""
+        """The action to take in Airflow; None if clearing tasks does not help."""
         if isinstance(error, PartitionError):
             return None
         return recovery_action(error, self)
 
     def _remember_model(self, answer: Answer) -> None:
-        """Keeps which version the run takes, for the link to it; a task that fails has that link too."""
+        """Remembers the run's model version for the link, which a failed task shows, too."""
         if "model_version" in answer and "model" in answer:
             self.pinned_model = (answer["model"], answer["model_version"])
 
     def _emit(self, answer: Answer, context: Any) -> None:
-        """Tells the assets' events what was made, and which partition where the run has no key."""
+        """Adds the answer to the assets' events, and the partition if the DAG run has no key."""
         for outlet in self.outlets:
             event = context["outlet_events"][outlet]
             event.extra = {k: v for k, v in answer.items() if k != "folder"}
@@ -269,19 +269,19 @@ class StepOperator(BaseOperator):
 
 
 def with_assets(arguments: dict[str, Any], kind: str, *assets: Asset) -> dict[str, Any]:
-    """The arguments with a step's own inlets or outlets, beside those that ``default_args`` add.
+    """The arguments with a step's own inlets or outlets, in addition to those of ``default_args``.
 
     Args:
-        arguments: an operator's, as its constructor gets them.
+        arguments: the operator's constructor arguments.
         kind: ``inlets`` or ``outlets``.
-        assets: the step's own; what the arguments themselves say goes over them.
+        assets: the step's own assets; an explicit argument overrides them.
     """
     added = (arguments.get("default_args") or {}).get(kind) or ()
     return {kind: [*assets, *added], **arguments}
 
 
 def holder_of(context: Any) -> str:
-    """How this DAG run is named as a partition's holder."""
+    """The name of this DAG run as holder of a partition."""
     ti = context["ti"]
     return f"{ti.dag_id}/{ti.run_id}"
 

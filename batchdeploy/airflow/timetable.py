@@ -1,4 +1,4 @@
-"""When the runs of a deployment are due: Airflow's own cron timetable of partitions, with a first and a last.
+"""Airflow's cron timetable of partitions, limited to a deployment's first and last partition.
 
 A DAG's ``end_date`` would do for scheduled runs. But a run that is triggered with a logical date after it
 gets no tasks from Airflow, and counts as a success.
@@ -44,11 +44,11 @@ class PartitionTimetable(CronPartitionTimetable):
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> PartitionTimetable:
-        """The timetable that `serialize` described."""
+        """The timetable from the output of `serialize`."""
         return cls(PartitionSpec(**data))
 
     def serialize(self) -> dict[str, Any]:
-        """What the serialized DAG holds of it."""
+        """The constructor arguments for the serialized DAG."""
         names = ("column", "grain", "schedule", "timezone", "key_format", "run_offset", "start", "end")
         return {name: getattr(self._spec, name) for name in names}
 

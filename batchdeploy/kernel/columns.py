@@ -1,4 +1,4 @@
-"""Columns as they are read, whatever their files' writers made of them: plain types, UTF-8, microseconds."""
+"""Normalises columns on reading: plain types, valid UTF-8, timestamps in microseconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
-    """The batch with every column as its values are, so that all files of a run are written alike.
+    """Decodes every column to its `value_type`, so that all files of a run have one schema.
 
     Returns:
         The batch, and by column which rows hold text that is not UTF-8; that text is escaped.
@@ -56,10 +56,10 @@ def plain_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Masks]:
 
 
 def in_microseconds(batch: pa.RecordBatch, names: Collection[str]) -> tuple[pa.RecordBatch, Masks]:
-    """The batch with these columns, as far as they are timestamps, in microseconds, which every reader takes.
+    """Casts those of these columns that are timestamps to microseconds, which every reader supports.
 
     Returns:
-        The batch, and by column which rows are finer than that.
+        The batch, and by column a mask of the rows that lost precision.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -89,7 +89,7 @@ def _decoded(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _bytes(values: pa.Array) -> int:
-    """How many bytes the texts of a dictionary or of views take, once each row has its own."""
+    """The size in bytes of dictionary-encoded or view text once it is decoded."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -102,7 +102,7 @@ def _bytes(values: pa.Array) -> int:
         lengths = pc.binary_length(values.dictionary).cast(pa.int64())
         return int(pc.sum(lengths.take(values.indices)).as_py() or 0)
     if kind in (pa.string_view(), pa.binary_view()):
-        # A view has sixteen bytes, of which the first four are the length.
+        # A view takes sixteen bytes; the first four hold the length.
         views = np.frombuffer(values.buffers()[1], dtype=np.int32).reshape(-1, 4)
         return int(views[values.offset : values.offset + len(values), 0].clip(0).sum(dtype=np.int64))
     return 0

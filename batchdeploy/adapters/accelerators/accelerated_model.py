@@ -1,4 +1,4 @@
-"""A model of which a part is answered by something quicker; all else in it stays what it is."""
+"""Replaces the slow part of a model by compiled trees or an ONNX graph; the other steps stay the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUPPORTED = {
     "compiled": "tree ensembles of scikit-learn, LightGBM and XGBoost that Treelite reads",
     "onnx": "ONNX models, and what skl2onnx converts to equal answers",
 }
-# Half a GB; a batch that would take more is halved.
+# Half a gigabyte; the caller halves a batch that would take more.
 MAX_CELLS = 64_000_000
 HINT = "model.runtime: native scores with the model as it is"
 Predictor = Callable[[Any], Any]
@@ -27,7 +27,7 @@ Estimator = tuple[Any, str, Callable[[Predictor], Predictor]]
 
 
 class ModelLoaders(NamedTuple):
-    """What a model's folder can be loaded as.
+    """Functions that load a model's folder in different forms.
 
     Attributes:
         native: the model as it is: a function from a frame of its inputs to its answer.
@@ -43,7 +43,7 @@ class ModelLoaders(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AcceleratedLoader:
-    """Loads a model for a runtime of ours; equal where model, runtime and what it needs are the same.
+    """Loads a model for an accelerated runtime; instances with equal fields are equal.
 
     Attributes:
         kind: ``compiled`` or ``onnx``.
@@ -70,11 +70,11 @@ class AcceleratedLoader:
 
 
 class AcceleratedPredictor:
-    """Answers as the model does, by something else.
+    """Predicts like the model, with an accelerated runtime.
 
     Attributes:
-        native: the model as it was.
-        single: whether it answers in 32 bits.
+        native: the unaccelerated model.
+        single: whether predictions have 32 bits.
     """
 
     def __init__(self, native: Predictor, answer: Predictor, *, single: bool) -> None:
@@ -83,7 +83,7 @@ class AcceleratedPredictor:
         self._answer = answer
 
     def __call__(self, frame: Any) -> Any:
-        """The model's answer for a frame of its inputs."""
+        """The model's predictions for a frame of its inputs."""
         return self._answer(frame)
 
 
@@ -138,13 +138,13 @@ def estimator_of(kind: str, folder: str, loaders: ModelLoaders) -> Estimator:
 
 
 def unsupported_model(kind: str, why: str) -> RequestError:
-    """The refusal of a model that this runtime does not take."""
+    """The error for a model that the runtime does not support."""
     problem = Problem("model.runtime", f"{kind} takes {SUPPORTED[kind]}", why)
     return RequestError("the model", (problem,), hint=HINT)
 
 
 class CompiledTrees(EstimatorProxy):
-    """Trees that machine code asks."""
+    """An estimator whose trees are evaluated by machine code."""
 
     def __init__(self, fitted: Any, artifact: Path, threads: int | None) -> None:
         super().__init__(fitted)
@@ -171,7 +171,7 @@ class CompiledTrees(EstimatorProxy):
 
 
 class OnnxStep(EstimatorProxy):
-    """A step that was converted to an ONNX graph, which gives what it predicts, then how likely."""
+    """An estimator that was converted to an ONNX graph with two outputs: predictions, then probabilities."""
 
     single = False
 
@@ -192,7 +192,7 @@ class OnnxStep(EstimatorProxy):
 
 
 def _as_trees_read(fitted: Any, rows: Any) -> Any:
-    """The features as the trees themselves look at them: their own checks, and their own precision."""
+    """The features after the estimator's own checks, in the precision that its trees use."""
     import numpy as np
 
     home = type(fitted).__module__.partition(".")[0]
@@ -207,7 +207,7 @@ def _as_trees_read(fitted: Any, rows: Any) -> Any:
 
 
 def _checked(fitted: Any, rows: Any, kind: str, *, infinite: bool = False) -> Any:
-    """The features, once the model's own checks have passed them."""
+    """The features after the estimator's own validation."""
     from sklearn.utils.validation import validate_data
 
     nan = fitted.__sklearn_tags__().input_tags.allow_nan
@@ -217,7 +217,7 @@ def _checked(fitted: Any, rows: Any, kind: str, *, infinite: bool = False) -> An
 
 
 def _dense(rows: Any) -> Any:
-    """What an encoder gave as a sparse matrix, as the array that graphs and trees take."""
+    """Converts an encoder's sparse matrix to an array."""
     if not hasattr(rows, "toarray"):
         return rows
     if rows.shape[0] * rows.shape[1] > MAX_CELLS:

@@ -1,4 +1,4 @@
-"""What a runtime other than MLflow's needs: made once for a model and a platform, proved equal, kept."""
+"""Builds what an accelerated runtime needs, once per model and platform, and verifies its predictions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from batchdeploy.redaction import logger
 LOG = logger(__name__)
 Kind = Literal["compiled", "onnx"]
 PROOF = "proof.json"
-# Of each the first that is installed; ONNX Runtime has a package of its own for GPUs.
+# The first installed package of each group counts; ONNX Runtime has a separate package for GPUs.
 BUILT_WITH = {
     "compiled": (("treelite",),),
     "onnx": (("onnxruntime", "onnxruntime-gpu"), ("skl2onnx",)),
@@ -64,7 +64,7 @@ def build_artifact(
         ScoringRefused: the answers are not those of the model, or there are none.
     """
     if (into / PROOF).is_file():
-        # What nobody has used for a month is removed.
+        # Garbage collection removes folders that were not touched for a month.
         os.utime(into)
         return Equality(**json.loads((into / PROOF).read_text(encoding="utf-8")))
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _verify(
         proof = compare_predictions(other.native, other, samples(), single=other.single)
     except BatchdeployError:
         raise
-    # What a model or a graph may raise is as many as there are kinds of them.
+    # A model or a graph may raise any exception.
     except Exception as error:
         problem = Problem(f"the {kind} model", "cannot answer", f"{type(error).__name__}: {shorten(error)}")
         raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT) from error
@@ -101,12 +101,12 @@ def _verify(
 
 
 def _keep(artifact: Path, into: Path) -> None:
-    """Puts it in its place; where another run was first, what that one made is as good."""
+    """Renames the artifact to its final folder; keeps that of a concurrent run if there is one."""
     try:
         artifact.rename(into)
     except OSError:
         if not (into / PROOF).is_file():
-            # What was left of one that was being removed.
+            # A remainder of an artifact that was being removed.
             shutil.rmtree(into, ignore_errors=True)
             artifact.rename(into)
 
@@ -131,7 +131,7 @@ def build_or_fall_back(
 
 
 def artifact_name(kind: Kind, digest: str) -> str:
-    """Names what the folder depends on: the model, the platform, and what wrote it."""
+    """The folder's name: model digest, platform, package versions and a hash of this library's code."""
     ours = sha256()
     here = Path(__file__).parent
     for file in sorted([*here.glob("*.py"), *here.glob("*.c")]):
@@ -141,7 +141,7 @@ def artifact_name(kind: Kind, digest: str) -> str:
 
 
 def _version(name: str) -> str:
-    """Name and version of a package, empty where it is not installed."""
+    """Name and version of a package; empty if it is not installed."""
     try:
         return f"{name}{metadata.version(name)}"
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Fitted trees as arrays, in the order in which a processor likes to look at them."""
+"""Fitted trees as arrays, in a cache-friendly order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TREE = np.dtype([("root", "i4"), ("depth", "i4"), ("output", "i4"), ("categories
 SPLIT = np.dtype([("threshold", "f8"), ("tree", "i4"), ("left", "u4"), ("nan", "u4"), ("unused", "i4")])
 GROUP = np.dtype([("first", "i4"), ("count", "i4"), ("bounds", "i4")])
 ARRAYS = ("nodes", "extras", "sides", "values", "trees", "groups", "splits", "bounds", "leaves", "base")
-# As walk.c has them: the bits of a set of leaves, and the trees whose sets stay in a processor's cache.
+# Must equal the limits in walk.c: leaves per bit set, and trees whose bit sets fit into the cache.
 MAX_LEAVES, MAX_TREES = 32, 64
 LINKS = ("identity", "identity_multiclass", "sigmoid", "multiclass_ova", "softmax", "exponential")
 
 
 class UnsupportedForest(ValueError):
-    """The trees have something that is not walked here."""
+    """The trees use a feature that this module does not support."""
 
 
 class Forest(NamedTuple):
@@ -35,15 +35,15 @@ class Forest(NamedTuple):
         sides: for each category of each categorical split whether it goes right.
         values: of shape (nodes, 1 or outputs): what a leaf adds.
         trees: of dtype `TREE`.
-        groups: of dtype `GROUP`: trees whose leaves are struck out together, or which are walked.
+        groups: of dtype `GROUP`: trees that are evaluated together, by bit sets or by walking.
         splits: of dtype `SPLIT`, group after group, by feature and threshold.
-        bounds: for each group whose leaves are struck out, where each feature's splits begin, and their end.
-        leaves: of shape (leaves of such trees, 1 or outputs): what they add, from left to right.
-        base: of shape (outputs,): what the sums begin with.
+        bounds: for each bit-set group, the start of each feature's splits, and the end of the last.
+        leaves: of shape (leaves of such trees, 1 or outputs): their values, from left to right.
+        base: of shape (outputs,): the initial value of the sums.
         width: features of a row.
         average: whether the sums are divided by the number of trees.
-        single: whether the model itself adds in 32 bits.
-        link: what becomes of the sums.
+        single: whether the model itself sums in 32 bits.
+        link: name of the function applied to the sums.
     """
 
     nodes: Any
@@ -62,7 +62,7 @@ class Forest(NamedTuple):
     link: str
 
     def save(self, file: Path) -> None:
-        """Writes all of it into one file."""
+        """Writes the forest to one file."""
         np.savez(file, **self._asdict(), allow_pickle=False)
 
     @classmethod
@@ -74,10 +74,10 @@ class Forest(NamedTuple):
 
 
 def read_forest(model: Any) -> Forest:
-    """The trees of a Treelite model.
+    """Converts a Treelite model to a `Forest`.
 
     Raises:
-        UnsupportedForest: the model has several targets, or compares or links otherwise than is known here.
+        UnsupportedForest: the model has several targets, or an unknown comparison or link function.
     """
     header = model.get_header_accessor()
     link = str(header.get_field("postprocessor"))
@@ -142,7 +142,7 @@ def _tree(one: Any, root: int, first: int, vectors: bool) -> tuple[tuple[Any, An
 
 
 def _grouped(trees: Any, nodes: Any, extras: Any, width: int) -> tuple[Any, Any, Any, Any]:
-    """Groups, their splits and bounds, and the nodes that are the leaves; ``trees`` get their first leaf."""
+    """Groups, splits, bounds and leaf nodes; also sets the first leaf in ``trees``."""
     sizes = np.diff([*trees["root"], len(nodes)])
     small = (sizes < 2 * MAX_LEAVES) & (trees["categories"] == 0)
     groups, parts, bounds = [], [np.zeros(0, SPLIT)], [np.zeros(0, "i4")]
@@ -177,7 +177,7 @@ def _grouped(trees: Any, nodes: Any, extras: Any, width: int) -> tuple[Any, Any,
 
 
 def _runs(kinds: Any) -> list[range]:
-    """Neighbours of one kind; of those that are True at most `MAX_TREES`, in parts of about one size."""
+    """Ranges of neighbouring trees of one kind; those of True are cut to about equal parts of `MAX_TREES`."""
     edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1), len(kinds)]
     cuts = []
     for first, end in pairwise(edges):
@@ -187,10 +187,10 @@ def _runs(kinds: Any) -> list[range]:
 
 
 def _sets(left: Any, root: int) -> tuple[list[int], list[tuple[int, int]]]:
-    """A tree's leaves from left to right, and its splits with the set of those on their left, as bits."""
+    """A tree's leaves from left to right, and its splits with the bit set of the leaves on their left."""
     leaves: list[int] = []
     splits = []
-    # A split comes up again once all that lies left of it has.
+    # The stack returns to a split once its left subtree is done.
     ahead = [(root, -1)]
     while ahead:
         node, first = ahead.pop()
@@ -205,7 +205,7 @@ def _sets(left: Any, root: int) -> tuple[list[int], list[tuple[int, int]]]:
 
 
 def _levels(left: Any, right: Any) -> tuple[Any, int]:
-    """Nodes from the root downwards, and how many steps the longest way has."""
+    """Nodes in breadth-first order, and the depth of the tree."""
     found, level = [], np.zeros(1, dtype="i8")
     while len(level):
         found.append(level)

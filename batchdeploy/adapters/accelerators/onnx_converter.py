@@ -1,7 +1,7 @@
-"""ONNX graphs: the model's own, or the last step of a scikit-learn model, converted in 64 bits.
+"""Converts the last step of a scikit-learn model to an ONNX graph in 64 bits.
 
-What comes before the last step stays scikit-learn: text, missing values and unseen categories are treated by
-exactly what was fitted.
+The steps before it stay in scikit-learn, so that text, missing values and unseen categories are handled by
+the fitted steps themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from batchdeploy.adapters.accelerators.encoders import last_step
 
 
 def make(model: Path, into: Path, loaders: ModelLoaders) -> None:
-    """Writes the graph of a model into a folder, where the model is not a graph itself."""
+    """Writes the graph of a model into a folder, unless the model is a graph itself."""
     if loaders.graph(str(model)) is not None:
         return
     estimator, _, _ = estimator_of("onnx", str(model), loaders)
@@ -40,10 +40,10 @@ def _converted(fitted: Any) -> bytes:
             graph = skl2onnx.to_onnx(
                 fitted,
                 initial_types=[("rows", DoubleTensorType([None, fitted.n_features_in_]))],
-                # Probabilities as an array, and not as a dictionary for each row.
+                # Returns probabilities as an array instead of a dictionary per row.
                 options={id(fitted): {"zipmap": False}} if labelled else None,
             )
-    # It raises whatever the converter of this kind of model happens to trip over.
+    # Converters raise many kinds of exceptions.
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise unsupported_model("onnx", f"{type(fitted).__name__} is not converted: {first}") from error

@@ -1,4 +1,4 @@
-"""Asks ONNX graphs, on a processor or a GPU."""
+"""Runs ONNX graphs on a CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from batchdeploy.redaction import logger
 
 LOG = logger(__name__)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# By default a GPU multiplies 32-bit floats with 10 bits of mantissa.
+# By default a GPU multiplies 32-bit floats in TF32, with 10 bits of mantissa.
 OPTIONS: dict[str, dict[str, str]] = {CPU: {}, CUDA: {"use_tf32": "0"}}
-# What ONNX Runtime calls types, as far as columns of a table can be fed to them.
+# ONNX Runtime's type names for those inputs that table columns can supply.
 TYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -33,12 +33,12 @@ class OnnxSession:
 
     Attributes:
         names: of the outputs.
-        single: whether it answers in 32 bits.
+        single: whether predictions have 32 bits.
 
     Args:
-        file: the graph; weights may lie beside it.
+        file: the graph; weights may be stored beside it.
         threads: native threads, or None for one a core.
-        device: ``cpu`` or ``cuda``; without ONNX Runtime's CUDA provider the processor answers, and says so.
+        device: ``cpu`` or ``cuda``; falls back to the CPU, with a warning, without the CUDA provider.
     """
 
     def __init__(self, file: Path, threads: int | None, device: str = "cpu") -> None:
@@ -47,14 +47,14 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        # Threads that spin while they wait would take the core of the next worker.
+        # Threads that spin while waiting would take cores from other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = [CUDA, CPU] if device == "cuda" else [CPU]
         there = set(onnxruntime.get_available_providers())
         self._session = onnxruntime.InferenceSession(
             str(file), options, providers=[(name, OPTIONS[name]) for name in wanted if name in there]
         )
-        # One that is there but cannot start, for want of a driver say, is dropped in silence.
+        # ONNX Runtime silently drops a provider that cannot start, for example without a driver.
         if missing := [name for name in wanted if name not in self._session.get_providers()]:
             LOG.warning("ONNX Runtime has no %s here: the processor answers", ", ".join(missing))
         outputs = self._session.get_outputs()
@@ -65,14 +65,14 @@ class OnnxSession:
         ]
 
     def run_output(self, name: str, rows: Any) -> Any:
-        """One output for a matrix, where the graph has one input."""
+        """One output for a matrix; the graph must have one input."""
         return self._session.run([name], {self._inputs[0][0]: rows})[0]
 
     def __call__(self, frame: Any) -> Any:
-        """All outputs for a frame: an array where there is one and it is wide, else a frame of them.
+        """All outputs for a frame: an array if there is a single wide output, else a frame.
 
         Raises:
-            ValueError: the graph takes what no column of a frame can be, or is.
+            ValueError: the graph has an input that the frame's columns cannot supply.
         """
         import pandas as pd
 
@@ -104,7 +104,7 @@ class OnnxSession:
 
 
 def _cast(name: str, values: Any, kind: Any) -> Any:
-    """The values as an input takes them: rounded to its floats, but never bent into its integers."""
+    """Casts values to an input's type; floats may be rounded, integers must be exact."""
     cast = np.ascontiguousarray(values, dtype=kind)
     if np.dtype(kind).kind in "iub" and not np.array_equal(cast, values):
         raise ValueError(f"the graph's {name} takes {np.dtype(kind)}; a value is missing, or is none")

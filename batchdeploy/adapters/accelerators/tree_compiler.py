@@ -1,8 +1,8 @@
-"""Machine code for a model's trees.
+"""Compiles a library that evaluates a model's trees as machine code.
 
-Treelite reads the fitted trees of any of the libraries; `forest` lays them out, and `walk.c` asks them. Trees
-written out as nested ifs, as tl2cgen does it, were ten times slower where labels are noisy, and took a
-compiler minutes where forests are deep: docs/performance.md.
+Treelite reads the fitted trees of each library, `forest` arranges them as arrays, and `walk.c` evaluates
+them. Code generated as nested ifs, as by tl2cgen, was ten times slower on noisy labels and took minutes to
+compile for deep forests: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from batchdeploy.errors import EngineError, Problem
 
 SOURCE = Path(__file__).with_name("walk.c")
 COMPILERS = ("gcc", "clang", "cc")
-# NOTE: no -march: workers may have another processor than the machine that plans.
+# NOTE: no -march, because workers may have another processor than the machine that compiles.
 FLAGS = ("-O3", "-shared", "-fPIC", "-ffp-contract=off")
 BUILD_SECONDS = 60
 
 
 def make(model: Path, into: Path, loaders: ModelLoaders) -> None:
-    """Writes a model's trees, and the library that asks them, into a folder."""
+    """Writes a model's trees, and the library that evaluates them, into a folder."""
     estimator, _, _ = estimator_of("compiled", str(model), loaders)
     _compile(into / LIBRARY)
     _write(_trees(estimator), into / TREES)

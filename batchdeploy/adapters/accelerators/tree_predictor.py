@@ -1,4 +1,4 @@
-"""Asks the trees, by machine code."""
+"""Predicts with compiled trees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from batchdeploy.adapters.accelerators.forest import Forest
 
-# A thread is worth its start from about here.
+# Below about this many rows a thread costs more than it saves.
 ROWS_PER_THREAD = 4096
 POINTERS = ("nodes", "extras", "sides", "values", "trees", "groups", "splits", "bounds", "leaves")
 COUNTS = ("count", "width", "stride", "outputs", "single", "grouped")
@@ -27,7 +27,7 @@ class _Forest(ctypes.Structure):
 
 
 class TreePredictor:
-    """Asks the trees by the compiled library.
+    """Evaluates a forest with the compiled library.
 
     Args:
         library: the shared library.
@@ -46,10 +46,10 @@ class TreePredictor:
         self._threads = threads or cpu_count() or 1
 
     def __call__(self, rows: Any) -> Any:
-        """The model's answers, of shape (rows, outputs).
+        """Predictions, of shape (rows, outputs).
 
         Args:
-            rows: of shape (rows, width), 64-bit floats, row after row.
+            rows: of shape (rows, width), 64-bit floats.
         """
         forest = self._forest
         if rows.ndim != 2 or rows.shape[1] != forest.width or rows.dtype != np.float64:

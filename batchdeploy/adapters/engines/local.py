@@ -1,4 +1,4 @@
-"""One machine, no JVM: splits one after another in this process."""
+"""The local engine: scores splits one after another in this process, without a JVM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchdeploy.host.versions import versions_here
 
 
 class LocalEngine:
-    """The fast lane for tests, notebooks and small partitions."""
+    """Runs work in this process; suits tests, notebooks and small partitions."""
 
     name = "local"
     threads = None
@@ -21,11 +21,11 @@ class LocalEngine:
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
     ) -> Iterator[SplitResult]:
-        """Does the work on each split, in order.
+        """Yields the result of the work on each split, in order.
 
         Raises:
-            EngineError: the work failed in a way that nobody foresaw.
-            BatchdeployError: what the work itself raised, as it was raised.
+            EngineError: the work raised an unexpected exception.
+            BatchdeployError: the error that the work raised.
         """
         for split in splits:
             try:
@@ -37,7 +37,7 @@ class LocalEngine:
                 raise EngineError("this process", (Problem(split.path, "scoring failed", text),)) from error
 
     def distribute(self, folder: Path) -> str:
-        """The folder itself."""
+        """Returns the folder itself, because this process can read it."""
         return str(folder)
 
     def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
@@ -45,4 +45,4 @@ class LocalEngine:
         return (("this Python", versions_here(names)),)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Does nothing, because there is nothing to release."""

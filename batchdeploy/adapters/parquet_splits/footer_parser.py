@@ -1,8 +1,8 @@
-"""What a Parquet footer says of its columns, read without pyarrow.
+"""Parses column metadata from a Parquet footer without pyarrow.
 
-pyarrow ends the whole process (``std::terminate``, exit 134) where it is asked about a column that is
-encrypted with a key of its own, which a file with a plain footer may hold. So the footer, a structure in
-Thrift's compact protocol (parquet.thrift: FileMetaData), is looked at here first.
+pyarrow ends the whole process (``std::terminate``, exit 134) on reading the metadata of a column that is
+encrypted with its own key, which a file with a plain footer may hold. This parser checks the footer first;
+it is a structure in Thrift's compact protocol (parquet.thrift: FileMetaData).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 INTEGERS = (4, 5, 6)
-# Parquet.thrift nests nine deep; what goes on was made to exhaust the stack.
+# parquet.thrift nests nine levels deep; a deeper footer is malicious and would exhaust the stack.
 MAX_DEPTH = 32
 CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
 
@@ -84,31 +84,31 @@ def _chunk(reader: _Reader) -> Chunk:
 
 
 class _Reader:
-    """A position in bytes of Thrift's compact protocol."""
+    """A cursor over bytes in Thrift's compact protocol."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Number and type of each field of a structure; whoever asks reads or skips its value."""
+        """Yields number and type of each field of a structure; the caller must read or skip its value."""
         number = 0
         while (head := self._byte()) != 0:
             number = number + (head >> 4) if head >> 4 else self.integer()
             yield number, head & 15
 
     def elements(self) -> tuple[int, int]:
-        """How many elements a list has, and their type."""
+        """A list's length and element type."""
         head = self._byte()
         return self._varint() if head >> 4 == 15 else head >> 4, head & 15
 
     def integer(self) -> int:
-        """A signed number."""
+        """Reads a signed integer."""
         coded = self._varint()
         return (coded >> 1) ^ -(coded & 1)
 
     def skip(self, kind: int, depth: int = 0) -> None:
-        """Passes over a value."""
+        """Skips a value."""
         if depth > MAX_DEPTH:
             raise ValueError("the footer is nested too deep")
         if kind in INTEGERS:
@@ -131,7 +131,7 @@ class _Reader:
     def _skip_elements(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
         for _ in range(count):
             for kind in kinds:
-                # NOTE: a field's boolean lies in its head, that of a list takes a byte.
+                # NOTE: a boolean field is encoded in its header, but a boolean in a list takes a byte.
                 self.skip(BYTE if kind in (TRUE, FALSE) else kind, depth + 1)
 
     def _byte(self) -> int:

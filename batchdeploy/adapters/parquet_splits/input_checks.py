@@ -1,4 +1,4 @@
-"""Before any task: the footers of all files of a partition, and everything that is wrong in one message."""
+"""Checks the footers of a partition's files before any task starts, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batchdeploy.kernel.columns import value_type
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20
 SPARK_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
-# A page of one repeated value packs a million to one, but no honest file of many gigabytes does.
+# A page of one repeated value compresses a million to one, but a genuine file of many gigabytes does not.
 BOMB_RATIO, BOMB_BYTES = 10_000, 10 * GIBIBYTE
 
 
@@ -29,13 +29,13 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
 
     Args:
         pin: the files.
-        limits: how much is taken on.
+        limits: the most files, rows, cells and bytes.
         engine: ``spark`` also refuses what Spark cannot read.
 
     Raises:
         DataError: files that cannot be read, do not have the same columns and types, hold what the engine
-            cannot read, or are more than the limits; all problems at once.
-        PartitionError: not one row in all of them.
+            cannot read, or exceed the limits; the error lists all problems.
+        PartitionError: the files hold no rows.
     """
     if too_many := (*_file_count_problem(pin, limits),):
         raise DataError(pin.path, too_many)
@@ -57,7 +57,7 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
 
 
 class Footer(NamedTuple):
-    """What a file says of itself; codecs are those of its first row group."""
+    """Metadata of one file; codecs are those of its first row group."""
 
     file: FilePin
     metadata: Any
@@ -93,7 +93,7 @@ def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Foot
 
 
 def _open(file: FilePin) -> Footer | Problem:
-    # NOTE: before pyarrow, which an encrypted column would end the process in.
+    # NOTE: must precede pyarrow, which ends the process on an encrypted column.
     try:
         chunks = read_column_chunks(file.location)
     except (ValueError, OSError) as error:
@@ -111,7 +111,7 @@ def _open(file: FilePin) -> Footer | Problem:
 
 
 def _magic_problem(file: FilePin, limits: LimitsSpec) -> Problem | None:
-    """What the first and last bytes tell, before anything is parsed."""
+    """The problem that the first and last bytes show, before anything is parsed."""
     try:
         with Path(file.location).open("rb") as stream:
             head = stream.read(64)
@@ -200,7 +200,7 @@ def _size_problems(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Ite
 
 
 def _uncompressed(metadata: Any) -> int:
-    """Bytes after decoding: what the pages say, and at least a bit for each cell."""
+    """Bytes after decoding: the sum over the row groups, and at least one bit per cell."""
     pages = sum(int(metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups))
     return max(pages, int(metadata.num_rows) * int(metadata.num_columns) // 8)
 

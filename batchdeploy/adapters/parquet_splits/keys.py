@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_hashes(staging: Path, name: str, hashes: Sequence[np.ndarray[Any, Any]]) -> str:
-    """Leaves a split's hashes in staging for `find_duplicates`; gives the file's name."""
+    """Writes a split's hashes to staging for `find_duplicates`; returns the file's name."""
     import numpy as np
 
     file = staging / "keys" / f"{name}.npy"

@@ -1,4 +1,4 @@
-"""A pinned file held: what is read is what was pinned, whatever takes its name meanwhile."""
+"""Opens pinned files so that the content that is read is the content that was pinned."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from batchdeploy.core.pins import FilePin, Identity, identity_of
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 
-# Names of what is open, not of what has the name by now; where there are none, the name has to do.
+# Paths here refer to the open file even if its name is taken by another. Not available on every system.
 DESCRIPTORS = Path("/proc/self/fd")
 
 
 @contextmanager
 def open_pinned(file: FilePin | Split) -> Iterator[str]:
-    """The place to read a pinned file from: the file as it was opened here.
+    """Yields a path that refers to the pinned file for as long as the context is open.
 
-    It has to be the inode that was pinned, with its size and times; of another, or one that was touched, the
-    MD5 has to be the pinned one. It is looked at again in the end.
+    The file must have the pinned inode, size and times, or else the pinned MD5. The context checks again at
+    its end.
 
     Raises:
-        DataError: another file, or one that was written to.
+        DataError: the file was replaced or written to.
     """
     with open(file.location, "rb") as stream:
         before = identity_of(os.fstat(stream.fileno()))
@@ -40,15 +40,15 @@ def open_pinned(file: FilePin | Split) -> Iterator[str]:
 
 @contextmanager
 def watch_pinned_files(files: Sequence[FilePin]) -> Iterator[None]:
-    """Watches pinned files that somebody else opens by their names meanwhile, such as a JVM.
+    """Checks pinned files before and after a process such as a JVM opens them by name.
 
-    Each name has to lead to what was pinned before and after, and neither the files nor the folders above
-    them may have been renamed in between.
+    Each name must refer to the pinned file before and after, and neither the files nor their parent folders
+    may be renamed in between.
 
     Raises:
-        DataError: another file, one that was written to, or one that was away for a while.
+        DataError: a file was replaced, written to, or renamed for a while.
     """
-    # NOTE: looked at before the content is, so that a change in between is not taken for the first state.
+    # NOTE: must run before the content is checked, or a change in between would count as the first state.
     before = {file.location: identity_of(os.stat(file.location)) for file in files}
     folders = {folder for file in files for folder in Path(file.location).absolute().parents}
     states = {folder: identity_of(os.stat(folder)) for folder in folders}
@@ -63,9 +63,9 @@ def watch_pinned_files(files: Sequence[FilePin]) -> Iterator[None]:
 
 
 def _was_renamed(folder: Path, before: Identity) -> bool:
-    """Whether a name leads to another folder, or has done so for a while.
+    """Whether a name refers to another folder, or did so for a while.
 
-    A new entry sets both times of a folder alike; a rename sets only the time of its last change.
+    A new entry sets mtime and ctime of a folder to the same time; a rename sets only ctime.
     """
     inode, _, modified, changed = _identity(folder) or (0, 0, 0, 0)
     return inode != before[0] or changed not in (before[3], modified)

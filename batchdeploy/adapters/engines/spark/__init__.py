@@ -1,4 +1,4 @@
-"""Spark as an engine: sessions, splits as tasks, and what workers elsewhere need."""
+"""The Spark engine: manages the session, runs splits as tasks and distributes files to workers."""
 
 from batchdeploy.adapters.engines.spark.engine import SparkEngine
 

@@ -1,4 +1,4 @@
-"""Predicates as Spark reads them."""
+"""Converts predicates to Spark column expressions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def condition(column: Column, predicate: Predicate) -> Column:
-    """A predicate as an expression that was built, and not parsed."""
+    """A predicate as a Spark expression, built without parsing SQL."""
     if predicate.op in ("is_null", "not_null"):
         return column.isNull() if predicate.op == "is_null" else column.isNotNull()
     if predicate.op in ("in", "not_in"):

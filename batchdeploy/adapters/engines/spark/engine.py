@@ -1,4 +1,4 @@
-"""Spark: schedules, distributes and retries the splits; validators read the rows as a DataFrame."""
+"""The Spark engine: schedules, distributes and retries splits; validators read rows as a DataFrame."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ WORKER_DIED = "Python worker exited unexpectedly"
 
 
 class SparkEngine:
-    """One Spark session, started at the first use.
+    """An engine over one Spark session, which starts at the first use.
 
     Args:
         master: Spark's master URL, or that of a Spark Connect server, ``sc://host:port``.
-        conf: settings that go over the embedded ones; those in ``PINNED`` stay.
+        conf: settings that override the defaults; those in ``PINNED`` cannot be overridden.
         gpu: ``none``, ``rapids`` or ``auto``.
 
     Raises:
-        EngineError: the GPU that ``rapids`` asks for, or RAPIDS itself, is not there.
+        EngineError: ``gpu`` is ``rapids``, and a GPU or RAPIDS is missing.
     """
 
     name = "spark"
@@ -92,14 +92,14 @@ class SparkEngine:
 
         Raises:
             EngineError: Spark gave up on a task.
-            BatchdeployError: what the work itself raised, as it was raised.
+            BatchdeployError: the error that the work raised.
         """
         if not splits:
             return
 
         spark = self._spark()
         try:
-            # The splits travel with the function; rows of a frame would be shuffled to be one a task.
+            # Pickles the splits with the function; rows of a frame would need a shuffle to get one per task.
             frame = spark.range(0, len(splits), 1, len(splits)).mapInPandas(
                 _udf(work, splits), "answer binary"
             )
@@ -113,12 +113,12 @@ class SparkEngine:
             yield result
 
     def distribute(self, folder: Path) -> str:
-        """Sends a folder to workers on other machines, with the session's own means; gives its name there."""
+        """Sends a folder to remote workers through the session; returns its name for `locate`."""
         self._spark()
         return str(folder) if self._distributed is None else self._distributed.add_folder(folder)
 
     def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """Versions of these packages on each host that works for the session; asked once.
+        """Versions of these packages on each worker host; read once per session.
 
         Raises:
             EngineError: no worker could answer.
@@ -135,7 +135,7 @@ class SparkEngine:
         return self._versions[key]
 
     def close(self) -> None:
-        """Stops the session where this engine started it, at once even where its tasks would go on."""
+        """Stops the session if this engine started it, even if its tasks are still running."""
         if self._session is not None and self._started_here:
             stopping = threading.Thread(target=_stop, args=(self._session,), daemon=True)
             stopping.start()
@@ -145,7 +145,7 @@ class SparkEngine:
         if self._distributed is not None:
             self._distributed.close()
         if self._session is not None and self._started_here and self._remote:
-            # NOTE: PySpark leaves this behind, and would then start no other kind of session in this process.
+            # NOTE: PySpark leaves this set, and then cannot start another kind of session in this process.
             os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
         self._session = self._distributed = None
 
@@ -176,15 +176,15 @@ class SparkEngine:
             start_jvm(settings)
             session = SparkSession.builder.config(map=settings).getOrCreate()
         if self._started_here and threading.current_thread() is threading.main_thread():
-            # NOTE: PySpark's own answer to Ctrl-C talks to the JVM in the middle of another talk with it.
+            # NOTE: PySpark's own SIGINT handler calls the JVM in the middle of another call.
             signal.signal(signal.SIGINT, before)
         return session
 
     def _connected(self) -> SparkSession:
-        """A session of its own on a Connect server; of the pinned settings those that a session may have."""
+        """A new session on a Connect server, with those settings that a session can change."""
         from pyspark.sql import SparkSession
 
-        # The client itself tries for ten minutes before it says that nobody answers.
+        # Fails fast: the Connect client itself retries for ten minutes.
         address = urlsplit(self._master.partition("/;")[0])
         socket.create_connection((address.hostname, address.port or 15002), CONNECT_SECONDS).close()
         session = SparkSession.builder.remote(self._master).create()
@@ -196,10 +196,9 @@ class SparkEngine:
 
 
 def _run_in_thread(action: Callable[[], Any], session: SparkSession) -> Any:
-    """Does a Spark action in a thread of its own.
+    """Runs a Spark action in a separate thread.
 
-    A signal then finds the main one waiting, and not in the middle of a conversation with the JVM that nobody
-    could take up again.
+    A signal then interrupts a waiting main thread instead of a call to the JVM, which could not be resumed.
     """
     from pyspark import InheritableThread
 
@@ -220,7 +219,7 @@ def _run_in_thread(action: Callable[[], Any], session: SparkSession) -> Any:
 
 
 def _stop(session: SparkSession) -> None:
-    """Stops a session; tasks that are cut off by it have nothing to say that is worth a line."""
+    """Stops a session and silences the errors of the tasks that this cancels."""
     with suppress(Exception):
         session.sparkContext.setLogLevel("OFF")
     session.stop()
@@ -251,7 +250,7 @@ def _udf(
                 try:
                     answer: object = work(pickle.loads(payloads[place]))
                 except BatchdeployError as refusal:
-                    # NOTE: a refusal is an answer: raised here, Spark would try the same rows again.
+                    # NOTE: return the refusal; if it were raised here, Spark would retry the same rows.
                     answer = refusal
                 answers.append(pickle.dumps(answer))
             _freeze_garbage()
@@ -262,16 +261,16 @@ def _udf(
 
 @cache
 def _freeze_garbage() -> None:
-    """Once in a worker: what its libraries and its model hold stays, and is not searched for garbage again.
+    """Excludes the objects of libraries and model from garbage collection, once per worker.
 
-    PySpark's workers collect garbage after every task, which took a quarter of a second with a model loaded.
+    PySpark's workers collect garbage after each task, which took a quarter of a second with a model loaded.
     """
     gc.collect()
     gc.freeze()
 
 
 def _spark_errors() -> tuple[type[Exception], ...]:
-    """What Spark raises: errors of its own, or those of the JVM that it has no class for."""
+    """Exception classes of Spark, and of the JVM gateway if it is installed."""
     from pyspark.errors import PySparkException
 
     try:
@@ -289,7 +288,7 @@ def _failed(master: str, text: str) -> EngineError:
 
 
 def _last_line(text: str) -> str:
-    """What a Python worker raised is the last line of its traceback inside Spark's message."""
+    """The last error line of Spark's message, which holds a Python worker's exception."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line and not line.startswith(("at ", "File "))]
     return (errors or lines or ["no message"])[-1]

@@ -1,4 +1,4 @@
-"""Pinned files as the DataFrame that a validator looks at."""
+"""Reads pinned files as a Spark DataFrame for validation."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read_rows(
 ) -> DataFrame:
     """The partition as a Spark DataFrame over exactly the pinned files.
 
-    NaN becomes null, as it is in pandas: to Spark it is a number above all others, which passes a not-null
+    NaN becomes null, as in pandas: Spark treats NaN as larger than any number, so it would pass a not-null
     check and a lower bound.
 
     Args:
         spark: the session.
         pin: the files to read.
         partition: name and value of the partition column, which the files do not hold.
-        where: which rows are meant.
+        where: predicates that select the rows.
         nanoseconds: the columns that hold timestamps in nanoseconds; Spark has them in microseconds.
     """
     from pyspark.sql import functions, types
@@ -54,7 +54,7 @@ def read_rows(
 
 
 def _in_microseconds(column: Any) -> Any:
-    """A timestamp from a number of nanoseconds; what is finer than a microsecond is cut off."""
+    """A timestamp from integer nanoseconds, truncated to microseconds."""
     from pyspark.sql import functions
 
     thousand = functions.lit(1000)

@@ -1,4 +1,4 @@
-"""RAPIDS from one switch: the settings that it needs, or what is missing for it."""
+"""The settings for RAPIDS, or the list of what it is missing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PLUGIN = "com.nvidia.spark.SQLPlugin"
 PLUGINS, PYTHONPATH = "spark.plugins", "spark.executorEnv.PYTHONPATH"
 PYTHON_ON_GPU = "spark.rapids.sql.python.gpu.enabled"
 NVIDIA_SMI_SECONDS = 20
-# As NVIDIA's guides have them, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support
-# for Pandas UDF": Python workers take turns on the GPU, and its memory is divided between them and the JVM.
+# From NVIDIA's guides, "RAPIDS Accelerator for Apache Spark: Getting Started" and "GPU Support for Pandas
+# UDF": Python workers take turns on the GPU, and its memory is divided between them and the JVM.
 RAPIDS = {
     "spark.rapids.sql.enabled": "true",
     PYTHON_ON_GPU: "true",
@@ -28,20 +28,20 @@ RAPIDS = {
     "spark.rapids.python.memory.gpu.allocFraction": "0.4",
     "spark.python.daemon.module": "rapids.daemon",
 }
-# A small share, so that cores and not GPUs limit how many tasks an executor has at once.
+# A small share, so that cores instead of GPUs limit how many tasks an executor runs at once.
 GPU_SCHEDULING = {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "0.001"}
 
 
 def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
-    """The settings with those that ``engine.gpu`` stands for; what was set by hand stays.
+    """The settings with those that ``engine.gpu`` adds; explicit settings take precedence.
 
     Args:
-        gpu: ``none``, ``rapids``, or ``auto`` for rapids where all of it is there.
+        gpu: ``none``, ``rapids``, or ``auto`` for rapids if everything it needs is installed.
         master: Spark's master URL.
         conf: the settings so far.
 
     Raises:
-        EngineError: ``rapids``, and something is missing; all of it in one message.
+        EngineError: ``gpu`` is ``rapids``, and something is missing; the message lists everything.
     """
     if gpu == "none":
         return dict(conf)
@@ -58,7 +58,7 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
     others = [name for name in conf.get(PLUGINS, "").split(",") if name and name != PLUGIN]
     settings[PLUGINS] = ",".join([PLUGIN, *others])
     if jar is not None:
-        # The daemon that gives Python workers their GPU is a Python package inside of the jar.
+        # The daemon that gives Python workers their GPU is a Python package inside the jar.
         settings[PYTHONPATH] = os.pathsep.join(filter(None, [str(jar), conf.get(PYTHONPATH)]))
     return settings
 
@@ -80,7 +80,7 @@ def _missing(master: str, conf: Mapping[str, str], jar: Path | None) -> Iterator
 
 
 def _jars(conf: Mapping[str, str]) -> Iterator[Path]:
-    """RAPIDS' jar wherever Spark would look for it."""
+    """Yields RAPIDS jars from all places where Spark looks for jars."""
     from pyspark.find_spark_home import _find_spark_home
 
     listed = conf.get("spark.jars", "").split(",") + conf.get("spark.driver.extraClassPath", "").split(":")

@@ -1,4 +1,4 @@
-"""The JVM that a session on this machine starts, without the one line that says nothing."""
+"""Starts the JVM of a local session, and filters one useless warning from its stderr."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from batchdeploy.redaction import names_secret
 
 STDERR = 2
-# The launcher of Spark asks for this module itself, and no option keeps the JVM from telling so.
+# Spark's launcher adds the module itself, and no JVM option suppresses the warning.
 NOISE = b"WARNING: Using incubator modules"
 
 
 def start_jvm(settings: Mapping[str, str]) -> None:
-    """Starts the JVM of the session that is made next, where this process has none yet.
+    """Starts the JVM for the next session, unless this process has one.
 
     Args:
         settings: the session's.
@@ -24,8 +24,8 @@ def start_jvm(settings: Mapping[str, str]) -> None:
 
     if SparkContext._gateway is not None:
         return
-    # NOTE: they become its command line, which every user of the machine may read. The session, made next,
-    # is told all of them.
+    # NOTE: these settings become the JVM's command line, which every user of the machine can read. The
+    # session, created next, gets all settings.
     public_settings = [(name, value) for name, value in settings.items() if not names_secret(name)]
     conf = SparkConf(loadDefaults=False).setAll(public_settings)
     reading, writing = os.pipe()
@@ -38,7 +38,7 @@ def start_jvm(settings: Mapping[str, str]) -> None:
 
 
 def copy_lines(reading: int, writing: int) -> None:
-    """Passes lines on until nobody writes any more, all but the one that says nothing."""
+    """Copies lines from one descriptor to another until the end, except for the warning in `NOISE`."""
     with open(reading, "rb") as lines:
         for line in lines:
             if not line.startswith(NOISE):

@@ -1,4 +1,4 @@
-"""What a Spark session is started with."""
+"""Settings and environment variables for a Spark session."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from batchdeploy.adapters.engines.spark.worker_files import is_remote
 
-# What Spark would otherwise let through in silence; see docs/architecture.md.
+# Without these, Spark silently accepts bad input; see docs/architecture.md.
 PINNED = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.files.ignoreCorruptFiles": "false",
     "spark.sql.files.ignoreMissingFiles": "false",
-    # NOTE: Spark reads no timestamps in nanoseconds; as numbers, it leaves it to the reader what they are.
+    # NOTE: Spark cannot read nanosecond timestamps; `frames` converts the integers that this gives.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     "spark.sql.parquet.mergeSchema": "false",
     "spark.sql.runSQLOnFiles": "false",
@@ -34,17 +34,17 @@ EMBEDDED = {
 
 
 def embedded(master: str) -> dict[str, str]:
-    """What a session gets unless the deployment says otherwise; a cluster has to find the way back to it."""
+    """Default settings; a remote cluster gets no loopback address, because it must reach the driver."""
     return EMBEDDED if is_remote(master) else LOOPBACK | EMBEDDED
 
 
 @contextmanager
 def environment(master: str, conf: Mapping[str, str]) -> Iterator[None]:
-    """What only the environment can tell a session that starts, for just as long as it starts.
+    """Sets the environment variables that a session reads at its start, and restores them at the end.
 
-    A session keeps what it read: left behind, it would be what the next one of this process starts with.
+    A running session keeps what it has read. Left in place, the variables would affect the next session.
     """
-    # Without the first a worker takes whatever "python3" is first on its PATH.
+    # Without PYSPARK_PYTHON a worker runs the first "python3" on its PATH.
     ours = {"PYSPARK_PYTHON": sys.executable}
     if not is_remote(master):
         ours["SPARK_LOCAL_IP"] = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What workers on other machines need: this library, the model, and a look at what they have themselves."""
+"""Distributes this library and model folders to remote workers, and reads the workers' versions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[3]
 DISTRIBUTED = "distributed:"
-# Tasks that report; a cluster has no list of its workers, so more of them than most have executors.
+# A cluster has no list of its workers, so more tasks report than most clusters have executors.
 REPORT_TASKS = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def is_remote(master: str) -> bool:
-    """Whether the workers are other processes than those this machine starts for itself."""
+    """Whether the workers run on a cluster instead of in local mode."""
     return not master.startswith("local")
 
 
 class DistributedFiles:
-    """What was sent to the workers of a session: each thing once, and kept for executors that come later.
+    """Files sent to the workers of a session, each once; kept for executors that start later.
 
     Args:
-        session: whose workers they are.
+        session: the Spark session.
     """
 
     def __init__(self, session: SparkSession) -> None:
@@ -41,7 +41,7 @@ class DistributedFiles:
         self._sent: set[str] = set()
 
     def add_library(self) -> None:
-        """Sends this very batchdeploy, whatever the workers have installed."""
+        """Sends this version of batchdeploy, whichever version the workers have installed."""
         archive = _archive(PACKAGE, PACKAGE.name, Path(self._archives.name))
         self._session.addArtifacts(str(archive), pyfile=True)
 
@@ -54,7 +54,7 @@ class DistributedFiles:
         return DISTRIBUTED + archive.name
 
     def close(self) -> None:
-        """Removes the archives; executors fetch nothing any more."""
+        """Removes the archives; executors that start later cannot fetch them."""
         self._archives.cleanup()
 
 
@@ -68,7 +68,7 @@ def locate_distributed(name: str) -> str:
 
 
 def worker_versions(session: SparkSession, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-    """Versions of Python and of packages on each worker host, by host."""
+    """(host, versions of Python and packages) for each worker host, sorted by host."""
     tasks = session.range(0, REPORT_TASKS, 1, REPORT_TASKS)
     frame = tasks.mapInPandas(_version_udf(tuple(names)), "host string, found string")
     hosts: dict[str, dict[str, str]] = {}
@@ -89,7 +89,7 @@ def _version_udf(names: tuple[str, ...]) -> Callable[[Iterator[pd.DataFrame]], I
 
 
 def _archive(folder: Path, prefix: str, into: Path) -> Path:
-    """A zip archive of a folder: for the same files the same bytes, and the same name."""
+    """A reproducible ZIP archive of a folder: equal files give equal bytes and an equal name."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
     digest = hashlib.sha256()
     for file in files:
