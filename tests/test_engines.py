@@ -494,8 +494,8 @@ def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> 
         execute(tools, planned)
 
 
-def test_only_the_rows_that_are_meant_are_scored_and_validated(tools: LocalToolbox) -> None:
-    """Of five files; a duplicate among the rows that are not meant is none, one among the others is named."""
+def test_only_the_rows_matching_where_are_scored_and_validated(tools: LocalToolbox) -> None:
+    """Of five files; a duplicate among excluded rows does not count, one among the others is named."""
     spread(tools, customers(DAY, 1000), files=5)
     frame = customers(DAY, 1000)
     frame.loc[3, "customer_id"] = frame.loc[900, "customer_id"]

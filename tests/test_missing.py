@@ -1,4 +1,4 @@
-"""Partitions that the calendar expects and that have no rows: named, and treated alike in every door."""
+"""Partitions that the calendar expects and that have no rows: named, and treated the same by every door."""
 
 from __future__ import annotations
 

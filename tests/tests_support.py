@@ -295,7 +295,7 @@ FOLDER = "date=2024-01-01"
 RUNS = {name: name * 16 for name in "abcdef"}
 
 
-def plan(run: str, live: str | None) -> Plan:
+def plan(run: str, base_run: str | None) -> Plan:
     """A plan with made-up pins, for what only looks at run ids."""
     return Plan(
         run_id=RUNS[run],
@@ -313,7 +313,7 @@ def plan(run: str, live: str | None) -> Plan:
         schema=InputSchema(columns=(), file_rows=(10,)),
         suite=None,
         reference=None,
-        base_run=RUNS[live] if live else None,
+        base_run=RUNS[base_run] if base_run else None,
         changes=(),
         planned_at="2024-01-01T00:00:00+00:00",
     )

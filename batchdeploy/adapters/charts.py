@@ -1,4 +1,4 @@
-"""The report's pictures: matplotlib figures as inline SVG, so that a report needs no network."""
+"""The report's charts: matplotlib figures as inline SVG, so that a report needs no network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Charts:
     """Draws distributions and the overview of a drift report."""
 
     def distribution(self, reference: ColumnProfile, current: ColumnProfile) -> str:
-        """Shares of both in the reference's bins, side by side, as one inline SVG."""
+        """Both distributions in the reference's bins, side by side, as one inline SVG."""
         labels, before, now = _bars(reference, current)
         with _styled():
             figure, axes = _figure(3.6, 1.9, (0.42, 0.55))
@@ -42,7 +42,7 @@ class Charts:
             return _svg(figure, f"{current.role} {current.name}: shares by bin")
 
     def overview(self, report: DriftReport) -> str:
-        """Each column's PSI as a share of its limit, as one inline SVG; right of 1 lies an alarm."""
+        """Each column's PSI as a share of its limit, as one inline SVG; a share over 1 is an alarm."""
         rows = [row for row in report.statistics if row.statistic == "psi" and row.limit]
         rows = sorted(rows, key=lambda row: row.value / (row.limit or 1))[-20:]
         with _styled():
@@ -75,7 +75,7 @@ def _labels(profile: ColumnProfile) -> list[str]:
         return [*(name[:14] for name in profile.categories), "(rare)", "(null)", "(unseen)"]
     if not profile.edges:
         return ["(all)", "(null)", ""]
-    # The first edge lies a hair below the smallest value; it is not worth a number of its own.
+    # The first edge is only just below the smallest value, so it gets no label.
     upper = [f"≤ {edge:.4g}" for edge in profile.edges[1:]]
     return ["(below)", *upper, "(above)", "(null)", ""]
 
@@ -84,7 +84,7 @@ def _figure(width: float, height: float, margins: tuple[float, float]) -> tuple[
     """A figure of this size with one pair of axes; sizes and margins (left, bottom) in inches."""
     from matplotlib.figure import Figure
 
-    # Margins by hand; a layout engine measures every text and takes ten times as long.
+    # Fixed margins, because a layout engine measures every text and takes ten times as long.
     figure = Figure(figsize=(width, height))
     axes = figure.subplots()
     figure.subplots_adjust(left=margins[0] / width, bottom=margins[1] / height, right=0.98, top=0.97)
@@ -102,7 +102,7 @@ def _svg(figure: Figure, label: str) -> str:
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     svg = text[text.index("<svg") :]
-    # NOTE: matplotlib numbers its ids from a salt, so two pictures of one page would share clip paths.
+    # NOTE: matplotlib derives ids from the salt, so two charts on one page would share clip paths.
     mark = re.sub(r"\W", "", label)
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{mark}", svg)
     escaped = label.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

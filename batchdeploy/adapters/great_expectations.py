@@ -1,4 +1,4 @@
-"""Great Expectations: a suite's text, read strictly, evaluated over a pandas or a Spark frame."""
+"""Parses Great Expectations suites strictly and evaluates them on a pandas or Spark frame."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ from batchdeploy.documents import canonical, parse_json
 from batchdeploy.errors import DataError, Problem, shorten
 from batchdeploy.host.file_modes import restrict
 
-# Asking for counts only costs Spark a sixth of the jobs; details are asked of what failed.
+# Counts alone take a sixth of the Spark jobs; only failed expectations are evaluated again for details.
 COUNTS = {"result_format": "SUMMARY", "partial_unexpected_count": 0, "return_unexpected_index_query": False}
 DETAILS = {**COUNTS, "partial_unexpected_count": 5}
 
 
 class GxValidator:
-    """Reads and evaluates suites. GX's own loader drops what it does not know; this one refuses.
+    """Reads and evaluates suites. Rejects unknown keys, which GX's own loader drops.
 
     Args:
-        sound: where to leave a mark for each suite that was evaluated; one that has a mark is known to be
-            sound, and GX need not be imported, which takes seconds, to look at it again.
+        sound: folder for a marker file per suite without problems; a suite with a marker is not checked
+            again, which saves the seconds that importing GX takes.
     """
 
     def __init__(self, sound: Path | None = None) -> None:
         self._sound = sound
         logger = logging.getLogger("great_expectations")
         if logger.level == logging.NOTSET:
-            # It tells at level info of each function it meets, hundreds of them, into a task's log.
+            # At level info GX logs hundreds of functions into a task's log.
             logger.setLevel(logging.WARNING)
 
     def problems(self, suite_text: str, *, where: str) -> tuple[Problem, ...]:
-        """What is wrong with the suite, without any data; empty where it can be evaluated as it stands.
+        """The suite's problems, found without data; empty if it can be evaluated.
 
         Raises:
-            DataError: the text is not a suite at all.
+            DataError: the text is not a suite.
         """
         mark = self._mark(suite_text)
         if mark is not None and mark.exists():
@@ -61,12 +61,12 @@ class GxValidator:
         return tuple(_suite_problems(_entries(suite_text, where=where)))
 
     def columns(self, suite_text: str, *, where: str) -> frozenset[str] | None:
-        """The columns that the suite looks at, or None where it looks at the table as a whole."""
+        """The columns that the suite uses, or None if an expectation covers the whole table."""
         found = [columns_of(entry) for entry in _entries(suite_text, where=where).values()]
         return None if None in found else frozenset[str]().union(*(names for names in found if names))
 
     def check(self, suite_text: str, frame: Any, *, where: str) -> tuple[ExpectationResult, ...]:
-        """Every expectation's result, in the suite's order; one that raises is a result too."""
+        """Every expectation's result, in the suite's order; an exception is a result, too."""
         entries = _entries(suite_text, where=where)
         with _quiet():
             batch = _batch(frame)
@@ -76,7 +76,7 @@ class GxValidator:
             del batch
             gc.collect()
         mark = self._mark(suite_text)
-        # Also where it is there: what nobody has used for a month is removed.
+        # Touches an existing marker, too, because garbage collection removes those untouched for a month.
         if mark is not None and (mark.exists() or not any(_suite_problems(entries))):
             with suppress(OSError):
                 mark.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class GxValidator:
         return tuple(_result(entries[place], raw[place]) for place in sorted(entries))
 
     def _mark(self, suite_text: str) -> Path | None:
-        """Named for all that the verdict depends on: the suite, GX, and what reads it here."""
+        """The marker's path, named by suite, GX version and a hash of the code that reads suites."""
         if self._sound is None:
             return None
         readers = (Path(__file__), Path(suites.__file__))
@@ -153,7 +153,7 @@ def _batch(frame: Any) -> Any:
 def _evaluate(
     batch: Any, entries: dict[int, dict[str, Any]], form: dict[str, Any]
 ) -> dict[int, dict[str, Any]]:
-    """GX's results by the place of their expectation: GX orders them by column."""
+    """GX's results by the index of their expectation, because GX sorts them by column."""
     if not entries:
         return {}
     from great_expectations.core import ExpectationSuite
@@ -183,7 +183,7 @@ def _result(entry: dict[str, Any], raw: dict[str, Any]) -> ExpectationResult:
         column=column,
         arguments=", ".join(f"{key}={shorten(value)}" for key, value in kwargs.items()),
         level=level_of(entry),
-        # NOTE: GX passes an expectation that met no value at all; nothing checked is not a pass.
+        # NOTE: GX passes an expectation that evaluated no value; here it fails.
         success=bool(raw["success"]) and exception is None and evaluated != 0,
         evaluated=evaluated,
         unexpected=result.get("unexpected_count"),
@@ -201,7 +201,7 @@ def _exception(info: dict[str, Any]) -> str | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """GX without its warnings, and without its log of what its results say anyway."""
+    """Silences GX's warnings, and its log, which repeats the results."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logger = logging.getLogger("great_expectations")
     before = logger.level

@@ -76,7 +76,7 @@ class SplitResult:
     """The result of one split; a file is null if it would hold no rows.
 
     Attributes:
-        rows_in: rows that are meant; ``rows_left_out`` are not.
+        rows_in: rows matching `where`; ``rows_left_out`` do not match.
         loaded: whether the model had to be loaded for it.
         worker: the host and process that did it.
         keys: the file in staging that holds the hash of each row's keys, in the order of the rows.

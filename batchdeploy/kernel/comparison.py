@@ -33,7 +33,7 @@ class Equality(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """Whether it was proved: some rows, and all of them alike."""
+        """Whether there are rows, and all of them are equal."""
         return self.rows > 0 and not self.differing
 
     @property

@@ -2,7 +2,7 @@
 
 A row leaves in exactly one of two ways: scored, or quarantined with the stage and the reason. Only an answer
 whose *shape* is wrong (another length, other columns, strings for numbers) stops the run, because it
-condemns every row alike.
+condemns every row.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def same_twice(batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any]
 def _answers(
     batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any], Any], status: RowStatus
 ) -> dict[str, pa.ChunkedArray]:
-    """The declared outputs of the rows that are alive, before and after."""
+    """The declared outputs of the valid rows, before and after."""
     import numpy as np
 
     frame = model_frame(batch, spec.inputs, status)

@@ -1,4 +1,4 @@
-"""Any records of a run to one HTML page that opens from disk, and to a few lines for a terminal or a log."""
+"""Renders a run's records as one self-contained HTML page, and as lines for a terminal or a log."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SHOWN_REASONS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The records that an attempt at a run has by now.
+    """The records that an attempt at a run has so far.
 
     Attributes:
-        manifest: where this attempt is the one that was published.
-        published_by: the attempt that published these pins, where it was another one.
-        printed: what the model and its libraries wrote.
+        manifest: the manifest if this attempt was published.
+        published_by: the attempt that published these pins, if it was another one.
+        printed: output of the model and its libraries.
     """
 
     check: CheckReport | None
@@ -84,7 +84,7 @@ def find_reference(plan: Plan, texts: TextSource) -> Reference | None:
 
 
 def render_text(manifest: Manifest) -> str:
-    """What happened, in one paragraph of plain lines."""
+    """A summary of a published run in a few lines."""
     quarantined = f", {manifest.rows_quarantined:,} quarantined" if manifest.rows_quarantined else ""
     quarantined += f", {manifest.rows_left_out:,} left out by data.where" if manifest.rows_left_out else ""
     lines = [
@@ -97,7 +97,7 @@ def render_text(manifest: Manifest) -> str:
 
 
 def render_line(record: CheckReport | ScoredBatch | DriftReport | Manifest) -> str:
-    """What a step found or did, as one line of a log."""
+    """A step's record as one log line."""
     match record:
         case CheckReport():
             what = (
@@ -141,7 +141,7 @@ def _published(found: Found) -> tuple[str, str]:
 
 
 def _unpublished(plan: Plan, found: Found) -> tuple[str, str]:
-    """The same of a run that was not: which gate refused it, or how far it got."""
+    """(colour class, sentence) for a run that was not published: the refusing gate, or its progress."""
     check = found.check
     if check is not None and check.blocking:
         return "bad", f"Refused: {len(check.blocking)} blocking expectations failed. Nothing was published."
@@ -159,7 +159,7 @@ def _unpublished(plan: Plan, found: Found) -> tuple[str, str]:
 
 
 def _why(plan: Plan, found: Found) -> str:
-    """The gate's reason in a few words; the details follow it on the page."""
+    """The gate's reason in a few words; details follow on the page."""
     scored, drift = found.scored, found.drift
     if drift is not None:
         return f"drift{_in_columns(drift.alarms)}, and drift.on_alarm is block"
@@ -175,7 +175,7 @@ def _why(plan: Plan, found: Found) -> str:
 
 
 def _pictures(drift: DriftReport, reference: Reference, painter: Painter) -> list[tuple[Any, Markup]]:
-    """The columns worth a look, worst first: the outputs, then by how much of their limit they reach."""
+    """Charts of the most drifted columns: outputs first, then by PSI relative to the limit."""
     current = {(profile.role, profile.name): profile for profile in drift.profile}
     before = {(profile.role, profile.name): profile for profile in reference.profiles}
     rows = [row for row in drift.statistics if row.statistic == "psi"]

@@ -18,7 +18,7 @@ from typing import Any
 from batchdeploy.errors import PublishError, StaleRunError
 from batchdeploy.storage import failpoints
 from faults.killing import finished, in_child, killed_after, killed_at
-from faults.oracle import Content, live_run, violations
+from faults.oracle import Content, published_run, violations
 from faults.publishing import expected, manifest, plan, publish, run_name, stage, swap_table
 
 FOLDERS = tuple(f"date=2024-01-{day:02d}" for day in range(1, 4))
@@ -93,7 +93,7 @@ def random_kills(
         swap_table(root, keep=1).maintenance.recover(now=time.time())
         wrong = before + violations(root, known) + _promises(root, lines, last, counts)
         found += [f"trial {trial}: {violation}" for violation in wrong]
-        last = {folder: live_run(root, folder) for folder in FOLDERS}
+        last = {folder: published_run(root, folder) for folder in FOLDERS}
     return {"trials": trial, "seed": seed, **counts, "violations": found}
 
 
@@ -105,17 +105,17 @@ def _operations(
         tell("ready")
         for step in range(40):
             folder = random_.choice(FOLDERS)
-            live = live_run(root, folder)
+            base_run = published_run(root, folder)
             choice = random_.random()
-            if choice < 0.75 or live is None:
-                again = live is not None and choice < 0.1
-                run = live if again and live else run_name(trial * 1000 + step)
+            if choice < 0.75 or base_run is None:
+                again = base_run is not None and choice < 0.1
+                run = base_run if again and base_run else run_name(trial * 1000 + step)
                 tell(f"begin {folder} {run}")
-                publish(table, folder, run, live)
+                publish(table, folder, run, base_run)
                 tell(f"done {folder} {run}")
-            elif choice < 0.9 and (kept := table.table.generations(folder)) and kept[0] != live:
+            elif choice < 0.9 and (kept := table.table.generations(folder)) and kept[0] != base_run:
                 tell(f"begin {folder} {kept[0]}")
-                table.publisher.roll_back(folder, to=kept[0], expected_run=live, at=f"{trial}.{step}")
+                table.publisher.roll_back(folder, to=kept[0], expected_run=base_run, at=f"{trial}.{step}")
                 tell(f"done {folder} {kept[0]}")
             else:
                 table.maintenance.collect_garbage(now=time.time())
@@ -144,9 +144,9 @@ def _promises(root: Path, lines: list[str], last: dict[str, str | None], counts:
             folder, run = rest.split()
             may[folder].add(run)
     return [
-        f"{folder} shows {live_run(root, folder)}, not one of {sorted(map(str, runs))}"
+        f"{folder} shows {published_run(root, folder)}, not one of {sorted(map(str, runs))}"
         for folder, runs in may.items()
-        if live_run(root, folder) not in runs
+        if published_run(root, folder) not in runs
     ]
 
 
@@ -187,12 +187,12 @@ def _racer(
         random_ = random.Random(f"{seed} {number}")
         table = make(root)
         for step in range(publishes):
-            live = live_run(root, folder)
+            base_run = published_run(root, folder)
             run = run_name(number * 1000 + step)
             time.sleep(random_.random() * 0.002)
             try:
-                publish(table, folder, run, live)
-                tell(f"published {run} {live}")
+                publish(table, folder, run, base_run)
+                tell(f"published {run} {base_run}")
             except StaleRunError:
                 tell("stale")
             except PublishError as error:
@@ -237,7 +237,7 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
     for file in root.parent.glob("*.json"):
         file.rename(root.with_name(root.name + ".batchdeploy") / "intents" / file.name)
     after_kills = _recovery(root)
-    assert all(live_run(root, folder) == run_name(2) for folder in dead)
+    assert all(published_run(root, folder) == run_name(2) for folder in dead)
     ordered = sorted(held)
     return {
         "partitions": partitions,

@@ -48,7 +48,7 @@ def violations(root: Path, expected: dict[tuple[str, str], Content], *, settled:
     return [*found, *_control(control, settled=settled)]
 
 
-def live_run(root: Path, folder: str) -> str | None:
+def published_run(root: Path, folder: str) -> str | None:
     """The one run whose files a partition holds; None without one."""
     try:
         runs = {match[1] for name in os.listdir(root / folder) if (match := FILE.fullmatch(name))}

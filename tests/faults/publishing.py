@@ -63,8 +63,8 @@ def swap_table(
     return open_swap_table(Layout(root), spec)
 
 
-def plan(folder: str, run: str, live: str | None) -> Plan:
-    return replace(made_up_plan("a", None), run_id=run, partition=folder.partition("=")[2], base_run=live)
+def plan(folder: str, run: str, base_run: str | None) -> Plan:
+    return replace(made_up_plan("a", None), run_id=run, partition=folder.partition("=")[2], base_run=base_run)
 
 
 def stage(access: TableAccess, folder: str, run: str) -> ScoredBatch:
@@ -111,12 +111,12 @@ def manifest(run: str, scored: ScoredBatch, stamp: str) -> tuple[str, str]:
     return json.dumps({"run_id": run, "published_at": stamp, "files": files}), stamp
 
 
-def publish(access: TableAccess, folder: str, run: str, live: str | None, *, stamp: str = "") -> None:
+def publish(access: TableAccess, folder: str, run: str, base_run: str | None, *, stamp: str = "") -> None:
     """Stages and publishes one run of one partition."""
     scored = stage(access, folder, run)
     stamp = stamp or f"{time.time_ns():020d}"
     try:
-        access.publisher.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, stamp))
+        access.publisher.publish(plan(folder, run, base_run), scored, lambda: manifest(run, scored, stamp))
     except BaseException:
         access.staging.discard(scored.attempt)
         raise

@@ -17,7 +17,7 @@ from typing import Any
 
 from faults.campaign import FOLDERS, PATIENCE, Known
 from faults.killing import finished, in_child
-from faults.oracle import content_of, live_run
+from faults.oracle import content_of, published_run
 from faults.publishing import publish, run_name, swap_table
 
 PAUSE = 0.01
@@ -99,7 +99,7 @@ def _publishing(root: Path, pause: float) -> Callable[[Callable[[str], None]], N
         table = swap_table(root, keep=1, grace=5)
         for number in range(1, 10**9):
             folder = FOLDERS[number % len(FOLDERS)]
-            publish(table, folder, run_name(number), live_run(root, folder))
+            publish(table, folder, run_name(number), published_run(root, folder))
             time.sleep(pause)
 
     return work

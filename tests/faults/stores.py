@@ -72,7 +72,7 @@ def faulty(port: int, *, share: float, seed: int) -> Iterator[tuple[int, Counter
     """A proxy before a server; this share of its answers is spoilt. Gives its port and what it did."""
     fired: Counter[str] = Counter()
     random_ = random.Random(seed)
-    # NOTE: the stand-in for S3 compares and swaps in two steps; S3 does it in one.
+    # NOTE: the fake S3 compares and swaps in two steps; S3 does it in one.
     one_at_a_time = threading.Lock()
 
     class Proxy(BaseHTTPRequestHandler):
@@ -210,11 +210,11 @@ def files_of(access: TableAccess) -> PointerFiles:
     return files
 
 
-def publish_pointer(access: TableAccess, folder: str, run: str, live: str | None) -> None:
+def publish_pointer(access: TableAccess, folder: str, run: str, base_run: str | None) -> None:
     """Stages and publishes one run of one partition."""
     scored = stage(access, folder, run)
     try:
-        access.publisher.publish(plan(folder, run, live), scored, lambda: manifest(run, scored, "2024"))
+        access.publisher.publish(plan(folder, run, base_run), scored, lambda: manifest(run, scored, "2024"))
     finally:
         access.staging.discard(scored.attempt)
 
@@ -229,9 +229,9 @@ def commit(control: Path, port: int, number: int, share: int, seed: int) -> None
         folder = random_.choice(FOLDERS)
         run = run_name(number * 100_000 + step)
         try:
-            live = access.table.published_run(folder)
-            publish_pointer(access, folder, run, live)
-            print(f"published {run} {folder} {live}", flush=True)
+            base_run = access.table.published_run(folder)
+            publish_pointer(access, folder, run, base_run)
+            print(f"published {run} {folder} {base_run}", flush=True)
             done += 1
         except StaleRunError:
             print("stale", flush=True)

@@ -15,7 +15,7 @@ from typing import Any
 from batchdeploy.errors import BatchdeployError
 from faults.campaign import Known
 from faults.killing import finished, in_child
-from faults.oracle import live_run, violations
+from faults.oracle import published_run, violations
 from faults.publishing import publish, run_name, swap_table
 
 FOLDER = "date=2024-01-01"
@@ -144,7 +144,7 @@ def _traced(work: Callable[[Callable[[str], None]], None], options: list[str]) -
 def _trial(home: Path, situation: str, where: tuple[str, int, str]) -> tuple[list[str], bool, str]:
     name, ordinal, fault = where
     root, log = _table(home, situation), home / "log"
-    before = live_run(root, FOLDER)
+    before = published_run(root, FOLDER)
     inject = f"{name}:{'signal=KILL' if fault == 'KILL' else f'error={fault}'}:when={ordinal}"
     code, lines = _traced(
         _work(root, situation), ["-o", str(log), "-e", f"trace={name}", "-e", f"inject={inject}"]
@@ -154,15 +154,15 @@ def _trial(home: Path, situation: str, where: tuple[str, int, str]) -> tuple[lis
     known = Known()
     after = {"rollback": OLD, "garbage": before}.get(situation, NEW)
     wrong = [v for v in violations(root, known, settled=False) if v != "the lock is held"]
-    wrong += _claim(lines, live_run(root, FOLDER), (before, after), early=True)
+    wrong += _claim(lines, published_run(root, FOLDER), (before, after), early=True)
     swap_table(root).maintenance.recover(now=time.time())
-    wrong += _claim(lines, live_run(root, FOLDER), (before, after), early=False)
+    wrong += _claim(lines, published_run(root, FOLDER), (before, after), early=False)
     if situation == "garbage":
         swap_table(root, keep=0).maintenance.collect_garbage(now=time.time())
     wrong += violations(root, known)
-    publish(swap_table(root), FOLDER, NEXT, live_run(root, FOLDER))
+    publish(swap_table(root), FOLDER, NEXT, published_run(root, FOLDER))
     wrong += violations(root, known)
-    if live_run(root, FOLDER) != NEXT:
+    if published_run(root, FOLDER) != NEXT:
         wrong.append("a plain re-run did not publish")
     if code not in (0, -9):
         wrong.append(f"the child ended with {code}")

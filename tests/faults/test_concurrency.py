@@ -15,7 +15,7 @@ from batchdeploy.errors import BatchdeployError, PublishError, StaleRunError
 from batchdeploy.storage import failpoints
 from faults.campaign import FOLDERS, Known
 from faults.killing import finished, in_child
-from faults.oracle import live_run, violations
+from faults.oracle import published_run, violations
 from faults.publishing import publish, run_name, swap_table
 from faults.readers import READERS, racing_reads
 from faults.syscalls import SITUATIONS, available, syscall_faults
@@ -58,7 +58,7 @@ def test_a_zombie_that_wakes_before_the_lock_does_not_overwrite_newer_scores(tmp
     os.kill(pid, signal.SIGCONT)
     code, lines = finished(pid, reader)
     assert (code, lines) == (0, ["stopping", "stale"])
-    assert live_run(root, FOLDER) == OTHER
+    assert published_run(root, FOLDER) == OTHER
     assert violations(root, Known()) == []
 
 
@@ -73,7 +73,7 @@ def test_a_zombie_that_holds_the_lock_is_named_and_publishes_when_it_wakes(tmp_p
     assert finished(pid, reader) == (0, ["stopping", "published"])
     with pytest.raises(StaleRunError):
         publish(swap_table(root), FOLDER, OTHER, OLD)
-    assert live_run(root, FOLDER) == NEW
+    assert published_run(root, FOLDER) == NEW
     assert violations(root, Known()) == []
 
 

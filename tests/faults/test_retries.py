@@ -16,7 +16,7 @@ from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.storage.failpoints import POINTS
 from faults.campaign import FOLDERS, Known
 from faults.killing import killed_at
-from faults.oracle import live_run, violations
+from faults.oracle import published_run, violations
 from faults.publishing import manifest, plan, run_name, stage, swap_table
 
 FOLDER = FOLDERS[0]
@@ -38,15 +38,15 @@ def test_a_retry_of_a_publish_that_was_decided_says_that_it_is_published(
     tmp_path: Path, point: str, overwrite: bool
 ) -> None:
     root = tmp_path / "scores"
-    live = None
+    base_run = None
     if overwrite:
         first = staged_run(root, OLD)
         swap_table(root).publisher.publish(plan(FOLDER, OLD, None), first, lambda: manifest(OLD, first, "1"))
-        live = OLD
+        base_run = OLD
     scored = staged_run(root, NEW)
 
     def publishing() -> object:
-        return swap_table(root).publisher.publish(plan(FOLDER, NEW, live), scored, told)
+        return swap_table(root).publisher.publish(plan(FOLDER, NEW, base_run), scored, told)
 
     def told() -> tuple[str, str]:
         text, at = manifest(NEW, scored, "2")
@@ -54,7 +54,7 @@ def test_a_retry_of_a_publish_that_was_decided_says_that_it_is_published(
 
     assert killed_at(point, publishing), "the fault did not fire"
     assert json.loads(str(publishing()))["run_id"] == NEW
-    assert live_run(root, FOLDER) == NEW
+    assert published_run(root, FOLDER) == NEW
     swap_table(root).maintenance.recover(now=time.time())
     assert violations(root, Known()) == []
 

@@ -17,7 +17,7 @@ from batchdeploy.errors import PartitionError, StaleRunError
 from batchdeploy.storage.failpoints import POINTS
 from faults.campaign import Known
 from faults.killing import finished, in_child, killed_at
-from faults.oracle import live_run, violations
+from faults.oracle import published_run, violations
 from faults.publishing import manifest, plan, publish, run_name, stage, swap_table
 
 FOLDERS = st.sampled_from(["date=2024-01-01", "date=2024-01-02"])
@@ -33,7 +33,7 @@ class Table(RuleBasedStateMachine):
         super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="table-"))
         self.root = self.home / "scores"
-        self.live: dict[str, str | None] = {}
+        self.published: dict[str, str | None] = {}
         self.generations: dict[str, list[str]] = {}
         self.number = 0
         self.known = Known()
@@ -46,25 +46,25 @@ class Table(RuleBasedStateMachine):
         return run_name(self.number)
 
     def _shows(self, folder: str, run: str) -> None:
-        before = self.live.get(folder)
+        before = self.published.get(folder)
         kept = self.generations.setdefault(folder, [])
         if run in kept:
             kept.remove(run)
         if before is not None and before != run:
             kept.append(before)
-        self.live[folder] = run
+        self.published[folder] = run
 
     @rule(folder=FOLDERS)
     def publishes(self, folder: str) -> None:
         run = self._new()
-        publish(swap_table(self.root, keep=KEEP), folder, run, self.live.get(folder))
+        publish(swap_table(self.root, keep=KEEP), folder, run, self.published.get(folder))
         self._shows(folder, run)
         self.generations[folder] = self.generations[folder][-KEEP:]
 
     @rule(folder=FOLDERS, point=st.sampled_from(POINTS))
     def dies_publishing(self, folder: str, point: str) -> None:
-        run, live = self._new(), self.live.get(folder)
-        fired = killed_at(point, lambda: publish(swap_table(self.root, keep=KEEP), folder, run, live))
+        run, base_run = self._new(), self.published.get(folder)
+        fired = killed_at(point, lambda: publish(swap_table(self.root, keep=KEEP), folder, run, base_run))
         if not fired or POINTS.index(point) >= INTENT:
             self._shows(folder, run)
         swap_table(self.root).maintenance.recover(now=time.time()) if fired else None
@@ -73,8 +73,8 @@ class Table(RuleBasedStateMachine):
 
     @rule(folder=FOLDERS)
     def two_at_once(self, folder: str) -> None:
-        """Both were planned on the same live run: one of them publishes."""
-        live, runs = self.live.get(folder), (self._new(), self._new())
+        """Both were planned on the same published run: one of them publishes."""
+        base_run, runs = self.published.get(folder), (self._new(), self._new())
 
         def racing(run: str):  # type: ignore[no-untyped-def]
             def work(tell):  # type: ignore[no-untyped-def]
@@ -82,7 +82,7 @@ class Table(RuleBasedStateMachine):
                 scored = stage(table, folder, run)
                 try:
                     table.publisher.publish(
-                        plan(folder, run, live),
+                        plan(folder, run, base_run),
                         scored,
                         lambda: manifest(run, scored, f"{time.time_ns():020d}"),
                     )
@@ -106,7 +106,7 @@ class Table(RuleBasedStateMachine):
         if not kept:
             with pytest.raises(PartitionError):
                 swap_table(self.root).publisher.roll_back(
-                    folder, to=to, expected_run=self.live.get(folder), at="now"
+                    folder, to=to, expected_run=self.published.get(folder), at="now"
                 )
             return
         stamp = str(self.number)
@@ -114,7 +114,7 @@ class Table(RuleBasedStateMachine):
 
         def back() -> None:
             swap_table(self.root, keep=KEEP).publisher.roll_back(
-                folder, to=target, expected_run=self.live[folder], at=stamp
+                folder, to=target, expected_run=self.published[folder], at=stamp
             )
 
         if point is None or not killed_at(point, back):
@@ -143,8 +143,8 @@ class Table(RuleBasedStateMachine):
     @invariant()
     def shows_what_was_published(self) -> None:
         assert violations(self.root, self.known) == []
-        for folder, run in self.live.items():
-            assert live_run(self.root, folder) == run
+        for folder, run in self.published.items():
+            assert published_run(self.root, folder) == run
             # NOTE: pruning may be cut short by a kill, so there may be more than the model has, never less.
             assert set(self.generations.get(folder, [])) <= set(
                 swap_table(self.root).table.generations(folder)

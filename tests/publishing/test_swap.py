@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from faults.campaign import Known
 from faults.killing import killed_at
-from faults.oracle import live_run, violations
+from faults.oracle import published_run, violations
 from faults.publishing import manifest, plan, publish, run_name, stage, swap_table
 
 from batchdeploy.core.records import OutputFile, ScoredBatch
@@ -44,9 +44,9 @@ def control(root: Path) -> Path:
     return root.with_name("scores.batchdeploy")
 
 
-def put(access: TableAccess, scored: ScoredBatch, run: str, live: str | None) -> str:
+def put(access: TableAccess, scored: ScoredBatch, run: str, base_run: str | None) -> str:
     return access.publisher.publish(
-        plan(FOLDER, run, live), scored, lambda: manifest(run, scored, str(time.time_ns()))
+        plan(FOLDER, run, base_run), scored, lambda: manifest(run, scored, str(time.time_ns()))
     )
 
 
@@ -145,8 +145,8 @@ def test_a_filesystem_that_cannot_exchange_is_refused_at_the_start(
 def test_a_swap_that_the_disk_refuses_is_taken_back_whole(
     access: TableAccess, root: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
-    live = None if function == "move_new" else A
-    if live:
+    base_run = None if function == "move_new" else A
+    if base_run:
         publish(access, FOLDER, A, None)
 
     def failing(*_arguments: object) -> None:
@@ -154,10 +154,10 @@ def test_a_swap_that_the_disk_refuses_is_taken_back_whole(
 
     monkeypatch.setattr(journal, function, failing)
     with pytest.raises(PublishError, match=r"Invalid cross-device link(.|\n)*nothing was published"):
-        publish(access, FOLDER, B, live)
+        publish(access, FOLDER, B, base_run)
     monkeypatch.undo()
     assert access.maintenance.recover(now=time.time()).finished == ()
-    assert live_run(root, FOLDER) == live
+    assert published_run(root, FOLDER) == base_run
     assert violations(root, Known()) == []
 
 
@@ -188,7 +188,7 @@ def test_a_decided_attempt_is_not_discarded(access: TableAccess, root: Path, con
     (attempt,) = (control / "intents").glob("*.json")
     access.staging.discard(attempt.stem)
     assert access.maintenance.recover(now=time.time()).finished == (A,)
-    assert live_run(root, FOLDER) == A
+    assert published_run(root, FOLDER) == A
 
 
 def test_a_decided_run_whose_scores_are_gone_is_given_up(access: TableAccess, control: Path) -> None:
@@ -239,13 +239,13 @@ def test_an_attempt_that_was_handed_over_waits_a_week(access: TableAccess, contr
 def test_rolls_back_to_the_run_before_or_to_a_named_one(
     access: TableAccess, root: Path, control: Path
 ) -> None:
-    for run, live in ((A, None), (B, A), (C, B)):
-        publish(access, FOLDER, run, live)
+    for run, base_run in ((A, None), (B, A), (C, B)):
+        publish(access, FOLDER, run, base_run)
     assert access.publisher.roll_back(FOLDER, to=None, expected_run=C, at="t1") == B
     assert access.table.generations(FOLDER) == (C, A)
     assert access.publisher.roll_back(FOLDER, to=A, expected_run=B, at="t2") == A
     assert violations(root, Known()) == []
-    assert live_run(root, FOLDER) == A
+    assert published_run(root, FOLDER) == A
     last = json.loads((control / "audit.jsonl").read_text().splitlines()[-1])
     assert (last["action"], last["run_id"], last["replaced"]) == ("rollback", A, B)
 
@@ -263,8 +263,8 @@ def test_a_rollback_that_cannot_be_says_why(access: TableAccess) -> None:
 
 def test_generations_beyond_the_retention_go_but_not_under_a_reader(root: Path) -> None:
     access = swap_table(root, keep=1, grace=600)
-    for run, live in ((A, None), (B, A), (C, B)):
-        publish(access, FOLDER, run, live)
+    for run, base_run in ((A, None), (B, A), (C, B)):
+        publish(access, FOLDER, run, base_run)
     assert access.table.generations(FOLDER) == (B, A)
     cleaned = access.maintenance.collect_garbage(now=time.time() + 601)
     assert cleaned.generations == (f"{FOLDER}/{A}",)

@@ -1,4 +1,4 @@
-"""Parquet files as pieces of work: footers read before the job, splits scored on whatever worker."""
+"""Checks Parquet files, cuts them into splits, and reads and scores splits on workers."""
 
 from batchdeploy.adapters.parquet_splits.input_checks import inspect
 from batchdeploy.adapters.parquet_splits.keys import find_duplicates

@@ -39,13 +39,13 @@ def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Co
         return {}
     read: dict[str, Any] = {}
     for unit in ("ns", "us", "s"):
-        with pq.ParquetFile(location, coerce_int96_timestamp_unit=unit) as again:
-            table = again.read_row_groups(groups, columns=wanted)
+        with pq.ParquetFile(location, coerce_int96_timestamp_unit=unit) as reopened:
+            table = reopened.read_row_groups(groups, columns=wanted)
         read[unit] = {name: _counts(table.column(name)) for name in wanted}
     lost = {}
     for name in wanted:
         nanoseconds, microseconds, seconds = (read[unit][name] for unit in ("ns", "us", "s"))
-        # NOTE: both wrap alike, so that what is left is the part that is finer.
+        # NOTE: both sides wrap the same way, so they differ only by what is finer than a microsecond.
         mask = (microseconds * np.int64(1000) != nanoseconds) | (microseconds // 1_000_000 != seconds)
         if mask.any():
             lost[name] = mask

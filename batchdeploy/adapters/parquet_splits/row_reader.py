@@ -60,7 +60,7 @@ def read_frame(
     Args:
         pin: the files to read.
         partition: name and value of the partition column, which the files do not hold.
-        where: which rows are meant.
+        where: predicates that select the rows.
         columns: those to read, as far as the files have them; None for all.
     """
     import pandas as pd

@@ -1,1 +1,1 @@
-"""Where rows come from: a folder, or a DVC revision."""
+"""Data sources: a local folder, or a DVC revision."""

@@ -1,4 +1,4 @@
-"""Partitions as DVC recorded them: at a revision, read from its content-addressed cache."""
+"""Reads partitions at a DVC revision from DVC's content-addressed cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batchdeploy.errors import DataError, PartitionError, Problem, StoreError
 
 
 class DvcStore:
-    """Reads a revision; needs no checkout of it, only its objects in the cache.
+    """Reads a revision from the DVC cache, without a checkout.
 
     Args:
         root: the project's root; must be inside a DVC repository.
@@ -41,15 +41,15 @@ class DvcStore:
         return tuple(sorted(folder.removeprefix(prefix) for folder in folders))
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
-        """Why folders of the partition column cannot be run, by their names."""
+        """Problems of partition folders whose names are not valid values."""
         return tuple(value_problems(self.partitions(ref), ref.partition))
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
-        """The partition's files by their MD5 at the revision, and where the cache holds them.
+        """Pins the partition's files: their MD5 at the revision and their location in the cache.
 
         Raises:
-            PartitionError: no such partition at the revision.
-            StoreError: the cache lacks a file, or holds other content under its name.
+            PartitionError: the partition does not exist at the revision.
+            StoreError: the cache lacks a file, or its content does not match its hash.
         """
         prefix = f"{ref.partition.folder(partition)}/"
         with _recorded_at(self._root, ref) as (commit, recorded, locate):
@@ -63,9 +63,9 @@ class DvcStore:
         if missing:
             problems = tuple(Problem(path, "not in the DVC cache") for path in missing)
             raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=_fetching(self._root, ref))
-        # NOTE: looked at before they are hashed, so that what is written to meanwhile is another file.
+        # NOTE: must run before hashing, so that a write in between is noticed.
         seen = {path: os.stat(location) for path, location in located.items()}
-        # DVC itself trusts what it once wrote to its cache.
+        # DVC itself does not verify its cache.
         spoilt = [path for path, location in located.items() if _md5(location) != wanted[path]]
         if spoilt:
             problems = tuple(
@@ -89,7 +89,7 @@ class DvcStore:
 
 
 def _fetching(root: Path, ref: DataRef) -> str:
-    """What brings a revision's objects: `dvc pull` would bring those that the workspace records, no other."""
+    """The command that fetches a revision's objects; `dvc pull` fetches only those of the workspace."""
     dvc = f"dvc --cd {shlex.quote(str(root))}"
     fetch = f"{dvc} fetch --all-commits {shlex.quote(ref.path)}"
     # DVC reads a revision's remotes from that revision, and the local settings always.
@@ -102,7 +102,7 @@ def _fetching(root: Path, ref: DataRef) -> str:
 
 
 def _remotes(repo: Any) -> dict[str, str]:
-    """The name and URL of each remote, the default one first; not that which DVC makes up for a revision."""
+    """Name and URL of each configured remote, the default first; leaves out DVC's generated remote."""
     named = {name: str(found["url"]) for name, found in repo.config.get("remote", {}).items()}
     named.pop("auto-generated-upstream", None)
     default = repo.config.get("core", {}).get("remote")
@@ -115,12 +115,12 @@ def _md5(location: str) -> str:
 
 
 def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:
-    """The MD5 of each file of a data folder as dvc.lock or its .dvc file has it; None where untracked."""
+    """The MD5 of each file of a data folder from dvc.lock or its .dvc file; None if it is untracked."""
     return _recorded(root, folder, _stamp(root, folder))
 
 
 def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, time and size of the files that say what DVC recorded for a folder: they change when it does."""
+    """Name, mtime and size of a folder's DVC files, as a cache key that changes with their content."""
     found = []
     for place in (folder, *folder.parents):
         for file in (place / "dvc.lock", place / "dvc.yaml", place.with_name(f"{place.name}.dvc")):
@@ -134,7 +134,7 @@ def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache(maxsize=8)
 def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str] | None:  # noqa: ARG001
-    # Opening a repository costs DVC most of half a second, and a backfill pins hundreds of partitions.
+    # DVC takes almost half a second to open a repository, and a backfill pins hundreds of partitions.
     from dvc.exceptions import DvcException, NotDvcRepoError, OutputNotFoundError
 
     try:
@@ -142,7 +142,7 @@ def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str
             found = repo.find_outs_by_path(str(folder))[0].get_obj()
             return None if found is None else _md5s(found)
     except (DvcException, OutputNotFoundError, NotDvcRepoError):
-        # This only labels where the rows came from; what is pinned is read from the files.
+        # This only labels the origin of the rows; the pin is computed from the files.
         return None
 
 
@@ -177,9 +177,9 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
 
 @contextmanager
 def _opened(root: Path, rev: str | None = None) -> Iterator[Any]:
-    """The repository to read from, at a revision or as it is; nothing is written into the project.
+    """Opens the repository at a revision or the workspace, without writing into the project.
 
-    Without the deprecation warnings of DVC's own dependencies, which a user can do nothing about.
+    Suppresses deprecation warnings of DVC's dependencies, about which a user can do nothing.
     """
     with (
         warnings.catch_warnings(),
@@ -192,7 +192,7 @@ def _opened(root: Path, rev: str | None = None) -> Iterator[Any]:
 
 @cache
 def _reading() -> Any:
-    """DVC's repository, which on opening leaves locks, times and an entry of `.gitignore`; without them."""
+    """DVC's repository class without the locks, state and `.gitignore` entry that it writes on opening."""
     from dvc.repo import Repo
 
     class Reading(Repo):  # type: ignore[misc]

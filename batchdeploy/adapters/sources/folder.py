@@ -21,17 +21,17 @@ from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
-# What writers leave beside their files and every reader skips, because no row is in it.
+# Marker files that writers leave beside their data and that readers skip.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
 MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
-# The coarsest clock of a filesystem in use, FAT's, ticks every two seconds.
+# FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
 SETTLED_NS = 3_000_000_000
 Recorded = Callable[[Path], dict[str, str] | None]
 Tracked = Literal["dvc", "modified", "plain"]
 
 
 class Identity(NamedTuple):
-    """What a file cannot be written to without changing: its inode and times, as git and DVC compare them."""
+    """Device, inode, size and times of a file. A write changes them; git and DVC rely on them, too."""
 
     device: int
     inode: int
@@ -45,8 +45,8 @@ class FolderStore:
 
     Args:
         root: the project's root, which relative paths start from.
-        recorded: gives the MD5 of each file that DVC recorded for a data folder, or None where the
-            folder is not tracked; left out where there is no DVC.
+        recorded: returns the MD5 of each file that DVC recorded for a data folder, or None if it is not
+            tracked; omitted if there is no DVC.
     """
 
     def __init__(self, root: Path, *, recorded: Recorded | None = None) -> None:
@@ -74,20 +74,20 @@ class FolderStore:
         return values
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
-        """Why folders of the partition column cannot be run: by their names, and those without a file."""
+        """Problems of partition folders: invalid values, and folders without a Parquet file."""
         folder, prefix = self._folder(ref), ref.partition.prefix
         names = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(prefix))
         empty = (problem for name in names for problem in _empty(folder / name))
         return (*value_problems([name.removeprefix(prefix) for name in names], ref.partition), *empty)
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
-        """The partition's files with their MD5, as they lie in the workspace.
+        """Pins the partition's files in the workspace by their MD5.
 
-        A file that this store hashed before and that has the same inode, size and times is not read again.
+        Does not read a file again that it has hashed before and that has the same inode, size and times.
 
         Raises:
-            PartitionError: no such partition, or nothing in it.
-            DataError: something in it that is not a Parquet file.
+            PartitionError: the partition does not exist, or is empty.
+            DataError: the partition holds something that is not a Parquet file.
         """
         name = ref.partition.folder(partition)
         data = self._folder(ref)
@@ -99,7 +99,7 @@ class FolderStore:
         problems += wrong
         files = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            # Hashing leaves the interpreter to others; it is most of what pinning costs.
+            # Hashing takes most of the time, and releases the interpreter lock.
             pins = list(pool.map(self._pin_file, found, repeat(name)))
         for pinned in pins:
             problems += self._strays(pinned, data)
@@ -136,13 +136,13 @@ class FolderStore:
 
     def _pin_file(self, file: Path, name: str) -> FilePin:
         now = time.time_ns()
-        # Opened, because a network filesystem asks its server anew only then.
+        # Opens the file first, because a network filesystem revalidates attributes on opening.
         with file.open("rb") as stream:
             before = _identity(os.fstat(stream.fileno()))
             known, md5 = self._hashed.get(file, (None, ""))
             if known != before:
                 md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            # NOTE: a file written to again within a tick of its clock would look the same; git calls it racy.
+            # NOTE: a file rewritten within one clock tick looks the same; git calls this "racily clean".
             if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file.stat()) == before:
                 self._hashed[file] = before, md5
         return FilePin(
@@ -154,7 +154,7 @@ class FolderStore:
         )
 
     def _strays(self, pinned: FilePin, data: Path) -> Iterator[Problem]:
-        """A link may lead to other data of the project, or to content named by its hash, as DVC's do."""
+        """The problem of a link that leads neither into the project nor to content named by its hash."""
         target = Path(pinned.location)
         inside = target.is_relative_to(self._root.resolve()) or target.is_relative_to(data.resolve())
         by_content = (target.parent.name + target.name) == pinned.md5
@@ -178,7 +178,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link in a circle; asked for by name, it is told what it is.
+        # A link loop; `pin` reports it if the partition is requested.
         return False
 
 
@@ -192,7 +192,7 @@ def _empty(folder: Path) -> Iterator[Problem]:
 
 
 def table_format_problems(data: Path) -> Iterator[Problem]:
-    """Tables of other formats: their folders hold files that are no longer, or not yet, part of the table."""
+    """The problem of another table format, whose folder also holds files that the table does not use."""
     marks = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
     for name, kind in marks.items():
         folder = data / name
@@ -204,7 +204,7 @@ def table_format_problems(data: Path) -> Iterator[Problem]:
 
 
 def _ambiguous(data: Path, prefix: str, partition: str) -> Iterator[Problem]:
-    """Folders that other readers take for the same value: 1 and 001, a and A, a%20b and a b."""
+    """Problems for folders that other readers treat as one value: 1 and 001, a and A, a%20b and a b."""
     mine = _as_read(partition)
     with os.scandir(data) as entries:
         names = [entry.name.removeprefix(prefix) for entry in entries if entry.name.startswith(prefix)]
@@ -220,7 +220,7 @@ def _as_read(value: str) -> str:
 
 
 def _parquet_files(folder: Path, name: str) -> tuple[list[Path], list[Problem]]:
-    """The files in name order, and what else lies there."""
+    """The Parquet files in name order, and problems for other entries."""
     files, problems = [], []
     for file in sorted(folder.iterdir()):
         if file.name in MARKERS or file.name.startswith(MARKER_PREFIXES) or file.suffix == ".crc":
@@ -244,7 +244,7 @@ def _parquet_files(folder: Path, name: str) -> tuple[list[Path], list[Problem]]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether it is Unicode: what is not can be opened, but neither be recorded nor shown."""
+    """Whether a name is valid Unicode; others can be opened, but not recorded or shown."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
