@@ -1,4 +1,4 @@
-"""What a model raises, told apart from what stops the run while the model is at work."""
+"""Separates errors of the model from signals that stop the run while the model is working."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from batchdeploy.errors import BatchdeployError
 
 
 class ModelError(Exception):
-    """The model raised what must not end a process: SystemExit, say, or an error that cannot be shown."""
+    """Replaces an exception of the model that would end the process or has no printable message."""
 
 
 @contextmanager
 def as_failure() -> Iterator[None]:
-    """Whatever the model raises within is an ordinary exception; what stops the run is raised as it was.
+    """Turns any error of the model into an ordinary exception; re-raises what stops the run.
 
     Raises:
-        ModelError: in place of anything that is no ``Exception``, or would pass for something else.
+        ModelError: in place of an error that is no ``Exception``, or that callers would take for their own.
     """
     try:
         yield
     except BaseException as error:
         if (stop := _stop_in(error)) is not None:
-            # A model may have caught it, and raised something of its own.
+            # The model may have caught it, and raised another exception.
             if stop is error:
                 raise
             raise stop from None
@@ -35,7 +35,7 @@ def as_failure() -> Iterator[None]:
 
 
 def _stop_in(error: BaseException) -> BaseException | None:
-    """Ctrl-C, or what the handler of a signal raised, behind an error; None where there is neither."""
+    """The KeyboardInterrupt or signal handler's exception behind an error; None if there is none."""
     handlers = {code for number in signal.valid_signals() if (code := _code_of(number)) is not None}
     seen: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
@@ -66,7 +66,7 @@ def _code_of(number: signal.Signals | int) -> CodeType | None:
 
 
 def _shown(error: BaseException) -> str | None:
-    """The error's text, or None for one that fails even at that."""
+    """The error's text, or None if the error cannot be printed."""
     try:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""A fetched copy of a model, loaded on whatever worker: from here on it is a function of a frame."""
+"""Loads a downloaded model on a worker as a function of a frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEPT_BY_FLAVORS = (
 
 
 def load_predictor(folder: str) -> Predictor:
-    """The model in a fetched copy as a function from a frame of its inputs to its answer."""
+    """The model in a folder as a function from a frame of its inputs to its predictions."""
     return open_model(folder)[1]
 
 
@@ -44,14 +44,14 @@ class PredictorLoader:
     rewrite: Callable[[Any], Any] | None = None
 
     def __call__(self, folder: str) -> Predictor:
-        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        """The model in ``folder`` as a function from a frame of its inputs to its predictions."""
         return open_model(folder, self.device, self.rewrite)[1]
 
 
 def open_model(
     folder: str, device: str = "cpu", rewrite: Callable[[Any], Any] | None = None
 ) -> tuple[Any, Predictor]:
-    """The model itself, where it is one of scikit-learn, and the function that answers for it."""
+    """(model, predict): the model itself if it is a scikit-learn model, and its prediction function."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow.pyfunc
 
@@ -65,13 +65,13 @@ def open_model(
             _move(model.get_raw_model(), device)
         raw = model.get_raw_model() if loader == "mlflow.sklearn" else None
         if raw is not None:
-            # NOTE: the frame has the signature's types already; MLflow would copy it column by column to see.
+            # The frame already has the signature's types; MLflow would copy it column by column to check.
             predict = getattr(rewrite(raw) if rewrite else raw, method)
     return raw, _asked_with(own, predict)
 
 
 def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predictor]] | None:
-    """What a model consists of, or None for kinds without trees.
+    """The fitted estimator of a model, or None for flavors without trees.
 
     Returns:
         The model itself, the name of its method that answers, and what a function that asks the model has to
@@ -89,7 +89,7 @@ def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predict
 
 
 def _own_modules(folder: str) -> OwnModules | None:
-    """The Python modules that came with a model, or None for one that is data only."""
+    """The Python modules logged with a model, or None if it has none."""
     from mlflow.models import Model
 
     flavors = Model.load(folder).flavors
@@ -101,12 +101,12 @@ def _own_modules(folder: str) -> OwnModules | None:
 
 @contextmanager
 def _loading(own: OwnModules | None) -> Iterator[None]:
-    """What a model is loaded in: its own modules, no warnings, no model of another's code; it cannot exit."""
+    """Loads a model with its own modules, without warnings, and turns its errors into exceptions."""
     from mlflow.models import model
 
     with warnings.catch_warnings(), own.in_place() if own else nullcontext(), as_failure():
         warnings.simplefilter("ignore")
-        # NOTE: MLflow takes what `set_model` set last, be it by the code of another model.
+        # NOTE: MLflow uses the model that `set_model` set last, even if another model's code did.
         before, vars(model)["__mlflow_model__"] = vars(model)["__mlflow_model__"], None
         try:
             yield
@@ -115,7 +115,7 @@ def _loading(own: OwnModules | None) -> Iterator[None]:
 
 
 def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
-    """The function, with a model's own modules in place while it answers; what it raises is an exception."""
+    """Wraps a prediction function so that it runs with the model's own modules and raises exceptions only."""
 
     @wraps(ask)
     def answer(frame: Any) -> Any:
@@ -126,7 +126,7 @@ def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
 
 
 def _move(model: Any, device: str) -> None:
-    """XGBoost answers where it is told to; it copies each batch there itself, and the answers back."""
+    """Sets the device of an XGBoost model, which copies batches and predictions itself."""
     fitted = model.steps[-1][1] if hasattr(model, "steps") else model
     if type(fitted).__module__.partition(".")[0] != "xgboost":
         return
@@ -137,10 +137,10 @@ def _move(model: Any, device: str) -> None:
 
 
 def find_graph(folder: str) -> str | None:
-    """Where the ONNX graph of a fetched copy is, or None for a model of another kind."""
+    """The path of a downloaded model's ONNX graph, or None for another flavor."""
     from mlflow.models import Model
 
-    # NOTE: a graph beside a model of another kind is not what was looked at, nor what MLflow would ask.
+    # NOTE: ignore a graph beside a model of another flavor: it was not checked, and MLflow would not use it.
     if _served(folder)[0] != "mlflow.onnx":
         return None
     flavor = Model.load(folder).flavors.get("onnx")
@@ -148,7 +148,7 @@ def find_graph(folder: str) -> str | None:
 
 
 def _served(folder: str) -> tuple[str, str]:
-    """Which of MLflow's modules loads a model, and which of the model's methods answers."""
+    """(module with which MLflow loads a model, name of the model's prediction method)."""
     from mlflow.models import Model
 
     served = Model.load(folder).flavors.get("python_function", {})
@@ -156,7 +156,7 @@ def _served(folder: str) -> tuple[str, str]:
 
 
 def made_with(folder: str) -> dict[str, str]:
-    """Package (and ``python``) to version, as far as the model says: its pinned requirements and flavors."""
+    """Package (and ``python``) to version, from the model's pinned requirements and flavors."""
     from mlflow.models import Model
 
     flavors = Model.load(folder).flavors

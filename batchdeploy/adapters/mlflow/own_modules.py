@@ -1,7 +1,7 @@
-"""A model's own Python modules: importable while that model is loaded or asked, and at no other time.
+"""Isolates a model's own Python modules: they can be imported only while that model loads or predicts.
 
-MLflow puts the folder of a model's code on ``sys.path``, and leaves it there, as it leaves the modules that
-came from it. The next model with a module of the same name would answer with code of the first.
+MLflow adds a model's code folder to ``sys.path`` and leaves it there, together with the imported modules. The
+next model with a module of the same name would then run code of the first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from batchdeploy.errors import Problem, ScoringRefused
 
-# A process has one table of modules; two threads that ask models with code take turns.
+# `sys.modules` is global to the process, so threads that use models with code take turns.
 TURN = threading.RLock()
 DEEPEST = 8
 
@@ -38,10 +38,10 @@ class OwnModules:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Puts the model's modules in place, and those of the process back at the end.
+        """Installs the model's modules, and restores those of the process at the end.
 
         Raises:
-            ScoringRefused: a module of the model's was imported, and came from elsewhere.
+            ScoringRefused: a module with a name from the model's code was imported from elsewhere.
         """
         with TURN, _without_bytecode():
             path, entries = sys.path, list(sys.path)
@@ -62,9 +62,9 @@ class OwnModules:
             _refuse(strangers)
 
     def _in_the_way(self) -> list[str]:
-        """Modules of the process that have a name of the model's."""
+        """Names of loaded modules that clash with the model's modules."""
         found = [name for name in list(sys.modules) if name.partition(".")[0] in self._roots]
-        # NOTE: extension modules cannot be loaded a second time, and nothing can do without Python's own.
+        # NOTE: extension modules cannot be loaded twice, and the standard library must stay loaded.
         lasting = {name.partition(".")[0] for name in found if _is_extension(sys.modules[name])}
         lasting |= {*sys.stdlib_module_names, "batchdeploy", "mlflow"}
         clashes = [name for name in found if name.partition(".")[0] not in lasting and self._provides(name)]
@@ -74,7 +74,7 @@ class OwnModules:
         return any(name == own or name.startswith(f"{own}.") for own in self._names)
 
     def _take(self, before: dict[str, Any]) -> dict[str, Any]:
-        """Takes the model's modules out of the process; gives those that came from elsewhere instead."""
+        """Removes the model's modules from the process; returns modules that came from elsewhere instead."""
         strangers = {}
         for name, module in list(sys.modules.items()):
             if name in self._modules or before.get(name) is module:
@@ -95,7 +95,7 @@ class OwnModules:
 
 
 def _names_in(folder: str, prefix: str = "", depth: int = 0) -> Iterator[str]:
-    """What can be imported from a folder; for packages without ``__init__`` the modules in them."""
+    """Names that can be imported from a folder; for namespace packages, the modules in them."""
     if depth > DEEPEST or not os.path.isdir(folder):
         return
     for entry in os.scandir(folder):
@@ -129,7 +129,7 @@ def _remove(modules: dict[str, Any]) -> None:
         sys.modules.pop(name, None)
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")
-        # NOTE: a package that stays would still give its module to whoever asks it for an attribute.
+        # NOTE: a parent package that stays loaded would still provide the module as an attribute.
         if parent in sys.modules and getattr(sys.modules[parent], "__dict__", {}).get(child) is module:
             delattr(sys.modules[parent], child)
 
@@ -152,7 +152,7 @@ def _refuse(strangers: dict[str, Any]) -> None:
 
 @contextmanager
 def _without_bytecode() -> Iterator[None]:
-    """A model's own code would leave its bytecode in the folder, which then is not what was pinned."""
+    """Writes no bytecode, which would change the model's folder and so its digest."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
