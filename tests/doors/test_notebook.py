@@ -15,7 +15,8 @@ import pytest
 from tests_support import SCHEMA, Result, customers, write_day
 
 import batchdeploy as bd
-from batchdeploy.errors import BackfillRefused, ValidationRefused
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.errors import BackfillRefused, PartitionError, ValidationRefused
 
 DAY = "2024-03-02"
 
@@ -132,3 +133,29 @@ def test_a_refusal_says_where_its_evidence_is_by_every_door(
     assert Path(told["report"]).parent == Path(told["folder"])
     assert Path(told["report"]).is_file()
     assert Path(caught.value.report).is_file()
+
+
+@pytest.mark.slow
+def test_a_notebook_looks_after_a_table_as_the_shell_does(project: Path, deployment: Path) -> None:
+    with bd.load(deployment) as job:
+        assert job.check() == ()
+        with pytest.raises(PartitionError, match="no earlier run"):
+            job.rollback(DAY)
+        first = job.run(DAY)
+        assert job.run(DAY, repeat=True).status == "published"
+        comparison, file = job.compare_models(DAY, 2)
+        assert (comparison.champion, comparison.challenger) == (1, 2)
+        assert job.promote(file, by="somebody").alias == "champion"
+        with pytest.raises(bd.RequestError, match="no such comparison"):
+            job.promote(file.with_name("nonesuch.json"))
+        assert [plan.state for plan in job.plan_range(DAY, DAY).plans] == ["changed"]
+        second = job.run(DAY)
+        done = job.rollback(DAY)
+        assert (done.run_id, done.replaced) == (first.manifest.run_id, second.manifest.run_id)
+        assert {s.partition: s.run_id for s in job.status()}[DAY] == first.manifest.run_id
+        assert job.backfill(DAY, DAY, model=2)[0].manifest.model_version == 2
+        assert job.recover() == CleanupReport()
+        assert job.collect_garbage().leftovers == ()
+        assert {"duckdb", "pandas"} <= {name.lower() for name in job.read_sql()}
+    line = (project / "scores" / "churn.batchdeploy" / "promotions.jsonl").read_text()
+    assert json.loads(line)["decided_by"] == "somebody"
