@@ -73,6 +73,9 @@ BREACHES = {
     "the core knows a stage": (
         "core/drift.py", "import batchdeploy.stages.measure_drift", "Each room knows only",
     ),
+    "a stage takes the toolbox": (
+        "stages/score.py", "import batchdeploy.workflows.toolbox", "Each room knows only",
+    ),
     "a stage chooses its tools": ("stages/score.py", "import batchdeploy.assembly", "Each room knows only"),
     "a workflow prints": ("workflows/run.py", "import batchdeploy.cli.screens", "Each room knows only"),
     "mlflow outside its adapter": ("stages/resolve.py", "import mlflow", "mlflow stays behind its door"),
