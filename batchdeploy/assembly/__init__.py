@@ -23,7 +23,7 @@ from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.project_texts import TextFiles
-from batchdeploy.storage.run_records import read
+from batchdeploy.storage.run_records import RunRecords, read
 from batchdeploy.workflows.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -172,6 +172,16 @@ class LocalToolbox(Toolbox):
     @cached_property
     def evidence(self) -> ports.Evidence:
         return self._access.evidence
+
+    @cached_property
+    def records(self) -> RunRecords:
+        """The records of the table's runs; a publish has them survive a power cut, with all that it needs."""
+        from batchdeploy.storage.files import Disk
+        from batchdeploy.storage.folder_storage import FolderStorage
+        from batchdeploy.storage.locking import locked
+
+        lock = partial(locked, self.layout, self.deployment.publish.lock_seconds)
+        return RunRecords(FolderStorage(self.layout.control, lock, Disk(power=False)))
 
     @cached_property
     def painter(self) -> ports.Painter:

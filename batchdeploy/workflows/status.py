@@ -9,12 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from batchdeploy.core.layout import run_key
 from batchdeploy.core.records import Manifest, Refusal
 from batchdeploy.core.schedule import expected
 from batchdeploy.core.tables import check_owner
-from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem
-from batchdeploy.storage.run_records import find
 from batchdeploy.workflows.toolbox import Toolbox
 
 SEARCH_DEPTH = 5
@@ -51,8 +50,8 @@ def statuses(tools: Toolbox) -> Sequence[Status]:
 
 def usual_seconds(tools: Toolbox) -> float | None:
     """The median seconds of the last twenty published runs, or None where there is none."""
-    files = sorted((tools.layout.control / "runs").glob("*/*/manifest.json"), key=lambda f: f.stat().st_mtime)
-    recent = [from_json(Manifest, file.read_bytes(), where=str(file)).seconds for file in files[-20:]]
+    published = sorted((run.published, run.key) for run in tools.records.runs() if run.published is not None)
+    recent = [tools.records.read(key, Manifest).seconds for _, key in published[-20:]]
     return median(recent) if recent else None
 
 
@@ -106,10 +105,10 @@ def _status(tools: Toolbox, partition: str) -> Status:
     folder = tools.deployment.data.partition.folder(partition)
     published = tools.table.published_run(folder)
     if published is not None:
-        manifest = find(tools.layout.run(folder, published), Manifest)
+        manifest = tools.records.find(run_key(folder, published), Manifest)
         return Status(partition=partition, state="published", run_id=published, manifest=manifest)
-    tried = sorted((tools.layout.control / "runs" / folder).glob("*"), key=lambda f: f.stat().st_mtime)
+    tried = tools.records.runs(folder)
     if not tried:
         return Status(partition=partition, state="new")
-    refused = find(tried[-1], Refusal) is not None
-    return Status(partition=partition, state="refused" if refused else "stopped", run_id=tried[-1].name)
+    refused = tools.records.find(tried[-1].key, Refusal) is not None
+    return Status(partition=partition, state="refused" if refused else "stopped", run_id=tried[-1].run_id)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import Layout, run_key
 from batchdeploy.core.records import Manifest
 from batchdeploy.ports import (
     Claims,
@@ -27,7 +27,7 @@ from batchdeploy.ports import (
 )
 from batchdeploy.stages.resolve import ResolvePorts
 from batchdeploy.stages.score import ScorePorts
-from batchdeploy.storage.run_records import find
+from batchdeploy.storage.run_records import RunRecords
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,6 +55,7 @@ class Toolbox:
     claims: Claims
     maintenance: Maintenance
     evidence: Evidence
+    records: RunRecords
     painter: Painter
     versions: dict[str, str]
 
@@ -70,7 +71,7 @@ class Toolbox:
             reader=self.reader,
             texts=self.texts,
             validator=None if self.deployment.expectations is None else self.validator,
-            find_manifest=partial(find_manifest, self.layout),
+            find_manifest=partial(find_manifest, self.records),
         )
 
     def to_score(self) -> ScorePorts:
@@ -89,6 +90,6 @@ class Toolbox:
         )
 
 
-def find_manifest(layout: Layout, folder: str, run_id: str) -> Manifest | None:
+def find_manifest(records: RunRecords, folder: str, run_id: str) -> Manifest | None:
     """The manifest of a published run, where its records are here."""
-    return find(layout.run(folder, run_id), Manifest)
+    return records.find(run_key(folder, run_id), Manifest)
