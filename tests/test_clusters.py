@@ -21,10 +21,9 @@ from spark_clusters import engine_on
 from tests_support import SPARKS
 
 from batchdeploy.adapters.engines.spark import SparkEngine
-from batchdeploy.assembly import LocalToolbox, open_toolbox
+from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError
-from batchdeploy.storage.run_records import read
 from batchdeploy.workflows.run import run as run_partition
 
 pytestmark = [pytest.mark.jvm, pytest.mark.slow]
@@ -67,7 +66,7 @@ def test_workers_are_sent_all_they_need_and_load_the_model_once_each(tools: Loca
     loads, workers, rows = 0, set(), 0
     for day in DAYS[:2]:
         outcome = run_partition(tools, day)
-        scored = read(outcome.folder, ScoredBatch)
+        scored = records_in(outcome.folder).read("", ScoredBatch)
         loads += scored.model_loads
         workers |= set(scored.workers)
         rows += scored.rows_scored

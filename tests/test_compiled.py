@@ -34,10 +34,9 @@ from batchdeploy.adapters.accelerators import AcceleratedLoader, ModelLoaders, b
 from batchdeploy.adapters.accelerators.forest import Forest, read_forest
 from batchdeploy.adapters.accelerators.tree_predictor import TreePredictor
 from batchdeploy.adapters.mlflow import find_graph, load_estimator, load_predictor
-from batchdeploy.assembly import open_toolbox
+from batchdeploy.assembly import open_toolbox, records_in
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
-from batchdeploy.storage import run_records
 
 pytestmark = pytest.mark.slow
 DAY = "2024-03-02"
@@ -214,7 +213,7 @@ def test_a_run_scores_with_machine_code_and_publishes_the_models_scores(boosting
     )
     np.testing.assert_allclose(first["churn_probability"], second["churn_probability"], rtol=1e-9)
     tools = open_toolbox(boosting)
-    scored = run_records.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = records_in(next((tools.layout.control / "runs" / f"date={DAY}").iterdir())).read("", ScoredBatch)
     assert scored.runtime == "compiled"
     proof = json.loads(next(tools.layout.models.glob("*.compiled-*/proof.json")).read_text())
     assert proof["rows"] > 100
@@ -246,7 +245,7 @@ def test_a_run_takes_a_model_that_answers_in_32_bits(project: Path, deployment: 
     done: Result = cli("run", deployment, "--partition", DAY)
     assert done.code == 0, done.err
     tools = open_toolbox(deployment)
-    scored = run_records.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = records_in(next((tools.layout.control / "runs" / f"date={DAY}").iterdir())).read("", ScoredBatch)
     assert (scored.runtime, scored.rows_scored) == ("compiled", 200)
 
 
@@ -280,5 +279,5 @@ def test_a_fallback_to_native_is_said(deployment: Path, cli: Any, caplog: pytest
         assert cli("run", deployment, "--partition", DAY).code == 0
     assert "falls back to native" in caplog.text
     tools = open_toolbox(deployment)
-    scored = run_records.read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = records_in(next((tools.layout.control / "runs" / f"date={DAY}").iterdir())).read("", ScoredBatch)
     assert scored.runtime == "native"

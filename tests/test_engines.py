@@ -29,7 +29,7 @@ from tests_support import (
 )
 
 import batchdeploy as bd
-from batchdeploy.assembly import LocalToolbox, open_toolbox
+from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
 from batchdeploy.core.records import CheckReport, ScoredBatch
 from batchdeploy.core.work import Split, SplitResult
 from batchdeploy.documents import from_json, to_json
@@ -40,7 +40,6 @@ from batchdeploy.errors import (
     ScoringRefused,
     ValidationRefused,
 )
-from batchdeploy.storage.run_records import read
 from batchdeploy.workflows.plan import plan as plan_partition
 from batchdeploy.workflows.run import execute
 from batchdeploy.workflows.run import run as run_partition
@@ -207,7 +206,7 @@ def test_nan_counts_as_null_on_either_engine(tools: LocalToolbox) -> None:
     rewrite(tools, lambda frame: frame.assign(income=np.nan))
     outcome = run_partition(tools, DAY)
     assert outcome.manifest.warnings == ("income: expect_column_values_to_not_be_null",)
-    result = read(outcome.folder, CheckReport).results[2]
+    result = records_in(outcome.folder).read("", CheckReport).results[2]
     assert (result.success, result.unexpected) == (False, 200)
 
 
@@ -428,7 +427,7 @@ def test_rows_that_go_missing_on_the_way_are_noticed(
 def test_a_model_is_loaded_once_in_a_worker(tools: LocalToolbox) -> None:
     spread(tools, customers(DAY, 1_000), files=8)
     outcome = run_partition(tools, DAY)
-    assert read(outcome.folder, ScoredBatch).model_loads <= 2
+    assert records_in(outcome.folder).read("", ScoredBatch).model_loads <= 2
 
 
 def test_versions_that_bring_modules_of_one_name_answer_with_their_own(tools: LocalToolbox) -> None:

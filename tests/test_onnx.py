@@ -27,10 +27,9 @@ from tests_support import FEATURES, Result, customers, register, save_model
 from batchdeploy.adapters.accelerators import AcceleratedLoader, ModelLoaders, build_artifact
 from batchdeploy.adapters.accelerators.onnx_session import OnnxSession
 from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator, load_predictor
-from batchdeploy.assembly import open_toolbox
+from batchdeploy.assembly import open_toolbox, records_in
 from batchdeploy.core.records import ScoredBatch
 from batchdeploy.errors import RequestError, ScoringRefused
-from batchdeploy.storage.run_records import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 DAY = "2024-03-02"
@@ -138,7 +137,7 @@ def test_a_run_scores_an_onnx_model_that_mlflow_itself_cannot(
     scores = pd.read_parquet(project / "scores" / "churn" / f"date={DAY}").merge(wanted, on="customer_id")
     np.testing.assert_allclose(scores["churn_probability"], scores["score"], atol=1e-6)
     tools = open_toolbox(deployment)
-    scored = read(next((tools.layout.control / "runs" / f"date={DAY}").iterdir()), ScoredBatch)
+    scored = records_in(next((tools.layout.control / "runs" / f"date={DAY}").iterdir())).read("", ScoredBatch)
     assert scored.runtime == "onnx"
     assert not list(tools.layout.models.glob("*.onnx-*/model.onnx"))
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from tests_support import Result
 
-from batchdeploy.assembly import open_toolbox
+from batchdeploy.assembly import open_toolbox, records_in
 from batchdeploy.core.request import Decision, StepRequest
 from batchdeploy.errors import PromotionRefused
-from batchdeploy.storage import run_records
 from batchdeploy.workflows.compare_models import compare_models
 from batchdeploy.workflows.promote import promote
 from batchdeploy.workflows.step import take_step
@@ -48,9 +47,9 @@ def test_the_control_folder_is_its_owners_unless_told_otherwise(
 
 
 def test_the_first_record_finds_the_control_folder_closed(tmp_path: Path) -> None:
-    record = tmp_path / "scores" / "churn.batchdeploy" / "runs" / "date=2024-03-02" / "plan.json"
+    record = tmp_path / "scores" / "churn.batchdeploy" / "runs" / "date=2024-03-02" / "report.html"
     (tmp_path / "usual").mkdir()
-    run_records.write_page(record, "{}")
+    records_in(record.parent).write_page("", "<html>")
     assert (mode(record.parents[2]), mode(record)) == (0o700, 0o600)
     assert mode(record.parents[3]) == mode(tmp_path / "usual")
 

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pytest
 from tests_support import SCHEMA, Result, customers, edit, write_day
 
-from batchdeploy.assembly import open_toolbox
+from batchdeploy.assembly import open_toolbox, records_in
 from batchdeploy.core.records import Refusal
 from batchdeploy.errors import GateRefused
-from batchdeploy.storage.run_records import find
 from batchdeploy.workflows.plan import plan as plan_partition
 from batchdeploy.workflows.run import run as run_partition
 from batchdeploy.workflows.run_folders import run_folder
@@ -91,7 +90,7 @@ def test_a_refused_runs_page_says_why(
     assert detail in page
     for problem in refused.value.problems:
         assert f"<li>{problem}</li>" in page
-    found = find(folder, Refusal)
+    found = records_in(folder).find("", Refusal)
     assert found is not None
     assert found.gate == type(refused.value).__name__
     assert cli("show", folder, "--json").json["Refusal"]["hint"] == refused.value.hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.project_texts import TextFiles
-from batchdeploy.storage.run_records import RunRecords, read
+from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -61,11 +62,16 @@ def open_run(folder: Path) -> LocalToolbox:
     Raises:
         RequestError: there is no plan in the folder.
     """
-    planned = read(folder, Plan)
+    planned = records_in(folder).read("", Plan)
     control = next((p for p in folder.resolve().parents if p.name.endswith(CONTROL)), folder)
     tools = LocalToolbox(find_root(control, planned.deployment.root), folder, planned.deployment)
     tools.layout = Layout(control.with_name(control.name.removesuffix(CONTROL)))
     return tools
+
+
+def records_in(folder: Path) -> RunRecords:
+    """The records in a run's or an attempt's folder, wherever it lies; their key is empty."""
+    return _records(folder, nullcontext)
 
 
 class LocalToolbox(Toolbox):
@@ -176,12 +182,10 @@ class LocalToolbox(Toolbox):
     @cached_property
     def records(self) -> RunRecords:
         """The records of the table's runs; a publish has them survive a power cut, with all that it needs."""
-        from batchdeploy.storage.files import Disk
-        from batchdeploy.storage.folder_storage import FolderStorage
         from batchdeploy.storage.locking import locked
 
         lock = partial(locked, self.layout, self.deployment.publish.lock_seconds)
-        return RunRecords(FolderStorage(self.layout.control, lock, Disk(power=False)))
+        return _records(self.layout.control, lock)
 
     @cached_property
     def painter(self) -> ports.Painter:
@@ -222,3 +226,10 @@ class LocalToolbox(Toolbox):
         from batchdeploy.adapters.sources.dvc import recorded_md5s
 
         return partial(recorded_md5s, self.root)
+
+
+def _records(folder: Path, lock: Callable[[], AbstractContextManager[object]]) -> RunRecords:
+    from batchdeploy.storage.files import Disk
+    from batchdeploy.storage.folder_storage import FolderStorage
+
+    return RunRecords(FolderStorage(folder, lock, Disk(power=False)))

@@ -12,12 +12,14 @@ from batchdeploy import assembly
 from batchdeploy.cli import screens
 from batchdeploy.cli.commands import Json, app
 from batchdeploy.core.layout import PAGE, PLAN
+from batchdeploy.core.records import Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.host.project_root import find_root
-from batchdeploy.storage import run_records
-from batchdeploy.workflows.report import redraw_report
+from batchdeploy.storage.run_records import FILES
+from batchdeploy.workflows.report import try_draw_report
 from batchdeploy.workflows.status import find_runs
+from batchdeploy.workflows.timing import StageClock
 
 RunsOf = Annotated[
     Path | None,
@@ -32,13 +34,12 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id or its begin
 def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     """Show the records of one run: pins, checks, scores, drift and files."""
     folder = find_run(run, deployment)
-    records = {
-        kind.__name__: record for kind in run_records.FILES if (record := run_records.find(folder, kind))
-    }
+    kept = assembly.records_in(folder)
+    records = {kind.__name__: record for kind in FILES if (record := kept.find("", kind))}
     if json_:
         screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
     else:
-        screens.show_run(folder, records)
+        screens.show_run(folder, records, printed=kept.find_output(""))
 
 
 @app.command()
@@ -48,9 +49,9 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     A page that is missing or incomplete is drawn again.
     """
     folder = find_run(run, deployment)
-    file = folder / PAGE
-    if not run_records.is_whole(file):
-        redraw_report(assembly.open_run(folder), folder)
+    file, records = folder / PAGE, assembly.records_in(folder)
+    if not records.has_page(""):
+        try_draw_report(assembly.open_run(folder), records.read("", Plan), StageClock())
     if not file.is_file():
         raise RequestError(str(file.parent), (Problem(PAGE, "the run did not get that far"),))
     screens.show_path(file, json_=json_)

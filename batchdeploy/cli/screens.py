@@ -21,7 +21,6 @@ from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
 from batchdeploy.stages.report import render_text
-from batchdeploy.storage.run_records import find_output
 from batchdeploy.workflows.backfill import BackfillResult
 from batchdeploy.workflows.run import Outcome
 from batchdeploy.workflows.status import Status
@@ -179,8 +178,8 @@ def show_status(deployment: Deployment, statuses: Sequence[Status], *, json_: bo
     return None
 
 
-def show_run(folder: Path, records: dict[str, Any]) -> None:
-    """Prints a summary of each record of a run."""
+def show_run(folder: Path, records: dict[str, Any], *, printed: str) -> None:
+    """Prints a summary of each record of a run, and how much its model printed."""
     console, plan = out(), records.get("Plan")
     if plan is not None:
         console.print(
@@ -209,7 +208,7 @@ def show_run(folder: Path, records: dict[str, Any]) -> None:
         console.print(
             f"drift      {drift.verdict}" + (f" in {', '.join(drift.alarms)}" if drift.alarms else "")
         )
-    if printed := find_output(folder):
+    if printed:
         console.print(f"output     {len(printed):,} characters that the model printed: {OUTPUT}")
     manifest = records.get("Manifest")
     console.print(f"published  {manifest.published_at[:19]} UTC" if manifest else "published  no")

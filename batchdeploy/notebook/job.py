@@ -9,6 +9,7 @@ from pathlib import Path
 from batchdeploy import assembly
 from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.deployment import OnMissing
+from batchdeploy.core.layout import run_key
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.reader_snippets import reader_snippets
@@ -17,7 +18,6 @@ from batchdeploy.core.request import Decision
 from batchdeploy.errors import BackfillRefused, BatchdeployError, Problem, RequestError
 from batchdeploy.notebook.run import Run
 from batchdeploy.notebook.safe_errors import shown_safely
-from batchdeploy.storage import run_records
 from batchdeploy.workflows import maintenance, timing
 from batchdeploy.workflows.backfill import backfill
 from batchdeploy.workflows.check import check
@@ -183,7 +183,7 @@ class Job:
             Outcome(
                 status="identical",
                 folder=self._tools.layout.run(folder, published),
-                manifest=run_records.read(self._tools.layout.run(folder, published), Manifest),
+                manifest=self._tools.records.read(run_key(folder, published), Manifest),
             )
         )
 

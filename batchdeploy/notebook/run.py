@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from batchdeploy import assembly
 from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import DriftReport, Manifest
 from batchdeploy.errors import PartitionError, Problem
-from batchdeploy.storage import run_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ class Run:
         """The drift table: a row for each column and statistic, alarms first."""
         import pandas as pd
 
-        report = run_records.read(self.folder, DriftReport)
+        report = assembly.records_in(self.folder).read("", DriftReport)
         names = ["column", "role", "statistic", "value", "reference", "limit", "p_value", "q_value", "alarm"]
         rows = [{name: getattr(row, name) for name in names} for row in report.statistics]
         return pd.DataFrame(rows, columns=names).sort_values(
@@ -85,7 +85,7 @@ class Run:
     @property
     def printed(self) -> str:
         """What the model printed while it was loaded and asked; empty where it printed nothing."""
-        return run_records.find_output(self.folder)
+        return assembly.records_in(self.folder).find_output("")
 
     def _repr_html_(self) -> str:
         from html import escape

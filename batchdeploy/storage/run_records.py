@@ -56,6 +56,8 @@ class RunEntry(NamedTuple):
 class RunRecords:
     """The records of a table's runs; a folder is named by its key, `run_key` or `attempt_key`.
 
+    The empty key is the storage's own folder.
+
     What was written or parsed here before is not parsed again: the same text is the same record, wherever it
     lies. The text is always read, because other processes write here, too.
 
@@ -81,7 +83,7 @@ class RunRecords:
 
     def find(self, folder: str, kind: type[T]) -> T | None:
         """The record of a kind in a folder, or None."""
-        key = f"{folder}/{FILES[kind]}"
+        key = _key(folder, FILES[kind])
         stored = self._storage.read(key)
         return None if stored is None else self.parse(kind, stored.content, where=self._shown(key))
 
@@ -96,8 +98,7 @@ class RunRecords:
 
     def write(self, folder: str, record: T) -> T:
         """Writes a record to a folder, whole or not at all, and gives it back."""
-        content = to_json(record).encode()
-        self._write(f"{folder}/{FILES[type(record)]}", content)
+        content = self._write(_key(folder, FILES[type(record)]), to_json(record))
         self._keep((type(record), hashlib.sha256(content).digest()), record)
         return record
 
@@ -109,20 +110,21 @@ class RunRecords:
 
     def write_page(self, folder: str, html: str) -> None:
         """Writes a folder's page, whole or not at all."""
-        self._write(f"{folder}/{PAGE}", html.encode())
+        self._write(_key(folder, PAGE), html)
 
     def has_page(self, folder: str) -> bool:
         """Whether a folder's page is there, to its last line: a full disk may have cut it short."""
         try:
-            stored = self._storage.read(f"{folder}/{PAGE}")
+            stored = self._storage.read(_key(folder, PAGE))
         except OSError:
             return False
         return stored is not None and stored.content[-TAIL:].rstrip().endswith(PAGE_END)
 
     def find_output(self, folder: str) -> str:
         """What the model printed in a run, empty where it printed nothing."""
-        stored = self._storage.read(f"{folder}/{OUTPUT}")
-        return "" if stored is None else stored.content.decode("utf-8", "replace")
+        stored = self._storage.read(_key(folder, OUTPUT))
+        text = "" if stored is None else stored.content.decode("utf-8", "replace")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def runs(self, folder: str | None = None) -> tuple[RunEntry, ...]:
         """The runs of a partition's folder (``date=2013-02-01``), or of all, the last written last."""
@@ -149,7 +151,7 @@ class RunRecords:
     def _wrong(self, folder: str) -> Iterator[Problem]:
         run_id, plan_sha256 = None, None
         for kind, name in FILES.items():
-            stored = self._storage.read(f"{folder}/{name}")
+            stored = self._storage.read(_key(folder, name))
             if stored is None:
                 if kind is Plan:
                     yield Problem(name, "is not there")
@@ -167,9 +169,11 @@ class RunRecords:
             if isinstance(record, Manifest) and plan_sha256 not in (None, record.plan_sha256):
                 yield Problem(name, f"was written for another plan than {PLAN}", record.plan_sha256)
 
-    def _write(self, key: str, content: bytes) -> None:
+    def _write(self, key: str, text: str) -> bytes:
         with translate_system_errors(self._shown(key)):
+            content = text.encode()
             store(self._storage, key, content)
+        return content
 
     def _keep(self, known: tuple[type, bytes], record: object) -> None:
         self._known[known] = record
@@ -177,7 +181,11 @@ class RunRecords:
             self._known.popitem(last=False)
 
     def _shown(self, key: str) -> str:
-        return f"{self._storage.target}/{key}"
+        return f"{self._storage.target}/{key}" if key else self._storage.target
+
+
+def _key(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _run_entry(key: str, files: list[tuple[str, float]]) -> RunEntry:
@@ -188,52 +196,6 @@ def _run_entry(key: str, files: list[tuple[str, float]]) -> RunEntry:
         modified=max(modified for _, modified in files),
         published=next((modified for name, modified in files if name == MANIFEST), None),
     )
-
-
-def read(folder: Path, kind: type[T]) -> T:
-    """The record of a kind in a run's folder.
-
-    Raises:
-        RequestError: the run did not get that far.
-    """
-    found = find(folder, kind)
-    if found is None:
-        raise RequestError(str(folder), (Problem(FILES[kind], "is not there; the run did not get that far"),))
-    return found
-
-
-def find(folder: Path, kind: type[T]) -> T | None:
-    """The record of a kind in a run's folder, or None."""
-    file = folder / FILES[kind]
-    return from_json(kind, file.read_bytes(), where=str(file)) if file.is_file() else None
-
-
-def find_output(folder: Path) -> str:
-    """What the model printed in a run, empty where it printed nothing."""
-    file = folder / OUTPUT
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
-
-def write(folder: Path, record: T) -> T:
-    """Writes a record to a run's folder, whole or not at all, and gives it back."""
-    write_page(folder / FILES[type(record)], to_json(record))
-    return record
-
-
-def is_whole(page: Path) -> bool:
-    """Whether a page is there, to its last line."""
-    try:
-        with page.open("rb") as stream:
-            stream.seek(max(0, page.stat().st_size - TAIL))
-            return stream.read().rstrip().endswith(PAGE_END)
-    except OSError:
-        return False
-
-
-def write_refusal(folder: Path, error: BatchdeployError) -> None:
-    """Writes why a gate refused."""
-    problems = tuple(map(str, error.problems))
-    write(folder, Refusal(gate=type(error).__name__, where=error.where, problems=problems, hint=error.hint))
 
 
 def write_page(file: Path, text: str) -> None:

@@ -10,10 +10,9 @@ from dataclasses import replace
 from batchdeploy.core.records import Plan
 from batchdeploy.errors import GateRefused
 from batchdeploy.redaction import logger
-from batchdeploy.storage.run_records import write, write_refusal
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.report import draw_report
-from batchdeploy.workflows.run_folders import attempt_folder
+from batchdeploy.workflows.run_folders import attempt_folder, key_of_attempt
 from batchdeploy.workflows.stopping import stoppable
 from batchdeploy.workflows.toolbox import Toolbox
 
@@ -28,7 +27,7 @@ def begin_attempt(tools: Toolbox, planned: Plan) -> Plan:
     """
     tools.check_packages()
     planned = replace(planned, attempt=f"{timing.now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
-    write(attempt_folder(tools, planned), planned)
+    tools.records.write(key_of_attempt(planned), planned)
     tools.registry.keep_download(planned.model, tools.layout.models)
     tools.evidence.begin_evidence(planned)
     return planned
@@ -55,7 +54,7 @@ def record_refusal(tools: Toolbox, planned: Plan, refusal: GateRefused) -> None:
     folder = attempt_folder(tools, planned)
     refusal.folder = str(folder)
     with warn_on_failure(f"why {folder} was refused could not be kept"):
-        write_refusal(folder, refusal)
+        tools.records.write_refusal(key_of_attempt(planned), refusal)
     draw_report(tools, planned)
 
 

@@ -8,8 +8,7 @@ from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.redaction import logger
 from batchdeploy.stages.report import Found, find_reference, render_html
-from batchdeploy.storage.run_records import find, find_output, is_whole, write_page
-from batchdeploy.workflows.run_folders import attempt_folder, run_folder
+from batchdeploy.workflows.run_folders import attempt_folder, key_of_attempt, key_of_run
 from batchdeploy.workflows.timing import StageClock
 from batchdeploy.workflows.toolbox import Toolbox
 
@@ -24,28 +23,27 @@ def draw_report(tools: Toolbox, planned: Plan, found: Found | None = None) -> Pa
         planned: the attempt's plan.
         found: its records, where the caller has them in hand; else they are read.
     """
-    folder = attempt_folder(tools, planned)
     reference = find_reference(planned, tools.texts)
     found = found or find_records(tools, planned)
     html = render_html(planned, found, reference=reference, painter=tools.painter)
-    write_page(folder / PAGE, html)
+    tools.records.write_page(key_of_attempt(planned), html)
     tools.evidence.update_evidence(planned)
-    return folder / PAGE
+    return attempt_folder(tools, planned) / PAGE
 
 
 def find_records(tools: Toolbox, planned: Plan) -> Found:
     """The records that an attempt has by now."""
-    folder = attempt_folder(tools, planned)
-    scored, manifest = find(folder, ScoredBatch), find(run_folder(tools, planned), Manifest)
+    records, key = tools.records, key_of_attempt(planned)
+    scored, manifest = records.find(key, ScoredBatch), records.find(key_of_run(planned), Manifest)
     mine = manifest is not None and scored is not None and scored.attempt == manifest.attempt
     return Found(
-        check=find(folder, CheckReport),
+        check=records.find(key, CheckReport),
         scored=scored,
-        drift=find(folder, DriftReport),
-        refusal=find(folder, Refusal),
+        drift=records.find(key, DriftReport),
+        refusal=records.find(key, Refusal),
         manifest=manifest if mine else None,
         published_by=None if mine or manifest is None else manifest.attempt,
-        printed=find_output(folder),
+        printed=records.find_output(key),
     )
 
 
@@ -59,8 +57,8 @@ def try_draw_report(tools: Toolbox, planned: Plan, clock: StageClock, found: Fou
         LOG.warning("the page of %s could not be drawn: %s: %s", where, type(error).__name__, error)
 
 
-def redraw_report(tools: Toolbox, folder: Path) -> None:
+def redraw_report(tools: Toolbox, key: str) -> None:
     """Draws the page of a run's folder again where it is missing, or was cut short by a full disk."""
-    planned = None if is_whole(folder / PAGE) else find(folder, Plan)
+    planned = None if tools.records.has_page(key) else tools.records.find(key, Plan)
     if planned is not None:
         try_draw_report(tools, planned, StageClock())

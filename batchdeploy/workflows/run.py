@@ -12,12 +12,11 @@ from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.errors import PartitionError
 from batchdeploy.stages.report import Found
-from batchdeploy.storage.run_records import find, find_output
 from batchdeploy.workflows.attempt import attempt, begin_attempt
 from batchdeploy.workflows.maintenance import recover
 from batchdeploy.workflows.plan import plan
 from batchdeploy.workflows.report import redraw_report, try_draw_report
-from batchdeploy.workflows.run_folders import attempt_folder, run_folder
+from batchdeploy.workflows.run_folders import key_of_attempt, key_of_run, run_folder
 from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
 from batchdeploy.workflows.timing import Progress, StageClock, no_progress
 from batchdeploy.workflows.toolbox import Toolbox
@@ -89,9 +88,10 @@ def execute(
     Raises:
         GateRefused: the evidence is in the run's folder, nothing was published.
     """
-    folder, clock = run_folder(tools, planned), clock or StageClock()
-    if planned.state == "identical" and not repeat and (manifest := find(folder, Manifest)) is not None:
-        redraw_report(tools, folder)
+    key, folder, clock = key_of_run(planned), run_folder(tools, planned), clock or StageClock()
+    skip = planned.state == "identical" and not repeat
+    if skip and (manifest := tools.records.find(key, Manifest)) is not None:
+        redraw_report(tools, key)
         return Outcome(status="identical", folder=folder, manifest=manifest, seconds=clock.seconds)
     planned = begin_attempt(tools, planned)
     with attempt(tools, planned):
@@ -121,5 +121,5 @@ def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manif
         refusal=None,
         manifest=manifest if mine else None,
         published_by=None if mine else manifest.attempt,
-        printed=find_output(attempt_folder(tools, planned)),
+        printed=tools.records.find_output(key_of_attempt(planned)),
     )

@@ -16,10 +16,9 @@ from batchdeploy.stages.publish import publish
 from batchdeploy.stages.report import render_line
 from batchdeploy.stages.score import gate_quarantine, score
 from batchdeploy.stages.validate import gate_validation, validate
-from batchdeploy.storage.run_records import write
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.attempt import warn_on_failure
-from batchdeploy.workflows.run_folders import attempt_folder
+from batchdeploy.workflows.run_folders import key_of_attempt
 from batchdeploy.workflows.toolbox import Toolbox
 
 T = TypeVar("T", CheckReport, ScoredBatch, DriftReport)
@@ -96,7 +95,7 @@ def _keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None
 
 def _write(tools: Toolbox, planned: Plan, record: T) -> T:
     """Writes a record of an attempt, says in the log what is in it, and gives it back."""
-    write(attempt_folder(tools, planned), record)
+    tools.records.write(key_of_attempt(planned), record)
     LOG.info(render_line(record))
     tools.evidence.update_evidence(planned)
     return record

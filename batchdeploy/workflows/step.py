@@ -16,7 +16,6 @@ from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
-from batchdeploy.storage import run_records
 from batchdeploy.workflows.attempt import attempt, begin_attempt
 from batchdeploy.workflows.compare_models import compare_models, render_markdown
 from batchdeploy.workflows.maintenance import recover
@@ -25,7 +24,13 @@ from batchdeploy.workflows.plan import plan, replan
 from batchdeploy.workflows.promote import promote
 from batchdeploy.workflows.report import redraw_report, try_draw_report
 from batchdeploy.workflows.run import execute
-from batchdeploy.workflows.run_folders import attempt_folder, run_folder
+from batchdeploy.workflows.run_folders import (
+    attempt_folder,
+    key_of_attempt,
+    key_of_folder,
+    key_of_run,
+    run_folder,
+)
 from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score, step_validate
 from batchdeploy.workflows.timing import StageClock
 from batchdeploy.workflows.toolbox import Toolbox
@@ -58,7 +63,7 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
             "outcome": "done",
             **to_plain(promote(tools, folder, request.decision or Decision(approved=True))),
         }
-    before = run_records.read(folder, Plan)
+    before = tools.records.read(key_of_folder(tools, folder), Plan)
     planned = replan(tools, before) if request.is_retry and request.step in PLANNED_ANEW else before
     # NOTE: a plan that was identical to what is published is a repeat that somebody wanted.
     if planned.state == "identical" and before.state != "identical":
@@ -85,7 +90,7 @@ def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Pl
     if request.step == "validate" or planned.run_id != before.run_id:
         return begin_attempt(tools, planned)
     planned = replace(planned, attempt=before.attempt)
-    return run_records.write(attempt_folder(tools, planned), planned)
+    return tools.records.write(key_of_attempt(planned), planned)
 
 
 def _plan(tools: Toolbox, request: StepRequest) -> Answer:
@@ -136,7 +141,7 @@ def _validate(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
 
 def _score(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
     # NOTE: rows that were mended after validation; they are scored only once they were validated themselves.
-    if run_records.find(attempt_folder(tools, planned), CheckReport) is None:
+    if tools.records.find(key_of_attempt(planned), CheckReport) is None:
         _validate(tools, planned, request)
     with StageClock().stage("score") as done:
         scored = step_score(tools, planned, done=done)
@@ -145,19 +150,18 @@ def _score(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
 
 
 def _drift(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
-    scored = run_records.read(attempt_folder(tools, planned), ScoredBatch)
+    scored = tools.records.read(key_of_attempt(planned), ScoredBatch)
     with StageClock().stage("drift"):
         report = step_drift(tools, planned, scored)
     return {"drift": report.verdict, "alarms": list(report.alarms)}
 
 
 def _publish(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
-    folder, clock = attempt_folder(tools, planned), StageClock()
-    scored = run_records.read(folder, ScoredBatch)
-    manifest = run_records.find(run_folder(tools, planned), Manifest)
+    records, key, clock = tools.records, key_of_attempt(planned), StageClock()
+    scored, manifest = records.read(key, ScoredBatch), records.find(key_of_run(planned), Manifest)
     # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
     if manifest is None or manifest.attempt != scored.attempt:
-        check, drift = run_records.read(folder, CheckReport), run_records.read(folder, DriftReport)
+        check, drift = records.read(key, CheckReport), records.read(key, DriftReport)
         with clock.stage("publish"):
             manifest = step_publish(tools, planned, check=check, scored=scored, drift=drift)
     _release(tools, planned, request)
@@ -186,7 +190,7 @@ def _release(tools: Toolbox, planned: Plan, request: StepRequest) -> None:
 
 
 def _identical(tools: Toolbox, planned: Plan) -> Answer:
-    redraw_report(tools, run_folder(tools, planned))
+    redraw_report(tools, key_of_run(planned))
     return _planned(planned) | {"outcome": "identical", "folder": str(run_folder(tools, planned))}
 
 

@@ -12,10 +12,10 @@ import pytest
 from tests_support import Result
 
 import batchdeploy
-from batchdeploy import documents
+from batchdeploy import assembly, documents
 from batchdeploy.core.records import Plan
 from batchdeploy.documents import to_json
-from batchdeploy.storage.run_records import FILES, find
+from batchdeploy.storage.run_records import FILES
 
 Cli = Callable[..., Result]
 DAY = "2024-03-02"
@@ -86,7 +86,8 @@ def test_records_are_written_as_they_would_be_again(deployment: Path, cli: Cli) 
     """What a process keeps in hand and what another one parses is the same record."""
     result = cli("run", deployment, "--partition", DAY, "--json")
     folder = Path(result.json["folder"])
+    records = assembly.records_in(folder)
     for kind, name in FILES.items():
-        if (record := find(folder, kind)) is not None:
+        if (record := records.find("", kind)) is not None:
             assert to_json(record) == (folder / name).read_text(encoding="utf-8")
-    assert find(folder, Plan) is not None
+    assert records.find("", Plan) is not None
