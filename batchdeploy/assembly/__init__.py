@@ -23,6 +23,7 @@ from batchdeploy.errors import DeploymentError, Problem
 from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
+from batchdeploy.storage.comparison_records import ComparisonRecords
 from batchdeploy.storage.project_texts import TextFiles
 from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
@@ -30,6 +31,7 @@ from batchdeploy.workflows.toolbox import Toolbox
 if TYPE_CHECKING:
     from batchdeploy.adapters.engines.spark import SparkEngine
     from batchdeploy.publishing.opening import TableAccess
+    from batchdeploy.storage.interface import Storage
 
 
 @translate_system_errors("the deployment file")
@@ -71,7 +73,7 @@ def open_run(folder: Path) -> LocalToolbox:
 
 def records_in(folder: Path) -> RunRecords:
     """The records in a run's or an attempt's folder, wherever it lies; their key is empty."""
-    return _records(folder, nullcontext)
+    return RunRecords(_storage(folder, nullcontext))
 
 
 class LocalToolbox(Toolbox):
@@ -180,12 +182,20 @@ class LocalToolbox(Toolbox):
         return self._access.evidence
 
     @cached_property
-    def records(self) -> RunRecords:
-        """The records of the table's runs; a publish has them survive a power cut, with all that it needs."""
+    def _control(self) -> Storage:
+        """The control folder; a publish has its records survive a power cut, with all that it needs."""
         from batchdeploy.storage.locking import locked
 
         lock = partial(locked, self.layout, self.deployment.publish.lock_seconds)
-        return _records(self.layout.control, lock)
+        return _storage(self.layout.control, lock)
+
+    @cached_property
+    def records(self) -> RunRecords:
+        return RunRecords(self._control)
+
+    @cached_property
+    def comparisons(self) -> ComparisonRecords:
+        return ComparisonRecords(self._control)
 
     @cached_property
     def painter(self) -> ports.Painter:
@@ -228,8 +238,8 @@ class LocalToolbox(Toolbox):
         return partial(recorded_md5s, self.root)
 
 
-def _records(folder: Path, lock: Callable[[], AbstractContextManager[object]]) -> RunRecords:
+def _storage(folder: Path, lock: Callable[[], AbstractContextManager[object]]) -> Storage:
     from batchdeploy.storage.files import Disk
     from batchdeploy.storage.folder_storage import FolderStorage
 
-    return RunRecords(FolderStorage(folder, lock, Disk(power=False)))
+    return FolderStorage(folder, lock, Disk(power=False))

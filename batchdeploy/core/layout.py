@@ -11,6 +11,8 @@ CONTROL = ".batchdeploy"
 PLAN, MANIFEST, PAGE = "plan.json", "manifest.json", "report.html"
 FIRST_USES = "first-used"
 RUNS, ATTEMPTS = "runs", "attempts"
+# One line per decision about a comparison, with its author.
+PROMOTIONS = "promotions.jsonl"
 # Captured model output: a folder in an attempt with one file per split, and the run's merged file.
 PRINTED, OUTPUT = "printed", "output.txt"
 
@@ -23,6 +25,11 @@ def run_key(folder: str, run_id: str) -> str:
 def attempt_key(folder: str, run_id: str, name: str) -> str:
     """The key of one attempt's folder in the control folder."""
     return f"{run_key(folder, run_id)}/{ATTEMPTS}/{name}"
+
+
+def comparison_key(folder: str, name: str) -> str:
+    """The key of a comparison in the control folder."""
+    return f"comparisons/{folder}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,6 @@ class Layout:
         """The claim on a partition by the run that works on it."""
         return self.control / "claims" / folder
 
-    def comparison(self, folder: str, name: str) -> Path:
-        return self.control / "comparisons" / folder / name
-
     @property
     def models(self) -> Path:
         """Fetched copies of models, one folder per digest, on the filesystem that workers use anyway."""
@@ -93,11 +97,6 @@ class Layout:
     def record(self) -> Path:
         """The table's record: its deployment and columns."""
         return self.control / "table.json"
-
-    @property
-    def promotions(self) -> Path:
-        """One line per decision about a comparison, with its author."""
-        return self.control / "promotions.jsonl"
 
     @property
     def audit(self) -> Path:

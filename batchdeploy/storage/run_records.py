@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PAGE, PLAN, RUNS
@@ -15,7 +12,6 @@ from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, R
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, DataError, Problem, RequestError
-from batchdeploy.host.file_modes import make_folder, restrict
 from batchdeploy.storage.interface import Storage
 from batchdeploy.storage.interface import write as store
 
@@ -196,18 +192,3 @@ def _run_entry(key: str, files: list[tuple[str, float]]) -> RunEntry:
         modified=max(modified for _, modified in files),
         published=next((modified for name, modified in files if name == MANIFEST), None),
     )
-
-
-def write_page(file: Path, text: str) -> None:
-    """Writes a text to a file, whole or not at all."""
-    scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
-    with translate_system_errors(str(file)):
-        make_folder(file.parent)
-        try:
-            scratch.write_text(text, encoding="utf-8")
-            restrict(scratch)
-            scratch.replace(file)
-        except OSError:
-            with suppress(OSError):
-                scratch.unlink(missing_ok=True)
-            raise

@@ -7,13 +7,11 @@ from typing import Any
 
 from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.records import ModelPin, Verdict
-from batchdeploy.documents import to_json
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.kernel.output_differences import output_differences
 from batchdeploy.stages.measure_drift import measure_drift
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.stages.score import score
-from batchdeploy.storage.run_records import write_page
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.model_policy import model_policy
 from batchdeploy.workflows.toolbox import Toolbox
@@ -64,9 +62,9 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         compared_at=at.isoformat(),
     )
     folder = tools.deployment.data.partition.folder(partition)
-    file = tools.layout.comparison(folder, f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json")
-    write_page(file, to_json(comparison))
-    return comparison, file
+    name = f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json"
+    key = tools.comparisons.write(folder, name, comparison)
+    return comparison, tools.layout.control / key
 
 
 def render_markdown(comparison: Comparison) -> str:

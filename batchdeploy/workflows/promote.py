@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.request import Decision
 from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
-from batchdeploy.host.file_modes import restrict
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.attempt import warn_on_failure
+from batchdeploy.workflows.run_folders import find_key
 from batchdeploy.workflows.toolbox import Toolbox
 
 
@@ -24,13 +23,13 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
         PromotionRefused: the challenger was rejected; the alias stays where it was.
         RequestError: no such comparison, or the alias has moved since.
     """
-    if not file.is_file():
+    seen = _find(tools, file)
+    if seen is None:
         raise RequestError(str(file), "there is no such comparison")
-    seen = from_json(Comparison, file.read_bytes(), where=str(file))
     if decision.approved:
         tools.registry.move_alias(seen.model, seen.alias, seen=seen.champion, version=seen.challenger)
     with warn_on_failure("the decision could not be kept"):
-        _record_decision(tools.layout.promotions, seen, decision, file.name)
+        tools.comparisons.add_decision(_decision(seen, decision, file.name))
     if not decision.approved:
         stays = f"was rejected by {decision.by or 'nobody'}: {seen.alias} stays at version {seen.champion}"
         what = Problem(f"version {seen.challenger}", stays)
@@ -38,8 +37,16 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
     return seen
 
 
-def _record_decision(file: Path, seen: Comparison, decision: Decision, comparison: str) -> None:
-    line = {
+def _find(tools: Toolbox, file: Path) -> Comparison | None:
+    key = find_key(tools, file)
+    if key is not None:
+        return tools.comparisons.find(key)
+    # Somebody may have copied it elsewhere.
+    return from_json(Comparison, file.read_bytes(), where=str(file)) if file.is_file() else None
+
+
+def _decision(seen: Comparison, decision: Decision, comparison: str) -> dict[str, object]:
+    return {
         "at": timing.now().isoformat(),
         "model": seen.model,
         "alias": seen.alias,
@@ -51,6 +58,3 @@ def _record_decision(file: Path, seen: Comparison, decision: Decision, compariso
         "partition": seen.partition,
         "comparison": comparison,
     }
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        restrict(file)

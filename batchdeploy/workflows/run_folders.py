@@ -38,8 +38,14 @@ def key_of_folder(tools: Toolbox, folder: Path) -> str:
     Raises:
         RequestError: the folder is not in this table's control folder.
     """
-    control, place = tools.layout.control.resolve(), folder.resolve()
-    if not place.is_relative_to(control):
+    key = find_key(tools, folder)
+    if key is None:
         problem = Problem(PLAN, f"is looked for below {tools.layout.control} only")
         raise RequestError(str(folder), (problem,), hint="give the folder that the step before answered")
-    return place.relative_to(control).as_posix()
+    return key
+
+
+def find_key(tools: Toolbox, place: Path) -> str | None:
+    """The key of a file or folder; None where it is not in this table's control folder."""
+    control, place = tools.layout.control.resolve(), place.resolve()
+    return place.relative_to(control).as_posix() if place.is_relative_to(control) else None

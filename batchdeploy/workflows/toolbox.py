@@ -27,6 +27,7 @@ from batchdeploy.ports import (
 )
 from batchdeploy.stages.resolve import ResolvePorts
 from batchdeploy.stages.score import ScorePorts
+from batchdeploy.storage.comparison_records import ComparisonRecords
 from batchdeploy.storage.run_records import RunRecords
 
 
@@ -56,6 +57,7 @@ class Toolbox:
     maintenance: Maintenance
     evidence: Evidence
     records: RunRecords
+    comparisons: ComparisonRecords
     painter: Painter
     versions: dict[str, str]
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef, PartitionSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Column
+from batchdeploy.storage.comparison_records import ComparisonRecords
 from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
 from fakes.engine import FakeEngine
@@ -71,6 +72,7 @@ class FakeToolbox(Toolbox):
         self.validator: FakeValidator = FakeValidator()
         self.storage = FakeStorage()
         self.records = RunRecords(self.storage)
+        self.comparisons = ComparisonRecords(self.storage)
         self.staging: FakeStaging = FakeStaging()
         self.table: FakeTable = FakeTable(self.staging, self.storage)
         self.publisher: FakeTable = self.table

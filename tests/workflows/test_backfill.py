@@ -18,7 +18,7 @@ from batchdeploy.errors import (
 from batchdeploy.workflows.backfill import NoWatcher, backfill
 from batchdeploy.workflows.run import Outcome
 
-pytestmark = pytest.mark.usefixtures("control_folder")
+pytestmark = pytest.mark.usefixtures("no_files")
 
 ALL = (DAYS[0], DAYS[2])
 

@@ -15,7 +15,7 @@ from batchdeploy.errors import PromotionRefused, RequestError
 from batchdeploy.workflows.compare_models import compare_models, render_markdown
 from batchdeploy.workflows.promote import promote
 
-pytestmark = pytest.mark.usefixtures("control_folder")
+pytestmark = pytest.mark.usefixtures("no_files")
 
 APPROVED = Decision(approved=True, by="grace")
 REJECTED = Decision(approved=False, by="ada")

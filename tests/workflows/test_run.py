@@ -25,7 +25,7 @@ from batchdeploy.errors import (
 )
 from batchdeploy.workflows.run import PartitionSkipped, run
 
-pytestmark = pytest.mark.usefixtures("control_folder")
+pytestmark = pytest.mark.usefixtures("no_files")
 
 POSITIVE = {
     "name": "positive",
