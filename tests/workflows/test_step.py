@@ -235,6 +235,19 @@ def test_what_people_decide_about_a_challenger_is_kept(project: Path, deployment
     assert said == [("ada", False, 1, 2), ("grace", True, 1, 2)]
 
 
+def test_a_comparison_may_be_a_copy_and_a_runs_folder_may_not(project: Path, deployment: Path) -> None:
+    compared = ask(deployment, step="compare_models", model="challenger", partition=DAY)
+    copy = project / "copy.json"
+    copy.write_bytes(Path(str(compared["comparison"])).read_bytes())
+    assert ask(deployment, step="promote", folder=str(copy))["challenger"] == 2
+    planned = ask(deployment, step="plan", partition=DAY)
+    run = project / "run"
+    run.mkdir()
+    (run / "plan.json").write_bytes(Path(str(planned["folder"]), "plan.json").read_bytes())
+    with pytest.raises(RequestError, match=r"is looked for below .*\.batchdeploy only"):
+        ask(deployment, step="validate", folder=str(run))
+
+
 def test_an_alias_that_moved_after_the_comparison_stays(project: Path, deployment: Path) -> None:
     from tests_support import FEATURES, classifiers, register
 
