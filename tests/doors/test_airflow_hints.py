@@ -49,7 +49,7 @@ def executed(task: Any, run: Any, answer: Any) -> tuple[Instance, BaseException 
             raise answer
         return dict(answer)
 
-    task._take = take
+    task._run_step = take
     try:
         task.execute({"ti": instance, "params": {"partition": "2024-03-02"}, "outlet_events": Events()})
     except Exception as error:  # noqa: BLE001

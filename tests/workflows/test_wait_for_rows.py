@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import sys
+from types import SimpleNamespace
 
 import pytest
 from fakes import FakeToolbox, make_tools, rows
@@ -21,8 +22,9 @@ LATER = "2024-01-09"
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited; the patch stands for their passing."""
     waited: list[float] = []
-    monkeypatch.setattr(time, "sleep", waited.append)
-    monkeypatch.setattr(time, "monotonic", lambda: sum(waited))
+    # NOTE: for this module only: threads that other tests left behind sleep, too.
+    clock = SimpleNamespace(sleep=waited.append, monotonic=lambda: sum(waited))
+    monkeypatch.setattr(sys.modules[wait_for_rows.__module__], "time", clock)
     return waited
 
 
@@ -38,7 +40,7 @@ def test_rows_that_come_are_waited_for(naps: list[float], monkeypatch: pytest.Mo
         if len(naps) == 3:
             tools.store.put("data", LATER, *rows(LATER))
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(sys.modules[wait_for_rows.__module__].time, "sleep", sleep)
     look(tools, "wait")
     assert naps == [60.0, 60.0, 60.0]
 
