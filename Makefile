@@ -41,7 +41,7 @@ test: install java  ## lint, types, import contracts, all tests but the trials
 	source .ci/java-env; pytest -m "not trial" --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
-	pytest -m "not jvm and not airflow and not slow"
+	pytest -m "not jvm and not airflow and not slow" --numprocesses 2 --dist loadfile
 
 trials: install java  ## the tests that kill Spark again and again (minutes)
 	@source .ci/java-env; pytest -m trial
