@@ -108,7 +108,9 @@ def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableA
     return TableAccess(
         staging=StagingArea(control, attempts),
         table=table,
-        publisher=PointerPublisher(control, files, attempts=attempts, evidence=evidence),
+        publisher=PointerPublisher(
+            control, files, table=table, records=records, attempts=attempts, evidence=evidence
+        ),
         claims=ClaimFiles(control),
         maintenance=TableMaintenance(layout, attempts=attempts, trash=Trash(control), mode=cleanup),
         evidence=evidence,

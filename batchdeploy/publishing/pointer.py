@@ -35,20 +35,29 @@ class PointerPublisher:
     Args:
         control: the table's control folder.
         files: the table's files.
+        table: the table.
+        records: what the control folder keeps of its runs.
         attempts: its staging folders.
         evidence: keeps the rows that an attempt quarantined.
     """
 
     def __init__(
-        self, control: ControlFolder, files: PointerFiles, *, attempts: Attempts, evidence: EvidenceFolder
+        self,
+        control: ControlFolder,
+        files: PointerFiles,
+        *,
+        table: PointerTable,
+        records: PointerRecords,
+        attempts: Attempts,
+        evidence: EvidenceFolder,
     ) -> None:
         self._layout = control.layout
         self._spec = control.spec
         self._files = files
         self._attempts = attempts
         self._evidence = evidence
-        self._table = PointerTable(files)
-        self._records = PointerRecords(control, self._table)
+        self._table = table
+        self._records = records
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
         """Stores the staged files, and makes the pointer name them.
