@@ -74,7 +74,8 @@ class SwapPublisher:
                 self._tidy(plan.folder, scored.attempt)
                 return text
             schema = verify(staged, plan, scored)
-            self._control.disk.sync_files(run / "attempts" / plan.attempt if plan.attempt else run)
+            own = self._layout.attempt(plan.folder, plan.run_id, plan.attempt) if plan.attempt else run
+            self._control.disk.sync_files(own)
             with self._control.lock():
                 published = self._fenced(plan)
                 if published is not None:
