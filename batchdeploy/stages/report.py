@@ -33,8 +33,7 @@ class Found:
     """The records that an attempt at a run has so far.
 
     Attributes:
-        manifest: the manifest if this attempt was published.
-        published_by: the attempt that published these pins, if it was another one.
+        published: the manifest of the attempt that published these pins, this one or another.
         printed: output of the model and its libraries.
     """
 
@@ -42,9 +41,22 @@ class Found:
     scored: ScoredBatch | None
     drift: DriftReport | None
     refusal: Refusal | None
-    manifest: Manifest | None
-    published_by: str | None
+    published: Manifest | None
     printed: str = ""
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest if this attempt was published."""
+        if self.scored is None or self.published is None:
+            return None
+        return self.published if self.scored.attempt == self.published.attempt else None
+
+    @property
+    def published_by(self) -> str | None:
+        """The attempt that published these pins, if it was another one."""
+        if self.published is None or self.manifest is not None:
+            return None
+        return self.published.attempt
 
 
 def render_html(plan: Plan, found: Found, *, reference: Reference | None, painter: Painter) -> str:

@@ -34,15 +34,12 @@ def draw_report(tools: Toolbox, planned: Plan, found: Found | None = None) -> Pa
 def find_records(tools: Toolbox, planned: Plan) -> Found:
     """The records that an attempt has by now."""
     records, key = tools.records, key_of_attempt(planned)
-    scored, manifest = records.find(key, ScoredBatch), records.find(key_of_run(planned), Manifest)
-    mine = manifest is not None and scored is not None and scored.attempt == manifest.attempt
     return Found(
         check=records.find(key, CheckReport),
-        scored=scored,
+        scored=records.find(key, ScoredBatch),
         drift=records.find(key, DriftReport),
         refusal=records.find(key, Refusal),
-        manifest=manifest if mine else None,
-        published_by=None if mine or manifest is None else manifest.attempt,
+        published=records.find(key_of_run(planned), Manifest),
         printed=records.find_output(key),
     )
 

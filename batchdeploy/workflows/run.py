@@ -113,13 +113,11 @@ def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manif
     except BaseException:
         tools.staging.discard(scored.attempt)
         raise
-    mine = manifest.attempt == scored.attempt
     return manifest, Found(
         check=check,
         scored=scored,
         drift=drift,
         refusal=None,
-        manifest=manifest if mine else None,
-        published_by=None if mine else manifest.attempt,
+        published=manifest,
         printed=tools.records.find_output(key_of_attempt(planned)),
     )
