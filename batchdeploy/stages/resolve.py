@@ -9,7 +9,7 @@ from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.profiles import Reference
-from batchdeploy.core.records import DataPin, InputSchema, Manifest, ModelPin, Plan, TextPin
+from batchdeploy.core.records import DataPin, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
@@ -169,6 +169,3 @@ def _changes(before: Manifest | None, base_run: str, model: ModelPin, data: Data
     if before.data_digest != data.digest:
         changes.append(f"the input files ({before.rows_in} rows before)")
     return tuple(changes) or ("the deployment, its suite or its reference",)
-
-
-__all__ = ["InputSchema", "ResolvePorts", "pin_reference", "pin_suite", "resolve"]
