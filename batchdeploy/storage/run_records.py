@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from io import SEEK_END
 from typing import Any, NamedTuple, TypeVar
 
 from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PAGE, PLAN, RUNS
@@ -111,10 +112,11 @@ class RunRecords:
     def has_page(self, folder: str) -> bool:
         """Whether a folder's page is there, to its last line: a full disk may have cut it short."""
         try:
-            stored = self._storage.read(_key(folder, PAGE))
+            with self._storage.open_input(_key(folder, PAGE)) as page:
+                page.seek(max(0, page.seek(0, SEEK_END) - TAIL))
+                return page.read().rstrip().endswith(PAGE_END)
         except OSError:
             return False
-        return stored is not None and stored.content[-TAIL:].rstrip().endswith(PAGE_END)
 
     def find_output(self, folder: str) -> str:
         """What the model printed in a run, empty where it printed nothing."""
