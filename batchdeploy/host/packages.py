@@ -13,6 +13,7 @@ MODULES = {
     "compiled": ("treelite",),
     "dvc": ("dvc",),
     "gx": ("great_expectations",),
+    "lakehouse": ("deltalake", "pyiceberg"),
     "mlflow": ("mlflow", "numpy", "pandas", "pyarrow", "scipy", "matplotlib", "threadpoolctl"),
     "objects": ("obstore", "fsspec", "tenacity"),
     "onnx": ("onnx", "onnxruntime"),
