@@ -17,7 +17,7 @@
     │   ├── TableError              the output is another deployment's table, or has other columns
     │   └── MissingPackageError     an optional part that is not installed
     └── OutsideError       exit 3   something outside failed; a retry may help
-        ├── RegistryError, StoreError, EngineError
+        ├── RegistryError, SourceError, EngineError
         ├── RunStopped              SIGTERM, Ctrl-C, or the time of ``limits.minutes``
         └── PublishError            the table could not be locked or swapped
             └── StaleRunError       another run published this partition in the meantime
@@ -213,8 +213,8 @@ class RegistryError(OutsideError):
     """The model registry failed or did not answer."""
 
 
-class StoreError(OutsideError):
-    """The data store failed, or misses an object that it recorded."""
+class SourceError(OutsideError):
+    """The place where the rows are failed, or lacks something that it recorded."""
 
 
 class EngineError(OutsideError):

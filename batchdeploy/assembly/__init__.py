@@ -113,15 +113,15 @@ class LocalToolbox(Toolbox):
         return open_registry(self.registry_uri, model, limits, self.layout.models, load)
 
     @cached_property
-    def store(self) -> ports.Store:
+    def source(self) -> ports.Source:
         if self.deployment.data.rev is not None:
             require("dvc", self.deployment)
-            from batchdeploy.adapters.sources.dvc import DvcStore
+            from batchdeploy.adapters.sources.dvc import DvcSource
 
-            return DvcStore(self.root)
-        from batchdeploy.adapters.sources.folder import FolderStore
+            return DvcSource(self.root)
+        from batchdeploy.adapters.sources.folder import FolderSource
 
-        return FolderStore(self.root, recorded=self._recorded())
+        return FolderSource(self.root, recorded=self._recorded())
 
     @cached_property
     def engine(self) -> ports.Engine:

@@ -63,7 +63,7 @@ class Job:
     @shown_safely()
     def partitions(self) -> tuple[str, ...]:
         """All values of the partition column that there are rows for, sorted."""
-        return self._tools.store.partitions(self._tools.deployment.data)
+        return self._tools.source.partitions(self._tools.deployment.data)
 
     @shown_safely()
     def check(self) -> tuple[Problem, ...]:

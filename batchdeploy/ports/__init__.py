@@ -35,8 +35,8 @@ __all__ = [
     "Publisher",
     "Registry",
     "Scorer",
+    "Source",
     "Staging",
-    "Store",
     "TextSource",
     "Validator",
     "Work",
@@ -83,7 +83,7 @@ class Registry(Protocol):
         ...
 
 
-class Store(Protocol):
+class Source(Protocol):
     """Where the rows are."""
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:

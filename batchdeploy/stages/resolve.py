@@ -14,7 +14,7 @@ from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, from_json, to_plain
 from batchdeploy.errors import ContractError, DataError
-from batchdeploy.ports import PartitionReader, PublishedTable, Registry, Store, TextSource, Validator
+from batchdeploy.ports import PartitionReader, PublishedTable, Registry, Source, TextSource, Validator
 
 RUN_FORMAT = "batchdeploy.run/1"
 
@@ -29,7 +29,7 @@ class ResolvePorts:
     """
 
     table: PublishedTable
-    source: Store
+    source: Source
     registry: Registry
     reader: PartitionReader
     texts: TextSource

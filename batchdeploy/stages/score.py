@@ -27,7 +27,7 @@ from batchdeploy.errors import (
 )
 from batchdeploy.host.versions import REQUIRED_PACKAGES, missing_packages, version_mismatches
 from batchdeploy.kernel.profiling import empty, merge
-from batchdeploy.ports import Engine, Evidence, PartitionReader, Registry, Scorer, Staging, Store, TextSource
+from batchdeploy.ports import Engine, Evidence, PartitionReader, Registry, Scorer, Source, Staging, TextSource
 from batchdeploy.redaction import logger
 
 LOG = logger("batchdeploy")
@@ -44,7 +44,7 @@ class ScorePorts:
     """
 
     registry: Registry
-    source: Store
+    source: Source
     texts: TextSource
     reader: PartitionReader
     engine: Engine

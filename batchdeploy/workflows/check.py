@@ -99,10 +99,10 @@ def _model(tools: Toolbox, found: Found) -> Iterator[Problem]:
 
 def _data(tools: Toolbox, found: Found) -> Iterator[Problem]:
     ref = tools.deployment.data
-    yield from tools.store.partition_problems(ref)
-    known = tools.store.partitions(ref)
+    yield from tools.source.partition_problems(ref)
+    known = tools.source.partitions(ref)
     newest = (runnable(known, ref.partition) or known)[-1]
-    found["schema"] = tools.reader.inspect(tools.store.pin(ref, newest))
+    found["schema"] = tools.reader.inspect(tools.source.pin(ref, newest))
 
 
 def _contract(tools: Toolbox, found: Found) -> Iterator[Problem]:

@@ -94,7 +94,7 @@ def partitions_in(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
     spec = tools.deployment.data.partition
     if first > last:
         raise PartitionError("the request", (Problem(spec.column, f"--from lies after --to, {last}", first),))
-    known = tools.store.partitions(tools.deployment.data)
+    known = tools.source.partitions(tools.deployment.data)
     there = {partition for partition in known if first <= partition <= last}
     if not there:
         raise PartitionError(

@@ -42,7 +42,7 @@ def statuses(tools: Toolbox) -> Sequence[Status]:
     published = {
         name.removeprefix(prefix) for name in tools.table.published_partitions() if name.startswith(prefix)
     }
-    known = published | set(tools.store.partitions(tools.deployment.data))
+    known = published | set(tools.source.partitions(tools.deployment.data))
     first = min(known) if spec.start is None else min(*known, spec.start)
     every = known | set(expected(first, max(known), spec))
     return [_status(tools, p) if p in known else Status(partition=p, state="missing") for p in sorted(every)]

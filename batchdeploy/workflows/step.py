@@ -129,7 +129,7 @@ def _partition(tools: Toolbox, given: str | None) -> str:
     spec = tools.deployment.data.partition
     if given is None:
         raise PartitionError("the request", (Problem(spec.column, "no partition was given"),))
-    value = tools.store.partitions(tools.deployment.data)[-1] if given == LATEST else given
+    value = tools.source.partitions(tools.deployment.data)[-1] if given == LATEST else given
     return check_partition(spec.column, value, spec.format)
 
 

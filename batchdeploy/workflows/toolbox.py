@@ -20,8 +20,8 @@ from batchdeploy.ports import (
     Publisher,
     Registry,
     Scorer,
+    Source,
     Staging,
-    Store,
     TextSource,
     Validator,
 )
@@ -44,7 +44,7 @@ class Toolbox:
     root: Path
     layout: Layout
     registry: Registry
-    store: Store
+    source: Source
     texts: TextSource
     reader: PartitionReader
     validator: Validator
@@ -68,7 +68,7 @@ class Toolbox:
         """What resolving uses."""
         return ResolvePorts(
             table=self.table,
-            source=self.store,
+            source=self.source,
             registry=self.registry,
             reader=self.reader,
             texts=self.texts,
@@ -80,7 +80,7 @@ class Toolbox:
         """What scoring uses."""
         return ScorePorts(
             registry=self.registry,
-            source=self.store,
+            source=self.source,
             texts=self.texts,
             reader=self.reader,
             engine=self.engine,

@@ -17,7 +17,7 @@ from tests_support import text_array
 
 from batchdeploy.adapters.parquet_splits import inspect, make_splits, read_frame, score_split
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
-from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column, DataPin
@@ -37,7 +37,7 @@ def pinned(root: Path, table: pa.Table, **options: Any) -> DataPin:
     file = root / "data" / "date=2024-01-01" / "part-0.parquet"
     file.parent.mkdir(parents=True)
     pq.write_table(table, file, **options)
-    return FolderStore(root).pin(REF, "2024-01-01")
+    return FolderSource(root).pin(REF, "2024-01-01")
 
 
 def with_notes(notes: Any, **columns: Any) -> pa.Table:

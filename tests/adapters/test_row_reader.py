@@ -15,7 +15,7 @@ from tests_support import SCHEMA, customers, write_day
 
 from batchdeploy.adapters.parquet_splits import make_splits, read_frame, sample_frames
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
-from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import Column
@@ -36,7 +36,7 @@ def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:
     empty = pq.ParquetWriter(tmp_path / "data" / "date=2024-01-01" / "part-1.parquet", SCHEMA)
     empty.write_table(SCHEMA.empty_table())
     empty.close()
-    pin = FolderStore(tmp_path).pin(REF, "2024-01-01")
+    pin = FolderSource(tmp_path).pin(REF, "2024-01-01")
     splits = make_splits(pin)
     assert [split.rows for split in splits] == [5000, 0]
     assert [len(frame) for frame in sample_frames(splits, spec())] == [1024]
@@ -49,7 +49,7 @@ def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:
 def test_only_the_columns_that_are_looked_at_are_read(tmp_path: Path) -> None:
     rows = customers("2024-01-01", 50)
     write_day(tmp_path / "data", "2024-01-01", rows)
-    pin = FolderStore(tmp_path).pin(REF, "2024-01-01")
+    pin = FolderSource(tmp_path).pin(REF, "2024-01-01")
     partition = ("date", "2024-01-01")
     whole = read_frame(pin, partition)
     some = read_frame(pin, partition, columns={"age", "no_such_column"})
@@ -77,7 +77,7 @@ def test_pages_that_name_no_entry_of_their_dictionary_cannot_be_read(tmp_path: P
     file = tmp_path / "data" / "date=2024-01-01" / "part-0.parquet"
     file.parent.mkdir(parents=True)
     file.write_bytes(zlib.decompress(base64.b64decode(NO_SUCH_ENTRY)))
-    pin = FolderStore(tmp_path).pin(replace(REF, keys=("id",)), "2024-01-01")
+    pin = FolderSource(tmp_path).pin(replace(REF, keys=("id",)), "2024-01-01")
     with pytest.raises(DataError, match="its pages cannot be read"):
         read_frame(pin, ("date", "2024-01-01"), (), None)
     with pytest.raises(DataError, match="its pages cannot be read"):

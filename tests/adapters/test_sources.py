@@ -15,10 +15,10 @@ from tests_support import customers, tree, write_day
 
 from batchdeploy.adapters.parquet_splits import inspect
 from batchdeploy.adapters.sources import folder as folder_source
-from batchdeploy.adapters.sources.dvc import DvcStore, recorded_md5s
-from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.adapters.sources.dvc import DvcSource, recorded_md5s
+from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
-from batchdeploy.errors import DataError, PartitionError, StoreError
+from batchdeploy.errors import DataError, PartitionError, SourceError
 
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("customer_id",))
 
@@ -34,7 +34,7 @@ def dvc(root: Path, *words: str) -> None:
 
 def test_pins_every_file_by_its_content(tmp_path: Path) -> None:
     write_day(tmp_path / "data", "2024-01-01", customers("a", 5))
-    store = FolderStore(tmp_path)
+    store = FolderSource(tmp_path)
     first = store.pin(REF, "2024-01-01")
     assert [file.path for file in first.files] == ["date=2024-01-01/part-0.parquet"]
     assert (first.tracked, first.rev) == ("plain", None)
@@ -66,7 +66,7 @@ def test_a_file_is_read_again_only_where_it_may_have_changed(
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns
     # NOTE: some ticks of the filesystem's clock.
     time.sleep(0.1)
-    store = FolderStore(tmp_path)
+    store = FolderSource(tmp_path)
     first = store.pin(REF, "2024-01-01")
     assert store.pin(REF, "2024-01-01") == first
     assert hashed == ["part-0.parquet"]
@@ -83,13 +83,13 @@ def test_a_file_is_read_again_only_where_it_may_have_changed(
     other.rename(file)
     assert store.pin(REF, "2024-01-01") == first
     assert len(hashed) == 3
-    assert FolderStore(tmp_path).pin(REF, "2024-01-01") == first
+    assert FolderSource(tmp_path).pin(REF, "2024-01-01") == first
     assert len(hashed) == 4
 
 
 def test_a_file_that_was_just_written_is_read_every_time(tmp_path: Path, hashed: list[str]) -> None:
     write_day(tmp_path / "data", "2024-01-01", customers("a", 5))
-    store = FolderStore(tmp_path)
+    store = FolderSource(tmp_path)
     assert store.pin(REF, "2024-01-01") == store.pin(REF, "2024-01-01")
     assert len(hashed) == 2
 
@@ -97,7 +97,7 @@ def test_a_file_that_was_just_written_is_read_every_time(tmp_path: Path, hashed:
 def test_lists_partitions_in_order_and_names_the_unknown(tmp_path: Path) -> None:
     for day in ("2024-01-02", "2024-01-01"):
         write_day(tmp_path / "data", day, customers(day, 2))
-    store = FolderStore(tmp_path)
+    store = FolderSource(tmp_path)
     assert store.partitions(REF) == ("2024-01-01", "2024-01-02")
     with pytest.raises(PartitionError, match="there are 2 from 2024-01-01 to 2024-01-02"):
         store.pin(REF, "2024-02-01")
@@ -108,16 +108,16 @@ def test_refuses_a_stray_file(tmp_path: Path, name: str) -> None:
     file = write_day(tmp_path / "data", "2024-01-01", customers("a", 2))
     (file.parent / name).mkdir() if name == "nested" else (file.parent / name).touch()
     with pytest.raises(DataError, match=name):
-        FolderStore(tmp_path).pin(REF, "2024-01-01")
+        FolderSource(tmp_path).pin(REF, "2024-01-01")
 
 
 def test_markers_are_skipped_and_empty_folders_are_not_partitions_to_score(tmp_path: Path) -> None:
     file = write_day(tmp_path / "data", "2024-01-01", customers("a", 2))
     (file.parent / "_SUCCESS").touch()
-    assert len(FolderStore(tmp_path).pin(REF, "2024-01-01").files) == 1
+    assert len(FolderSource(tmp_path).pin(REF, "2024-01-01").files) == 1
     (tmp_path / "data" / "date=2024-01-02").mkdir()
     with pytest.raises(PartitionError, match="holds no Parquet file"):
-        FolderStore(tmp_path).pin(REF, "2024-01-02")
+        FolderSource(tmp_path).pin(REF, "2024-01-02")
 
 
 def test_footers_of_all_files_are_read(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_footers_of_all_files_are_read(tmp_path: Path) -> None:
     (file.parent / "part-2.parquet").touch()
     (file.parent / "part-3.parquet").write_text("<html>")
     with pytest.raises(DataError) as caught:
-        inspect(FolderStore(tmp_path).pin(REF, "2024-01-01"))
+        inspect(FolderSource(tmp_path).pin(REF, "2024-01-01"))
     text = str(caught.value)
     assert "part-1.parquet: lacks the column visits" in text
     assert "holds age as another type than date=2024-01-01/part-0.parquet: expected double, got int64" in text
@@ -152,7 +152,7 @@ def tracked(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_says_whether_the_workspace_is_what_dvc_recorded(tracked: Path) -> None:
     def pin() -> str:
-        store = FolderStore(tracked, recorded=lambda folder: recorded_md5s(tracked, folder))
+        store = FolderSource(tracked, recorded=lambda folder: recorded_md5s(tracked, folder))
         return store.pin(REF, "2024-01-01").tracked
 
     assert pin() == "dvc"
@@ -163,11 +163,11 @@ def test_says_whether_the_workspace_is_what_dvc_recorded(tracked: Path) -> None:
 
 @pytest.mark.slow
 def test_reads_a_revision_whatever_the_workspace_holds(tracked: Path) -> None:
-    before = FolderStore(tracked).pin(REF, "2024-01-01")
+    before = FolderSource(tracked).pin(REF, "2024-01-01")
     dvc(tracked, "unprotect", "data")
     write_day(tracked / "data", "2024-01-01", customers("b", 7))
     write_day(tracked / "data", "2024-01-02", customers("c", 7))
-    store, ref = DvcStore(tracked), replace(REF, rev="HEAD")
+    store, ref = DvcSource(tracked), replace(REF, rev="HEAD")
     pin = store.pin(ref, "2024-01-01")
     assert pin.rev == git(tracked, "rev-parse", "HEAD")
     assert pin.digest == before.digest
@@ -180,9 +180,9 @@ def test_reads_a_revision_whatever_the_workspace_holds(tracked: Path) -> None:
 @pytest.mark.slow
 def test_a_revision_that_is_not_there_or_not_in_the_cache(tracked: Path) -> None:
     with pytest.raises(DataError, match=r"data\.rev"):
-        DvcStore(tracked).pin(replace(REF, rev="nonesuch"), "2024-01-01")
+        DvcSource(tracked).pin(replace(REF, rev="nonesuch"), "2024-01-01")
     with pytest.raises(DataError, match="DVC does not track"):
-        DvcStore(tracked).pin(replace(REF, path="other", rev="HEAD"), "2024-01-01")
+        DvcSource(tracked).pin(replace(REF, path="other", rev="HEAD"), "2024-01-01")
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_what_the_cache_lacks_is_there_after_the_command_of_the_hint(
     if known == "at the revision":
         git(tracked, "commit", "-qam", "a remote")
     ref = replace(REF, rev=git(tracked, "rev-parse", "HEAD"))
-    before = DvcStore(tracked).pin(ref, "2024-01-01")
+    before = DvcSource(tracked).pin(ref, "2024-01-01")
     listings = list((tracked / ".dvc" / "cache").rglob("*.dir"))
     # NOTE: the workspace moves on, so that `dvc pull` brings other rows than those of the revision.
     dvc(tracked, "unprotect", "data")
@@ -206,10 +206,10 @@ def test_what_the_cache_lacks_is_there_after_the_command_of_the_hint(
     dvc(tracked, "add", "data")
     for file in listings if lost == "the listing" else [Path(before.files[0].location)]:
         file.unlink()
-    with pytest.raises(StoreError, match="not in the DVC cache") as caught:
-        DvcStore(tracked).pin(ref, "2024-01-01")
+    with pytest.raises(SourceError, match="not in the DVC cache") as caught:
+        DvcSource(tracked).pin(ref, "2024-01-01")
     subprocess.run(str(caught.value.hint), shell=True, check=True, capture_output=True, cwd=tmp_path)
-    assert DvcStore(tracked).pin(ref, "2024-01-01") == before
+    assert DvcSource(tracked).pin(ref, "2024-01-01") == before
 
 
 @pytest.mark.slow
@@ -218,7 +218,7 @@ def test_what_dvc_records_without_keeping_it_has_no_revisions(tracked: Path) -> 
     file.write_text(file.read_text() + "  cache: false\n")
     git(tracked, "commit", "-qam", "no cache")
     with pytest.raises(DataError, match="without keeping it"):
-        DvcStore(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
+        DvcSource(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
 
 
 @pytest.mark.slow
@@ -226,13 +226,14 @@ def test_reading_what_dvc_recorded_writes_nothing(tracked: Path) -> None:
     shutil.rmtree(tracked / ".dvc" / "tmp")
     before = tree(tracked)
     assert (
-        FolderStore(tracked, recorded=partial(recorded_md5s, tracked)).pin(REF, "2024-01-01").tracked == "dvc"
+        FolderSource(tracked, recorded=partial(recorded_md5s, tracked)).pin(REF, "2024-01-01").tracked
+        == "dvc"
     )
-    DvcStore(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
+    DvcSource(tracked).pin(replace(REF, rev="HEAD"), "2024-01-01")
     assert tree(tracked) == before
 
 
 @pytest.mark.slow
 def test_a_folder_outside_any_repository(tmp_path: Path) -> None:
-    with pytest.raises((DataError, StoreError)):
-        DvcStore(tmp_path).pin(replace(REF, rev="HEAD"), "2024-01-01")
+    with pytest.raises((DataError, SourceError)):
+        DvcSource(tmp_path).pin(replace(REF, rev="HEAD"), "2024-01-01")

@@ -12,7 +12,7 @@ from fakes import FakeToolbox, make_tools, rows
 from fakes.stage_calls import DAY, plan_of
 from score_jobs import score_job, scoring_spec
 
-from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.assembly.reading import LocalReader
 from batchdeploy.assembly.scoring import LocalScorer
 from batchdeploy.core.deployment import DataRef, EngineSpec
@@ -31,7 +31,7 @@ class Place:
     def put(self, *tables: Any) -> None:
         """Sets the day's rows, a table a file."""
         if self._folder is None:
-            self.tools.store.put("data", DAY, *tables)
+            self.tools.source.put("data", DAY, *tables)
             return
         folder = self._folder / "data" / f"date={DAY}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     folder = None
     if request.param == "parquet":
         folder = tmp_path
-        tools.store = FolderStore(folder)
+        tools.source = FolderSource(folder)
         tools.reader = LocalReader(tools, lambda: pytest.fail("Spark is not asked"))
         tools.scorer = LocalScorer(tools)
     made = Place(tools, folder)
@@ -70,13 +70,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 def splits_of(place: Place) -> tuple[Split, ...]:
     tools = place.tools
-    found: tuple[Split, ...] = tools.reader.make_splits(tools.store.pin(tools.deployment.data, DAY))
+    found: tuple[Split, ...] = tools.reader.make_splits(tools.source.pin(tools.deployment.data, DAY))
     return found
 
 
 def test_columns_and_rows_are_told_without_reading_rows(place: Place) -> None:
     ref: DataRef = place.tools.deployment.data
-    schema = place.tools.reader.inspect(place.tools.store.pin(ref, DAY))
+    schema = place.tools.reader.inspect(place.tools.source.pin(ref, DAY))
     assert [(column.name, column.type) for column in schema.columns] == [("id", "string"), ("x", "double")]
     assert schema.file_rows == (3, 3)
 
@@ -85,7 +85,7 @@ def test_a_partition_of_empty_files_holds_no_rows(place: Place) -> None:
     first, second = rows(DAY)
     place.put(first.slice(0, 0), second.slice(0, 0).select(["id", "x"]).replace_schema_metadata({"a": "b"}))
     with pytest.raises(PartitionError, match="holds no rows"):
-        place.tools.reader.inspect(place.tools.store.pin(place.tools.deployment.data, DAY))
+        place.tools.reader.inspect(place.tools.source.pin(place.tools.deployment.data, DAY))
 
 
 def test_a_validator_gets_the_columns_that_it_looks_at_and_the_partition(place: Place) -> None:

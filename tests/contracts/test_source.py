@@ -12,12 +12,12 @@ import pytest
 from fakes import FakeSource
 from tests_support import customers, write_day
 
-from batchdeploy.adapters.sources.dvc import DvcStore
-from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.adapters.sources.dvc import DvcSource
+from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.pins import digest_files
 from batchdeploy.errors import DataError, PartitionError
-from batchdeploy.ports import Store
+from batchdeploy.ports import Source
 
 FIRST, SECOND = "2024-01-01", "2024-01-02"
 REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("customer_id",))
@@ -34,7 +34,7 @@ class Place:
     """
 
     put: Callable[[str, str], None]
-    open: Callable[[], Store]
+    open: Callable[[], Source]
     ref: DataRef = REF
 
 
@@ -51,7 +51,7 @@ def in_a_folder(root: Path) -> Place:
     def put(partition: str, seed: str) -> None:
         write_day(root / "data", partition, customers(seed, 5))
 
-    return Place(put=put, open=lambda: FolderStore(root))
+    return Place(put=put, open=lambda: FolderSource(root))
 
 
 def recorded_by_dvc(root: Path) -> Place:
@@ -69,7 +69,7 @@ def recorded_by_dvc(root: Path) -> Place:
         run("git", "add", "-A")
         run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", seed)
 
-    return Place(put=put, open=lambda: DvcStore(root), ref=replace(REF, rev="HEAD"))
+    return Place(put=put, open=lambda: DvcSource(root), ref=replace(REF, rev="HEAD"))
 
 
 KINDS = {"fake": in_memory, "folder": in_a_folder, "dvc": recorded_by_dvc}

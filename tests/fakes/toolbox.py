@@ -66,7 +66,7 @@ class FakeToolbox(Toolbox):
         self.root = ROOT
         self.layout = Layout.of(self.root, deployment.output)
         self.registry: FakeRegistry = FakeRegistry()
-        self.store: FakeSource = FakeSource()
+        self.source: FakeSource = FakeSource()
         self.texts: FakeTexts = FakeTexts()
         self.engine: FakeEngine = FakeEngine()
         self.validator: FakeValidator = FakeValidator()
@@ -81,7 +81,7 @@ class FakeToolbox(Toolbox):
         self.evidence: FakeEvidence = FakeEvidence(self.staging, self.storage)
         self.painter: FakePainter = FakePainter()
         self.versions = {"python": "3.11.0"}
-        self.reader: FakeRows = FakeRows(self.store)
+        self.reader: FakeRows = FakeRows(self.source)
         self.scorer: FakeScoring = FakeScoring(self.reader, self.staging, self.registry.load)
 
 
@@ -97,5 +97,5 @@ def make_tools(**changes: Any) -> FakeToolbox:
     tools.registry.register("doubles", model, "champion")
     tools.registry.register("doubles", replace(model, predict=triples, content="3"), "challenger")
     for day in DAYS:
-        tools.store.put("data", day, *rows(day))
+        tools.source.put("data", day, *rows(day))
     return tools

@@ -262,7 +262,7 @@ def preflight_times(home: Path, *, files: int) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     from batchdeploy.adapters.parquet_splits import inspect
-    from batchdeploy.adapters.sources.folder import FolderStore
+    from batchdeploy.adapters.sources.folder import FolderSource
     from batchdeploy.core.deployment import DataRef, PartitionSpec
 
     folder = home / "data" / "date=2024-01-01"
@@ -273,7 +273,7 @@ def preflight_times(home: Path, *, files: int) -> dict[str, Any]:
         pq.write_table(table, folder / f"part-{number:05d}.parquet")
     data = DataRef(path="data", keys=("id",), partition=PartitionSpec(column="date"))
     start = time.perf_counter()
-    pin = FolderStore(home).pin(data, "2024-01-01")
+    pin = FolderSource(home).pin(data, "2024-01-01")
     pinned = time.perf_counter()
     found = inspect(pin)
     seconds = time.perf_counter() - pinned

@@ -413,7 +413,7 @@ def parquet_files(home: Path) -> Target:
     """Parquet files: footers, pages and whole files that were right once."""
     from batchdeploy.adapters.parquet_splits import inspect, make_splits
     from batchdeploy.adapters.parquet_splits.row_reader import read_batches
-    from batchdeploy.adapters.sources.folder import FolderStore
+    from batchdeploy.adapters.sources.folder import FolderSource
     from batchdeploy.kernel.scoring import score_batch
 
     whole: list[bytes] = []
@@ -435,7 +435,7 @@ def parquet_files(home: Path) -> Target:
 
     def attempt(case: bytes) -> bool:
         (folder / "part-0.parquet").write_bytes(case)
-        pin = FolderStore(home).pin(data, "2024-01-01")
+        pin = FolderSource(home).pin(data, "2024-01-01")
         inspect(pin)
         inspect(pin, engine="spark")
         for split in make_splits(pin):

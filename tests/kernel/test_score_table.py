@@ -15,7 +15,7 @@ import pytest
 from score_jobs import score_job, scoring_spec
 
 from batchdeploy.adapters.parquet_splits import find_duplicates, make_splits, score_split
-from batchdeploy.adapters.sources.folder import FolderStore
+from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.policy import PolicySpec
 from batchdeploy.core.predicates import Predicate
@@ -74,7 +74,7 @@ def scored_from_file(root: Path, rows: pa.Table, spec: ScoringSpec) -> tuple[pa.
     file = root / "data" / SOURCE
     file.parent.mkdir(parents=True)
     pq.write_table(rows, file)
-    (split,) = make_splits(FolderStore(root).pin(REF, "2024-01-01"))
+    (split,) = make_splits(FolderSource(root).pin(REF, "2024-01-01"))
     job = score_job(spec, staging=str(root / "staging"))
     result = score_split(split, job, lambda _: predict)
     for again in find_duplicates(job, (split,), (result,)):

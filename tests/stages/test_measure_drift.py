@@ -56,7 +56,7 @@ def test_an_alarm_refuses_where_the_deployment_says_block(on_alarm: str, passes:
 def tools_with_a_reference() -> FakeToolbox:
     tools = make_tools(drift=DriftSpec(reference="reference.json"))
     tools.texts.texts["reference.json"] = reference_text()
-    tools.store.put("data", DAY, *rows(DAY, count=50))
+    tools.source.put("data", DAY, *rows(DAY, count=50))
     return tools
 
 
@@ -65,7 +65,7 @@ def test_a_day_like_the_reference_is_quiet_and_one_far_from_it_alarms() -> None:
     plan = plan_of(tools)
     assert drift_of(tools, plan, scored_of(tools, plan)).verdict == "quiet"
     far = (table.set_column(1, "x", pc.add(table["x"], 80.0)) for table in rows(DAY, count=50))
-    tools.store.put("data", DAY, *far)
+    tools.source.put("data", DAY, *far)
     plan = plan_of(tools)
     report = drift_of(tools, plan, scored_of(tools, plan))
     assert (report.verdict, report.alarms) == ("drift", ("x", "y"))

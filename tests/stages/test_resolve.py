@@ -26,7 +26,7 @@ def test_pins_what_registry_and_source_say() -> None:
     plan = plan_of(tools)
     assert (plan.model.version, plan.model.alias) == (1, "champion")
     assert plan.model == tools.registry.resolve(tools.deployment.model)
-    assert plan.data == tools.store.pin(tools.deployment.data, DAY)
+    assert plan.data == tools.source.pin(tools.deployment.data, DAY)
     assert (plan.schema.file_rows, plan.base_run, plan.state) == ((3, 3), None, "new")
     assert plan_of(tools) == plan
 
@@ -37,7 +37,7 @@ def test_a_run_id_stands_for_model_rows_and_meaning() -> None:
     assert plan_of(tools, DAYS[1]).run_id != before
     tools.registry.move_alias("doubles", "champion", seen=1, version=2)
     moved = plan_of(tools).run_id
-    tools.store.put("data", DAY, *rows(DAY, count=4))
+    tools.source.put("data", DAY, *rows(DAY, count=4))
     mended = plan_of(tools).run_id
     assert len({before, moved, mended}) == 3
     elsewhere = make_tools(engine=EngineSpec(kind="local"), owner="somebody")
@@ -47,7 +47,7 @@ def test_a_run_id_stands_for_model_rows_and_meaning() -> None:
 def test_refuses_what_does_not_fit_with_all_problems() -> None:
     tools = make_tools(output=OutputRef(path="scores", columns={"y": "double", "z": "double"}))
     texts = pa.table({"id": ["a"], "x": ["not a number"]})
-    tools.store.put("data", DAY, texts)
+    tools.source.put("data", DAY, texts)
     with pytest.raises(ContractError) as caught:
         plan_of(tools)
     assert len(caught.value.problems) == 2

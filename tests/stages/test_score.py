@@ -47,7 +47,7 @@ def test_a_lost_split_is_found_out() -> None:
 def test_rows_that_changed_meanwhile_are_found_out() -> None:
     tools = make_tools()
     plan = plan_of(tools)
-    tools.store.put("data", DAY, *rows(DAY, count=4))
+    tools.source.put("data", DAY, *rows(DAY, count=4))
     with pytest.raises(DataError, match="changed since it was planned"):
         scored_of(tools, plan)
     assert tools.staging.attempts == {}
@@ -88,7 +88,7 @@ def test_duplicate_keys_across_files_are_quarantined() -> None:
     tools = make_tools()
     first, second = rows(DAY)
     doubled = second.set_column(0, "id", pa.array([f"{DAY}/0/0", "b", "c"]))
-    tools.store.put("data", DAY, first, doubled)
+    tools.source.put("data", DAY, first, doubled)
     scored = scored_of(tools, plan_of(tools))
     assert (scored.rows_scored, scored.rows_quarantined) == (4, 2)
     (found,) = scored.quarantined
@@ -100,7 +100,7 @@ def test_duplicate_keys_across_files_are_quarantined() -> None:
 def test_the_gate_allows_a_share(share: float, passes: bool) -> None:
     tools = make_tools(quarantine=QuarantineSpec(max_share=share))
     first, second = rows(DAY)
-    tools.store.put("data", DAY, first, second.set_column(0, "id", pa.array([None, "b", "c"])))
+    tools.source.put("data", DAY, first, second.set_column(0, "id", pa.array([None, "b", "c"])))
     plan = plan_of(tools)
     scored = scored_of(tools, plan)
     assert scored.rows_quarantined == 1

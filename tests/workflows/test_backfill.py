@@ -27,7 +27,7 @@ def tools_with_a_bad_day() -> FakeToolbox:
     """A toolbox whose second day has a row without a key, which the gate refuses."""
     tools = make_tools(quarantine=QuarantineSpec(max_share=0.1))
     first, second = rows(DAYS[1])
-    tools.store.put("data", DAYS[1], first, second.set_column(0, "id", pa.array([None, "b", "c"])))
+    tools.source.put("data", DAYS[1], first, second.set_column(0, "id", pa.array([None, "b", "c"])))
     return tools
 
 
@@ -92,7 +92,7 @@ def test_a_failure_outside_outweighs_a_refusal() -> None:
 
 def test_a_missing_day_is_refused_before_anything_or_skipped() -> None:
     tools = make_tools()
-    tools.store.remove("data", DAYS[1])
+    tools.source.remove("data", DAYS[1])
     with pytest.raises(PartitionError, match="has no rows"):
         backfill(tools, ALL)
     assert tools.table.published_partitions() == ()

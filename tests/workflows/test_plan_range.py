@@ -29,7 +29,7 @@ def test_the_model_is_that_of_the_request_or_of_the_backfill(given: ModelRef | N
 
 def test_a_day_without_rows_fails_the_range_or_is_skipped() -> None:
     tools = make_tools()
-    tools.store.remove("data", DAYS[1])
+    tools.source.remove("data", DAYS[1])
     with pytest.raises(PartitionError, match=r"date=2024-01-02: is expected .* and has no rows"):
         plan_range(tools, (DAYS[0], DAYS[2]))
     found = plan_range(tools, (DAYS[0], DAYS[2]), on_missing="skip")

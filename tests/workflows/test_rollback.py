@@ -46,7 +46,7 @@ def test_there_must_be_a_run_to_go_back_to() -> None:
 def test_a_run_published_just_then_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     tools = make_tools()
     publish(tools)
-    tools.store.put("data", DAY, *rows(DAY, count=4))
+    tools.source.put("data", DAY, *rows(DAY, count=4))
     second = publish(tools)
     # The patch stands for a publisher that comes between the look and the step.
     seen = iter((second, "f" * 16))

@@ -46,7 +46,7 @@ def records_of(tools: FakeToolbox) -> set[str]:
 def break_a_key(tools: FakeToolbox, day: str = DAY) -> None:
     """Gives one of a day's six rows no key, so that it is quarantined."""
     first, second = rows(day)
-    tools.store.put("data", day, first, second.set_column(0, "id", pa.array([None, "b", "c"])))
+    tools.source.put("data", day, first, second.set_column(0, "id", pa.array([None, "b", "c"])))
 
 
 def test_rows_become_visible_scores_with_all_records() -> None:
@@ -130,7 +130,7 @@ def test_an_expectation_that_blocks_is_refused_before_any_row_is_scored() -> Non
 def test_drift_is_said_or_refused(on_alarm: Literal["warn", "block"]) -> None:
     tools = make_tools(drift=DriftSpec(reference="reference.json", on_alarm=on_alarm))
     tools.texts.texts["reference.json"] = reference_text()
-    tools.store.put("data", DAY, *(t.set_column(1, "x", pc.add(t["x"], 80.0)) for t in rows(DAY, count=50)))
+    tools.source.put("data", DAY, *(t.set_column(1, "x", pc.add(t["x"], 80.0)) for t in rows(DAY, count=50)))
     if on_alarm == "warn":
         assert run(tools, DAY).manifest.drift_alarms == ("x", "y")
         return
@@ -148,7 +148,7 @@ def test_rows_that_were_mended_pass_the_second_time() -> None:
     break_a_key(tools)
     with pytest.raises(ScoringRefused):
         run(tools, DAY)
-    tools.store.put("data", DAY, *rows(DAY))
+    tools.source.put("data", DAY, *rows(DAY))
     assert run(tools, DAY).status == "published"
     assert len(scores(tools)) == 6
 

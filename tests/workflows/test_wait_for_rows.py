@@ -38,7 +38,7 @@ def test_rows_that_come_are_waited_for(naps: list[float], monkeypatch: pytest.Mo
     def sleep(seconds: float) -> None:
         naps.append(seconds)
         if len(naps) == 3:
-            tools.store.put("data", LATER, *rows(LATER))
+            tools.source.put("data", LATER, *rows(LATER))
 
     monkeypatch.setattr(sys.modules[wait_for_rows.__module__].time, "sleep", sleep)
     look(tools, "wait")

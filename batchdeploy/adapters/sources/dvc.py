@@ -18,10 +18,10 @@ from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import digest_files, identity_of
 from batchdeploy.core.records import DataPin, FilePin
-from batchdeploy.errors import DataError, PartitionError, Problem, StoreError
+from batchdeploy.errors import DataError, PartitionError, Problem, SourceError
 
 
-class DvcStore:
+class DvcSource:
     """Reads a revision from the DVC cache, without a checkout.
 
     Args:
@@ -49,7 +49,7 @@ class DvcStore:
 
         Raises:
             PartitionError: the partition does not exist at the revision.
-            StoreError: the cache lacks a file, or its content does not match its hash.
+            SourceError: the cache lacks a file, or its content does not match its hash.
         """
         prefix = f"{ref.partition.folder(partition)}/"
         with _recorded_at(self._root, ref) as (commit, recorded, locate):
@@ -62,7 +62,7 @@ class DvcStore:
         missing = [path for path, location in located.items() if not os.path.isfile(location)]
         if missing:
             problems = tuple(Problem(path, "not in the DVC cache") for path in missing)
-            raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=_fetching(self._root, ref))
+            raise SourceError(f"{ref.path} at {ref.rev}", problems, hint=_fetching(self._root, ref))
         # NOTE: must run before hashing, so that a write in between is noticed.
         seen = {path: os.stat(location) for path, location in located.items()}
         # DVC itself does not verify its cache.
@@ -73,7 +73,7 @@ class DvcStore:
                 for path in spoilt
             )
             hint = f"remove them there, then {_fetching(self._root, ref)}"
-            raise StoreError(f"{ref.path} at {ref.rev}", problems, hint=hint)
+            raise SourceError(f"{ref.path} at {ref.rev}", problems, hint=hint)
         files = tuple(
             FilePin(
                 path=path,
@@ -162,7 +162,7 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
             found = out.get_obj()
             if found is None:
                 what = "the folder's listing is not in the DVC cache"
-                raise StoreError(where, what, hint=_fetching(root, ref))
+                raise SourceError(where, what, hint=_fetching(root, ref))
             yield repo.get_rev(), _md5s(found), repo.cache.local.oid_to_path
     except NotDvcRepoError:
         raise DataError(where, "not inside a DVC repository", hint="dvc init, or data.rev: null") from None
@@ -172,7 +172,7 @@ def _recorded_at(root: Path, ref: DataRef) -> Iterator[tuple[str, dict[str, str]
     except SCMError as error:
         raise DataError(where, (Problem("data.rev", "leads nowhere", str(error)),)) from None
     except DvcException as error:
-        raise StoreError(where, (Problem("DVC", str(error)),)) from error
+        raise SourceError(where, (Problem("DVC", str(error)),)) from error
 
 
 @contextmanager

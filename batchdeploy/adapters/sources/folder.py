@@ -40,7 +40,7 @@ class Identity(NamedTuple):
     changed: int
 
 
-class FolderStore:
+class FolderSource:
     """Reads the workspace.
 
     Args:
