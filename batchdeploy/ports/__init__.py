@@ -1,4 +1,4 @@
-"""A protocol for each thing outside. Stages speak to these; `batchdeploy.assembly` chooses who answers."""
+"""One Protocol per external dependency. Stages depend on these; `batchdeploy.assembly` picks the adapters."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Work = Callable[[Split], SplitResult]
 
 
 class Registry(Protocol):
-    """Where models are registered."""
+    """A model registry."""
 
     @property
     def load(self) -> LoadPredictor:
@@ -56,52 +56,67 @@ class Registry(Protocol):
         ...
 
     def resolve(self, ref: ModelRef) -> ModelPin:
-        """Pins the model: RequestError for a ref that leads nowhere, RegistryError for no answer."""
+        """Pins a model version and its digest.
+
+        Raises:
+            RequestError: no model version matches the ref.
+            RegistryError: the registry does not answer.
+        """
         ...
 
     def fetch(self, pin: ModelPin, models: Path) -> Path:
-        """A private copy of the model's files below ``models``, whose digest is the pin's."""
+        """Copies the model's files below ``models``, verifies their digest, and returns the folder."""
         ...
 
     def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
-        """What of a model would run code of whoever registered it, told from its description."""
+        """The parts of a model that would run its author's code, found without loading the model."""
         ...
 
     def keep_download(self, pin: ModelPin, models: Path) -> None:
-        """Keeps below ``models`` what `resolve` had to download of the model; downloads nothing."""
+        """Moves files that `resolve` downloaded below ``models``; downloads nothing."""
         ...
 
     def modules(self, pin: ModelPin) -> frozenset[str] | None:
-        """The modules whose objects a model's files hold, told without loading them; None where not known."""
+        """The modules whose objects the model's files hold, found without loading it; None if unknown."""
 
     def made_with(self, folder: Path) -> dict[str, str]:
-        """Package (and ``python``) to the version that a fetched model was made with."""
+        """The versions of packages (and of ``python``) that a fetched model was logged with."""
         ...
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
-        """Points an alias at a version; RequestError where it is no longer where it was seen."""
+        """Points an alias at a version, if it still points at version ``seen``.
+
+        Raises:
+            RequestError: the alias points at another version by now.
+        """
         ...
 
 
 class Source(Protocol):
-    """Where the rows are."""
+    """The place that input rows are read from."""
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted."""
         ...
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
-        """Why folders of the partition column cannot be run, by their names."""
+        """One problem per folder whose name is no valid partition."""
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
-        """The files of one partition: PartitionError where there are none, DataError for a bad folder."""
+        """Pins the files of one partition.
+
+        Raises:
+            PartitionError: the partition has no files.
+            DataError: the data path is unusable.
+        """
         ...
 
 
 class Engine(Protocol):
-    """What does the work over many rows.
+    """Runs functions over splits, on this machine or on a cluster.
 
-    ``threads`` is what a worker may use, None for all; ``device`` is where models answer: ``cpu``, ``cuda``.
+    ``threads`` is the number of threads per worker, None for all cores; ``device`` is the device that models
+    predict on, ``cpu`` or ``cuda``.
     """
 
     @property
@@ -114,20 +129,23 @@ class Engine(Protocol):
     def device(self) -> str: ...
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterable[SplitResult]:
-        """Does the work on every split, in any order; what the work refuses is raised as it was."""
+        """Applies ``work`` to every split and yields the results in any order.
+
+        An exception of the work that is a BatchdeployError is raised unchanged.
+        """
         ...
 
     @property
     def locate(self) -> Callable[[str], str]:
-        """A picklable function: what `distribute` gave to where it is on a worker."""
+        """A picklable function from a name that `distribute` returned to the local path on a worker."""
         ...
 
     def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """Versions of these packages (and of ``python``) on each worker, by its name."""
+        """The versions of these packages (and of ``python``) on each worker, as (worker, versions)."""
         ...
 
     def distribute(self, folder: Path) -> str:
-        """Brings a folder to the workers; gives the name they find it by."""
+        """Makes a folder available on the workers and returns the name that `locate` takes."""
         ...
 
     def close(self) -> None:
@@ -135,26 +153,26 @@ class Engine(Protocol):
 
 
 class Validator(Protocol):
-    """What checks the rows."""
+    """Evaluates an expectation suite."""
 
     def problems(self, suite_text: str, *, where: str) -> tuple[Problem, ...]:
-        """What is wrong with a suite, before any data is read."""
+        """The problems of a suite, found without reading data."""
         ...
 
     def columns(self, suite_text: str, *, where: str) -> frozenset[str] | None:
-        """The columns that the suite looks at, or None where it looks at the table as a whole."""
+        """The columns that the suite needs, or None if it needs the whole table."""
         ...
 
     def check(self, suite_text: str, frame: Any, *, where: str) -> tuple[ExpectationResult, ...]:
-        """Evaluates every expectation; failing ones are results, not errors."""
+        """Evaluates every expectation. Failed expectations are results; nothing is raised for them."""
         ...
 
 
 class Painter(Protocol):
-    """What draws the report's pictures, each as one inline SVG."""
+    """Draws the report's charts, each as an inline SVG."""
 
     def distribution(self, reference: ColumnProfile, current: ColumnProfile) -> str:
-        """Both distributions side by side."""
+        """The reference and the current distribution side by side."""
         ...
 
     def overview(self, report: DriftReport) -> str:
@@ -163,43 +181,51 @@ class Painter(Protocol):
 
 
 class TextSource(Protocol):
-    """Where suites and references are."""
+    """Reads suites and reference files."""
 
     def read(self, path: str, *, key: str) -> tuple[str, TextPin]:
-        """The text at a path, and its pin: DataError, which names the deployment's ``key``."""
+        """The text of a file, and its pin.
+
+        Raises:
+            DataError: the file is missing or unreadable; the problem names the deployment's ``key``.
+        """
         ...
 
     def read_pinned(self, pin: TextPin) -> str:
-        """The text that was pinned: DataError where it is another one by now."""
+        """The text of a pinned file.
+
+        Raises:
+            DataError: the file changed since it was pinned.
+        """
         ...
 
 
 class PartitionReader(Protocol):
-    """What reads a pinned partition on this machine."""
+    """Reads a pinned partition on this machine."""
 
     def inspect(self, pin: DataPin) -> InputSchema:
-        """Columns and rows from the footers of a partition's files."""
+        """The columns and row count of a partition, from the footers of its files."""
         ...
 
     def frame(self, plan: Plan, columns: Collection[str] | None) -> AbstractContextManager[Any]:
-        """Yields the partition as the frame a validator reads; at the end, the files must be the pinned ones.
+        """Yields the partition as a frame for a validator; on exit, checks that no file changed.
 
         Args:
-            plan: what was planned.
-            columns: those that will be looked at, or None for all.
+            plan: the run's plan.
+            columns: the columns to read, or None for all.
         """
         ...
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
-        """The partition cut into pieces of work."""
+        """Divides the partition into splits."""
         ...
 
 
 class Scorer(Protocol):
-    """What scores the splits of a partition, wherever the engine lets it work."""
+    """Makes the function that scores a split on a worker."""
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """The job with what the deployment's ``model.runtime`` needs, made and proved."""
+        """The job with the accelerator that ``model.runtime`` names, built and verified."""
         ...
 
     def worker(self, job: ScoreJob) -> Work:
@@ -209,5 +235,5 @@ class Scorer(Protocol):
     def find_duplicates(
         self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
     ) -> tuple[Split, ...]:
-        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        """The splits that hold rows with duplicate keys, each with its duplicate rows listed."""
         ...

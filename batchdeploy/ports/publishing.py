@@ -1,4 +1,4 @@
-"""A protocol for each thing that a run does with the published table and with the folder beside it."""
+"""Protocols for the published table and its control folder: staging, publishing, claims, maintenance."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from batchdeploy.core.work import SplitResult
 
 
 class Staging(Protocol):
-    """Where scores lie until they are published: a private folder for each attempt."""
+    """Unpublished scores: one private folder per attempt."""
 
     def stage(self, run_id: str) -> Path:
-        """A new private staging folder; its name is the attempt's."""
+        """Creates a staging folder, named after a new attempt of the run."""
         ...
 
     def collect(
         self, attempt: Path, run_id: str, results: Sequence[SplitResult]
     ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
-        """The workers' files under their final names: (scored, quarantine)."""
+        """Renames the files in ``results`` to their final names and returns (scored, quarantined)."""
         ...
 
     def staged(self, scored: ScoredBatch) -> Any:
@@ -30,97 +30,97 @@ class Staging(Protocol):
         ...
 
     def discard(self, attempt: str) -> None:
-        """Removes an attempt's staging folder, unless it is decided that it will be published."""
+        """Removes an attempt's staging folder, unless an intent to publish it exists."""
         ...
 
     def hand_over(self, attempt: str) -> None:
-        """Lets another process go on with an attempt after this one has ended."""
+        """Releases an attempt's liveness lock, so that another process can continue it."""
         ...
 
 
 class PublishedTable(Protocol):
-    """What is published, for reading."""
+    """The published table, read-only."""
 
     def published_run(self, folder: str) -> str | None:
-        """The run whose scores are visible in a partition's folder, or None."""
+        """The id of the run that is published in a partition's folder, or None."""
         ...
 
     def published_partitions(self) -> tuple[str, ...]:
-        """The folder names of all partitions that are visible, sorted."""
+        """The folder names of all published partitions, sorted."""
         ...
 
     def files(self, folder: str) -> tuple[str, ...]:
-        """Where a partition's visible files are: paths or URIs."""
+        """The paths or URIs of a partition's published files."""
         ...
 
     def attempt_of(self, folder: str) -> str | None:
-        """What tells a partition's visible files from those of any other attempt at the same run."""
+        """The attempt that wrote a partition's published files, or None."""
         ...
 
     def generations(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last published first."""
+        """The run ids of a partition's earlier generations, newest first."""
         ...
 
     def record(self) -> TableRecord | None:
-        """Whose table it is and what its rows hold; None where nothing is published."""
+        """The table's owner and columns; None if nothing is published."""
         ...
 
 
 class Publisher(Protocol):
-    """What changes which scores are visible, each time in one atomic step."""
+    """Publishes and rolls back partitions, each in one atomic step."""
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Makes staged scores visible, atomically; gives the manifest's JSON."""
+        """Publishes staged scores atomically and returns the manifest's JSON."""
         ...
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Makes an earlier generation the visible one again; gives its run id."""
+        """Publishes an earlier generation again and returns its run id."""
         ...
 
 
 class Claims(Protocol):
-    """Whose turn a partition is, where the steps of a run are separate processes."""
+    """Claims on partitions, for runs whose steps are separate processes."""
 
     def claim(self, folder: str, holder: str, *, expected_holder: str | None = None) -> str:
-        """Takes a partition for one run; gives who holds it then."""
+        """Claims a partition for ``holder`` and returns its current holder, who may be another."""
         ...
 
     def release(self, folder: str, holder: str) -> None:
-        """Gives a claimed partition back."""
+        """Releases the holder's claim on a partition."""
         ...
 
 
 class Maintenance(Protocol):
-    """What keeps a table tidy and finishes what was left unfinished."""
+    """Recovery and clean-up of a table."""
 
     def recover(self, *, now: float) -> CleanupReport:
-        """Finishes what killed runs had decided, and removes what they left."""
+        """Completes publishes of killed runs and removes their leftovers."""
         ...
 
     def collect_garbage(self, *, now: float) -> CleanupReport:
-        """All of `recover`, and everything beyond the retention."""
+        """Does what `recover` does, and removes everything past its retention."""
         ...
 
 
 class Evidence(Protocol):
-    """The files that say what an attempt did, beside its records."""
+    """The evidence of an attempt besides its records: model output, quarantine, drift rows."""
 
     def begin_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show the evidence of a new attempt, unless the run was published."""
+        """Replaces the evidence in the run's folder by a new attempt's, unless the run is published."""
         ...
 
     def update_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
+        """Copies an attempt's new evidence to the run's folder, if the folder shows that attempt."""
         ...
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
-        """Keeps what the model printed with the run's records."""
+        """Stores the model's printed output with the run's records."""
         ...
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Keeps the rows that a refused attempt quarantined."""
+        """Stores the quarantined rows of a refused attempt."""
         ...
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """Writes the attempt's rows of the drift table."""
+        """Writes the attempt's rows to the drift table."""
         ...

@@ -1,1 +1,1 @@
-"""Where bytes lie: files, objects, locks, failpoints, and the records of a run."""
+"""Storage: files, objects, locks, failpoints, and the records of a run."""

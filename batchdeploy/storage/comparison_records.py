@@ -1,4 +1,4 @@
-"""The comparisons of a table's models, and what was decided about them."""
+"""Records of model comparisons, and of the decisions about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchdeploy.storage.interface import Storage, write
 
 
 class ComparisonRecords:
-    """Comparisons by key, as `comparison_key` gives it, and the decisions about them.
+    """Reads and writes comparisons by key (see `comparison_key`), and appends decisions.
 
     Args:
         storage: the control folder.
@@ -23,20 +23,20 @@ class ComparisonRecords:
         self._storage = storage
 
     def write(self, folder: str, name: str, comparison: Comparison) -> str:
-        """Writes the comparison of a partition's folder, whole or not at all, and gives its key."""
+        """Writes a comparison of a partition atomically and returns its key."""
         key = comparison_key(folder, name)
         with translate_system_errors(f"{self._storage.target}/{key}"):
             write(self._storage, key, to_json(comparison).encode())
         return key
 
     def find(self, key: str) -> Comparison | None:
-        """The comparison under a key, or None."""
+        """The comparison stored under a key, or None."""
         stored = self._storage.read(key)
         where = f"{self._storage.target}/{key}"
         return None if stored is None else from_json(Comparison, stored.content, where=where)
 
     def add_decision(self, decision: Mapping[str, object]) -> None:
-        """Adds a line to the decisions; of several writers at once, none loses its line."""
+        """Appends a line to the decisions; concurrent writers do not lose lines."""
         line = (json.dumps(decision, ensure_ascii=False) + "\n").encode()
         while not self._add(line):
             pass

@@ -1,6 +1,6 @@
-"""The named points of the publishing protocol, in its order; the fault trials stop a process at them.
+"""The named points of the publishing protocol, in order; the fault trials stop a process at them.
 
-In production nothing listens. A point costs one comparison.
+In production no hook is set, and a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ hook: Callable[[str], None] | None = None
 
 
 def hit(point: str) -> None:
-    """Says that the protocol got to a point."""
+    """Calls the hook, if one is set, with the name of the point."""
     if hook is not None:
         hook(point)

@@ -1,4 +1,4 @@
-"""Swapping folders, for which Python has no function, and files that survive a power cut."""
+"""Atomic exchange of folders (`renameat2`, which Python lacks), and file writes that survive a power cut."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ RENAME_EXCHANGE = 2
 
 
 def exchange(first: Path, second: Path) -> None:
-    """Swaps two folders in one atomic step; both must exist, on one filesystem.
+    """Swaps two existing folders on one filesystem atomically.
 
     Raises:
-        OSError: EINVAL or ENOSYS where the filesystem or the kernel cannot.
+        OSError: EINVAL or ENOSYS if the filesystem or the kernel does not support it.
     """
     _renameat2(first, second, RENAME_EXCHANGE)
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Renames a folder to a name that must not exist yet, in one atomic step."""
+    """Renames a folder atomically; fails if the target exists."""
     _renameat2(source, target, RENAME_NOREPLACE)
 
 
 def can_exchange(folder: Path) -> bool:
-    """Whether folders below this one can be exchanged; tried, not guessed."""
+    """Whether folders below this one can be exchanged, found by trying it."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as scratch:
         first, second = Path(scratch, "a"), Path(scratch, "b")
         first.mkdir()
@@ -53,30 +53,30 @@ def can_exchange(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Writes that survive; what lies in a control folder is for those who may enter it.
+    """Durable file writes, with the access rights of a control folder.
 
     Attributes:
-        power: whether they survive a power cut, or only the end of the process (much quicker on disks
-            whose flush is slow).
+        power: whether writes survive a power cut (fsync), or only the end of the process, which is much
+            faster on disks with a slow flush.
     """
 
     power: bool = True
 
     def write(self, file: Path, content: str | bytes) -> None:
-        """The whole content or nothing, under the file's name; for one writer at a time.
+        """Writes a file atomically; one writer at a time.
 
-        What a killed writer leaves has the same name each time, so that the next one writes over it.
+        The temporary file has a fixed name, so that the next writer overwrites what a killed one left.
         """
         with self._whole(file) as scratch:
             scratch.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def copy(self, source: Path, target: Path) -> None:
-        """A whole copy or none, under the target's name; for one writer at a time."""
+        """Copies a file atomically; one writer at a time."""
         with self._whole(target) as scratch:
             shutil.copyfile(source, scratch)
 
     def append(self, file: Path, line: str) -> None:
-        """One more line at the end of a file."""
+        """Appends to a file and syncs it."""
         with file.open("a", encoding="utf-8") as stream:
             restrict(file)
             stream.write(line)
@@ -84,7 +84,7 @@ class Disk:
             self._sync(stream.fileno())
 
     def sync_folder(self, folder: Path) -> None:
-        """The names in a folder."""
+        """Syncs a folder's entries."""
         if not self.power:
             return
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -94,32 +94,32 @@ class Disk:
             os.close(handle)
 
     def sync_file(self, file: Path) -> None:
-        """The content of a file."""
+        """Syncs a file's content."""
         with file.open("rb") as stream:
             self._sync(stream.fileno())
 
     def sync_files(self, folder: Path) -> None:
-        """The content of a folder's files."""
+        """Syncs the content of the files directly in a folder."""
         for file in sorted(folder.iterdir()) if self.power and folder.is_dir() else ():
             if file.is_file():
                 self.sync_file(file)
 
     def place(self, source: Path, target: Path) -> None:
-        """The same file under another name as well, whole; what had that name is gone."""
+        """Links a file to another name atomically, replacing any file there; copies if it cannot link."""
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f"{target.name}.tmp")
         scratch.unlink(missing_ok=True)
         try:
             os.link(source, scratch)
         except OSError:
-            # NOTE: not every filesystem has hard links, and not everybody may make them.
+            # Some filesystems have no hard links, and some users may not create them.
             shutil.copyfile(source, scratch)
         restrict(scratch)
         scratch.replace(target)
 
     @contextmanager
     def _whole(self, file: Path) -> Iterator[Path]:
-        """A name to write under; what is there in the end gets the file's own, and lasts."""
+        """Yields a temporary path; on success, fsyncs and renames it."""
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = file.with_name(f"{file.name}.tmp")
         try:

@@ -1,4 +1,4 @@
-"""The storage of a local folder: a key is a file, replaced by renaming another over it."""
+"""Storage in a local folder: a key is a file, replaced by an atomic rename."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from batchdeploy.storage.interface import Entry, Stored, Token
 
 
 class FolderStorage:
-    """What lies below a folder.
+    """Storage below a folder; see `batchdeploy.storage.interface.Storage`.
 
     Args:
-        root: the folder; it comes into being with the first key.
-        lock: gives the lock under which `create` and `swap` compare and write; whoever holds it already
-            must call neither.
-        disk: how to write.
+        root: the folder; created with the first key.
+        lock: returns the lock under which `create` and `swap` compare and write. It is not reentrant: a
+            caller that holds it must call neither.
+        disk: writes the files.
     """
 
     def __init__(self, root: Path, lock: Callable[[], AbstractContextManager[object]], disk: Disk) -> None:
@@ -32,10 +32,10 @@ class FolderStorage:
         self._disk = disk
 
     def path(self, key: str) -> Path:
-        """The file of a key.
+        """The path of a key's file.
 
         Raises:
-            ValueError: the key leads out of the folder.
+            ValueError: the key is absolute or contains ``..``.
         """
         parts = PurePosixPath(key).parts
         if ".." in parts or key.startswith("/"):
@@ -43,7 +43,7 @@ class FolderStorage:
         return self._root.joinpath(*parts)
 
     def read(self, key: str) -> Stored | None:
-        """What is stored under a key; None where nothing is."""
+        """The content and token of a key; None if the key does not exist."""
         try:
             content = self.path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +51,7 @@ class FolderStorage:
         return Stored(content, {"e_tag": hashlib.sha256(content).hexdigest()})
 
     def create(self, key: str, content: bytes) -> bool:
-        """Stores the content where the key does not exist yet. Of several at once, one gets True."""
+        """Stores the content if the key does not exist. Of concurrent callers, one gets True."""
         file = self.path(key)
         make_folder(file.parent)
         with self._lock():
@@ -61,7 +61,7 @@ class FolderStorage:
             return True
 
     def swap(self, key: str, content: bytes, token: Token) -> bool:
-        """Replaces the state that `read` gave with this token. False where it is another state by now."""
+        """Replaces the content if the key still has this token, from `read`; otherwise returns False."""
         with self._lock():
             seen = self.read(key)
             if seen is None or seen.token != dict(token):
@@ -70,26 +70,26 @@ class FolderStorage:
             return True
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """All keys below a prefix of whole names, with what killed writers left (``NAME.tmp``)."""
+        """All keys below a prefix of whole path segments, with what killed writers left (``NAME.tmp``)."""
         for folder, _, names in os.walk(self.path(prefix)):
             for name in names:
                 file = Path(folder, name)
-                # NOTE: others write and remove here meanwhile.
+                # Other processes create and remove files meanwhile.
                 with suppress(FileNotFoundError):
                     found = file.stat()
                     yield Entry(file.relative_to(self._root).as_posix(), found.st_size, found.st_mtime)
 
     def delete(self, key: str) -> None:
-        """Removes a key, where it is still there."""
+        """Removes a key, if it exists."""
         self.path(key).unlink(missing_ok=True)
 
     def open_input(self, key: str) -> BinaryIO:
-        """A stream to read from."""
+        """Opens a key for reading."""
         return self.path(key).open("rb")
 
     @contextmanager
     def open_output(self, key: str) -> Iterator[BinaryIO]:
-        """Yields a stream to write to; several writers of one key do not meet, and the last one stays."""
+        """Yields a stream to write to; of concurrent writers of one key, the last to finish wins."""
         file = self.path(key)
         make_folder(file.parent)
         scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")

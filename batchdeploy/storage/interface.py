@@ -1,4 +1,4 @@
-"""One interface over the places where bytes lie: a local folder, or an object store."""
+"""One interface over a local folder and an object store."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
-# NOTE: S3 and Azure compare the tag, GCS the version; nobody but the storage that gave a token reads it.
+# Opaque to callers: S3 and Azure compare the ETag, GCS the version.
 Token = Mapping[str, str]
 
 
 class Stored(NamedTuple):
-    """What a key holds, and the token that tells this state of it from any other."""
+    """The content of a key, and a token that identifies this state of it."""
 
     content: bytes
     token: Token
 
 
 class Entry(NamedTuple):
-    """A key that exists: its size in bytes, and when it was stored, in seconds since the epoch."""
+    """An existing key: its size in bytes, and its time of modification in seconds since the epoch."""
 
     key: str
     size: int
@@ -26,54 +26,54 @@ class Entry(NamedTuple):
 
 
 class Storage(Protocol):
-    """Bytes under keys, which are relative: ``runs/date=2013-02-01/RUN/plan.json``.
+    """Bytes stored under relative keys, such as ``runs/date=2013-02-01/RUN/plan.json``.
 
-    All methods raise OSError where the storage does not answer or refuses. After `create` and `swap` it
-    means that nobody knows whether they took place; reading tells.
+    Every method raises OSError if the storage does not answer or refuses. After an OSError of `create` or
+    `swap` the outcome is unknown; read the key to find out.
 
     Attributes:
-        target: the folder or URI that keys start from, for people.
+        target: the root folder or URI, for messages.
     """
 
     target: str
 
     def read(self, key: str) -> Stored | None:
-        """What is stored under a key; None where nothing is."""
+        """The content and token of a key; None if the key does not exist."""
         ...
 
     def create(self, key: str, content: bytes) -> bool:
-        """Stores the content where the key does not exist yet. Of several at once, one gets True."""
+        """Stores the content if the key does not exist. Of concurrent callers, one gets True."""
         ...
 
     def swap(self, key: str, content: bytes, token: Token) -> bool:
-        """Replaces the state that `read` gave with this token. False where it is another state by now."""
+        """Replaces the content if the key still has this token, from `read`; otherwise returns False."""
         ...
 
     def list(self, prefix: str) -> Iterable[Entry]:
-        """All keys below a prefix of whole names (``runs/date=2013-02-01``; empty for all), in any order."""
+        """All keys below a prefix of whole path segments (``runs/date=2013-02-01``; "": all), unordered."""
         ...
 
     def delete(self, key: str) -> None:
-        """Removes a key, where it is still there."""
+        """Removes a key, if it exists."""
         ...
 
     def open_input(self, key: str) -> BinaryIO:
-        """A stream to read from, seekable, as pyarrow takes it.
+        """Opens a key for reading: a seekable stream that pyarrow accepts.
 
         Raises:
-            FileNotFoundError: nothing is stored under the key.
+            FileNotFoundError: the key does not exist.
         """
         ...
 
     def open_output(self, key: str) -> AbstractContextManager[BinaryIO]:
-        """Yields a stream to write to, as pyarrow takes it.
+        """Yields a stream to write to, which pyarrow accepts.
 
-        At the end all of it is under the key, in place of what was there; after an exception, nothing of it.
+        On success, the stream's content replaces the key's; after an exception the key is unchanged.
         """
         ...
 
 
 def write(storage: Storage, key: str, content: bytes) -> None:
-    """Stores the content under a key, whole or not at all, whatever is there."""
+    """Stores the content under a key atomically, replacing any earlier content."""
     with storage.open_output(key) as stream:
         stream.write(content)

@@ -1,4 +1,4 @@
-"""Locks: one publisher of a table at a time, and a liveness lock for each attempt in staging."""
+"""The lock that serialises publishes of a table, and the liveness lock of each staged attempt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def locked(layout: Layout, seconds: float) -> Iterator[None]:
     """Holds the table's lock.
 
     Raises:
-        PublishError: another process held it for so many seconds.
+        PublishError: another process still held the lock after ``seconds``.
     """
     holder = layout.control / "lock.holder.json"
     lock = filelock.FileLock(layout.lock, timeout=seconds)
@@ -36,7 +36,7 @@ def locked(layout: Layout, seconds: float) -> Iterator[None]:
         raise PublishError("the table", (problem,), hint="wait for it, or end that process") from None
     try:
         restrict(layout.lock)
-        # NOTE: not through to the disk: it only tells a waiting process whom it waits for.
+        # Not synced: it only tells a waiting process who holds the lock.
         with suppress(OSError):
             who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
             holder.write_text(json.dumps(who), encoding="utf-8")
@@ -50,15 +50,15 @@ def locked(layout: Layout, seconds: float) -> Iterator[None]:
 
 
 def unlock(lock: LivenessLock) -> None:
-    """Releases a lock. Where even that fails, what was done under it is done; the process's end frees it."""
+    """Releases a lock. A failure is ignored: the work is done, and the process's end releases the lock."""
     with suppress(OSError):
         lock.release()
 
 
 def try_lock(file: Path) -> LivenessLock | None:
-    """The liveness lock in this file, where no living process has it; else None.
+    """Takes the liveness lock in this file; None if a running process holds it.
 
-    The operating system gives it back when its process ends, however it ends.
+    The operating system releases the lock when the process ends, even if it is killed.
     """
     lock = filelock.FileLock(file)
     try:

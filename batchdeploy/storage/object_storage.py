@@ -1,4 +1,4 @@
-"""The storage of an object store: S3, GCS, Azure, and whatever else obstore opens."""
+"""Storage in an object store: S3, GCS, Azure, and any other that obstore supports."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from obstore.store import from_url
 from batchdeploy.errors import Problem, PublishError
 from batchdeploy.storage.interface import Entry, Stored, Token
 
-# NOTE: the client's own tries of one request; who swaps looks up what it cannot know the outcome of.
+# obstore's retries of one request. After a failed swap the outcome is unknown, and the caller reads the key.
 TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 SETTINGS = "its account and region come from the environment, as obstore reads it"
 FAILURES = (BaseError, NotImplementedError)
 
 
 class ObjectStorage:
-    """What lies below a URI.
+    """Storage below a URI; see `batchdeploy.storage.interface.Storage`.
 
     Args:
         target: the URI; credentials come from the environment.
 
     Raises:
-        PublishError: no store can be opened there.
+        PublishError: obstore cannot open the URI.
     """
 
     def __init__(self, target: str) -> None:
@@ -39,7 +39,7 @@ class ObjectStorage:
             raise storage_error(target, "cannot be opened", error, hint=SETTINGS) from error
 
     def read(self, key: str) -> Stored | None:
-        """What is stored under a key; None where nothing is."""
+        """The content and token of a key; None if the key does not exist."""
         with suppress(FileNotFoundError), _as_os_error():
             answer = obstore.get(self._store, key)
             token = {name: answer.meta.get(name) for name in ("e_tag", "version")}
@@ -48,38 +48,38 @@ class ObjectStorage:
         return None
 
     def create(self, key: str, content: bytes) -> bool:
-        """Stores the content where the key does not exist yet. Of several at once, one gets True."""
+        """Stores the content if the key does not exist. Of concurrent callers, one gets True."""
         return self._put(key, content, "create")
 
     def swap(self, key: str, content: bytes, token: Token) -> bool:
-        """Replaces the state that `read` gave with this token. False where it is another state by now."""
+        """Replaces the content if the key still has this token, from `read`; otherwise returns False."""
         return self._put(key, content, dict(token))
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """All keys below a prefix of whole names."""
+        """All keys below a prefix of whole path segments."""
         with _as_os_error():
             for chunk in obstore.list(self._store, prefix or None):
                 for found in chunk:
                     yield Entry(found["path"], found["size"], found["last_modified"].timestamp())
 
     def delete(self, key: str) -> None:
-        """Removes a key, where it is still there."""
+        """Removes a key, if it exists."""
         with suppress(FileNotFoundError), _as_os_error():
             obstore.delete(self._store, key)
 
     def open_input(self, key: str) -> BinaryIO:
-        """A stream to read from."""
+        """Opens a key for reading."""
         with _as_os_error():
             return cast(BinaryIO, io.BufferedReader(_Input(obstore.open_reader(self._store, key)), 2**20))
 
     @contextmanager
     def open_output(self, key: str) -> Iterator[BinaryIO]:
-        """Yields a stream to write to; it is stored in parts, and nobody sees it before all are there."""
+        """Yields a stream to write to: a multipart upload, visible once it is complete."""
         with _as_os_error(), obstore.open_writer(self._store, key) as writer:
             yield cast(BinaryIO, _Output(writer))
 
     def _put(self, key: str, content: bytes, mode: Any) -> bool:
-        # NOTE: of what is swapped S3 says that it is not there, where it was removed meanwhile.
+        # NOTE: for a swap of a key that was removed meanwhile, S3 answers "not found".
         try:
             with _as_os_error():
                 obstore.put(self._store, key, content, mode=mode, use_multipart=False)
@@ -93,7 +93,7 @@ class ObjectStorage:
 
 
 class _Input(io.RawIOBase):
-    """obstore's file as Python's: pyarrow and `io` ask for more than it has."""
+    """Adapts obstore's reader to `io.RawIOBase`, which pyarrow and `io` need."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -138,7 +138,7 @@ def _as_os_error() -> Iterator[None]:
 
 
 def storage_error(target: str, what: str, found: object, *, hint: str = "a retry may help") -> PublishError:
-    """A failure of the store, with what it said first."""
+    """A PublishError with the first line of the store's message."""
     got = str(found).strip().splitlines()
     problem = Problem(target, what, got[0] if got else None)
     return PublishError("the published table", (problem,), hint=hint)

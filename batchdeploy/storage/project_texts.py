@@ -1,4 +1,4 @@
-"""The texts of a project that a deployment names: suites and references."""
+"""The text files that a deployment names: suites and references."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from batchdeploy.core.system_errors import reason
 from batchdeploy.documents.yaml_files import read_bounded
 from batchdeploy.errors import DataError, Problem
 
-# NOTE: of a suite or a reference; a reference of 1,000 columns has some 4 MB.
+# A reference of 1,000 columns has about 4 MB.
 MOST_BYTES = 256 << 20
 
 
 class TextFiles:
-    """Texts as files.
+    """Reads text files and pins them by SHA-256.
 
     Args:
-        root: the folder that relative paths start at.
+        root: the folder that relative paths start from.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def read(self, path: str, *, key: str) -> tuple[str, TextPin]:
-        """The text at a path, and its pin.
+        """The text of a file, and its pin.
 
         Raises:
-            DataError: there is none, it cannot be read, or it is not UTF-8; names the deployment's ``key``.
+            DataError: the file is missing, unreadable or not UTF-8; names the deployment's ``key``.
         """
         try:
             raw = read_bounded(self._root / path, MOST_BYTES)
@@ -43,11 +43,11 @@ class TextFiles:
             raise DataError(path, (Problem(key, f"is not UTF-8 text (byte {error.start})"),)) from None
 
     def read_pinned(self, pin: TextPin) -> str:
-        """The text that was pinned.
+        """The text of a pinned file.
 
         Raises:
-            DataError: it is another one by now.
-            OSError: it cannot be read.
+            DataError: the file changed since it was pinned.
+            OSError: the file cannot be read.
         """
         raw = (self._root / pin.path).read_bytes()
         if hashlib.sha256(raw).hexdigest() != pin.sha256:

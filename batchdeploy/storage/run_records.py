@@ -1,4 +1,4 @@
-"""The records of a run: which file holds which; read, found, written whole, and verified."""
+"""Finds, reads, writes and verifies the records of runs, and maps each record type to its file name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchdeploy.storage.interface import write as store
 
 T = TypeVar("T")
 PAGE_END, TAIL = b"</html>", 64
-# NOTE: a backfill goes through thousands of runs in one process, and a plan may name thousands of files.
+# Bounds memory: a backfill reads thousands of runs in one process, and a plan may list thousands of files.
 MOST_KNOWN = 32
 FILES: dict[type, str] = {
     Plan: PLAN,
@@ -31,13 +31,13 @@ FILES: dict[type, str] = {
 
 
 class RunEntry(NamedTuple):
-    """A run that left records.
+    """A run with at least one record.
 
     Attributes:
-        key: where they lie.
+        key: the key of its folder.
         attempts: the names of its attempts.
-        modified: when the last of them was written, in seconds since the epoch.
-        published: when its manifest was written; None where it has none.
+        modified: when its newest file was written, in seconds since the epoch.
+        published: when its manifest was written; None if it has none.
     """
 
     key: str
@@ -51,12 +51,10 @@ class RunEntry(NamedTuple):
 
 
 class RunRecords:
-    """The records of a table's runs; a folder is named by its key, `run_key` or `attempt_key`.
+    """The records of a table's runs, by their folder's key: `run_key`, `attempt_key`, or "" for the root.
 
-    The empty key is the storage's own folder.
-
-    What was written or parsed here before is not parsed again: the same text is the same record, wherever it
-    lies. The text is always read, because other processes write here, too.
+    Records are cached by content: text that this object wrote or parsed before is not parsed again. The text
+    itself is always read, because other processes write here too.
 
     Args:
         storage: the control folder.
@@ -67,10 +65,10 @@ class RunRecords:
         self._known: OrderedDict[tuple[type, bytes], Any] = OrderedDict()
 
     def read(self, folder: str, kind: type[T]) -> T:
-        """The record of a kind in a folder.
+        """Reads a folder's record of a type.
 
         Raises:
-            RequestError: the run did not get that far.
+            RequestError: the folder has no such record, because the run did not get that far.
         """
         found = self.find(folder, kind)
         if found is None:
@@ -79,13 +77,13 @@ class RunRecords:
         return found
 
     def find(self, folder: str, kind: type[T]) -> T | None:
-        """The record of a kind in a folder, or None."""
+        """Reads a folder's record of a type, or returns None if it has none."""
         key = _key(folder, FILES[kind])
         stored = self._storage.read(key)
         return None if stored is None else self.parse(kind, stored.content, where=self._shown(key))
 
     def parse(self, kind: type[T], content: bytes, *, where: str) -> T:
-        """The record in a text, which is parsed only where it is not known from before."""
+        """Parses a record, or returns the cached one for the same content."""
         known = (kind, hashlib.sha256(content).digest())
         if known not in self._known:
             self._keep(known, from_json(kind, content, where=where))
@@ -94,23 +92,23 @@ class RunRecords:
         return record
 
     def write(self, folder: str, record: T) -> T:
-        """Writes a record to a folder, whole or not at all, and gives it back."""
+        """Writes a record to a folder atomically and returns it."""
         content = self._write(_key(folder, FILES[type(record)]), to_json(record))
         self._keep((type(record), hashlib.sha256(content).digest()), record)
         return record
 
     def write_refusal(self, folder: str, error: BatchdeployError) -> None:
-        """Writes why a gate refused."""
+        """Writes a gate's refusal to a folder."""
         problems = tuple(map(str, error.problems))
         gate = type(error).__name__
         self.write(folder, Refusal(gate=gate, where=error.where, problems=problems, hint=error.hint))
 
     def write_page(self, folder: str, html: str) -> None:
-        """Writes a folder's page, whole or not at all."""
+        """Writes a folder's report page atomically."""
         self._write(_key(folder, PAGE), html)
 
     def has_page(self, folder: str) -> bool:
-        """Whether a folder's page is there, to its last line: a full disk may have cut it short."""
+        """Whether a folder has a complete report page; a full disk may have truncated it."""
         try:
             with self._storage.open_input(_key(folder, PAGE)) as page:
                 page.seek(max(0, page.seek(0, SEEK_END) - TAIL))
@@ -119,13 +117,13 @@ class RunRecords:
             return False
 
     def find_output(self, folder: str) -> str:
-        """What the model printed in a run, empty where it printed nothing."""
+        """The model's printed output in a run, empty if there is none."""
         stored = self._storage.read(_key(folder, OUTPUT))
         text = "" if stored is None else stored.content.decode("utf-8", "replace")
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def runs(self, folder: str | None = None) -> tuple[RunEntry, ...]:
-        """The runs of a partition's folder (``date=2013-02-01``), or of all, the last written last."""
+        """The runs of a partition's folder (``date=2013-02-01``), or of all partitions, oldest first."""
         found: dict[str, list[tuple[str, float]]] = {}
         for entry in self._storage.list(RUNS if folder is None else f"{RUNS}/{folder}"):
             parts = entry.key.split("/", 3)
@@ -135,7 +133,7 @@ class RunRecords:
         return tuple(sorted(entries, key=lambda entry: (entry.modified, entry.key)))
 
     def lookup(self, beginning: str) -> tuple[str, ...]:
-        """The folders of the runs, and of the attempts, whose name begins so; in order."""
+        """The keys of all runs and attempts with this prefix in their name, sorted."""
         found = []
         for entry in self.runs():
             names = {entry.key: entry.run_id} | {f"{entry.key}/{ATTEMPTS}/{a}": a for a in entry.attempts}
@@ -143,7 +141,7 @@ class RunRecords:
         return tuple(sorted(found))
 
     def verify(self, folder: str) -> tuple[Problem, ...]:
-        """What is wrong with the records in a folder; empty where they are whole and of one run."""
+        """The problems of a folder's records; empty if they parse and belong to one run and one plan."""
         return tuple(self._wrong(folder))
 
     def _wrong(self, folder: str) -> Iterator[Problem]:
