@@ -262,7 +262,7 @@ def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
     command = [sys.executable, "-m", "batchdeploy", "run", str(boosting), "--partition", "2024-03-03"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert "differs when the same rows are asked twice" in done.stderr
+    assert "differs when the same rows are predicted twice" in done.stderr
     assert not tools.layout.partition_dir("date=2024-03-03").exists()
 
 

@@ -1,4 +1,4 @@
-"""What a model gives back, as columns of Arrow: frames, series, lists and arrays, masked ones too."""
+"""Converts predictions to Arrow columns: frames, series, lists and arrays, including masked arrays."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 
 
 def answer_columns(answer: Any) -> list[tuple[str | None, Any]]:
-    """The answer's columns with their names, or None for those that have positions only.
+    """The columns of a model's predictions as (name, values); the name is None for unnamed columns.
 
     Raises:
-        ScoringRefused: it is neither a frame nor a series, a list or an array of one or two dimensions.
+        ScoringRefused: ``answer`` is not a frame, a series, a list, or an array of one or two dimensions.
     """
     import numpy as np
     import pandas as pd
 
     if isinstance(answer, pd.DataFrame):
-        # NOTE: a frame whose maker gave its columns no names (PyTorch's answers, say) counts them.
+        # NOTE: a frame built without column names (MLflow's PyTorch flavor) has the names 0, 1, 2.
         unnamed = answer.columns.equals(pd.RangeIndex(answer.shape[1]))
         return [
             (None if unnamed else str(name), answer.iloc[:, position])
@@ -36,7 +36,7 @@ def answer_columns(answer: Any) -> list[tuple[str | None, Any]]:
     if isinstance(answer, (list, tuple)):
         answer = _stacked(answer)
     if isinstance(answer, np.ndarray) and not isinstance(answer, np.ma.MaskedArray):
-        # NOTE: a column of a matrix, which is an array too, would be a matrix again.
+        # NOTE: np.matrix is an ndarray whose columns are again two-dimensional.
         answer = np.asarray(answer)
     if isinstance(answer, np.ndarray) and answer.ndim == 1:
         return [(None, answer)]
@@ -49,10 +49,10 @@ def answer_columns(answer: Any) -> list[tuple[str | None, Any]]:
 
 
 def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
-    """One column as Arrow, and which rows hold what Arrow cannot: integers beyond 64 bits, half surrogates.
+    """One column as an Arrow array, and a mask of the rows that Arrow cannot represent.
 
-    What is missing (None, NaN among objects, NA, NaT, masked) is null, and so are the rows that do not fit.
-    NaN in a column of floats stays NaN.
+    Arrow has no integers beyond 64 bits and no text with lone surrogates; these rows become null. Missing
+    values (None, NA, NaT, NaN in an object column, masked) become null, too. NaN in a float column stays.
 
     Raises:
         ScoringRefused: values of mixed or unknown types.
@@ -75,7 +75,7 @@ def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
 
 
 def refuse_answer(path: str, problem: str, got: str, *, hint: str | None = None) -> NoReturn:
-    """Refuses an answer for one thing that is wrong with it."""
+    """Raises ScoringRefused for one problem with a model's predictions."""
     raise ScoringRefused("the model's answer", (Problem(path, problem, got),), hint=hint)
 
 
@@ -87,7 +87,7 @@ def _stacked(answer: list[Any] | tuple[Any, ...]) -> Any:
         stacked = np.ma.array(answer) if masked else np.asarray(answer)
     except ValueError as error:
         refuse_answer("answer", "wanted rows of one length", str(error))
-    # NOTE: NumPy makes the text "nan" of a NaN that stands beside text.
+    # NOTE: in a list with text, NumPy converts NaN to the text "nan".
     return np.array(answer, dtype=object) if stacked.dtype.kind in "US" else stacked
 
 
@@ -113,13 +113,13 @@ def _arrow(values: Any) -> pa.Array:
 
 
 def _scalars(values: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
-    """Objects, once it is known that they are texts, numbers or booleans, or missing.
+    """Checks the types of an object column, and returns it ready for Arrow.
 
-    Arrow makes 1 of a half or a long float of 1.5 that stands beside an integer, and numbers of booleans and
-    complex numbers; a date of NumPy's beside integers ends the process.
+    In a column that mixes types, Arrow truncates a float16 or longdouble of 1.5 to 1 beside an integer,
+    converts booleans and complex numbers to numbers, and crashes on a NumPy datetime beside integers.
 
     Raises:
-        TypeError: they are something else, or booleans beside numbers.
+        TypeError: a value is no text, number, boolean or missing value, or booleans are mixed with numbers.
     """
     import numpy as np
     import pandas as pd
@@ -135,7 +135,7 @@ def _scalars(values: np.ndarray[Any, Any], mask: np.ndarray[Any, Any] | None) ->
         if not issubclass(kind, (str, *missing, *booleans, *numbers)):
             raise TypeError(kind.__name__)
     if any(issubclass(kind, booleans) for kind in kinds):
-        # NOTE: bool is a kind of int, and NaN is what many call a missing boolean.
+        # NOTE: bool is a subclass of int. NaN is allowed, because it often marks a missing boolean.
         others = [v for v in values if isinstance(v, numbers) and not isinstance(v, booleans)]
         if not all(math.isnan(value) for value in others):
             raise TypeError("booleans beside numbers")

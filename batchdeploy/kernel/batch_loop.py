@@ -1,4 +1,4 @@
-"""Batches scored one after another, and counted; every task of a run is this loop over one split."""
+"""The loop that scores batches one after another and counts rows; each task runs it over one split."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Result = TypeVar("Result")
 
 
 class Writers(NamedTuple):
-    """What takes the rows of each batch.
+    """Callbacks that receive the rows of each batch.
 
     Attributes:
-        scored: is called for every batch, so that a split without a scored row still has a file.
-        quarantined: is called for batches with quarantined rows.
+        scored: called for every batch, so that a split without scored rows still has a file.
+        quarantined: called for batches with quarantined rows.
     """
 
     scored: Callable[[pa.RecordBatch], None]
@@ -38,15 +38,15 @@ class Writers(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What became of the rows of all batches.
+    """Counts over the rows of all batches.
 
     Attributes:
-        rows_in: rows matching ``where``; ``rows_left_out`` do not.
-        keys_in: the order-free checksum of their keys.
-        hashes: the hash of each row's keys, one array a batch, in the order of the rows.
-        quarantined: how many rows were quarantined, by stage and reason.
+        rows_in: number of rows matching ``where``; ``rows_left_out`` is the number of the others.
+        keys_in: the order-independent checksum of their keys.
+        hashes: the hash of each row's keys, one array per batch, in row order.
+        quarantined: the number of quarantined rows by stage and reason.
         profile: the values counted into the bins of the spec.
-        findings: how many rows broke which rule in which column.
+        findings: the number of rows that violate a rule, by rule and column.
     """
 
     rows_in: int
@@ -69,11 +69,11 @@ def score_batches(
     """Scores all batches; each row goes to one of the two writers.
 
     Args:
-        batches: the rows, as `batchdeploy.kernel.row_filter.filter_batch` gives them.
-        spec: what to do.
-        predict: a frame of the model's inputs to its answer, one row each.
+        batches: the rows, from `batchdeploy.kernel.row_filter.filter_batch`.
+        spec: columns, policy, outputs and stamps.
+        predict: a function from a frame of the model's inputs to predictions, one per row.
         source: the input file's name, for the quarantined rows.
-        writers: what takes the rows.
+        writers: receive the rows.
 
     Raises:
         ScoringRefused: see `score_batch` and `same_twice`.
@@ -95,11 +95,11 @@ def score_batches(
 def flag_duplicates(
     batches: Iterable[FilteredBatch], duplicates: Sequence[int], keys: Sequence[str]
 ) -> Iterator[FilteredBatch]:
-    """The batches, with rows whose keys another row has as well among their faults.
+    """Yields the batches with a ``duplicate_key`` fault for the rows in ``duplicates``.
 
     Args:
         batches: rows matching ``where``.
-        duplicates: which of these rows, counted over all batches, ascending.
+        duplicates: positions of these rows, counted over all batches, ascending.
         keys: the names of the key columns.
     """
     start = 0
@@ -112,14 +112,14 @@ def flag_duplicates(
 
 
 def retry_smaller(attempt: Callable[[int], Result], batch_rows: int) -> Result:
-    """The result of ``attempt``, begun again with smaller batches where memory runs out.
+    """Calls ``attempt`` with smaller batches until it does not run out of memory; returns its result.
 
     Args:
-        attempt: does the whole work with so many rows at once; what it did before it failed does not count.
-        batch_rows: rows at once, the first time.
+        attempt: does the whole work with this many rows per batch, from the start in each call.
+        batch_rows: rows per batch in the first call.
 
     Raises:
-        MemoryError, pyarrow.lib.ArrowCapacityError: one row at once is too much.
+        MemoryError, pyarrow.lib.ArrowCapacityError: a batch of one row is too large.
     """
     import pyarrow as pa
 

@@ -1,16 +1,16 @@
-"""Whether another way of answering gives the model's own answers."""
+"""Compares the predictions of an accelerated model with those of the original."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-# NOTE: relative and absolute; a model that answers in 32 bits has an error of about 1e-7 of its own.
+# (relative, absolute). Predictions in 32 bits have a rounding error of about 1e-7.
 TOLERANCE, SINGLE_TOLERANCE = (1e-9, 1e-12), (2e-6, 1e-7)
 
 
 def allclose(first: Any, second: Any, *, single: bool = False) -> Any:
-    """Which numbers of two answers are the same, NaN too; ``single`` where the model answers in 32 bits."""
+    """A mask of the equal predictions, NaN included; ``single`` if the model predicts in 32 bits."""
     import numpy as np
 
     rtol, atol = SINGLE_TOLERANCE if single else TOLERANCE
@@ -18,13 +18,13 @@ def allclose(first: Any, second: Any, *, single: bool = False) -> Any:
 
 
 class Equality(NamedTuple):
-    """What two ways of answering gave for the same rows.
+    """The result of comparing two predictors on the same rows.
 
     Attributes:
-        rows: how many were asked.
-        differing: how many answers lie further apart than 1e-9 of their size (and 1e-12), or are others; of
-            32-bit floats, 2e-6 (and 1e-7).
-        largest: the largest difference of two numbers.
+        rows: the number of rows compared.
+        differing: the number of rows whose predictions differ: by more than 1e-9 relative and 1e-12 absolute,
+            for 32-bit floats 2e-6 and 1e-7, or at all if they are no floats.
+        largest: the largest absolute difference; infinite if shapes or missing values differ.
     """
 
     rows: int
@@ -33,12 +33,12 @@ class Equality(NamedTuple):
 
     @property
     def equal(self) -> bool:
-        """Whether there are rows, and all of them are equal."""
+        """Whether at least one row was compared, and all are equal."""
         return self.rows > 0 and not self.differing
 
     @property
     def told(self) -> str:
-        """For people."""
+        """The result as a sentence for messages."""
         by = (
             "in shape, or in what is missing"
             if self.largest == float("inf")
@@ -54,13 +54,13 @@ def compare_predictions(
     *,
     single: bool = False,
 ) -> Equality:
-    """Asks both about every frame.
+    """Predicts every frame with both and compares the results.
 
     Args:
-        native: the model as it is; rows that it fails on are left out, as a run would quarantines them.
-        other: what is to stand in for it.
+        native: the original model. Rows that it fails on are left out, because a run quarantines them.
+        other: its replacement.
         frames: the model's inputs.
-        single: whether the model answers in 32 bits, where its answer does not show it.
+        single: whether the model computes in 32 bits, although its predictions are 64-bit floats.
     """
     import numpy as np
 
@@ -84,7 +84,7 @@ def compare_predictions(
 
 
 def _answered(native: Callable[[Any], Any], frames: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Frames with the model's answers; one that it fails on is halved down to the rows at fault."""
+    """Yields frames with predictions; a frame that the model fails on is halved down to the failing rows."""
     for frame in frames:
         try:
             answer = native(frame)

@@ -1,4 +1,4 @@
-"""A batch as the frame a model is given, and which of its rows are still valid."""
+"""Converts a batch to the frame for the model, and tracks which rows are valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMPY_TYPES = {"integer": "int32", "long": "int64", "float": "float32", "double"
 
 @dataclass(slots=True)
 class RowStatus:
-    """Which rows of a batch are still valid, and why the others are not."""
+    """Which rows of a batch are valid, and why the others are quarantined."""
 
     valid: np.ndarray[Any, Any]
     reasons: dict[int, tuple[Stage, str, str]] = field(default_factory=dict)
@@ -39,10 +39,10 @@ class RowStatus:
 
 
 def model_frame(batch: pa.RecordBatch, inputs: Sequence[Column], status: RowStatus) -> pd.DataFrame:
-    """The model's inputs as its signature types them; rows that cannot be so are quarantined.
+    """The model's inputs in the types of its signature; rows that cannot be converted are quarantined.
 
-    A null in a floating point column becomes NaN, in a string or boolean one None. An integer column of
-    a NumPy frame has no way to say null, so such a row is quarantined rather than given a made-up number.
+    A null becomes NaN in a floating point column, and None in a string or boolean column. An integer column
+    of NumPy cannot hold a null, so a row with one is quarantined.
     """
     import numpy as np
     import pandas as pd
@@ -54,7 +54,7 @@ def model_frame(batch: pa.RecordBatch, inputs: Sequence[Column], status: RowStat
     }
     kinds = {values.dtype for values in columns.values()}
     if len(columns) > 1 and len(kinds) == 1 and (kind := kinds.pop()).kind in "fi":
-        # NOTE: row after row in one block: models take it as it is, and trees walk it a fifth faster.
+        # One row-major block: models use it without a copy, and trees predict a fifth faster.
         block = np.empty((batch.num_rows, len(columns)), dtype=kind)
         for place, values in enumerate(columns.values()):
             block[:, place] = values
@@ -92,21 +92,21 @@ def _model_column(batch: pa.RecordBatch, column: Column, status: RowStatus) -> A
 
 
 def _objects(values: pa.Array) -> Any:
-    """Texts, one object for each distinct one: made once, and hashed once by whatever looks them up."""
+    """Text as Python objects, one object per distinct value, so that it is created and hashed only once."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     coded = values if isinstance(values.type, pa.DictionaryType) else values.dictionary_encode()
     known = coded.dictionary.to_numpy(zero_copy_only=False)
-    # NOTE: a code beyond the texts, for null.
+    # Null gets the code after the last text.
     objects = np.append(known.astype(object), [None])
     codes = pc.fill_null(coded.indices.cast(pa.int64()), len(known)).to_numpy(zero_copy_only=False)
     return objects[codes]
 
 
 def _datetime_column(values: pa.Array, column: Column, status: RowStatus) -> np.ndarray[Any, Any]:
-    """Nanoseconds since the epoch in UTC, which reach from 1677 to 2262 only."""
+    """Nanoseconds since the epoch in UTC; times outside 1677 to 2262 are quarantined."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -1,4 +1,4 @@
-"""Keys as 64-bit hashes: an order-free checksum of rows, and the rows whose keys are not unique."""
+"""Hashes keys to 64 bits, for an order-independent checksum of rows and to find duplicate keys."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ NULL = 0x9E3779B97F4A7C15
 
 
 def hash_keys(keys: pa.RecordBatch | pa.Table) -> np.ndarray[Any, Any]:
-    """A 64-bit hash for each row of keys; the same for the same keys in any file and width of integer.
+    """A 64-bit hash per row of keys; equal keys have equal hashes in any file and integer width.
 
-    Without a null it is pandas' own, ``pd.util.hash_pandas_object(keys, index=False)``.
+    Without nulls it equals ``pd.util.hash_pandas_object(keys, index=False)``.
     """
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     columns = {name: _plain(keys.column(name)) for name in keys.schema.names}
-    # Keys hardly ever repeat; looking for the distinct ones first would be work for nothing.
+    # Keys rarely repeat, so hashing only the distinct ones would not save time.
     found = pd.util.hash_pandas_object(pd.DataFrame(columns, copy=False), index=False, categorize=False)
     hashes: np.ndarray[Any, Any] = found.to_numpy()
     for place, name in enumerate(keys.schema.names):
@@ -36,7 +36,7 @@ def hash_keys(keys: pa.RecordBatch | pa.Table) -> np.ndarray[Any, Any]:
 
 
 def _plain(values: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Integers as such, a null as 0, for as floats they would hash otherwise; all else as text."""
+    """Integers with null as 0, because converted to floats they would hash differently; the rest as text."""
     import pyarrow as pa
 
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
@@ -51,12 +51,12 @@ def _plain(values: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
 
 
 def sum_hashes(hashes: np.ndarray[Any, Any]) -> int:
-    """The sum of the hashes, modulo 2**64. Unlike XOR, a row that is there twice does not cancel out."""
+    """The sum of the hashes modulo 2**64. Unlike with XOR, a duplicated row does not cancel out."""
     return int(hashes.sum(dtype="uint64")) & MASK
 
 
 def checksum(keys: pa.RecordBatch | pa.Table) -> int:
-    """An order-free checksum of rows of keys."""
+    """An order-independent checksum of rows of keys."""
     return sum_hashes(hash_keys(keys))
 
 
@@ -64,14 +64,14 @@ def duplicate_rows(
     parts: Sequence[np.ndarray[Any, Any]],
     keys_of: Callable[[int, np.ndarray[Any, Any]], Sequence[tuple[Any, ...]]],
 ) -> dict[int, tuple[int, ...]]:
-    """By part, the rows whose keys another row of any part has as well; parts without any are left out.
+    """The positions of rows with duplicate keys, by index of the part; parts without any are left out.
 
-    Takes 16 bytes of memory for each row. Rows whose hashes meet are compared by their keys. Rows without a
-    key are no duplicates of each other: they have a rule of their own.
+    Takes 16 bytes of memory per row. Rows with equal hashes are compared by their keys. Rows with a null key
+    do not count as duplicates of each other; the policy has a separate rule for them.
 
     Args:
-        parts: the hash of each row's keys.
-        keys_of: gives the keys of some rows of a part, by the part's place in ``parts``.
+        parts: the hash of each row's keys, one array per part.
+        keys_of: returns the keys of some rows of a part, given the part's index in ``parts``.
     """
     import numpy as np
 
@@ -94,7 +94,7 @@ def duplicate_rows(
 
 
 def key_tuples(keys: pa.Table) -> list[tuple[Any, ...]]:
-    """The keys of each row as texts."""
+    """The keys of each row as text."""
     import pyarrow as pa
 
     columns = [column.cast(pa.string()).to_pylist() for column in keys.columns]

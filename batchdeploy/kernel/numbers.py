@@ -1,4 +1,4 @@
-"""Numbers of one type as those of another, and the rows in which they would not survive it."""
+"""Casts numbers between types, and finds the rows whose value would change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def to_integers(values: pa.Array, kind: str) -> tuple[pa.Array, Rows]:
-    """Integers, and the rows that hold no whole number that fits; those and nulls are 0."""
+    """The values as integers, and the rows without a whole number that fits; those and nulls are 0."""
     import pyarrow as pa
 
     try:
-        # NOTE: a checked cast of all at once; only where it finds something is each looked at.
+        # A checked cast of the whole column; only if it fails are the values checked one by one.
         return values.fill_null(0).cast(kind), ()
     except pa.ArrowInvalid:
         numbers = values.to_pylist()
@@ -29,10 +29,10 @@ def to_integers(values: pa.Array, kind: str) -> tuple[pa.Array, Rows]:
 
 
 def to_floats(values: pa.Array, kind: str) -> tuple[np.ndarray[Any, Any], Rows]:
-    """Floats, NaN for null, and the rows whose number they cannot stand for.
+    """The values as floats, with NaN for null, and the rows whose value would change too much.
 
-    A float has fewer digits than a double or a decimal: that a number is rounded to them is no loss, that it
-    becomes infinite or zero is. Of integers every digit counts, of decimals all that a double has room for.
+    Rounding a double or a decimal to a 32-bit float is accepted; overflow to infinity or underflow to zero is
+    not. An integer must be exact, and a decimal must keep all the digits that a double can hold.
     """
     import numpy as np
     import pyarrow as pa
@@ -50,7 +50,7 @@ def to_floats(values: pa.Array, kind: str) -> tuple[np.ndarray[Any, Any], Rows]:
 
 
 def _changed(values: pa.Array, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The rows whose number comes back as another; from 2**53 on a double does not hold every integer."""
+    """The rows whose value changes in a round trip; above 2**53 a double does not hold every integer."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -59,7 +59,7 @@ def _changed(values: pa.Array, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, 
         back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
         changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        # NOTE: a decimal of as many digits as its type has may not come back as one.
+        # NOTE: casting floats back fails for a decimal that uses all digits of its type.
         pairs = zip(values.to_pylist(), floats.tolist(), strict=True)
         changed = np.array([value is not None and Decimal(repr(found)) != value for value, found in pairs])
     rows: np.ndarray[Any, Any] = np.flatnonzero(changed)

@@ -1,4 +1,4 @@
-"""Scores of champion and challenger for the same rows, compared output by output."""
+"""Compares the scores of champion and challenger on the same rows, output by output."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 def output_differences(
     champion: pd.DataFrame, challenger: pd.DataFrame, *, keys: tuple[str, ...], outputs: tuple[str, ...]
 ) -> tuple[OutputDifference, ...]:
-    """How each output differs over the rows that both frames have.
+    """The difference of each output over the rows that both frames have.
 
     Args:
-        champion: scored rows, one a key.
-        challenger: the other model's, likewise.
+        champion: the champion's scored rows, one per key.
+        challenger: the challenger's.
         keys: the columns that identify a row.
         outputs: the columns to compare.
     """

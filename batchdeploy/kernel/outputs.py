@@ -1,4 +1,4 @@
-"""A model's answer against the declared outputs: picked by position or name, typed without bending."""
+"""Picks the declared outputs from predictions by position or name, and casts them losslessly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_ROWS = 5
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """The Arrow type that a declared output is written as."""
+    """The Arrow type of a declared output."""
     import pyarrow as pa
 
     types = {
@@ -38,14 +38,14 @@ def arrow_type(name: str) -> pa.DataType:
 def pick_outputs(
     answer: Any, outputs: Sequence[tuple[str, OutputColumn]], rows: int, *, returns: Returns = "unknown"
 ) -> list[Any]:
-    """The declared outputs' values, each of length ``rows``, in the declared order.
+    """The values of the declared outputs, each of length ``rows``, in declared order.
 
     Args:
-        answer: a frame, a series, a list, or an array of shape (rows,) or (rows, columns).
+        answer: the predictions: a frame, a series, a list, or an array of shape (rows,) or (rows, columns).
         outputs: name and declaration of each output.
-        rows: how many rows the model was given.
-        returns: what the model's signature says of the answer. Of an ``array`` the columns have no names, so
-            that the only one may be called anything, as ONNX models do.
+        rows: the number of rows that the model was given.
+        returns: what the model's signature says about its predictions. The columns of an ``array`` have no
+            names, so a single column may have any name, as with ONNX models.
 
     Raises:
         ScoringRefused: another number of rows, rows in another order, or missing, extra, doubled or reordered
@@ -81,7 +81,7 @@ def _check_names(
 def _refuse_names(
     names: Sequence[str | None], outputs: Sequence[tuple[str, OutputColumn]], returns: Returns
 ) -> NoReturn:
-    """Refuses, with the lines of YAML that would pick the declared outputs from these columns."""
+    """Raises ScoringRefused, with the YAML that would pick the declared outputs from these columns."""
     declared, positions = [name for name, _ in outputs], returns == "array" or None in names
     lines = [
         output_line(name, column, place if positions else name if name in names else str(names[place]))
@@ -96,7 +96,7 @@ def _refuse_names(
 
 
 def _check_index(answer: Any, rows: int) -> None:
-    """Scores belong to rows by their place, so an index that says otherwise cannot be passed over."""
+    """Refuses a changed index: predictions are matched to rows by position."""
     import pandas as pd
 
     if not isinstance(answer, (pd.DataFrame, pd.Series)) or answer.index.equals(pd.RangeIndex(rows)):
@@ -106,19 +106,19 @@ def _check_index(answer: Any, rows: int) -> None:
         "index",
         f"is not the input's, which counts from 0 to {rows - 1}; scores would be put on other keys",
         first if rows <= SHOWN_ROWS else f"{first}, …",
-        hint="return the rows in the order in which they came: .sort_index(), or .to_numpy() where the order "
+        hint="return the rows in the order of the input: .sort_index(), or .to_numpy() where the order "
         "is right and the index is not",
     )
 
 
 def convert_output(name: str, declared: str, values: Any) -> tuple[pa.Array, list[Bad]]:
-    """One output as the declared type, and the rows (positions, with a reason) it cannot hold.
+    """One output in its declared type, and the rows (positions, with a reason) without a valid value.
 
-    A missing value is no answer, however the model says so, and neither are NaN and infinity, 1.7 or an
-    overflow for an integer: those rows are named, and their value here is null.
+    Not valid are missing values, NaN, infinity, and for an integer a fraction or an overflow. Their value is
+    null in the result.
 
     Raises:
-        ScoringRefused: the values are of another kind altogether, such as text for a number.
+        ScoringRefused: the values have an incompatible type, such as text for a number.
     """
     import numpy as np
 
@@ -157,7 +157,7 @@ def _from_texts(name: str, array: pa.Array) -> tuple[pa.Array, list[Bad]]:
     try:
         texts, spoilt = escape_invalid_utf8(array.cast(pa.string()))
     except pa.ArrowInvalid as error:
-        # NOTE: more than 2 GiB; fewer rows at once may fit.
+        # More than 2 GiB; a smaller batch may fit.
         raise MemoryError(str(error)) from error
     return texts, [] if spoilt is None else [(f"{name} is not UTF-8", np.flatnonzero(spoilt))]
 

@@ -1,4 +1,4 @@
-"""Values to a column profile, on bins that a reference fixes; two profiles to one."""
+"""Counts values into the bins of a column profile, and merges profiles."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RARE = 2_000
 
 
 def empty(profile: ColumnProfile) -> ColumnProfile:
-    """The same bins with nothing in them."""
+    """The same bins with zero counts."""
     return replace(profile, counts=(0,) * len(profile.counts), nulls=0, unseen=0)
 
 
 def merge(first: ColumnProfile, second: ColumnProfile) -> ColumnProfile:
-    """Both together; associative and commutative.
+    """The sum of two profiles; associative and commutative.
 
     Raises:
         ValueError: the two do not have the same bins.
@@ -41,15 +41,15 @@ def merge(first: ColumnProfile, second: ColumnProfile) -> ColumnProfile:
 
 
 def count(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:
-    """The values counted into the bins of ``bins``, whose own counts are ignored."""
+    """Counts the values into the bins of ``bins``, ignoring its counts."""
     return _count_numeric(bins, values) if bins.kind == "numeric" else _count_categorical(bins, values)
 
 
 def make_bins(name: str, role: Role, values: pa.Array) -> ColumnProfile:
-    """Empty bins fixed by these values.
+    """Empty bins derived from these values.
 
-    Numeric columns get up to 10 bins of equal share (fewer where values tie) and one beyond either end;
-    text and booleans keep the 20 most frequent categories by name and the others together as ``rare``.
+    A numeric column gets up to 10 quantile bins (fewer if values tie) and one more at either end. Text and
+    booleans get a bin for each of the 20 most frequent categories; the others share the bin ``rare``.
     """
     import numpy as np
     import pyarrow as pa
@@ -72,12 +72,12 @@ def make_bins(name: str, role: Role, values: pa.Array) -> ColumnProfile:
 
 
 def _edges(numbers: np.ndarray[Any, Any]) -> tuple[float, ...]:
-    """Bin edges of equal share, and one bin beyond either end for what the reference never saw."""
+    """Quantile bin edges, with one bin beyond either end for values outside the reference's range."""
     import numpy as np
 
     if not len(numbers):
         return ()
-    # NOTE: method="lower" takes edges from the data, so that a column of few distinct values gets
+    # method="lower" takes edges from the data, so that a column of few distinct values gets
     # one bin for each of them instead of empty bins between.
     quantiles = np.quantile(numbers, np.arange(1, BINS) / BINS, method="lower")
     lowest, highest = float(numbers.min()), float(numbers.max())
@@ -91,7 +91,7 @@ def _count_numeric(bins: ColumnProfile, values: pa.Array) -> ColumnProfile:
 
     numbers = _numbers(values)
     nulls = int(np.count_nonzero(np.isnan(numbers)))
-    # NOTE: a comparison for each edge takes a fraction of a binary search for each number; NaN is above none.
+    # Comparing with each edge is much faster than a binary search per number. NaN is above no edge.
     above = [int(np.count_nonzero(numbers > edge)) for edge in bins.edges]
     reached = [len(numbers) - nulls, *above, 0]
     counts = tuple(more - less for more, less in pairwise(reached))
@@ -136,7 +136,7 @@ def _is_text(kind: Any) -> bool:
 def count_batch(
     bins: Sequence[ColumnProfile], role: Role, columns: dict[str, pa.Array]
 ) -> dict[tuple[str, str], ColumnProfile]:
-    """Every column of one role counted into its bins, by (role, name); a missing column is left out."""
+    """The profile of every column of a role, by (role, name); missing columns are left out."""
     return {
         (role, profile.name): count(profile, columns[profile.name])
         for profile in bins

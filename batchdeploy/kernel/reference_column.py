@@ -1,4 +1,4 @@
-"""One column of a reference period as the distribution that drift is measured against."""
+"""Builds the reference distribution of one column, which drift is measured against."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def reference_column(series: pd.Series[Any], role: Role, partitions: Iterable[Any]) -> ReferenceColumn:
-    """The column's profile, and how far whole partitions lie from it.
+    """The column's profile, and how far its partitions deviate from it.
 
     Args:
         series: the column's values in the reference period.
-        role: whether the model takes the column or gives it.
-        partitions: the positions of each partition's rows.
+        role: whether the column is an input (``feature``) or an output of the model.
+        partitions: the row positions of each partition.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Rows that match ``data.where``, in plain types, with what is wrong with them already."""
+"""Selects the rows that match ``data.where``, in plain types, with the faults found on reading."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def matching(rows: pa.RecordBatch | pa.Table, where: Sequence[Predicate]) -> pa.Array:
-    """A boolean for each row, never null: whether it matches every predicate.
+    """A boolean per row, never null: whether it matches every predicate.
 
     Args:
-        rows: with all columns that the predicates name.
+        rows: the rows, with all columns that the predicates name.
         where: at least one predicate.
 
     Raises:
-        ValueError: a value is not a date or time, where the column holds such.
+        ValueError: the column holds dates or times, and a predicate's value is none.
     """
     from functools import reduce
 
@@ -69,9 +69,9 @@ class FilteredBatch(NamedTuple):
     """The rows of a batch that match ``where``, in plain types.
 
     Attributes:
-        places: where in the file, or table, each of them is.
-        left_out: how many rows do not match.
-        faults: what is wrong with rows of the batch, as far as reading tells.
+        places: the position of each row in its file or table.
+        left_out: the number of rows that do not match.
+        faults: faults of rows that were found on reading.
     """
 
     batch: pa.RecordBatch
@@ -81,7 +81,7 @@ class FilteredBatch(NamedTuple):
 
 
 def columns_read(columns: Sequence[str], where: Sequence[Predicate]) -> list[str]:
-    """The columns to read so that `filter_batch` can give ``columns``."""
+    """The columns that `filter_batch` needs to return ``columns``."""
     return [*dict.fromkeys([*columns, *(predicate.column for predicate in where)])]
 
 
@@ -93,18 +93,18 @@ def filter_batch(
     first_row: int,
     inexact: Masks | None = None,
 ) -> FilteredBatch:
-    """The rows of a batch that match ``spec.where``, with their places and faults.
+    """The rows of a batch that match ``spec.where``, with their positions and faults.
 
     Args:
         batch: the columns of `columns_read`, in any encoding.
-        spec: the predicates; keys and kept columns become microseconds where they are finer.
-        columns: those that the result has.
-        first_row: where the batch begins in its file or table.
-        inexact: by column, which rows hold a time that reading has changed.
+        spec: the predicates, keys and kept columns; timestamps of the latter become microseconds.
+        columns: the columns of the result.
+        first_row: the position of the batch's first row in its file or table.
+        inexact: by column, a mask of the rows whose timestamp changed on reading.
 
     Raises:
-        MemoryError: the values take more than Arrow can hold in a column; fewer rows may fit.
-        pyarrow.ArrowIndexError: the batch names entries that its dictionaries do not have.
+        MemoryError: a column is larger than Arrow allows; a smaller batch may fit.
+        pyarrow.ArrowIndexError: a dictionary index is out of range.
     """
     import numpy as np
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""The row policy over a batch: which rows break which rule, counted, and quarantined where it says so."""
+"""Applies the row policy to a batch: counts the violations of each rule, and quarantines rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Broken = tuple[Rule, str, "pa.Array"]
 
 
 class RowFault(NamedTuple):
-    """Rows of a batch (positions) that break a rule, as whoever read the batch found out."""
+    """Rows of a batch (positions) that violate a rule, found on reading."""
 
     rule: Rule
     column: str
@@ -48,12 +48,12 @@ def apply_row_policy(
 
     Args:
         batch: the rows.
-        policy: what becomes of which.
-        columns: the keys' names, and the model's inputs.
-        status: where rows are quarantined.
+        policy: the action for each rule.
+        columns: the names of the key columns, and the model's inputs.
+        status: records the quarantined rows.
 
     Returns:
-        How many rows broke which rule in which column, those that pass included.
+        The number of rows that violate a rule, by rule and column, including rules that pass them.
     """
     import numpy as np
 
@@ -71,7 +71,7 @@ def apply_row_policy(
 def note_faults(
     faults: Iterable[RowFault], policy: PolicySpec, status: RowStatus
 ) -> Counter[tuple[Rule, str]]:
-    """Quarantines the rows of these faults, unless the policy passes them; gives the counts of all."""
+    """Quarantines the rows of these faults unless the policy passes them; returns the counts of all."""
     counts: Counter[tuple[Rule, str]] = Counter()
     for rule, column, rows in faults:
         counts[rule, column] += len(rows)
@@ -113,7 +113,7 @@ def _feature(values: pa.Array, feature: Column) -> Iterator[Broken]:
 
     if feature.required and values.null_count:
         yield "null", feature.name, values.is_null()
-    # NOTE: a sum is finite where all of it is; it costs a fraction of two masks, and most columns are.
+    # A finite sum proves that all values are finite, and is much cheaper than two masks.
     if pa.types.is_floating(values.type) and not _finite(pc.sum(values).as_py()):
         yield "nan", feature.name, pc.is_nan(values)
         yield "infinity", feature.name, pc.is_inf(values)
@@ -156,7 +156,7 @@ def _cells(name: str, values: pa.Array, most: int) -> Iterator[Broken]:
 
     kind = values.type
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    # NOTE: where the whole column takes less, no cell takes more.
+    # If the whole column is smaller than the limit, so is each cell.
     if values.nbytes > most and any(is_kind(kind) for is_kind in texts):
         mask = pc.greater(pc.binary_length(values), most)
         if pc.any(mask).as_py():

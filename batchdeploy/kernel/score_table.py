@@ -1,4 +1,4 @@
-"""A table in memory scored as the files of a partition are."""
+"""Scores a table in memory with the same results as for the files of a partition."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class ScoredTable(NamedTuple):
-    """What became of a table's rows.
+    """The result of scoring a table.
 
     Attributes:
-        scored: keys, kept columns, outputs and stamps of the rows that were scored.
+        scored: keys, kept columns, outputs and stamps of the scored rows.
         quarantined: the other rows matching ``where``, with stage, reason and error.
-        counts: how many rows, why they were quarantined, and the profile of their values.
+        counts: the number of rows, of quarantined rows by reason, and the profile of the values.
     """
 
     scored: pa.Table
@@ -34,16 +34,16 @@ class ScoredTable(NamedTuple):
 def score_table(
     rows: pa.Table | pd.DataFrame, spec: ScoringSpec, predict: Callable[[Any], Any], *, source: str = ""
 ) -> ScoredTable:
-    """Scores rows in memory: the results are those of the same rows in a file, duplicate keys included.
+    """Scores rows in memory like the same rows in a file; also finds duplicate keys.
 
     Args:
-        rows: with the columns that the spec names; a frame's NaN are nulls, its index is dropped.
-        spec: what to do.
-        predict: a frame of the model's inputs to its answer, one row each.
-        source: where the rows are from, for the quarantined ones.
+        rows: the rows, with the columns that the spec names. NaN in a frame is null; its index is dropped.
+        spec: columns, policy, outputs and stamps.
+        predict: a function from a frame of the model's inputs to predictions, one per row.
+        source: the origin of the rows, for the quarantined ones.
 
     Raises:
-        DataError: columns are missing, or a frame's column holds values of several types.
+        DataError: a column is missing, or a frame's column mixes types.
         ScoringRefused: see `batchdeploy.kernel.scoring.score_batch`.
     """
     table = _as_table(rows, source)
@@ -77,7 +77,7 @@ def _score(
 def _filtered(table: pa.Table, batch_rows: int, spec: ScoringSpec) -> Iterator[FilteredBatch]:
     columns = columns_needed(spec, table.column_names)
     read, first = table.select(columns_read(columns, spec.where)), 0
-    # NOTE: an empty table has no batch, and its schema would be lost.
+    # NOTE: an empty table has no batches, so its schema would be lost.
     for batch in read.combine_chunks().to_batches(max_chunksize=batch_rows) or _no_rows(read.schema):
         yield filter_batch(batch, spec, columns, first_row=first)
         first += batch.num_rows

@@ -1,8 +1,7 @@
-"""The kernel: a batch of rows in, scored rows and quarantined rows out. It knows no engine and no file.
+"""Scores one batch: rows in, scored rows and quarantined rows out. No engine, no file.
 
-A row leaves in exactly one of two ways: scored, or quarantined with the stage and the reason. Only an answer
-whose *shape* is wrong (another length, other columns, strings for numbers) stops the run, because it
-condemns every row.
+Every row is either scored, or quarantined with a stage and a reason. Predictions of the wrong shape (another
+length, other columns, text for numbers) stop the run, because they affect every row.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ RowOrigin = tuple[str, "Sequence[int] | np.ndarray[Any, Any]"]
 
 
 class ScoredRows(NamedTuple):
-    """What became of a batch.
+    """The result of scoring a batch.
 
     Attributes:
-        broken: how many rows broke which rule of the policy in which column.
+        broken: the number of rows that violate a rule of the policy, by rule and column.
     """
 
     scored: pa.RecordBatch
@@ -44,7 +43,7 @@ class ScoredRows(NamedTuple):
 
 
 def columns_needed(spec: ScoringSpec, available: Sequence[str]) -> list[str]:
-    """The input columns to read: keys, the model's inputs, the kept ones and the policy's, each once."""
+    """The input columns to read, each once: keys, the model's inputs, kept columns, the policy's columns."""
     wanted = [*spec.keys, *(column.name for column in spec.inputs), *spec.keep]
     wanted += [*(spec.policy.ranges or ()), *(spec.policy.categories or ())]
     return [name for name in dict.fromkeys(wanted) if name in available]
@@ -62,16 +61,16 @@ def score_batch(
 
     Args:
         batch: the columns of `columns_needed`; any number of rows.
-        spec: what to do.
-        predict: a frame of the model's inputs to its answer, one row each.
-        origin: the input file and the position in it of each row, for the quarantined ones.
-        faults: what was wrong with rows of it already when they were read.
+        spec: columns, policy, outputs and stamps.
+        predict: a function from a frame of the model's inputs to predictions, one per row.
+        origin: the input file, and each row's position in it, for the quarantined rows.
+        faults: faults of rows that were found on reading.
 
     Returns:
-        The scored rows and those quarantined, together as many as ``batch`` has.
+        The scored and the quarantined rows, together as many as ``batch`` has.
 
     Raises:
-        ScoringRefused: the answer has the wrong shape, or the model fails on too many rows.
+        ScoringRefused: the predictions have the wrong shape, or the model fails on too many rows.
     """
     import numpy as np
 
@@ -84,7 +83,7 @@ def score_batch(
 
 
 def valid_frame(batch: pa.RecordBatch, spec: ScoringSpec) -> pd.DataFrame:
-    """The model's inputs of those rows that nothing is wrong with."""
+    """The model's inputs of the valid rows."""
     import numpy as np
 
     status = RowStatus(np.ones(batch.num_rows, dtype=bool))
@@ -94,10 +93,10 @@ def valid_frame(batch: pa.RecordBatch, spec: ScoringSpec) -> pd.DataFrame:
 
 
 def same_twice(batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any], Any]) -> None:
-    """Asks a model about the same few rows twice; one that is not native is asked as it was the second time.
+    """Predicts a few rows twice and compares; the second time with the original of an accelerated model.
 
     Raises:
-        ScoringRefused: it answers differently; what was published could never be explained.
+        ScoringRefused: the predictions differ, so published scores could not be reproduced.
     """
     import numpy as np
 
@@ -119,7 +118,7 @@ def same_twice(batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any]
             got = f"{first.iloc[place]} and then {second.iloc[place]}" if len(first) else "other rows"
             raise ScoringRefused(
                 f"model version {spec.model_version}",
-                (Problem(f"output {name}", "differs when the same rows are asked twice", got),),
+                (Problem(f"output {name}", "differs when the same rows are predicted twice", got),),
                 hint="fix the model's seed, or set policy.nondeterministic to pass",
             )
 
@@ -127,7 +126,7 @@ def same_twice(batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any]
 def _answers(
     batch: pa.RecordBatch, spec: ScoringSpec, predict: Callable[[Any], Any], status: RowStatus
 ) -> dict[str, pa.ChunkedArray]:
-    """The declared outputs of the valid rows, before and after."""
+    """The declared outputs of the rows that are valid before and after predicting."""
     import numpy as np
 
     frame = model_frame(batch, spec.inputs, status)
@@ -145,7 +144,7 @@ def _predict(
     spec: ScoringSpec,
     status: RowStatus,
 ) -> list[tuple[np.ndarray[Any, Any], Any]]:
-    """The answers with the rows they belong to; a failing batch is halved down to the rows at fault."""
+    """Predictions with the rows they belong to; a failing batch is halved down to the failing rows."""
     if not len(rows):
         return []
     try:
@@ -219,7 +218,7 @@ def _scored(
 
 
 def scored_schema(source: pa.Schema, spec: ScoringSpec) -> pa.Schema:
-    """The columns of a published file: keys, kept columns, declared outputs, and three stamps."""
+    """The schema of a published file: keys, kept columns, declared outputs, and three stamps."""
     import pyarrow as pa
 
     from batchdeploy.kernel.outputs import arrow_type
@@ -260,7 +259,7 @@ def _quarantined(
 
 
 def quarantine_schema(source: pa.Schema) -> pa.Schema:
-    """The columns of a quarantine file: those that were read, and why the row is there."""
+    """The schema of a quarantine file: the columns that were read, and the quarantine columns."""
     import pyarrow as pa
 
     kinds = {"_source_row": pa.int64()}

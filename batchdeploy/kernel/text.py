@@ -1,4 +1,4 @@
-"""Text that is not UTF-8: which rows hold it, and what stands for it in what is written."""
+"""Finds and escapes text that is not valid UTF-8."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def escape_invalid_utf8(values: pa.Array) -> tuple[pa.Array, np.ndarray[Any, Any] | None]:
-    r"""The texts with every byte that is not UTF-8 escaped (``Z\xfcrich``), and which rows held one.
+    r"""The text with invalid bytes escaped (``Z\xfcrich``), and a mask of the rows that contained one.
 
     Args:
-        values: of Arrow's type ``string``, whose writers and readers do not check it.
+        values: an array of Arrow's type ``string``, whose content may be unchecked.
 
     Returns:
-        The texts as they are, and None, where all of them are UTF-8.
+        ``values`` unchanged and None, if all of it is valid UTF-8.
     """
     import numpy as np
     import pyarrow as pa
@@ -34,7 +34,7 @@ def escape_invalid_utf8(values: pa.Array) -> tuple[pa.Array, np.ndarray[Any, Any
 
 
 def _is_ascii(values: pa.Array) -> bool:
-    """Whether no byte has its highest bit set, which costs a fraction of looking at each text."""
+    """Whether no byte has its highest bit set; much faster than checking each text."""
     import numpy as np
 
     _, offsets, data = values.buffers()

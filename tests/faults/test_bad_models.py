@@ -156,7 +156,7 @@ SHAPES: dict[str, tuple[Answer, list[tuple[str, str]], str, tuple[str, ...]]] = 
     ),
     "another answer each time": (
         Restless(), DOUBLE, "y: {type: double}",
-        ("differs when the same rows are asked twice", "policy.nondeterministic"),
+        ("differs when the same rows are predicted twice", "policy.nondeterministic"),
     ),
 }  # fmt: skip
 
