@@ -11,9 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.parse import unquote
 
 from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.hive_layout import (
+    Entry,
+    ambiguous_values,
+    data_files,
+    is_marker,
+    partition_values,
+    table_format_problems,
+)
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import digest_files
@@ -21,9 +28,6 @@ from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
-# Marker files that writers leave beside their data and that readers skip.
-MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
-MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
 # FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
 SETTLED_NS = 3_000_000_000
 Recorded = Callable[[Path], dict[str, str] | None]
@@ -64,7 +68,7 @@ class FolderSource:
         prefix = ref.partition.prefix
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if _is_folder(entry))
-        values = tuple(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        values = partition_values(names, ref.partition)
         if not values:
             found = ", ".join(names[:5]) or "no folder at all"
             raise DataError(
@@ -94,13 +98,18 @@ class FolderSource:
         folder = data / name
         if not folder.is_dir():
             raise _unknown(ref, partition, data, self.partitions(ref))
-        problems = [*table_format_problems(data), *_ambiguous(data, ref.partition.prefix, partition)]
-        found, wrong = _parquet_files(folder, name)
+        names = os.listdir(data)
+        values = partition_values(names, ref.partition)
+        problems = [
+            *table_format_problems((*names, *_metadata_keys(data))),
+            *ambiguous_values(values, partition, ref.partition),
+        ]
+        found, wrong = data_files(_entries(folder, name))
         problems += wrong
         files = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # Hashing takes most of the time, and releases the interpreter lock.
-            pins = list(pool.map(self._pin_file, found, repeat(name)))
+            pins = list(pool.map(self._pin_file, (data / entry.key for entry in found), repeat(name)))
         for pinned in pins:
             problems += self._strays(pinned, data)
             files.append(pinned)
@@ -191,61 +200,24 @@ def _empty(folder: Path) -> Iterator[Problem]:
         yield Problem(folder.name, reason(error))
 
 
-def table_format_problems(data: Path) -> Iterator[Problem]:
-    """The problem of another table format, whose folder also holds files that the table does not use."""
-    marks = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
-    for name, kind in marks.items():
-        folder = data / name
-        if folder.is_dir() and (kind != "Iceberg" or any(folder.glob("*.metadata.json"))):
-            text = (
-                f"this is a {kind} table; read as plain Parquet it shows rows that were deleted or replaced"
-            )
-            yield Problem(name, f"{text}. Export the rows to plain Parquet")
+def _metadata_keys(data: Path) -> Iterator[str]:
+    """Keys of the files in which Iceberg describes a table."""
+    return (f"metadata/{file.name}" for file in (data / "metadata").glob("*.metadata.json"))
 
 
-def _ambiguous(data: Path, prefix: str, partition: str) -> Iterator[Problem]:
-    """Problems for folders that other readers treat as one value: 1 and 001, a and A, a%20b and a b."""
-    mine = _as_read(partition)
-    with os.scandir(data) as entries:
-        names = [entry.name.removeprefix(prefix) for entry in entries if entry.name.startswith(prefix)]
-    for other in sorted(names):
-        if other != partition and _as_read(other) == mine:
-            text = f"{prefix}{other} lies beside it, and other readers take both for one value; rename one"
-            yield Problem(f"{prefix}{partition}", text)
-
-
-def _as_read(value: str) -> str:
-    text = unquote(value).strip().lower()
-    return str(int(text)) if text.isascii() and text.isdigit() else text
-
-
-def _parquet_files(folder: Path, name: str) -> tuple[list[Path], list[Problem]]:
-    """The Parquet files in name order, and problems for other entries."""
-    files, problems = [], []
-    for file in sorted(folder.iterdir()):
-        if file.name in MARKERS or file.name.startswith(MARKER_PREFIXES) or file.suffix == ".crc":
+def _entries(folder: Path, key: str) -> Iterator[Entry]:
+    """What lies directly in a folder; markers without a look at them."""
+    for file in folder.iterdir():
+        path = f"{key}/{file.name}"
+        if is_marker(file.name):
+            yield Entry(path)
             continue
-        path = f"{name}/{file.name}"
         try:
-            regular = stat.S_ISREG(file.stat().st_mode)
+            found = file.stat()
         except OSError as error:
-            problems.append(Problem(path, "cannot be read", reason(error)))
-            continue
-        if not _is_text(file.name):
-            problems.append(Problem(path, "has a name that is not UTF-8; rename it"))
-        elif not regular or file.suffix != ".parquet":
-            problems.append(Problem(path, "not a Parquet file"))
-        elif file.name.startswith(("_", ".")):
-            text = "has a name that Spark and others skip: its rows would be missing; rename or remove it"
-            problems.append(Problem(path, text))
+            yield Entry(path, failure=reason(error))
         else:
-            files.append(file)
-    return files, problems
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is valid Unicode; others can be opened, but not recorded or shown."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+            yield Entry(path, found.st_size, stat.S_ISREG(found.st_mode))
 
 
 def _unknown(ref: DataRef, partition: str, data: Path, known: tuple[str, ...]) -> PartitionError:
