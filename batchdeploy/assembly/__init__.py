@@ -25,6 +25,7 @@ from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_ro
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.comparison_records import ComparisonRecords
 from batchdeploy.storage.project_texts import TextFiles
+from batchdeploy.storage.reference_profiles import ReferenceProfiles
 from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
 
@@ -215,6 +216,10 @@ class LocalToolbox(Toolbox):
     @cached_property
     def texts(self) -> ports.TextSource:
         return TextFiles(self.root)
+
+    @cached_property
+    def references(self) -> ports.ReferenceSource:
+        return ReferenceProfiles(self.texts)
 
     @cached_property
     def reader(self) -> ports.PartitionReader:

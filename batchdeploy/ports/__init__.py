@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from batchdeploy.core.deployment import DataRef, ModelRef
-from batchdeploy.core.profiles import ColumnProfile
+from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import (
     DataPin,
     DriftReport,
@@ -197,6 +197,18 @@ class TextSource(Protocol):
         Raises:
             DataError: the file changed since it was pinned.
         """
+        ...
+
+
+class ReferenceSource(Protocol):
+    """Where the reference profiles are that drift is measured against."""
+
+    def read(self, path: str, *, key: str) -> tuple[Reference, TextPin]:
+        """The reference at a path, and its pin: DataError, which names the deployment's ``key``."""
+        ...
+
+    def read_pinned(self, pin: TextPin) -> Reference:
+        """The reference that was pinned: DataError where it is another one by now."""
         ...
 
 

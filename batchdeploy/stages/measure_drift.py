@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from batchdeploy.core.drift import judge
-from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DriftReport, Plan, ScoredBatch
-from batchdeploy.documents import from_json
 from batchdeploy.errors import DriftRefused, Problem
-from batchdeploy.ports import TextSource
+from batchdeploy.ports import ReferenceSource
 
 
-def measure_drift(plan: Plan, scored: ScoredBatch, *, texts: TextSource) -> DriftReport:
+def measure_drift(plan: Plan, scored: ScoredBatch, *, references: ReferenceSource) -> DriftReport:
     """Every column's drift against the reference, and the verdict.
 
     Raises:
@@ -19,8 +17,7 @@ def measure_drift(plan: Plan, scored: ScoredBatch, *, texts: TextSource) -> Drif
     spec = plan.deployment.drift
     if spec is None or plan.reference is None:
         return DriftReport(run_id=plan.run_id, verdict="unmeasured", statistics=(), profile=())
-    text = texts.read_pinned(plan.reference)
-    reference = from_json(Reference, text, where=plan.reference.path)
+    reference = references.read_pinned(plan.reference)
     return judge(reference, scored.profile, spec, run_id=plan.run_id)
 
 

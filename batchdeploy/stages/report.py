@@ -19,9 +19,8 @@ from batchdeploy.core.records import (
     Refusal,
     ScoredBatch,
 )
-from batchdeploy.documents import from_json
 from batchdeploy.errors import SHOWN_TEXT, DataError, shorten
-from batchdeploy.ports import Painter, TextSource
+from batchdeploy.ports import Painter, ReferenceSource
 
 DRAWN = 6
 SHOWN_OUTPUT = 4000
@@ -85,12 +84,12 @@ def render_html(plan: Plan, found: Found, *, reference: Reference | None, painte
     return page
 
 
-def find_reference(plan: Plan, texts: TextSource) -> Reference | None:
+def find_reference(plan: Plan, references: ReferenceSource) -> Reference | None:
     """The reference of a plan for its page; None where it is gone or is another one by now."""
     if plan.reference is None:
         return None
     try:
-        return from_json(Reference, texts.read_pinned(plan.reference), where=plan.reference.path)
+        return references.read_pinned(plan.reference)
     except (OSError, DataError):
         return None
 

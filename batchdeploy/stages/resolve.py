@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import check_partition, run_id
-from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import DataPin, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.tables import check_owner, check_table, describe_table
-from batchdeploy.documents import canonical, from_json, to_plain
+from batchdeploy.documents import canonical, to_plain
 from batchdeploy.errors import ContractError, DataError
-from batchdeploy.ports import PartitionReader, PublishedTable, Registry, Source, TextSource, Validator
+from batchdeploy.ports import (
+    PartitionReader,
+    PublishedTable,
+    ReferenceSource,
+    Registry,
+    Source,
+    TextSource,
+    Validator,
+)
 
 RUN_FORMAT = "batchdeploy.run/1"
 
@@ -33,6 +40,7 @@ class ResolvePorts:
     registry: Registry
     reader: PartitionReader
     texts: TextSource
+    references: ReferenceSource
     validator: Validator | None
     find_manifest: Callable[[str, str], Manifest | None]
 
@@ -72,7 +80,7 @@ def resolve(
         raise ContractError(where, problems, hint=casts_hint(deployment, model, schema))
     check_table(deployment.output.path, table, describe_table(deployment, schema), evolve=evolve)
     suite = pin_suite(deployment, ports.texts, ports.validator)
-    reference = pin_reference(deployment, ports.texts, model)
+    reference = pin_reference(deployment, ports.references, model)
     pins = _pins(deployment, partition, data, (model, suite, reference))
     folder = deployment.data.partition.folder(partition)
     base_run = ports.table.published_run(folder)
@@ -109,7 +117,7 @@ def pin_suite(deployment: Deployment, texts: TextSource, validator: Validator | 
     return pin
 
 
-def pin_reference(deployment: Deployment, texts: TextSource, model: ModelPin) -> TextPin | None:
+def pin_reference(deployment: Deployment, references: ReferenceSource, model: ModelPin) -> TextPin | None:
     """The reference's digest, once it is known that it was made for these columns.
 
     Raises:
@@ -118,8 +126,7 @@ def pin_reference(deployment: Deployment, texts: TextSource, model: ModelPin) ->
     spec = deployment.drift
     if spec is None:
         return None
-    text, pin = texts.read(spec.reference, key="drift.reference")
-    reference = from_json(Reference, text, where=spec.reference)
+    reference, pin = references.read(spec.reference, key="drift.reference")
     if problems := reference_problems(reference, model, deployment):
         raise DataError(spec.reference, problems, hint="make the reference again for this model and data")
     return pin

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from batchdeploy.core.policy import PolicyViolation
-from batchdeploy.core.profiles import ColumnProfile, Reference
+from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Plan, QuarantinedRows, ScoredBatch
 from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
-from batchdeploy.documents import from_json
 from batchdeploy.errors import (
     DataError,
     EngineError,
@@ -27,7 +26,16 @@ from batchdeploy.errors import (
 )
 from batchdeploy.host.versions import REQUIRED_PACKAGES, missing_packages, version_mismatches
 from batchdeploy.kernel.profiling import empty, merge
-from batchdeploy.ports import Engine, Evidence, PartitionReader, Registry, Scorer, Source, Staging, TextSource
+from batchdeploy.ports import (
+    Engine,
+    Evidence,
+    PartitionReader,
+    ReferenceSource,
+    Registry,
+    Scorer,
+    Source,
+    Staging,
+)
 from batchdeploy.redaction import logger
 
 LOG = logger("batchdeploy")
@@ -45,7 +53,7 @@ class ScorePorts:
 
     registry: Registry
     source: Source
-    texts: TextSource
+    references: ReferenceSource
     reader: PartitionReader
     engine: Engine
     scorer: Scorer
@@ -186,7 +194,7 @@ def _job(ports: ScorePorts, plan: Plan, folders: tuple[str, str], now: datetime)
     deployment = plan.deployment
     model_folder, staging = folders
     return ScoreJob(
-        spec=_spec(plan, _bins(plan, ports.texts), now),
+        spec=_spec(plan, _bins(plan, ports.references), now),
         model_folder=model_folder,
         model_digest=plan.model.digest,
         staging=staging,
@@ -215,11 +223,10 @@ def _spec(plan: Plan, bins: tuple[ColumnProfile, ...], now: datetime) -> Scoring
     )
 
 
-def _bins(plan: Plan, texts: TextSource) -> tuple[ColumnProfile, ...]:
+def _bins(plan: Plan, references: ReferenceSource) -> tuple[ColumnProfile, ...]:
     if plan.reference is None:
         return ()
-    text = texts.read_pinned(plan.reference)
-    return tuple(empty(p) for p in from_json(Reference, text, where=plan.reference.path).profiles)
+    return tuple(empty(profile) for profile in references.read_pinned(plan.reference).profiles)
 
 
 def _checksum(sums: Iterable[int]) -> str:

@@ -127,7 +127,7 @@ def _suite_columns(tools: Toolbox, found: Found) -> Iterator[Problem]:
 
 def _reference(tools: Toolbox, found: Found) -> Iterator[Problem]:
     if isinstance(model := found.get("model"), ModelPin):
-        pin_reference(tools.deployment, tools.texts, model)
+        pin_reference(tools.deployment, tools.references, model)
     yield from ()
 
 

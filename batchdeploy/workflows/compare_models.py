@@ -95,6 +95,7 @@ def _scored(tools: Toolbox, partition: str, pin: ModelPin) -> tuple[Any, Verdict
     planned = resolve(tools.deployment, partition, tools.to_resolve(), now=at.isoformat(), model=pin)
     scored = score(planned, tools.to_score(), now=at, done=lambda _rows: None)
     try:
-        return tools.staging.staged(scored), measure_drift(planned, scored, texts=tools.texts).verdict
+        drift = measure_drift(planned, scored, references=tools.references)
+        return tools.staging.staged(scored), drift.verdict
     finally:
         tools.staging.discard(scored.attempt)

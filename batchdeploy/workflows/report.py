@@ -23,7 +23,7 @@ def draw_report(tools: Toolbox, planned: Plan, found: Found | None = None) -> Pa
         planned: the attempt's plan.
         found: its records, where the caller has them in hand; else they are read.
     """
-    reference = find_reference(planned, tools.texts)
+    reference = find_reference(planned, tools.references)
     found = found or find_records(tools, planned)
     html = render_html(planned, found, reference=reference, painter=tools.painter)
     tools.records.write_page(key_of_attempt(planned), html)

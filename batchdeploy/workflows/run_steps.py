@@ -50,7 +50,7 @@ def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) ->
 
 def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftReport:
     """Writes drift.json and the drift table, then lets it pass or refuses."""
-    report = measure_drift(planned, scored, texts=tools.texts)
+    report = measure_drift(planned, scored, references=tools.references)
     tools.evidence.write_drift(planned, report)
     _write(tools, planned, report)
     try:

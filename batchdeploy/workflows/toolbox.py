@@ -18,6 +18,7 @@ from batchdeploy.ports import (
     PartitionReader,
     PublishedTable,
     Publisher,
+    ReferenceSource,
     Registry,
     Scorer,
     Source,
@@ -46,6 +47,7 @@ class Toolbox:
     registry: Registry
     source: Source
     texts: TextSource
+    references: ReferenceSource
     reader: PartitionReader
     validator: Validator
     engine: Engine
@@ -72,6 +74,7 @@ class Toolbox:
             registry=self.registry,
             reader=self.reader,
             texts=self.texts,
+            references=self.references,
             validator=None if self.deployment.expectations is None else self.validator,
             find_manifest=partial(find_manifest, self.records),
         )
@@ -81,7 +84,7 @@ class Toolbox:
         return ScorePorts(
             registry=self.registry,
             source=self.source,
-            texts=self.texts,
+            references=self.references,
             reader=self.reader,
             engine=self.engine,
             scorer=self.scorer,

@@ -43,7 +43,7 @@ def scored_of(tools: FakeToolbox, plan: Plan, done: Callable[[int], None] = lamb
 
 def drift_of(tools: FakeToolbox, plan: Plan, scored: ScoredBatch) -> DriftReport:
     """The drift of a scored batch."""
-    return measure_drift(plan, scored, texts=tools.texts)
+    return measure_drift(plan, scored, references=tools.references)
 
 
 def published_of(tools: FakeToolbox, plan: Plan, scored: ScoredBatch) -> Manifest:

@@ -12,6 +12,7 @@ from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Column
 from batchdeploy.storage.comparison_records import ComparisonRecords
+from batchdeploy.storage.reference_profiles import ReferenceProfiles
 from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
 from fakes.engine import FakeEngine
@@ -68,6 +69,7 @@ class FakeToolbox(Toolbox):
         self.registry: FakeRegistry = FakeRegistry()
         self.source: FakeSource = FakeSource()
         self.texts: FakeTexts = FakeTexts()
+        self.references = ReferenceProfiles(self.texts)
         self.engine: FakeEngine = FakeEngine()
         self.validator: FakeValidator = FakeValidator()
         self.storage = FakeStorage()

@@ -58,11 +58,14 @@ def test_a_first_run_parses_no_record(parsed: Counter[str], deployment: Path, cl
     result = cli("run", deployment, "--partition", DAY)
     assert result.code == 0, result.err
     assert records_in(parsed) == {}
+    assert parsed["Reference"] == 1
+    assert set(parsed.values()) == {1}, parsed
 
 
 def test_a_first_run_in_a_notebook_parses_no_record(parsed: Counter[str], deployment: Path) -> None:
     assert batchdeploy.load(deployment).run(DAY).status == "published"
     assert records_in(parsed) == {}
+    assert parsed["Reference"] == 1
 
 
 def test_a_run_that_is_refused_parses_no_record_twice(
