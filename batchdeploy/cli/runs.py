@@ -11,14 +11,14 @@ import typer
 from batchdeploy import assembly
 from batchdeploy.cli import screens
 from batchdeploy.cli.commands import Json, app
-from batchdeploy.core.layout import PAGE, PLAN
+from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.host.project_root import find_root
 from batchdeploy.storage.run_records import FILES
+from batchdeploy.workflows.find_run import find_run
 from batchdeploy.workflows.report import try_draw_report
-from batchdeploy.workflows.status import find_runs
 from batchdeploy.workflows.timing import StageClock
 
 RunsOf = Annotated[
@@ -33,7 +33,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id or its begin
 @app.command()
 def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     """Show the records of one run: pins, checks, scores, drift and files."""
-    folder = find_run(run, deployment)
+    folder = _find(run, deployment)
     kept = assembly.records_in(folder)
     records = {kind.__name__: record for kind in FILES if (record := kept.find("", kind))}
     if json_:
@@ -48,7 +48,7 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
 
     A page that is missing or incomplete is drawn again.
     """
-    folder = find_run(run, deployment)
+    folder = _find(run, deployment)
     file, records = folder / PAGE, assembly.records_in(folder)
     if not records.has_page(""):
         try_draw_report(assembly.open_run(folder), records.read("", Plan), StageClock())
@@ -57,7 +57,7 @@ def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     screens.show_path(file, json_=json_)
 
 
-def find_run(text: str, deployment: Path | None = None) -> Path:
+def _find(text: str, deployment: Path | None) -> Path:
     """The folder of a run, found by its folder, its id or the beginning of its id.
 
     Args:
@@ -67,19 +67,10 @@ def find_run(text: str, deployment: Path | None = None) -> Path:
     Raises:
         RequestError: no run matches, or several do.
     """
-    folder = Path(text)
-    if (folder / PLAN).is_file():
-        return folder
     if deployment is not None:
         root = assembly.open_toolbox(deployment).layout.control
         hint = f"batchdeploy status {quote(str(deployment))} lists them"
     else:
         root = find_root(Path.cwd() / "here")
         hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
-    found = find_runs(root, text)
-    if len(found) != 1:
-        names = ", ".join(f"{f.parent.name}/{f.name}" for f in found[:3])
-        problem = Problem(text, "no such run" if not found else "several runs match", names or None)
-        hint = hint if not found else "give more of its id, or the run's folder"
-        raise RequestError(f"the runs below {root}", (problem,), hint=hint)
-    return found[0]
+    return find_run(text, root, records_in=assembly.records_in, hint=hint)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -13,10 +12,11 @@ from batchdeploy.core.layout import run_key
 from batchdeploy.core.records import Manifest, Refusal
 from batchdeploy.core.schedule import expected
 from batchdeploy.core.tables import check_owner
-from batchdeploy.errors import Problem
+from batchdeploy.errors import Problem, PublishError
 from batchdeploy.workflows.toolbox import Toolbox
 
-SEARCH_DEPTH = 5
+# How many partitions the usual duration of a run is taken from.
+RECENT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +49,19 @@ def statuses(tools: Toolbox) -> Sequence[Status]:
 
 
 def usual_seconds(tools: Toolbox) -> float | None:
-    """The median seconds of the last twenty published runs, or None where there is none."""
-    published = sorted((run.published, run.key) for run in tools.records.runs() if run.published is not None)
-    recent = [tools.records.read(key, Manifest).seconds for _, key in published[-20:]]
+    """The median seconds of the visible runs of the last twenty partitions, or None where there is none."""
+    recent = [manifest.seconds for manifest in _recent_manifests(tools)]
     return median(recent) if recent else None
+
+
+def _recent_manifests(tools: Toolbox) -> Iterator[Manifest]:
+    for folder in tools.table.published_partitions()[-RECENT:]:
+        # A folder that holds somebody else's files must not fail an estimate for another partition.
+        with suppress(PublishError):
+            run = tools.table.published_run(folder)
+            manifest = None if run is None else tools.records.find(run_key(folder, run), Manifest)
+            if manifest is not None:
+                yield manifest
 
 
 def code_allowed(tools: Toolbox) -> tuple[Problem, ...]:
@@ -68,37 +77,6 @@ def check_own(tools: Toolbox) -> None:
         TableError: it is another deployment's.
     """
     check_owner(tools.deployment.output.path, tools.table.record(), tools.deployment)
-
-
-def find_runs(root: Path, run_id: str) -> list[Path]:
-    """The folders of all runs below a root, or in a table's control folder, whose id begins so."""
-    if not run_id.isalnum():
-        return []
-    controls = (
-        [root]
-        if root.name.endswith(".batchdeploy")
-        else [
-            Path(folder, name)
-            for folder, names, _ in _walk(root)
-            for name in names
-            if name.endswith(".batchdeploy")
-        ]
-    )
-    return sorted(
-        run
-        for control in controls
-        for pattern in (f"*/{run_id}*", f"*/*/attempts/{run_id}*")
-        for run in (control / "runs").glob(pattern)
-    )
-
-
-def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` over a few levels, past environments, caches and partitions."""
-    for folder, names, files in os.walk(root):
-        names[:] = [n for n in names if not n.startswith(".") and "=" not in n and n != "node_modules"]
-        yield folder, list(names), files
-        deep = len(Path(folder).relative_to(root).parts) >= SEARCH_DEPTH
-        names[:] = [] if deep else [n for n in names if not n.endswith(".batchdeploy")]
 
 
 def _status(tools: Toolbox, partition: str) -> Status:

@@ -1,0 +1,56 @@
+"""A run's folder, found by its id, by the beginning of its id, or by the folder itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from batchdeploy.core.layout import CONTROL, PLAN
+from batchdeploy.errors import Problem, RequestError
+from batchdeploy.storage.run_records import RunRecords
+
+SEARCH_DEPTH = 5
+SHOWN = 3
+
+
+def find_run(
+    text: str, root: Path, *, records_in: Callable[[Path], RunRecords], hint: str | None = None
+) -> Path:
+    """The folder of a run or of an attempt.
+
+    Args:
+        text: the run's folder, its id, or the beginning of its id or of its attempt's name.
+        root: the control folder that holds it, or a folder that control folders are searched in.
+        records_in: opens the records in a folder.
+        hint: what to do where there is no such run.
+
+    Raises:
+        RequestError: no run matches, or several do.
+    """
+    if (Path(text) / PLAN).is_file():
+        return Path(text)
+    found = find_runs(root, text, records_in=records_in)
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found[:SHOWN])
+    problem = Problem(text, "no such run" if not found else "several runs match", names or None)
+    hint = "give more of its id, or the run's folder" if found else hint
+    raise RequestError(f"the runs below {root}", (problem,), hint=hint)
+
+
+def find_runs(root: Path, beginning: str, *, records_in: Callable[[Path], RunRecords]) -> list[Path]:
+    """The folders of all runs and attempts below a root whose name begins so."""
+    if not beginning.isalnum():
+        return []
+    controls = [root] if root.name.endswith(CONTROL) else _controls(root)
+    return sorted(control / key for control in controls for key in records_in(control).lookup(beginning))
+
+
+def _controls(root: Path) -> Iterator[Path]:
+    """The control folders a few levels down, past environments, caches and partitions."""
+    for folder, names, _ in os.walk(root):
+        names[:] = [n for n in names if not n.startswith(".") and "=" not in n and n != "node_modules"]
+        yield from (Path(folder, name) for name in names if name.endswith(CONTROL))
+        deep = len(Path(folder).relative_to(root).parts) >= SEARCH_DEPTH
+        names[:] = [] if deep else [n for n in names if not n.endswith(CONTROL)]
