@@ -264,7 +264,7 @@ def test_a_graph_that_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     folder = saved(LogisticRegression().fit(NUMBERS, LABEL), tmp_path / "model", "predict_proba")
     (folder / "broken.onnx").write_bytes(b"no graph")
     loaders = LOADS._replace(graph=lambda folder: f"{folder}/broken.onnx")
-    with pytest.raises(ScoringRefused, match="the onnx model: cannot answer"):
+    with pytest.raises(ScoringRefused, match="the onnx model: fails to predict"):
         build_artifact("onnx", folder, tmp_path / "o", lambda: [NUMBERS], loaders)
 
 

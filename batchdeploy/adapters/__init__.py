@@ -1,1 +1,1 @@
-"""The outside world: one heavy dependency each; no adapter imports another."""
+"""Adapters to other libraries, one heavy dependency each; no adapter imports another."""

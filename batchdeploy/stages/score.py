@@ -133,7 +133,7 @@ def check_versions(
     problems = tuple(version_mismatches(wanted, workers))
     if not problems:
         return
-    hint = "install what the model was made with, or set engine.versions to warn"
+    hint = "install the versions that the model was logged with, or set engine.versions to warn"
     error = RequestError("the workers", problems, hint=hint)
     if policy == "refuse":
         raise error

@@ -55,9 +55,9 @@ def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     ("step", "does", "expected"),
     [
         ("asked", "print('last words', flush=True); os.abort()",
-         "asking it about a few rows: ended its process by a signal, got SIGABRT"),
-        ("loaded", "os._exit(0)", "loading it: ended its process, got exit code 0"),
-        ("loaded", "import time; time.sleep(600)", "loading it: did not end within 1 s"),
+         "predicting a few rows: ended its process by a signal, got SIGABRT"),
+        ("loaded", "os._exit(0)", "loading the model: ended its process, got exit code 0"),
+        ("loaded", "import time; time.sleep(600)", "loading the model: did not end within 1 s"),
     ],
     ids=["crashes", "exits", "hangs"],
 )  # fmt: skip
@@ -126,8 +126,8 @@ def spoil_lightgbm(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (spoil_xgboost, "asking it about a few rows: ended its process by a signal, got SIGSEGV"),
-        (spoil_lightgbm, "loading it: ended its process by a signal, got SIGABRT"),
+        (spoil_xgboost, "predicting a few rows: ended its process by a signal, got SIGSEGV"),
+        (spoil_lightgbm, "loading the model: ended its process by a signal, got SIGABRT"),
     ],
 )
 def test_files_that_crash_native_code_crash_another_process(
@@ -177,7 +177,7 @@ def test_trees_as_they_are_grown_pass() -> None:
 BROKEN: dict[str, tuple[str, int, str]] = {
     "left_child": (str(10**9), 10**9, "has a left child that is none"),
     "right_child": ("-7", -7, "has a right child that is none"),
-    "feature": ("3", 3, "over 3 features, and looks at another"),
+    "feature": ("3", 3, "over 3 features that uses another"),
 }
 
 
@@ -203,7 +203,7 @@ def test_a_loop_and_a_tree_that_sees_more_than_its_ensemble_are_found() -> None:
     fitted.estimators_[1, 0] = DecisionTreeRegressor(max_depth=1).fit(wide, wide[:, 9])
     loop, more = sorted(tree_problems(fitted))
     assert "node 1 has a left child that is none" in str(loop)
-    assert "over 3 features, and looks at another, got 9" in str(more)
+    assert "over 3 features that uses another, got 9" in str(more)
 
 
 @pytest.mark.parametrize(

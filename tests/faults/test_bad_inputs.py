@@ -166,7 +166,7 @@ FILES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
         second(retyped("visits", pa.string())), ("part-1.parquet: holds visits", "got string"),
     ),
     "a zero-byte file beside good ones": (raw("part-1.parquet", b""), ("part-1.parquet", "got 0 bytes")),
-    "a truncated file": (truncated, ("part-0.parquet: is cut short",)),
+    "a truncated file": (truncated, ("part-0.parquet: is truncated",)),
     "an HTML error page": (
         raw("part-1.parquet", b"<html><body>502 Bad Gateway</body></html>"),
         ("part-1.parquet: is not Parquet; it looks like an HTML or XML page",),

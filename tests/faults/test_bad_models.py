@@ -216,7 +216,7 @@ ENDS = "raise SystemExit(0)"
     ("line", "expected"),
     [
         ("return (frame", "predict: fails on more than 10 rows of a batch, got SystemExit: 0"),
-        ("return Model()", "loading it: failed, got ModelError: SystemExit: 0"),
+        ("return Model()", "loading the model: failed, got ModelError: SystemExit: 0"),
     ],
     ids=["asked", "loaded"],
 )

@@ -1,4 +1,4 @@
-"""Cached encoders, machine code and ONNX Runtime in a model's place; see docs/performance.md."""
+"""Accelerates models by cached encoders, compiled trees or ONNX Runtime; see docs/performance.md."""
 
 from batchdeploy.adapters.accelerators.accelerated_model import AcceleratedLoader, ModelLoaders
 from batchdeploy.adapters.accelerators.artifacts import artifact_name, build_artifact, build_or_fall_back

@@ -30,10 +30,10 @@ class ModelLoaders(NamedTuple):
     """Functions that load a model's folder in different forms.
 
     Attributes:
-        native: the model as it is: a function from a frame of its inputs to its answer.
-        estimator: the model itself, the name of its method that answers, and what wraps a function that asks
-            it; or None for kinds without one.
-        graph: where its ONNX graph is, or None for other kinds.
+        native: loads the original model as a function from a frame of its inputs to predictions.
+        estimator: loads the fitted estimator; returns it with the name of its prediction method and a wrapper
+            for functions that call it, or None for flavors without an estimator.
+        graph: the path of the model's ONNX graph, or None for other flavors.
     """
 
     native: Callable[[str], Predictor]
@@ -47,10 +47,10 @@ class AcceleratedLoader:
 
     Attributes:
         kind: ``compiled`` or ``onnx``.
-        artifact: the folder that `build_artifact` made, as workers find it.
-        loaders: load the model as it is, and what it consists of.
-        locate: gives where a folder is on this machine.
-        threads: native threads a worker may use, or None for as many as there are.
+        artifact: the folder that `build_artifact` made, by its name for ``locate``.
+        loaders: load the original model and its parts.
+        locate: returns the path of a folder on this machine.
+        threads: native threads per worker, or None for one per core.
         device: ``cpu`` or ``cuda``, for ONNX graphs.
     """
 
@@ -62,7 +62,7 @@ class AcceleratedLoader:
     device: str = "cpu"
 
     def __call__(self, folder: str) -> Predictor:
-        """The model in ``folder`` as a function from a frame of its inputs to its answer."""
+        """The model in ``folder`` as a function from a frame of its inputs to predictions."""
         artifact = Path(self.locate(self.artifact))
         return accelerated_predictor(
             self.kind, self.locate(folder), artifact, self.loaders, self.threads, self.device
@@ -90,21 +90,21 @@ class AcceleratedPredictor:
 def accelerated_predictor(
     kind: str, folder: str, artifact: Path, loaders: ModelLoaders, threads: int | None, device: str = "cpu"
 ) -> AcceleratedPredictor:
-    """The model in ``folder`` with what was made for it.
+    """The model in ``folder``, accelerated by its artifact.
 
     Args:
         kind: ``compiled`` or ``onnx``.
-        folder: the model's, on this machine.
-        artifact: what `build_artifact` made.
-        loaders: load the model as it is, and what it consists of.
-        threads: native threads, or None for as many as there are.
+        folder: the model's folder on this machine.
+        artifact: the folder that `build_artifact` made, on this machine.
+        loaders: load the original model and its parts.
+        threads: native threads, or None for one per core.
         device: ``cpu`` or ``cuda``, for ONNX graphs.
     """
     if kind == "onnx" and (file := loaders.graph(folder)) is not None:
         from batchdeploy.adapters.accelerators.onnx_session import OnnxSession
 
         graph = OnnxSession(Path(file), threads, device)
-        # What MLflow loads it as asks the same graph, but cannot give several values a row.
+        # MLflow's own wrapper runs the same graph, but does not support several values per row.
         native = graph if device == "cpu" else OnnxSession(Path(file), threads)
         return AcceleratedPredictor(native, graph, single=graph.single)
     model, method, wrapped = estimator_of(kind, folder, loaders)
@@ -124,10 +124,10 @@ def accelerated_predictor(
 
 
 def estimator_of(kind: str, folder: str, loaders: ModelLoaders) -> Estimator:
-    """The model itself, which of its methods answers, and what wraps a function that asks it.
+    """The fitted estimator, the name of its prediction method, and a wrapper for functions that call it.
 
     Raises:
-        RequestError: it is of a kind that has neither steps nor trees, or answers by another method.
+        RequestError: the model's flavor has no estimator, or its prediction method is not supported.
     """
     found = loaders.estimator(folder)
     if found is None:
@@ -201,7 +201,7 @@ def _as_trees_read(fitted: Any, rows: Any) -> Any:
         kind = np.float32 if home == "xgboost" else np.float64
         return np.ascontiguousarray(np.asarray(rows, dtype=kind), dtype="float64")
     binned = "_hist_gradient_boosting" in type(fitted).__module__
-    # NOTE: every tree of scikit-learn but the histogram kind reads its features as 32-bit floats.
+    # NOTE: all trees of scikit-learn except histogram gradient boosting read features as 32-bit floats.
     values = _checked(fitted, rows, "f8" if binned else "f4", infinite=binned)
     return np.ascontiguousarray(values, dtype="float64")
 

@@ -45,23 +45,23 @@ BUILDERS: dict[str, Callable[[Path, Path, ModelLoaders], None]] = {
 def build_artifact(
     kind: Kind, model: Path, into: Path, samples: Callable[[], Iterable[Any]], loaders: ModelLoaders
 ) -> Equality:
-    """Makes what the runtime needs where it is not there yet, and proves it.
+    """Builds a runtime's artifact, unless it exists, and compares its predictions with the model's.
 
     Args:
         kind: the runtime.
         model: the fetched model's folder.
-        into: the folder to make; it comes into being only once it is proved.
-        samples: gives frames of the model's inputs to prove it on.
-        loaders: load the model as it is, and what it consists of.
+        into: the artifact's folder; created only after the comparison succeeded.
+        samples: returns frames of the model's inputs for the comparison.
+        loaders: load the original model and its parts.
 
     Returns:
-        What was asked and how it went. Of no rows, where there are none that the model itself can answer, and
-        then nothing is proved, nor kept.
+        The result of the comparison. It has zero rows if the model can predict none of the samples; the
+        artifact is then discarded.
 
     Raises:
-        RequestError: the model is of a kind that the runtime does not take.
+        RequestError: the runtime does not support the model.
         EngineError: there is no C compiler, or it fails.
-        ScoringRefused: the answers are not those of the model, or there are none.
+        ScoringRefused: the predictions differ from the model's, or the artifact fails to predict.
     """
     if (into / PROOF).is_file():
         # Garbage collection removes folders that were not touched for a month.
@@ -92,10 +92,11 @@ def _verify(
         raise
     # A model or a graph may raise any exception.
     except Exception as error:
-        problem = Problem(f"the {kind} model", "cannot answer", f"{type(error).__name__}: {shorten(error)}")
+        got = f"{type(error).__name__}: {shorten(error)}"
+        problem = Problem(f"the {kind} model", "fails to predict", got)
         raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT) from error
     if proof.rows and not proof.equal:
-        problem = Problem(f"the {kind} model", "answers otherwise than the model", proof.told)
+        problem = Problem(f"the {kind} model", "predicts differently from the original", proof.told)
         raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT)
     return proof
 
@@ -120,7 +121,7 @@ def build_or_fall_back(
     *,
     refuse: bool,
 ) -> bool:
-    """`build_artifact`, and whether the runtime can be taken; where not, it is said, or refused."""
+    """Calls `build_artifact` and returns whether the runtime is usable; if not, warns or raises."""
     try:
         return build_artifact(kind, model, into, samples, loaders).rows > 0
     except (RequestError, EngineError, ScoringRefused) as error:

@@ -1,7 +1,7 @@
-"""Categories encoded once for each distinct value of a batch, and not once for each row.
+"""Encodes categories once per distinct value of a batch instead of once per row.
 
-A fitted OrdinalEncoder or TargetEncoder gives a value of a column the same number in whatever row it stands.
-So the encoder itself is asked, about the few values that there are, and the rows look their numbers up.
+A fitted OrdinalEncoder or TargetEncoder maps a value to the same number in every row of a column. So the
+encoder transforms only the distinct values, and the rows get their numbers by index.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from batchdeploy.redaction import logger
 
 LOG = logger(__name__)
 ENCODERS = ("OrdinalEncoder", "TargetEncoder")
-# NOTE: where more than one of so many rows has a value of its own, little would be saved.
+# With fewer rows per distinct value, little would be saved.
 ROWS_A_VALUE = 8
 
 
 class EstimatorProxy:
-    """Stands where a fitted step of a scikit-learn model stood: has its attributes, and answers for it."""
+    """Replaces a fitted step of a scikit-learn model, and forwards all other attributes to it."""
 
     def __init__(self, fitted: Any) -> None:
         self._fitted = fitted
@@ -33,12 +33,15 @@ class EstimatorProxy:
 
 
 def last_step(model: Any) -> Any:
-    """What answers in a fitted model: the last step of a pipeline, else the model itself."""
+    """The last step of a fitted pipeline; any other model itself."""
     return model.steps[-1][1] if hasattr(model, "steps") else model
 
 
 def with_cached_encoders(model: Any) -> Any:
-    """The model with the encoders in its pipelines and column transformers replaced; itself without any."""
+    """A copy of the model with cached encoders in its pipelines and column transformers.
+
+    Returns the model itself if it has no encoder.
+    """
     if not type(model).__module__.startswith("sklearn."):
         return model
     kind = type(model).__name__
@@ -57,14 +60,14 @@ def with_cached_encoders(model: Any) -> Any:
 
 
 class CachedEncoder(EstimatorProxy):
-    """Stands where a fitted encoder stood. Its first answer is held against the encoder's, bit by bit."""
+    """Replaces a fitted encoder. Its first result must equal the encoder's exactly, or it stops caching."""
 
     def __init__(self, fitted: Any) -> None:
         super().__init__(fitted)
         self._proved: bool | None = None
 
     def transform(self, rows: Any) -> Any:
-        """The encoder's own answer, of shape (rows, columns)."""
+        """The encoded rows, of shape (rows, columns)."""
         answer = None if self._proved is False else self._looked_up(rows)
         if answer is None:
             return self._fitted.transform(rows)
@@ -75,7 +78,7 @@ class CachedEncoder(EstimatorProxy):
             self._proved = wanted.dtype == answer.dtype and np.array_equal(wanted, answer, equal_nan=True)
             if not self._proved:
                 LOG.warning(
-                    "%s is asked about every row: it looks at more than the value",
+                    "%s is not cached: its result depends on more than the value",
                     type(self._fitted).__name__,
                 )
             return wanted
@@ -88,7 +91,7 @@ class CachedEncoder(EstimatorProxy):
         most = max((len(values) for _, values in found if values is not None), default=0)
         if not found or not 0 < most <= len(rows) // ROWS_A_VALUE or any(v is None for _, v in found):
             return None
-        # NOTE: columns of one length, as the encoder takes them; what fills them up is not looked at.
+        # The encoder takes columns of equal length; the padding is not used.
         filled = [values[np.minimum(np.arange(most), len(values) - 1)] for _, values in found]
         asked = self._fitted.transform(_like(rows, filled))
         if not isinstance(asked, np.ndarray) or asked.shape[1] != len(found):
@@ -112,7 +115,7 @@ def _columns(rows: Any) -> list[Any]:
 
 
 def _distinct(column: Any) -> tuple[Any, Any]:
-    """Which of the distinct values each row has, and those values; None where they cannot be told."""
+    """The rows' codes and the distinct values; None for both if values cannot be distinguished safely."""
     import numpy as np
     import pandas as pd
 
@@ -120,7 +123,7 @@ def _distinct(column: Any) -> tuple[Any, Any]:
         return None, None
     codes, values = pd.factorize(column, use_na_sentinel=False)
     if column.dtype == object:
-        # NOTE: pandas takes None and NaN for one value, encoders do not.
+        # NOTE: pandas treats None and NaN as one value, encoders do not.
         missing = np.flatnonzero(pd.isna(values))
         if len(missing):
             if set(map(type, column[codes == missing[0]])) != {type(None)}:
@@ -131,7 +134,7 @@ def _distinct(column: Any) -> tuple[Any, Any]:
 
 
 def _like(rows: Any, columns: list[Any]) -> Any:
-    """A batch of these columns, typed and named as the rows are."""
+    """These columns as a batch with the type, dtypes and names of ``rows``."""
     import numpy as np
     import pandas as pd
 

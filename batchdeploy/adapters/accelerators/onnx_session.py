@@ -37,7 +37,7 @@ class OnnxSession:
 
     Args:
         file: the graph; weights may be stored beside it.
-        threads: native threads, or None for one a core.
+        threads: native threads, or None for one per core.
         device: ``cpu`` or ``cuda``; falls back to the CPU, with a warning, without the CUDA provider.
     """
 

@@ -32,7 +32,7 @@ class TreePredictor:
     Args:
         library: the shared library.
         forest: the trees.
-        threads: native threads, or None for one a core.
+        threads: native threads, or None for one per core.
     """
 
     def __init__(self, library: Path, forest: Forest, threads: int | None) -> None:

@@ -1,14 +1,14 @@
-/* Asks decision trees about a block of rows at once, in one of two ways. Neither branches on where a row goes,
- * which a processor mispredicts half of the time where the data are noisy.
+/* Evaluates decision trees for a block of rows at once, by one of two algorithms. Neither branches on a row's
+ * path, because on noisy data a processor mispredicts such a branch half of the time.
  *
- * Walking goes down a tree, a level at a time; the steps of the rows of a block do not wait for each other.
+ * Walking descends a tree level by level. The rows of a block are independent, so their steps overlap.
  *
- * Striking out needs no tree: a row's set of leaves begins as all of them, and each split whose threshold the
- * row exceeds strikes out those on its left; the first that is left over is where the row ends. The splits of
- * many trees lie in the order of feature and threshold, so that those which hold for no row of a block are
- * not looked at. Lucchese et al., "QuickScorer: A Fast Algorithm to Rank Documents with Additive Ensembles of
+ * Striking out keeps a bit set of the possible leaves per row and tree. It starts with all leaves; each split
+ * whose threshold the row exceeds removes the leaves on its left. The first remaining leaf is the result. The
+ * splits of many trees are sorted by feature and threshold, so that splits which no row of the block exceeds
+ * are skipped. Lucchese et al., "QuickScorer: A Fast Algorithm to Rank Documents with Additive Ensembles of
  * Regression Trees", SIGIR 2015; for many rows at once, "Exploiting CPU SIMD Extensions to Speed-up Document
- * Scoring with Tree Ensembles", SIGIR 2016. It takes trees of up to 32 leaves, and a processor with AVX2.
+ * Scoring with Tree Ensembles", SIGIR 2016. It needs trees of at most 32 leaves, and a processor with AVX2.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -21,27 +21,27 @@
 #define ROWS 64
 #define TREES 64
 
-/* A row goes to `left + 1` where its feature exceeds the threshold, else to `left`. A leaf is its own `left`,
- * and its threshold is infinite. */
+/* A row goes to `left + 1` if its feature exceeds the threshold, else to `left`. A leaf is its own `left`, with
+ * an infinite threshold. */
 typedef struct {
   double threshold;
   int32_t left, feature;
 } node;
 
-/* What a comparison does not say: where NaN goes, and the sides of categories (`count` < 0: a number). */
+/* Splits beyond a comparison: the direction of NaN, and the sides of categories (`count` < 0: numeric split). */
 typedef struct {
   int32_t first, count;
   uint8_t nan_right, other_right, unused[2];
 } extra;
 
-/* `output` is the column that the leaves add to; with -1 they have a value for each column. `leaf` is the first
- * of its leaves where those can be struck out. */
+/* `output` is the column that the leaves add to, or -1 if they have a value per column. `leaf` is the index of
+ * the tree's first leaf, for trees that are evaluated by striking out. */
 typedef struct {
   int32_t root, depth, output, categories, leaf;
 } tree;
 
-/* A row whose feature exceeds the threshold is not in the leaves `left` of a group's tree; where NaN goes right,
- * a row without the feature is not in those `nan`. */
+/* A row whose feature exceeds the threshold cannot end in the leaves `left` of a tree of the group. If NaN goes
+ * right, a row whose feature is NaN cannot end in the leaves `nan`. */
 typedef struct {
   double threshold;
   int32_t tree;
@@ -49,8 +49,7 @@ typedef struct {
   int32_t unused;
 } split;
 
-/* Trees one after the other; `bounds` is where the bounds of each feature's splits begin, or -1 where the trees
- * are to be walked. */
+/* Consecutive trees; `bounds` is the index of the first bound of their splits, or -1 if they are walked. */
 typedef struct {
   int32_t first, count, bounds;
 } group;
@@ -129,7 +128,7 @@ static void walk_all(const forest *f, const double *rows, size_t count, double *
 }
 
 #if defined(__x86_64__)
-/* Where a vector of eight has the row that comes n-th: two comparisons of four are packed into one. */
+/* Position of row n in a vector of eight, into which two comparisons of four rows are packed. */
 static const int PLACE[8] = {0, 1, 4, 5, 2, 3, 6, 7};
 
 static inline __attribute__((always_inline, target("avx2,bmi"))) void strike(__m256i *left, const double *values,
@@ -206,8 +205,8 @@ static size_t strike_all(const forest *f, const double *rows, size_t count, doub
 static size_t strike_all(const forest *f, const double *rows, size_t count, double *out) { return 0; }
 #endif
 
-/* Adds the leaves of every tree, in their order, to `out`, of shape (count, outputs); `rows` is of shape (count,
- * width). */
+/* Adds the leaf values of every tree, in the trees' order, to `out`, of shape (count, outputs); `rows` is of
+ * shape (count, width). */
 void walk(const forest *f, const double *rows, size_t count, double *out) {
   size_t done = strike_all(f, rows, count, out);
   walk_all(f, rows + done * f->width, count - done, out + done * f->outputs);

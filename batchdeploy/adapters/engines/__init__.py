@@ -1,1 +1,1 @@
-"""What runs the work over many splits: this process, or Spark."""
+"""Engines that run work over splits: in this process, or with Spark."""

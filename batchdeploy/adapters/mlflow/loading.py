@@ -36,8 +36,8 @@ class PredictorLoader:
     """`load_predictor` with settings; picklable, and equal where they are the same.
 
     Attributes:
-        device: ``cuda`` puts XGBoost and PyTorch models on the GPU; others are where they put themselves.
-        rewrite: gives a scikit-learn model whose answers are the same, and quicker; None leaves it alone.
+        device: ``cuda`` moves XGBoost and PyTorch models to the GPU; other models choose their own device.
+        rewrite: replaces a scikit-learn model by a faster one with the same predictions; None keeps it.
     """
 
     device: str = "cpu"
@@ -74,8 +74,8 @@ def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predict
     """The fitted estimator of a model, or None for flavors without trees.
 
     Returns:
-        The model itself, the name of its method that answers, and what a function that asks the model has to
-        be wrapped in, so that it finds the modules that came with it.
+        The estimator, the name of its prediction method, and a wrapper that makes the modules logged with
+        the model importable while the method runs.
     """
     loader, method = _served(folder)
     if loader not in ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost"):

@@ -27,7 +27,7 @@ PACKAGES = (
     *("batchdeploy", "mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops", "scipy"),
     *("lightgbm", "xgboost", "xgboost-cpu", "onnxruntime", "onnxruntime-gpu", "catboost", "torch"),
 )
-STEPS = {"load": "loading it", "predict": "asking it about a few rows", "done": "its end"}
+STEPS = {"load": "loading the model", "predict": "predicting a few rows", "done": "exiting"}
 HINTS: Mapping[int, str] = {
     signal.SIGKILL: "it takes more memory than there is, or somebody has killed it",
     signal.SIGXFSZ: "it writes more than a GiB to a file",

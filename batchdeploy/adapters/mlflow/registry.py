@@ -149,7 +149,7 @@ class MlflowRegistry:
         problems = [*code_in_model(Model.load(str(folder)).flavors)]
         for file in folder.rglob("*"):
             if file.is_symlink() or (file.name == "MLmodel" and file.parent != folder):
-                problems.append(Problem(file.name, "could stand in for what is described"))
+                problems.append(Problem(file.name, "is a link or a second MLmodel file, and not checked"))
             elif file.suffix == ".skops":
                 problems += skops_problems(file, self._trusted)
             elif file.suffix == ".onnx":
@@ -169,7 +169,7 @@ class MlflowRegistry:
         return made_with(str(folder))
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
-        """Points an alias at a version if it still points at the version that was seen.
+        """Points an alias at a version, if it still points at version ``seen``.
 
         Raises:
             RequestError: the alias was moved in the meantime, or the version does not exist.

@@ -100,7 +100,7 @@ def _tree_problem(path: str, found: Nodes | None, features: int | None) -> Probl
     wrong = inner & ((feature < 0) | (feature >= (np.iinfo("i8").max if features is None else features)))
     if wrong.any():
         node = int(np.flatnonzero(wrong)[0])
-        return Problem(path, f"is a tree over {features} features, and looks at another", str(feature[node]))
+        return Problem(path, f"is a tree over {features} features that uses another", str(feature[node]))
     return None
 
 

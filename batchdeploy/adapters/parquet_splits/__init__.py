@@ -1,4 +1,4 @@
-"""Checks Parquet files, cuts them into splits, and reads and scores splits on workers."""
+"""Checks Parquet files, divides them into splits, and reads and scores splits on workers."""
 
 from batchdeploy.adapters.parquet_splits.input_checks import inspect
 from batchdeploy.adapters.parquet_splits.keys import find_duplicates

@@ -105,7 +105,7 @@ def _open(file: FilePin) -> Footer | Problem:
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         return Problem(file.path, "cannot be read as Parquet", str(error))
     if locked := [name for name, chunk in zip(names, chunks, strict=False) if chunk.encrypted]:
-        text = "holds encrypted columns, which are not read here; write it without encryption"
+        text = "holds encrypted columns, which are not supported; write it without encryption"
         return Problem(file.path, text, ", ".join(locked))
     return Footer(file, metadata, schema, frozenset(chunk.codec for chunk in chunks))
 
@@ -122,11 +122,11 @@ def _magic_problem(file: FilePin, limits: LimitsSpec) -> Problem | None:
     if not head:
         return Problem(file.path, "cannot be read as Parquet", "0 bytes")
     if head[:4] == ENCRYPTED_MAGIC or tail[4:] == ENCRYPTED_MAGIC:
-        return Problem(file.path, "is encrypted, and is not read here; write it without encryption")
+        return Problem(file.path, "is encrypted, which is not supported; write it without encryption")
     if head[:4] != MAGIC:
         return Problem(file.path, f"is not Parquet; it looks like {_guess(head)}", repr(head[:24])[1:])
     if tail[4:] != MAGIC:
-        return Problem(file.path, "is cut short: a Parquet file ends with PAR1; get the file again")
+        return Problem(file.path, "is truncated: a Parquet file ends with PAR1; get the file again")
     footer = int.from_bytes(tail[:4], "little")
     if footer > limits.footer_mib * MEBIBYTE:
         text = f"its footer is larger than limits.footer_mib = {limits.footer_mib:g}"
@@ -196,7 +196,7 @@ def _size_problems(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Ite
     for file in (footer.file for footer in found):
         if sizes[file.path] > BOMB_BYTES and sizes[file.path] > BOMB_RATIO * file.size:
             got = f"{file.size:,} bytes for {sizes[file.path] / GIBIBYTE:,.0f} GiB"
-            yield Problem(file.path, "unpacks to far more than any honest file of its size", got)
+            yield Problem(file.path, "decompresses to far more than any ordinary file of its size", got)
 
 
 def _uncompressed(metadata: Any) -> int:
@@ -210,7 +210,7 @@ def _codec_problems(found: list[Footer]) -> Iterator[Problem]:
         for codec in sorted(codecs):
             name = {"UNCOMPRESSED": None, "LZ4_RAW": "lz4_raw"}.get(codec, codec.lower())
             if name is not None and not _available(name):
-                yield Problem(file.path, "is packed with a codec that this pyarrow lacks", codec)
+                yield Problem(file.path, "is compressed with a codec that this pyarrow lacks", codec)
 
 
 def _available(name: str) -> bool:
@@ -223,7 +223,7 @@ def _available(name: str) -> bool:
 def _engine_problems(found: list[Footer]) -> Iterator[Problem]:
     for file, _, schema, codecs in found:
         for codec in sorted(codecs - SPARK_CODECS):
-            text = "is packed with a codec that Spark lacks; write it with zstd, or use engine.kind: local"
+            text = "is compressed with a codec that Spark lacks; use zstd, or engine.kind: local"
             yield Problem(file.path, text, codec)
         for field in schema:
             if _unreadable_by_spark(field.type):

@@ -1,4 +1,4 @@
-"""Hashes of keys in staging, and the splits with keys that are not unique in the partition."""
+"""Writes key hashes to staging, and finds the splits with duplicate keys."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def write_hashes(staging: Path, name: str, hashes: Sequence[np.ndarray[Any, Any]
 def find_duplicates(
     job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
 ) -> tuple[Split, ...]:
-    """The splits with rows whose keys are not unique in the partition, with those rows named.
+    """The splits that hold rows with duplicate keys, each with its duplicate rows listed.
 
     Args:
-        job: what was done.
-        splits: all of the partition's.
-        results: what became of them; in any order.
+        job: the scoring job.
+        splits: all splits of the partition.
+        results: their results, in any order.
     """
     import numpy as np
 

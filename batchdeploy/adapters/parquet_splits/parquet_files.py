@@ -1,4 +1,4 @@
-"""Parquet files opened, and INT96 timestamps that microseconds do not tell."""
+"""Opens Parquet files, and finds INT96 timestamps that do not fit microseconds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def open_file(location: str, **options: Any) -> pq.ParquetFile:
-    """An input file; its INT96 timestamps are microseconds, because nanoseconds end in the year 2262.
+    """Opens a Parquet file with INT96 timestamps as microseconds.
 
-    pyarrow takes INT96 for nanoseconds by default; a later time then comes out as another, without a word.
+    By default pyarrow reads INT96 as nanoseconds, and silently wraps times after the year 2262.
     """
     return pq.ParquetFile(location, coerce_int96_timestamp_unit="us", **options)
 
 
 def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Collection[str]) -> Masks:
-    """By INT96 column, which rows of some row groups are no whole microseconds, or beyond 64 bits of them.
+    """By INT96 column, a mask of the rows whose timestamp is not exact in 64-bit microseconds.
 
     Args:
-        file: the file, opened.
-        location: where it is.
-        groups: its row groups.
-        names: the columns to look at.
+        file: the open file.
+        location: its path.
+        groups: the row groups to check.
+        names: the columns to check.
     """
     import numpy as np
 
@@ -45,7 +45,7 @@ def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Co
     lost = {}
     for name in wanted:
         nanoseconds, microseconds, seconds = (read[unit][name] for unit in ("ns", "us", "s"))
-        # NOTE: both sides wrap the same way, so they differ only by what is finer than a microsecond.
+        # NOTE: both sides wrap alike, so they differ only if the time is finer than a microsecond.
         mask = (microseconds * np.int64(1000) != nanoseconds) | (microseconds // 1_000_000 != seconds)
         if mask.any():
             lost[name] = mask

@@ -1,4 +1,4 @@
-"""Parquet files read: footers before the job, whole partitions for a validator, batches for the kernel."""
+"""Reads Parquet files: splits from footers, whole partitions for a validator, batches for the kernel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLED_SPLITS, SAMPLED_ROWS = 8, 1024
 
 
 def make_splits(pin: DataPin) -> tuple[Split, ...]:
-    """The partition cut into pieces of whole row groups, about half a million rows each."""
+    """Divides a partition into splits of whole row groups, about half a million rows each."""
     splits: list[Split] = []
     for file in pin.files:
         with open_pinned(file) as location, open_file(location) as opened:
@@ -55,13 +55,13 @@ def read_frame(
     where: Sequence[Predicate] = (),
     columns: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """The partition as a pandas frame: nullable integers and booleans stay such, NaN counts as null.
+    """Reads a partition as a pandas frame with nullable integers and booleans; NaN counts as null.
 
     Args:
         pin: the files to read.
-        partition: name and value of the partition column, which the files do not hold.
+        partition: name and value of the partition column, which is added.
         where: predicates that select the rows.
-        columns: those to read, as far as the files have them; None for all.
+        columns: the columns to read, if the files have them; None for all.
     """
     import pandas as pd
 
@@ -87,12 +87,12 @@ def read_frame(
 def read_batches(
     split: Split, spec: ScoringSpec, columns: Sequence[str] | None = None
 ) -> Iterator[FilteredBatch]:
-    """The split's rows matching ``where``.
+    """Yields batches of the split's rows that match ``where``.
 
     Args:
-        split: which row groups of which file.
-        spec: which rows are wanted, and how many of them make a batch.
-        columns: what is read of them; None for all that the spec needs.
+        split: the file and its row groups.
+        spec: the predicates and the rows per batch.
+        columns: the columns to read; None for all that the spec needs.
     """
     row, groups = split.first_row, list(split.row_groups)
     with open_pinned(split) as location, open_file(location, page_checksum_verification=True) as file:
@@ -105,7 +105,7 @@ def read_batches(
             inexact = {name: mask[start : start + batch.num_rows] for name, mask in lost.items()}
             try:
                 found = filter_batch(batch, spec, columns, first_row=split.first_row + start, inexact=inexact)
-            # NOTE: spoilt pages may name entries of a dictionary that it does not have.
+            # Corrupt pages may hold dictionary indices that are out of range.
             except pa.ArrowIndexError as error:
                 raise _unreadable(split.path, error) from error
             yield found
@@ -119,7 +119,7 @@ def _int96_loss(file: pq.ParquetFile, split: Split, columns: Sequence[str]) -> M
 
 
 def sample_frames(splits: Sequence[Split], spec: ScoringSpec) -> Iterator[pd.DataFrame]:
-    """Frames of the model's inputs from all over the partition, as the kernel gives them to the model."""
+    """Yields frames of the model's inputs, sampled from splits across the partition."""
     step = max(1, len(splits) // SAMPLED_SPLITS)
     for split in splits[::step][:SAMPLED_SPLITS]:
         for filtered in read_batches(split, replace(spec, batch_rows=SAMPLED_ROWS)):
@@ -146,7 +146,7 @@ def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.
     try:
         if columns is not None:
             known = pq.read_schema(location).names
-            # At least one, or there would be no rows.
+            # At least one column, or the table would have no rows.
             names = [name for name in known if name in columns] or known[:1]
         with open_file(location, page_checksum_verification=True) as file:
             table = file.read(columns=names)
@@ -157,7 +157,7 @@ def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.
 
 
 def _plain_parts(batch: pa.RecordBatch, path: str) -> Iterator[pa.RecordBatch]:
-    """The batch as its values are, in two parts or more where they do not fit into one."""
+    """Yields the batch in plain types, halved until each part fits Arrow's limits."""
     try:
         yield plain_batch(batch)[0]
     except pa.ArrowIndexError as error:

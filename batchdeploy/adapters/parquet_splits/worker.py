@@ -1,8 +1,8 @@
-"""Parquet files as pieces of work: footers read before the job, splits scored on whatever worker.
+"""Scores a split on a worker.
 
-A worker reads its split, runs the kernel over it and writes what comes out to the run's private staging
-folder; only counts, checksums and file names travel back. File names are unique for each try, and the
-driver keeps those it was told of, so that a retried or speculated task cannot add a row.
+A worker reads its split, runs the kernel over it and writes the scored and quarantined rows to the run's
+private staging folder; only counts, checksums and file names are returned. File names are unique per try, and
+the driver keeps only files that a result names, so a retried or speculative task cannot duplicate rows.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from batchdeploy.kernel.row_filter import FilteredBatch
 
 
 def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> SplitResult:
-    """Scores one split into staging: the whole work of a task.
+    """Scores one split into staging. This is the whole work of a task.
 
-    Where memory runs out, it begins again with smaller batches, down to single rows.
+    If memory runs out, it starts again with smaller batches, down to single rows.
 
     Args:
-        split: which row groups of which file.
-        job: what to do.
-        load: loads the model's folder; called once in a process for each model.
+        split: the file and its row groups.
+        job: the model, the scoring spec and the staging folder.
+        load: loads the model's folder; called once per process and model.
 
     Raises:
         ScoringRefused: the model cannot be loaded, or see `batchdeploy.kernel.scoring.score_batch`.
-        EngineError: this process lacks what the model needs to be loaded.
+        EngineError: a package, a file or memory is missing that loading the model needs.
     """
     misses = _model.cache_info().misses
     with ExitStack() as stack:
@@ -107,14 +107,14 @@ def _score(
 
 
 def _followed(batches: Iterable[FilteredBatch], batch_done: Callable[[], None]) -> Iterator[FilteredBatch]:
-    """The batches, each followed by a call once it was scored."""
+    """Yields the batches, and calls ``batch_done`` after each was scored."""
     for batch in batches:
         yield batch
         batch_done()
 
 
 class _Writer:
-    """A Parquet file that comes into being with its first batch."""
+    """Writes a Parquet file, created with the first batch."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -149,11 +149,11 @@ def _loaded(job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> Calla
     except BatchdeployError:
         raise
     except Exception as error:
-        what = Problem("loading it", "failed", f"{type(error).__name__}: {error}")
+        what = Problem("loading the model", "failed", f"{type(error).__name__}: {error}")
         where = f"model version {job.spec.model_version}"
-        # NOTE: a package, a file or memory that is missing here may be there another time.
+        # A missing package, file or memory is no fault of the model, and a retry may succeed.
         if isinstance(error, (ImportError, OSError, MemoryError)):
-            hint = "install what the model was made with" if isinstance(error, ImportError) else None
+            hint = "install the model's requirements" if isinstance(error, ImportError) else None
             raise EngineError(where, (what,), hint=hint) from error
         raise ScoringRefused(where, (what,), hint="log and register the model again") from error
 
@@ -164,7 +164,7 @@ def _model(
     digest: str,  # noqa: ARG001
     load: Callable[[str], Callable[[Any], Any]],
 ) -> Callable[[Any], Any]:
-    """The model, once in a worker process. The digest is part of the key: a folder may be filled anew."""
+    """The model, loaded once per worker process. The digest is part of the key: a folder may change."""
     return load(folder)
 
 

@@ -46,7 +46,7 @@ class DistributedFiles:
         self._session.addArtifacts(str(archive), pyfile=True)
 
     def add_folder(self, folder: Path) -> str:
-        """Sends a folder; gives its name for `locate_distributed` on a worker."""
+        """Sends a folder and returns its name for `locate_distributed`."""
         archive = _archive(folder, "", Path(self._archives.name))
         if archive.name not in self._sent:
             self._session.addArtifacts(str(archive), archive=True)
@@ -59,7 +59,7 @@ class DistributedFiles:
 
 
 def locate_distributed(name: str) -> str:
-    """Where a folder that was shipped is on this worker; any other folder is where it is."""
+    """The local path of a distributed folder on this worker; the path of any other folder unchanged."""
     if not name.startswith(DISTRIBUTED):
         return name
     from pyspark import SparkFiles
