@@ -22,7 +22,7 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    from batchdeploy.cli import maintenance, runs  # noqa: F401
+    from batchdeploy.cli import maintenance, models, runs  # noqa: F401
     from batchdeploy.cli.answers import answer, reserve_stdout
     from batchdeploy.cli.commands import app
     from batchdeploy.workflows.stopping import stop_on_sigterm

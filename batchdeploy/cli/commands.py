@@ -187,7 +187,8 @@ def backfill(
     first: Annotated[str, typer.Option("--from", help="first partition, included")],
     last: Annotated[str, typer.Option("--to", help="last partition, included")],
     model: Annotated[
-        str | None, typer.Option("--model", metavar="ALIAS|VERSION", help="overrides the deployed model")
+        str | None,
+        typer.Option("--model", metavar="REF", help="an alias or a version; overrides the deployed model"),
     ] = None,
     evolve: Evolve = False,
     on_missing: Missing = None,

@@ -67,7 +67,7 @@ def show_plans(plans: Sequence[Plan], missing: Sequence[str], *, seconds: float 
     if json_:
         documents = [{"state": plan.state, "rows": plan.schema.rows} | to_plain(plan) for plan in plans]
         return print_json({"plans": documents, "missing": list(missing), "minutes_expected": minutes})
-    table = _table("partition", "state", "rows>", "model", "data", "run", "why")
+    table = make_table("partition", "state", "rows>", "model", "data", "run", "why")
     for plan in plans:
         table.add_row(
             plan.partition,
@@ -126,7 +126,7 @@ def show_backfill(result: BackfillResult, *, json_: bool) -> None:
         ]
         errors = {p: str(error) for p, error in result.failures}
         return print_json({"partitions": done, "failed": errors, "missing": list(result.missing)})
-    table = _table("partition", "status", "rows>", "quarantined>", "model", "drift", "seconds>", "run")
+    table = make_table("partition", "status", "rows>", "quarantined>", "model", "drift", "seconds>", "run")
     for outcome in result.outcomes:
         manifest = outcome.manifest
         table.add_row(
@@ -153,7 +153,7 @@ def show_status(deployment: Deployment, statuses: Sequence[Status], *, json_: bo
     """Prints the table's partitions; those that were never scored as a count."""
     if json_:
         return print_json({"deployment": deployment.name, "partitions": [_status(s) for s in statuses]})
-    table = _table("partition", "state", "rows>", "model", "drift", "published (UTC)", "run")
+    table = make_table("partition", "state", "rows>", "model", "drift", "published (UTC)", "run")
     for status in statuses:
         manifest = status.manifest
         if manifest is not None:
@@ -249,7 +249,7 @@ def show_findings(findings: Sequence[DoctorCheck], *, json_: bool) -> None:
     """Prints a line for each check."""
     if json_:
         return print_json([asdict(f) | {"type": f.remedy} for f in findings])
-    table = _table("", "what", "found", "to type")
+    table = make_table("", "what", "found", "to type")
     for finding in findings:
         missing = Text("missing", "red") if finding.needed else Text("not used", "dim")
         remedy = finding.remedy if finding.needed else None
@@ -271,7 +271,8 @@ def _status(status: Status) -> dict[str, Any]:
     }
 
 
-def _table(*names: str) -> Table:
+def make_table(*names: str) -> Table:
+    """A table with these columns; a name that ends in ``>`` is aligned to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left", overflow="fold")

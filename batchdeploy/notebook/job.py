@@ -243,6 +243,20 @@ class Job:
         return promote(self._tools, comparison, decision)
 
     @shown_safely()
+    def reject(self, comparison: Path, *, by: str | None = None) -> None:
+        """Records that a comparison's challenger was rejected; the alias stays where it is.
+
+        Args:
+            comparison: the file that `compare_models` gave.
+            by: who rejects.
+
+        Raises:
+            PromotionRefused: always, once the rejection is recorded.
+            RequestError: there is no such comparison.
+        """
+        promote(self._tools, comparison, Decision(approved=False, by=by, at=timing.now().isoformat()))
+
+    @shown_safely()
     def read_sql(self) -> dict[str, str]:
         """The lines that read the published scores, by engine: DuckDB, pandas, Polars, Spark."""
         return reader_snippets(self._tools.deployment, str(self._tools.layout.table))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from batchdeploy.core.comparison import Comparison
+from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.kernel.output_differences import output_differences
@@ -23,14 +24,17 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
     Args:
         tools: what answers for the deployment; its model must be named by alias.
         partition: the partition's value.
-        challenger: an alias or a version of the same registered model.
+        challenger: an alias or a version of the same registered model, as `model_policy` reads it.
 
     Returns:
         The comparison, and the JSON file below the control folder that holds it.
 
     Raises:
         RequestError: the deployment names a version, or the challenger is the champion already.
+        PartitionError: the partition is not written in the deployment's format, or has no rows.
     """
+    spec = tools.deployment.data.partition
+    check_partition(spec.column, partition, spec.format)
     ref = tools.deployment.model
     if ref.version is not None:
         problem = Problem(
@@ -61,7 +65,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         outputs=output_differences(frame, other, keys=keys, outputs=outputs),
         compared_at=at.isoformat(),
     )
-    folder = tools.deployment.data.partition.folder(partition)
+    folder = spec.folder(partition)
     name = f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json"
     key = tools.comparisons.write(folder, name, comparison)
     return comparison, tools.layout.control / key

@@ -5,19 +5,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.errors import RequestError
+from batchdeploy.errors import Problem, RequestError
 from batchdeploy.workflows.toolbox import Toolbox
+
+SPELLINGS = "an alias (champion, @champion or NAME@champion) or a version number"
 
 
 def model_policy(tools: Toolbox, policy: str | int | None) -> ModelRef:
-    """Which model a run takes: ``champion`` (any alias) or a version number; None as deployed."""
+    """The reference that a policy names: an alias or a version of the deployed model; None as deployed.
+
+    Args:
+        tools: what answers for the deployment.
+        policy: ``champion``, ``@champion``, ``NAME@champion``, or a version number.
+
+    Raises:
+        RequestError: the policy names no alias, or another registered model.
+    """
     ref = tools.deployment.model
     if policy is None:
         return ref
-    if str(policy).isdigit():
+    if str(policy).isdecimal():
         return replace(ref, alias=None, version=int(policy))
     if policy == "as-of":
         raise RequestError(
             "the model policy", "as-of needs a ledger of alias moves, which this version does not keep"
         )
-    return replace(ref, alias=str(policy), version=None)
+    name, at, alias = str(policy).rpartition("@")
+    if not alias:
+        problem = Problem("model", "names no alias", repr(policy))
+        raise RequestError("the model policy", (problem,), hint=f"give {SPELLINGS}")
+    if at and name not in ("", ref.name):
+        problem = Problem("model", f"the deployment scores with {ref.name}", name)
+        raise RequestError("the model policy", (problem,), hint=f"give {SPELLINGS} of {ref.name}")
+    return replace(ref, alias=alias, version=None)

@@ -16,7 +16,7 @@ from tests_support import SCHEMA, Result, customers, write_day
 
 import batchdeploy as bd
 from batchdeploy.core.maintenance import CleanupReport
-from batchdeploy.errors import BackfillRefused, PartitionError, ValidationRefused
+from batchdeploy.errors import BackfillRefused, PartitionError, PromotionRefused, ValidationRefused
 
 DAY = "2024-03-02"
 
@@ -145,6 +145,8 @@ def test_a_notebook_looks_after_a_table_as_the_shell_does(project: Path, deploym
         assert job.run(DAY, repeat=True).status == "published"
         comparison, file = job.compare_models(DAY, 2)
         assert (comparison.champion, comparison.challenger) == (1, 2)
+        with pytest.raises(PromotionRefused, match="was rejected by ada: champion stays at version 1"):
+            job.reject(file, by="ada")
         assert job.promote(file, by="somebody").alias == "champion"
         with pytest.raises(bd.RequestError, match="no such comparison"):
             job.promote(file.with_name("nonesuch.json"))
@@ -157,5 +159,5 @@ def test_a_notebook_looks_after_a_table_as_the_shell_does(project: Path, deploym
         assert job.recover() == CleanupReport()
         assert job.collect_garbage().leftovers == ()
         assert {"duckdb", "pandas"} <= {name.lower() for name in job.read_sql()}
-    line = (project / "scores" / "churn.batchdeploy" / "promotions.jsonl").read_text()
-    assert json.loads(line)["decided_by"] == "somebody"
+    lines = (project / "scores" / "churn.batchdeploy" / "promotions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["decided_by"] for line in lines] == ["ada", "somebody"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from fakes import FakeModel, FakeToolbox, make_tools
@@ -11,7 +12,7 @@ from fakes.toolbox import triples
 
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.request import Decision
-from batchdeploy.errors import PromotionRefused, RequestError
+from batchdeploy.errors import PartitionError, PromotionRefused, RequestError
 from batchdeploy.workflows.compare_models import compare_models, render_markdown
 from batchdeploy.workflows.promote import promote
 
@@ -34,6 +35,34 @@ def test_both_models_are_compared_and_nothing_is_published() -> None:
     assert "version 1 (champion) against version 2" in render_markdown(comparison)
     assert tools.table.published_partitions() == ()
     assert tools.staging.attempts == {}
+
+
+@pytest.mark.parametrize("ref", ["challenger", "@challenger", "doubles@challenger", "2"])
+def test_a_challenger_is_named_by_alias_or_by_version(ref: str) -> None:
+    comparison, _ = compare_models(make_tools(), DAY, ref)
+    assert comparison.challenger == 2
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("triples@challenger", "model: the deployment scores with doubles, got triples"),
+        ("doubles@", "model: names no alias, got 'doubles@'"),
+        ("", "model: names no alias, got ''"),
+        ("1", "1: is version 1, which champion is already"),
+        ("@nobody", "no such model, version or alias: alias nobody"),
+    ],
+)
+def test_a_challenger_that_is_none_is_refused(ref: str, message: str) -> None:
+    tools = make_tools()
+    with pytest.raises(RequestError, match=re.escape(message)):
+        compare_models(tools, DAY, ref)
+    assert tools.staging.attempts == {}
+
+
+def test_a_partition_in_another_notation_is_refused() -> None:
+    with pytest.raises(PartitionError, match="got 2024-1-1"):
+        compare_models(make_tools(), "2024-1-1", "challenger")
 
 
 def test_an_approved_challenger_becomes_champion() -> None:
