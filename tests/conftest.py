@@ -117,6 +117,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """An S3 server on loopback, its port; it keeps what is stored in it for the whole session."""
+    from faults.stores import s3
+
+    with s3() as port:
+        yield port
+
+
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """A copy of the template that a test may spoil; the models' files stay in the template."""

@@ -9,6 +9,7 @@ from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
 from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.storage_spec import StorageSpec
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 CastType = Literal["integer", "long", "float", "double"]
@@ -283,6 +284,7 @@ class Deployment:
     limits: LimitsSpec = LimitsSpec()
     publish: PublishSpec = PublishSpec()
     backfill: BackfillSpec = BackfillSpec()
+    storage: StorageSpec = StorageSpec()
     airflow: AirflowSpec = AirflowSpec()
 
     @property

@@ -49,6 +49,7 @@ def _name_problems(deployment: Deployment) -> Iterator[Problem]:
     if remote is not None and not REFERENCE.match(remote) and not re.fullmatch(r"sc://[^/\s]+(/.*)?", remote):
         yield Problem("engine.remote", "is not a Spark Connect address, sc://host:port", remote)
     yield from _path_problems(deployment)
+    yield from _storage_problems(deployment)
 
 
 def _calendar_problems(spec: PartitionSpec) -> Iterator[Problem]:
@@ -82,6 +83,16 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", "must be a folder with a name of its own", output)
     elif source == target or target in source.parents or source in target.parents:
         yield Problem("output.path", "must lie apart from data.path", output)
+
+
+def _storage_problems(deployment: Deployment) -> Iterator[Problem]:
+    endpoint = deployment.storage.endpoint
+    if endpoint is None or REFERENCE.match(endpoint):
+        return
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", endpoint):
+        yield Problem("storage.endpoint", "is not the URL of a store, https://host:port", endpoint)
+    elif any(secrets_in(endpoint)):
+        yield Problem("storage.endpoint", "holds credentials; they belong in the environment")
 
 
 def _column_problems(deployment: Deployment) -> Iterator[Problem]:

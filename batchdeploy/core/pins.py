@@ -12,6 +12,7 @@ from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import canonical_key
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import PartitionError, Problem
 
 # NOTE: without the device number, which differs between machines on a network filesystem.
@@ -54,11 +55,19 @@ class ModelPin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePin:
-    """One input file: its path inside the data folder, the MD5 of its content, and where to read it.
+    """One input file: its path inside the data folder, what pins its content, and where to read it.
+
+    A local file is pinned by its MD5, an object by its version where the bucket keeps versions, else by its
+    ETag, size and modification time.
 
     Attributes:
+        md5: of the content; empty for an object.
+        location: an absolute path, or the URI of an object: ``s3://bucket/key``, its key as it is.
         identity: inode, size and times from `identity_of`, which change with every write. Equal identities of
             two files do not imply equal content.
+        etag: as the store gives it; None for a local file.
+        version: the object's version, in a bucket that keeps versions.
+        modified: when the object was stored, ISO 8601 in UTC. Stores answer with whole seconds.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -67,6 +76,18 @@ class FilePin:
     size: int
     location: str
     identity: Identity | None = field(default=None, compare=False)
+    etag: str | None = None
+    version: str | None = None
+    modified: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this content from any other under the same path."""
+        if self.md5:
+            return self.md5
+        if self.version is not None:
+            return f"version {self.version}"
+        return f"{self.etag} {self.size} {self.modified}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +98,8 @@ class DataPin:
         rev: the full git commit the files were pinned at, or null for the workspace.
         tracked: ``dvc`` if the files are those that DVC recorded, ``modified`` if they differ from them,
             ``plain`` if they are not tracked.
-        digest: MD5 over the sorted (path, MD5) pairs of the files.
+        digest: MD5 over the sorted (path, fingerprint) pairs of the files.
+        storage: how to reach the store that holds the files.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -86,6 +108,7 @@ class DataPin:
     tracked: Literal["dvc", "modified", "plain"]
     digest: str
     files: tuple[FilePin, ...]
+    storage: StorageSpec = StorageSpec()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

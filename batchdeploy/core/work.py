@@ -11,6 +11,7 @@ from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import OutputFile, QuarantinedRows
 from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.core.storage_spec import StorageSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +19,11 @@ class Split:
     """A piece of work for one task: some row groups of one input file.
 
     Attributes:
-        md5, identity: of the pinned file.
+        md5, size, identity, etag, version, modified: of the pinned file.
         first_row: the row number of its first row in the file.
         duplicates: rows with keys that occur again in the partition, numbered among the split's rows matching
             ``data.where``.
+        storage: how to reach the store that holds the file.
     """
 
     index: int
@@ -32,7 +34,12 @@ class Split:
     rows: int
     duplicates: tuple[int, ...] = ()
     md5: str = ""
+    size: int = 0
     identity: Identity | None = None
+    etag: str | None = None
+    version: str | None = None
+    modified: str | None = None
+    storage: StorageSpec = StorageSpec()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

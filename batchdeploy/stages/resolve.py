@@ -141,7 +141,7 @@ def _pins(
     """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
     model, suite, reference = others
     written = to_plain(without_secrets(deployment))
-    for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow"):
+    for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow", "storage"):
         del written[key]
     for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]

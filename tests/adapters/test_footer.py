@@ -14,12 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests_support import write_encrypted
 
-from batchdeploy.adapters.parquet_splits.footer_parser import read_column_chunks
+from batchdeploy.adapters.parquet_splits.footer_parser import Chunk, read_column_chunks
 from batchdeploy.adapters.parquet_splits.input_checks import inspect
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.errors import BatchdeployError
 
 TABLE = pa.table({"id": ["a", "b"], "age": [1.5, None], "tags": [["x"], []], "at": [{"x": 1}, {"x": 2}]})
+
+
+def chunks_of(file: Path) -> tuple[Chunk, ...]:
+    with file.open("rb") as stream:
+        return read_column_chunks(stream)
 
 
 @pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "brotli", "zstd"])
@@ -28,20 +33,20 @@ def test_says_of_each_column_what_pyarrow_says(tmp_path: Path, codec: str) -> No
     pq.write_table(TABLE, file, compression=codec, row_group_size=1, store_schema=codec != "zstd")
     group = pq.read_metadata(file).row_group(0)
     told = [group.column(place).compression for place in range(group.num_columns)]
-    assert [chunk.codec for chunk in read_column_chunks(str(file))] == told
-    assert not any(chunk.encrypted for chunk in read_column_chunks(str(file)))
+    assert [chunk.codec for chunk in chunks_of(file)] == told
+    assert not any(chunk.encrypted for chunk in chunks_of(file))
 
 
 def test_tells_which_columns_are_encrypted(tmp_path: Path) -> None:
     write_encrypted(TABLE, tmp_path / "x.parquet", plaintext_footer=True, column_keys={"key": ["age"]})
-    chunks = read_column_chunks(str(tmp_path / "x.parquet"))
+    chunks = chunks_of(tmp_path / "x.parquet")
     assert [chunk.encrypted for chunk in chunks] == [False, True, False, False]
 
 
 def test_a_file_without_a_row_group_has_no_columns(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "x.parquet", TABLE.schema):
         pass
-    assert read_column_chunks(str(tmp_path / "x.parquet")) == ()
+    assert chunks_of(tmp_path / "x.parquet") == ()
 
 
 def spoilt(content: bytes, places: list[tuple[int, int]]) -> bytes:

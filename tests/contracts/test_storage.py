@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fakes import FakeStorage
-from faults.stores import BUCKET, ENVIRONMENT, s3
+from faults.stores import BUCKET, ENVIRONMENT
 
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PublishError
@@ -26,12 +26,6 @@ from batchdeploy.storage.object_storage import ObjectStorage
 KEY = "runs/date=2013-02-01/0123456789abcdef/plan.json"
 KEYS = (KEY, "a b/two  spaces.json", "ü/日本/plan é.json", "percent%20/plus+/hash#.json", "top.json")
 LARGE = b"0123456789abcdef" * 2**20
-
-
-@pytest.fixture(scope="module")
-def s3_port() -> Iterator[int]:
-    with s3() as port:
-        yield port
 
 
 @pytest.fixture(params=["fake", "folder", "memory", "S3"])

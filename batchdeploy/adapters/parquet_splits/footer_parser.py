@@ -8,8 +8,7 @@ it is a structure in Thrift's compact protocol (parquet.thrift: FileMetaData).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 INTEGERS = (4, 5, 6)
@@ -25,23 +24,22 @@ class Chunk(NamedTuple):
     encrypted: bool
 
 
-def read_column_chunks(location: str) -> tuple[Chunk, ...]:
+def read_column_chunks(stream: BinaryIO) -> tuple[Chunk, ...]:
     """The columns of the first row group, in the order of the schema; empty where the file has no row.
 
     Args:
-        location: a file that begins and ends with ``PAR1``.
+        stream: a file that begins and ends with ``PAR1``.
 
     Raises:
         ValueError: the footer is not one.
         OSError: the file cannot be read.
     """
-    with Path(location).open("rb") as stream:
-        size = stream.seek(-8, 2)
-        length = int.from_bytes(stream.read(4), "little")
-        if length > size:
-            raise ValueError("the footer is longer than the file")
-        stream.seek(size - length)
-        reader = _Reader(stream.read(length))
+    size = stream.seek(-8, 2)
+    length = int.from_bytes(stream.read(4), "little")
+    if length > size:
+        raise ValueError("the footer is longer than the file")
+    stream.seek(size - length)
+    reader = _Reader(stream.read(length))
     try:
         return (*_first_chunks(reader),)
     except IndexError:

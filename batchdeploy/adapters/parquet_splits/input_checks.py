@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
 from batchdeploy.adapters.parquet_splits.footer_parser import read_column_chunks
-from batchdeploy.adapters.parquet_splits.parquet_files import open_file
+from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput, open_file
+from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import Column, DataPin, FilePin, InputSchema
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, PartitionError, Problem
 from batchdeploy.kernel.columns import value_type
 
@@ -22,6 +25,8 @@ GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20
 SPARK_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
 # A page of one repeated value compresses a million to one, but a genuine file of many gigabytes does not.
 BOMB_RATIO, BOMB_BYTES = 10_000, 10 * GIBIBYTE
+# How many footers are fetched from a store at a time.
+REQUESTS = 16
 
 
 def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local") -> InputSchema:
@@ -66,10 +71,11 @@ class Footer(NamedTuple):
 
 
 def _duplicate_files(pin: DataPin) -> Iterator[Problem]:
-    by_md5 = defaultdict(list)
+    """Files of the same content: of the same MD5, or objects of the same ETag and size."""
+    by_content = defaultdict(list)
     for file in pin.files:
-        by_md5[file.md5].append(file.path)
-    for first, *others in by_md5.values():
+        by_content[file.md5 or file.etag or file.location, file.size].append(file.path)
+    for first, *others in by_content.values():
         for other in others:
             yield Problem(other, "is the same file as another one; its rows would be scored twice", first)
 
@@ -81,25 +87,35 @@ def _file_count_problem(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
 
 
 def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Footer]]:
-    found: list[Footer] = []
-    problems = []
-    for file in pin.files:
-        opened = _magic_problem(file, limits) or _open(file)
-        if isinstance(opened, Problem):
-            problems.append(opened)
-        else:
-            found.append(opened)
-    return problems, found
+    read = partial(_footer, storage=pin.storage, limits=limits)
+    if any("://" in file.location for file in pin.files):
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            answers = list(pool.map(read, pin.files))
+    else:
+        answers = [read(file) for file in pin.files]
+    problems = [answer for answer in answers if isinstance(answer, Problem)]
+    return problems, [answer for answer in answers if isinstance(answer, Footer)]
 
 
-def _open(file: FilePin) -> Footer | Problem:
+def _footer(file: FilePin, *, storage: StorageSpec, limits: LimitsSpec) -> Footer | Problem:
+    try:
+        with open_pinned(file, storage) as source:
+            with source.open() as stream:
+                problem = _magic_problem(file, stream, limits)
+            return problem or _open(file, source)
+    except OSError as error:
+        return Problem(file.path, "cannot be read", error.strerror or str(error))
+
+
+def _open(file: FilePin, source: PinnedInput) -> Footer | Problem:
     # NOTE: must precede pyarrow, which ends the process on an encrypted column.
     try:
-        chunks = read_column_chunks(file.location)
+        with source.open() as stream:
+            chunks = read_column_chunks(stream)
     except (ValueError, OSError) as error:
         return Problem(file.path, "cannot be read as Parquet", str(error))
     try:
-        with open_file(file.location) as opened:
+        with open_file(source) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow.remove_metadata()
             names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
@@ -110,15 +126,12 @@ def _open(file: FilePin) -> Footer | Problem:
     return Footer(file, metadata, schema, frozenset(chunk.codec for chunk in chunks))
 
 
-def _magic_problem(file: FilePin, limits: LimitsSpec) -> Problem | None:
+def _magic_problem(file: FilePin, stream: BinaryIO, limits: LimitsSpec) -> Problem | None:
     """The problem that the first and last bytes show, before anything is parsed."""
-    try:
-        with Path(file.location).open("rb") as stream:
-            head = stream.read(64)
-            stream.seek(max(0, file.size - 8))
-            tail = stream.read(8)
-    except OSError as error:
-        return Problem(file.path, "cannot be read", error.strerror)
+    stream.seek(max(0, file.size - 8))
+    tail = stream.read(8)
+    stream.seek(0)
+    head = stream.read(64)
     if not head:
         return Problem(file.path, "cannot be read as Parquet", "0 bytes")
     if head[:4] == ENCRYPTED_MAGIC or tail[4:] == ENCRYPTED_MAGIC:

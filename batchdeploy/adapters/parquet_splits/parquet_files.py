@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,20 +15,46 @@ if TYPE_CHECKING:
     from batchdeploy.kernel.columns import Masks
 
 
-def open_file(location: str, **options: Any) -> pq.ParquetFile:
+class PinnedInput(Protocol):
+    """The pinned content of one file, wherever it lies.
+
+    Attributes:
+        remote: whether each read is a request to a store.
+    """
+
+    @property
+    def remote(self) -> bool: ...
+
+    def open(self) -> Any:
+        """A new seekable stream over the content, as pyarrow takes it; the caller closes it."""
+        ...
+
+
+@contextmanager
+def open_file(source: PinnedInput, *, unit: str = "us", **options: Any) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file with INT96 timestamps as microseconds.
 
-    By default pyarrow reads INT96 as nanoseconds, and silently wraps times after the year 2262.
+    By default pyarrow reads INT96 as nanoseconds, and silently wraps times after the year 2262. Of a remote
+    file, the wanted column chunks are fetched ahead, neighbours in one request.
+
+    Args:
+        source: the file.
+        unit: the unit of INT96 timestamps.
+        options: further ones of pyarrow's.
     """
-    return pq.ParquetFile(location, coerce_int96_timestamp_unit="us", **options)
+    with (
+        source.open() as stream,
+        pq.ParquetFile(stream, coerce_int96_timestamp_unit=unit, pre_buffer=source.remote, **options) as file,
+    ):
+        yield file
 
 
-def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Collection[str]) -> Masks:
+def int96_loss(file: pq.ParquetFile, source: PinnedInput, groups: list[int], names: Collection[str]) -> Masks:
     """By INT96 column, a mask of the rows whose timestamp is not exact in 64-bit microseconds.
 
     Args:
         file: the open file.
-        location: its path.
+        source: the same file, to open again.
         groups: the row groups to check.
         names: the columns to check.
     """
@@ -39,7 +66,7 @@ def int96_loss(file: pq.ParquetFile, location: str, groups: list[int], names: Co
         return {}
     read: dict[str, Any] = {}
     for unit in ("ns", "us", "s"):
-        with pq.ParquetFile(location, coerce_int96_timestamp_unit=unit) as reopened:
+        with open_file(source, unit=unit) as reopened:
             table = reopened.read_row_groups(groups, columns=wanted)
         read[unit] = {name: _counts(table.column(name)) for name in wanted}
     lost = {}

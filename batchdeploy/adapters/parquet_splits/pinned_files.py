@@ -7,8 +7,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+
+from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput
 from batchdeploy.core.pins import FilePin, Identity, identity_of
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 
@@ -16,16 +21,51 @@ from batchdeploy.errors import DataError, Problem
 DESCRIPTORS = Path("/proc/self/fd")
 
 
-@contextmanager
-def open_pinned(file: FilePin | Split) -> Iterator[str]:
-    """Yields a path that refers to the pinned file for as long as the context is open.
+class OpenedFile:
+    """A local file that is held open, as a `PinnedInput`.
 
-    The file must have the pinned inode, size and times, or else the pinned MD5. The context checks again at
-    its end.
+    Args:
+        path: refers to the open file.
+    """
+
+    remote = False
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def open(self) -> Any:
+        """A new seekable stream, as pyarrow takes it."""
+        return pa.OSFile(self._path)
+
+
+@contextmanager
+def open_pinned(file: FilePin | Split, storage: StorageSpec | None = None) -> Iterator[PinnedInput]:
+    """Yields the pinned content, which can be opened again for as long as the context is open.
+
+    A local file must have the pinned inode, size and times, or else the pinned MD5; the context checks again
+    at its end. Every read of an object is of its pinned state.
+
+    Args:
+        file: the pinned file or object.
+        storage: how to reach an object's store; a split says so itself.
 
     Raises:
         DataError: the file was replaced or written to.
+        SourceError: the store of an object failed.
     """
+    if "://" in file.location and not file.location.startswith("/"):
+        # NOTE: the object store's client is installed only with the extra `objects`.
+        from batchdeploy.storage.object_inputs import PinnedObject
+
+        given = file.storage if isinstance(file, Split) else storage
+        yield PinnedObject(file, given or StorageSpec())
+    else:
+        with _open_local(file) as opened:
+            yield opened
+
+
+@contextmanager
+def _open_local(file: FilePin | Split) -> Iterator[PinnedInput]:
     with open(file.location, "rb") as stream:
         before = identity_of(os.fstat(stream.fileno()))
         if file.identity is not None and before != file.identity:
@@ -33,7 +73,7 @@ def open_pinned(file: FilePin | Split) -> Iterator[str]:
             if digest.hexdigest() != file.md5:
                 raise _changed(file.path, "changed since it was pinned")
         opened = DESCRIPTORS / str(stream.fileno())
-        yield str(opened) if opened.exists() else file.location
+        yield OpenedFile(str(opened) if opened.exists() else file.location)
         if file.identity is not None and identity_of(os.fstat(stream.fileno())) != before:
             raise _changed(file.path, "changed while it was read")
 

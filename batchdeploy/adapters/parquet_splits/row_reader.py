@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.adapters.parquet_splits.parquet_files import int96_loss, open_file
+from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput, int96_loss, open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.scoring_spec import ScoringSpec
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.columns import Masks, plain_batch, plain_schema
@@ -31,7 +32,7 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     """Divides a partition into splits of whole row groups, about half a million rows each."""
     splits: list[Split] = []
     for file in pin.files:
-        with open_pinned(file) as location, open_file(location) as opened:
+        with open_pinned(file, pin.storage) as source, open_file(source) as opened:
             sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
         for groups, first, rows in _grouped(sizes):
             splits.append(
@@ -43,7 +44,12 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
                     first_row=first,
                     rows=rows,
                     md5=file.md5,
+                    size=file.size,
                     identity=file.identity,
+                    etag=file.etag,
+                    version=file.version,
+                    modified=file.modified,
+                    storage=pin.storage,
                 )
             )
     return tuple(splits)
@@ -74,7 +80,7 @@ def read_frame(
     }
     if columns is not None:
         columns = {*columns, *(predicate.column for predicate in where)}
-    parts = [_read(file, columns) for file in pin.files]
+    parts = [_read(file, pin.storage, columns) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:
@@ -95,10 +101,10 @@ def read_batches(
         columns: the columns to read; None for all that the spec needs.
     """
     row, groups = split.first_row, list(split.row_groups)
-    with open_pinned(split) as location, open_file(location, page_checksum_verification=True) as file:
+    with open_pinned(split) as source, open_file(source, page_checksum_verification=True) as file:
         columns = columns or columns_needed(spec, file.schema_arrow.names)
         asked = columns_read(columns, spec.where)
-        lost = _int96_loss(file, replace(split, location=location), columns)
+        lost = _int96_loss(file, source, split, columns)
         batches = file.iter_batches(batch_size=spec.batch_rows, row_groups=groups, columns=asked)
         while (batch := _next(batches, split.path)) is not None:
             start, row = row - split.first_row, row + batch.num_rows
@@ -111,9 +117,9 @@ def read_batches(
             yield found
 
 
-def _int96_loss(file: pq.ParquetFile, split: Split, columns: Sequence[str]) -> Masks:
+def _int96_loss(file: pq.ParquetFile, source: PinnedInput, split: Split, columns: Sequence[str]) -> Masks:
     try:
-        return int96_loss(file, split.location, list(split.row_groups), columns)
+        return int96_loss(file, source, list(split.row_groups), columns)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(split.path, error) from error
 
@@ -136,19 +142,19 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
         raise _unreadable(path, error) from error
 
 
-def _read(pinned: FilePin, columns: Collection[str] | None) -> pa.Table:
-    with open_pinned(pinned) as location:
-        return _read_file(location, pinned.path, columns)
+def _read(pinned: FilePin, storage: StorageSpec, columns: Collection[str] | None) -> pa.Table:
+    with open_pinned(pinned, storage) as source:
+        return _read_file(source, pinned.path, columns)
 
 
-def _read_file(location: str, path: str, columns: Collection[str] | None) -> pa.Table:
+def _read_file(source: PinnedInput, path: str, columns: Collection[str] | None) -> pa.Table:
     names = None
     try:
-        if columns is not None:
-            known = pq.read_schema(location).names
-            # At least one column, or the table would have no rows.
-            names = [name for name in known if name in columns] or known[:1]
-        with open_file(location, page_checksum_verification=True) as file:
+        with open_file(source, page_checksum_verification=True) as file:
+            if columns is not None:
+                known = file.schema_arrow.names
+                # At least one column, or the table would have no rows.
+                names = [name for name in known if name in columns] or known[:1]
             table = file.read(columns=names)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error

@@ -1,0 +1,75 @@
+"""What an object store's failure means: one sentence each, without what the store said of credentials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+
+from batchdeploy.errors import BatchdeployError, DataError, Problem, SourceError
+
+FAILURES = (BaseError, OSError, NotImplementedError)
+CREDENTIALS = "give credentials by the environment, or by the role of the machine; see docs/data.md"
+# NOTE: only these are quoted; the rest of an answer may hold key ids, signatures and tokens.
+CODE = re.compile(r"<Code>(\w{1,80})</Code>")
+STATUS = re.compile(r"status code: (\d{3})")
+EXPIRED = {"ExpiredToken", "RequestExpired", "ExpiredTokenException"}
+NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"}
+
+
+@contextmanager
+def translate_failures(where: str, target: str) -> Iterator[None]:
+    """Raises what an object store failed with as an error of ours.
+
+    Args:
+        where: what the error is about, such as a file or folder.
+        target: the URI that was asked for.
+
+    Raises:
+        DataError: the bucket or object does not exist; asking again would not help.
+        SourceError: the store refused, failed or did not answer.
+    """
+    try:
+        yield
+    except FAILURES as error:
+        raise failure(where, target, error) from None
+
+
+def failure(where: str, target: str, error: BaseException) -> BatchdeployError:
+    """The error to raise for a failure of the store."""
+    text = str(error)
+    code = next(iter(CODE.findall(text)), "")
+    status = next(iter(STATUS.findall(text)), "")
+    said = " ".join(filter(None, (status, code))) or None
+    if code in NO_BUCKET:
+        return DataError(where, (Problem(target, "there is no such bucket", said),))
+    if isinstance(error, FileNotFoundError):
+        return DataError(where, (Problem(target, "there is no such object", said),))
+    what, hint = _refusal(error, text, (status, code))
+    return SourceError(where, (Problem(target, what, said),), hint=hint)
+
+
+def was_replaced(error: BaseException) -> bool:
+    """Whether a read failed because the object is no longer what was pinned."""
+    return isinstance(error, PreconditionError | FileNotFoundError) and not (
+        NO_BUCKET & {*CODE.findall(str(error))}
+    )
+
+
+def _refusal(error: BaseException, text: str, answer: tuple[str, str]) -> tuple[str, str]:
+    status, code = answer
+    if code in EXPIRED:
+        return "the store says that the credentials have expired", "renew them, then run it again"
+    if isinstance(error, UnauthenticatedError) or status == "401":
+        return "the store does not accept the credentials", CREDENTIALS
+    if isinstance(error, PermissionDeniedError) or status == "403":
+        return "the store refuses access", CREDENTIALS
+    if "169.254.169.254" in text:
+        return "there are no credentials", CREDENTIALS
+    if status:
+        return "the store failed, also when asked again", "a retry may help"
+    if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
+        return "the store did not answer in time", "a retry may help; is storage.endpoint right?"
+    return "the store cannot be reached, or broke off", "a retry may help; is storage.endpoint right?"

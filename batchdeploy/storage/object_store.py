@@ -1,0 +1,99 @@
+"""Opens the object store of a URI: S3, GCS or Azure, with bounded tries and times."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.errors import DataError, MissingPackageError, Problem
+
+URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL)
+# An endpoint that is not there is reported within half a minute, whether it refuses or never answers.
+TIMES = {
+    "connect_timeout": timedelta(seconds=5),
+    "read_timeout": timedelta(seconds=12),
+    "timeout": timedelta(minutes=10),
+}
+TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=15)}
+# The environment variables that stores are configured by.
+VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_")
+S3, GCS, AZURE = frozenset({"s3", "s3a"}), frozenset({"gs"}), frozenset({"az", "azure", "abfs", "abfss"})
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """The URI of a bucket, and the key in it, as it is: nothing is unquoted.
+
+    Raises:
+        DataError: it is no URI of an object store.
+    """
+    match = URI.fullmatch(uri)
+    bucket, _, key = match.group(2).partition("/") if match else ("", "", "")
+    if match is None or not bucket or match.group(1) not in S3 | GCS | AZURE:
+        known = "s3://, gs://, az://, abfss://"
+        raise DataError(uri, (Problem(uri, f"is not the URI of an object store: {known}"),))
+    return f"{match.group(1)}://{bucket}", key.strip("/")
+
+
+def open_store(bucket: str, spec: StorageSpec) -> Any:
+    """The store of a bucket, as obstore's functions take it; no request is made.
+
+    Args:
+        bucket: its URI, as `split_uri` gives it.
+        spec: the endpoint and region, where they are not the environment's.
+
+    Raises:
+        DataError: the store cannot be opened that way.
+    """
+    # NOTE: a store keeps the environment that it was opened in.
+    seen = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(VARIABLES)))
+    return _open(bucket, spec, seen)
+
+
+@lru_cache(maxsize=16)
+def _open(bucket: str, spec: StorageSpec, environment: tuple[tuple[str, str], ...]) -> Any:
+    scheme = bucket.partition("://")[0]
+    config: dict[str, Any] = {}
+    options: dict[str, Any] = dict(TIMES)
+    if spec.endpoint is not None:
+        config["base_url" if scheme in GCS else "endpoint"] = spec.endpoint
+    if spec.region is not None and scheme in S3:
+        config["region"] = spec.region
+    endpoints = [spec.endpoint, *(value for name, value in environment if "ENDPOINT" in name)]
+    if any((endpoint or "").startswith("http://") for endpoint in endpoints):
+        # Without TLS, as a store on one's own machine is; whoever names such an endpoint wants it.
+        options["allow_http"] = True
+    profile = spec.profile or dict(environment).get("AWS_PROFILE")
+    others: dict[str, Any] = {}
+    if profile and scheme in S3:
+        others["credential_provider"] = _from_profile(profile)
+    try:
+        return from_url(bucket, config=config, client_options=options, retry_config=TRIES, **others)
+    except (BaseError, OSError, ValueError, TypeError) as error:
+        raise DataError(bucket, (Problem("storage", "no store can be opened", _first_line(error)),)) from None
+
+
+def _from_profile(profile: str) -> Any:
+    """The credentials of a profile of ``~/.aws``, refreshed by boto3 when they expire."""
+    try:
+        from boto3 import Session
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError:
+        problem = Problem("storage.profile", "needs boto3, which is not installed")
+        raise MissingPackageError("this Python", (problem,), hint="pip install boto3") from None
+    try:
+        return Boto3CredentialProvider(Session(profile_name=profile))
+    except (BotoCoreError, ValueError) as error:
+        problem = Problem("storage.profile", "gives no credentials", f"{profile}: {_first_line(error)}")
+        raise DataError("~/.aws", (problem,)) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
