@@ -120,9 +120,21 @@ class LocalToolbox(Toolbox):
             from batchdeploy.adapters.sources.dvc import DvcSource
 
             return DvcSource(self.root)
+        return self._workspace()
+
+    def _workspace(self) -> ports.Source:
         from batchdeploy.adapters.sources.folder import FolderSource
 
-        return FolderSource(self.root, recorded=self._recorded())
+        fetched = self.deployment.data.fetch is True
+        if fetched:
+            require("dvc", self.deployment)
+        elif not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
+            return FolderSource(self.root)
+        from batchdeploy.adapters.sources.dvc import DvcWorkspace, pull_command, recorded_md5s
+
+        recorded, pull = partial(recorded_md5s, self.root), partial(pull_command, self.root)
+        folder = FolderSource(self.root, recorded=recorded, pull_command=pull)
+        return DvcWorkspace(self.root, folder) if fetched else folder
 
     @cached_property
     def engine(self) -> ports.Engine:
@@ -234,13 +246,6 @@ class LocalToolbox(Toolbox):
         for name in ("engine", "spark"):
             if name in self.__dict__:
                 self.__dict__[name].close()
-
-    def _recorded(self) -> Callable[[Path], dict[str, str] | None] | None:
-        if not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
-            return None
-        from batchdeploy.adapters.sources.dvc import recorded_md5s
-
-        return partial(recorded_md5s, self.root)
 
 
 def _storage(folder: Path, lock: Callable[[], AbstractContextManager[object]]) -> Storage:

@@ -115,6 +115,8 @@ class DataRef:
             ``double``) where the files hold another: decimals, or doubles for a model of 32-bit floats.
             Rounding to a float's precision is accepted; a row whose value changes otherwise is quarantined.
         rev: a git revision, read through DVC; null reads the workspace.
+        fetch: whether what DVC's cache lacks of a partition is fetched from its remote. null: with ``rev``
+            only; ``true``: also to read what DVC records and the workspace lacks; ``false``: never.
         on_missing: what a run or a backfill does if a partition has no rows yet: ``fail``, ``skip``, or
             ``wait``, which occupies no worker in Airflow.
         wait_hours: how long it waits before it fails.
@@ -128,6 +130,7 @@ class DataRef:
     where: tuple[Predicate, ...] = ()
     casts: dict[str, CastType] | None = None
     rev: str | None = None
+    fetch: bool | None = None
     on_missing: OnMissing = "fail"
     wait_hours: float = 24
     poll_seconds: float = 60

@@ -23,11 +23,11 @@ MODULES = {
 
 def required_extras(deployment: Deployment) -> dict[str, str]:
     """The extras that a deployment requires, each with the key that requires it."""
-    runtime, mode = deployment.model.runtime, deployment.publish.mode
+    runtime, mode, data = deployment.model.runtime, deployment.publish.mode, deployment.data
     extras = {
         "mlflow": "model",
         "gx": "expectations" if deployment.expectations is not None else None,
-        "dvc": "data.rev" if deployment.data.rev is not None else None,
+        "dvc": "data.rev" if data.rev is not None else "data.fetch" if data.fetch else None,
         "spark": "engine.kind: spark" if deployment.engine.kind == "spark" else None,
         "objects": "publish.mode: pointer" if mode == "pointer" else None,
         "compiled": "model.runtime: compiled" if runtime == "compiled" else None,

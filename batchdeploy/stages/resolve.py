@@ -143,7 +143,7 @@ def _pins(
     written = to_plain(without_secrets(deployment))
     for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow", "storage"):
         del written[key]
-    for key in ("rev", "on_missing", "wait_hours", "poll_seconds"):
+    for key in ("rev", "fetch", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]
     # NOTE: another runtime gives the same scores to 1e-9, not to the last bit.
     runtime = [] if deployment.model.runtime == "native" else [deployment.model.runtime]

@@ -197,7 +197,7 @@ def test_what_the_cache_lacks_is_there_after_the_command_of_the_hint(
     dvc(tracked, "push")
     if known == "at the revision":
         git(tracked, "commit", "-qam", "a remote")
-    ref = replace(REF, rev=git(tracked, "rev-parse", "HEAD"))
+    ref = replace(REF, rev=git(tracked, "rev-parse", "HEAD"), fetch=False)
     before = DvcSource(tracked).pin(ref, "2024-01-01")
     listings = list((tracked / ".dvc" / "cache").rglob("*.dir"))
     # NOTE: the workspace moves on, so that `dvc pull` brings other rows than those of the revision.

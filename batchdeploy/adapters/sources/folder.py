@@ -31,6 +31,7 @@ from batchdeploy.errors import DataError, PartitionError, Problem
 # FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
 SETTLED_NS = 3_000_000_000
 Recorded = Callable[[Path], dict[str, str] | None]
+PullCommand = Callable[[str], str | None]
 Tracked = Literal["dvc", "modified", "plain"]
 
 
@@ -51,11 +52,16 @@ class FolderSource:
         root: the project's root, which relative paths start from.
         recorded: returns the MD5 of each file that DVC recorded for a data folder, or None if it is not
             tracked; omitted if there is no DVC.
+        pull_command: returns the command that brings a path which DVC records into the workspace, or None if
+            it is not tracked; omitted if there is no DVC.
     """
 
-    def __init__(self, root: Path, *, recorded: Recorded | None = None) -> None:
+    def __init__(
+        self, root: Path, *, recorded: Recorded | None = None, pull_command: PullCommand | None = None
+    ) -> None:
         self._root = root
         self._recorded = recorded
+        self._pull_command = pull_command
         self._hashed: dict[Path, tuple[Identity, str]] = {}
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
@@ -80,7 +86,12 @@ class FolderSource:
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
         """Problems of partition folders: invalid values, and folders without a Parquet file."""
         folder, prefix = self._folder(ref), ref.partition.prefix
-        names = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(prefix))
+        # DVC's own file of a partition that is tracked by itself lies beside its folder.
+        names = sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if entry.name.startswith(prefix) and entry.suffix != ".dvc"
+        )
         empty = (problem for name in names for problem in _empty(folder / name))
         return (*value_problems([name.removeprefix(prefix) for name in names], ref.partition), *empty)
 
@@ -94,10 +105,10 @@ class FolderSource:
             DataError: the partition holds something that is not a Parquet file.
         """
         name = ref.partition.folder(partition)
-        data = self._folder(ref)
+        data = self._folder(ref, name)
         folder = data / name
         if not folder.is_dir():
-            raise _unknown(ref, partition, data, self.partitions(ref))
+            raise self._unknown(ref, partition, data)
         names = os.listdir(data)
         values = partition_values(names, ref.partition)
         problems = [
@@ -125,7 +136,8 @@ class FolderSource:
             files=tuple(files),
         )
 
-    def _folder(self, ref: DataRef) -> Path:
+    def _folder(self, ref: DataRef, wanted: str = "") -> Path:
+        """The data folder; ``wanted`` is the folder in it that is looked for."""
         if "://" in ref.path:
             raise DataError(ref.path, (Problem("data.path", "only local folders are read so far, not URIs"),))
         folder = self._root / ref.path
@@ -138,10 +150,28 @@ class FolderSource:
         if is_folder is False:
             raise DataError(ref.path, (Problem("data.path", "is not a folder", str(folder)),))
         if is_folder is None:
-            hint = "dvc repro, or dvc pull, makes tracked data" if self._recorded else None
             what = f"no such folder: {describe_lookup(ref.path, self._root)}"
+            if hint := self._pull_hint(f"{ref.path}/{wanted}".rstrip("/")):
+                what = (
+                    f"is recorded by DVC, but not in the workspace: {describe_lookup(ref.path, self._root)}"
+                )
             raise DataError(ref.path, (Problem("data.path", what),), hint=hint)
         return folder
+
+    def _unknown(self, ref: DataRef, partition: str, data: Path) -> PartitionError:
+        if hint := self._pull_hint(f"{ref.path}/{ref.partition.folder(partition)}"):
+            problem = Problem(ref.partition.column, "is recorded by DVC, but not in the workspace", partition)
+            return PartitionError(ref.path, (problem,), hint=hint)
+        known = self.partitions(ref)
+        return PartitionError(
+            ref.path,
+            (Problem(ref.partition.column, f"no such partition in {data}", partition),),
+            hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+        )
+
+    def _pull_hint(self, path: str) -> str | None:
+        command = self._pull_command(path) if self._pull_command else None
+        return f"{command}, or data.fetch: true in the deployment" if command else None
 
     def _pin_file(self, file: Path, name: str) -> FilePin:
         now = time.time_ns()
@@ -218,11 +248,3 @@ def _entries(folder: Path, key: str) -> Iterator[Entry]:
             yield Entry(path, failure=reason(error))
         else:
             yield Entry(path, found.st_size, stat.S_ISREG(found.st_mode))
-
-
-def _unknown(ref: DataRef, partition: str, data: Path, known: tuple[str, ...]) -> PartitionError:
-    return PartitionError(
-        ref.path,
-        (Problem(ref.partition.column, f"no such partition in {data}", partition),),
-        hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
-    )

@@ -1,0 +1,137 @@
+"""Reads partitions as DVC recorded them, from its content-addressed cache, which it fills from the remote."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.sources.dvc.fetching import fetch
+from batchdeploy.adapters.sources.dvc.recorded import DvcObject, Fetch, files_below, folder_names, md5_of
+from batchdeploy.adapters.sources.dvc.repository import commit_of, opened, path_in, translated
+from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.pins import digest_files, identity_of
+from batchdeploy.core.records import DataPin, FilePin
+from batchdeploy.errors import DataError, PartitionError, Problem, SourceError
+
+
+class DvcSource:
+    """Reads what DVC recorded, without a checkout: at ``data.rev``, or in the workspace's own files.
+
+    Listing partitions fetches at most the listing of the folder; pinning a partition fetches its files, and
+    no others. With ``data.fetch: false`` nothing is fetched.
+
+    Args:
+        root: the project's root; must be inside a DVC repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def partitions(self, ref: DataRef) -> tuple[str, ...]:
+        """All values of the partition column that are recorded, sorted."""
+        prefix = ref.partition.prefix
+        with self._opened(ref) as (repo, bring):
+            names = folder_names(repo, path_in(repo, self._root, ref.path), bring)
+        found = sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        if not found:
+            raise DataError(ref.path, f"no folder named {prefix}VALUE {_when(ref)}")
+        return tuple(found)
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Problems of partition folders whose names are not valid values."""
+        return tuple(value_problems(self.partitions(ref), ref.partition))
+
+    def pin(self, ref: DataRef, partition: str) -> DataPin:
+        """Pins the partition's files by their recorded MD5, with their places in the cache.
+
+        Fetches what the cache lacks of them.
+
+        Raises:
+            PartitionError: no such partition is recorded.
+            SourceError: a file is neither in the cache nor can it be fetched, or its content does not match
+                its hash.
+        """
+        name = ref.partition.folder(partition)
+        with self._opened(ref) as (repo, bring):
+            found = files_below(repo, path_in(repo, self._root, ref.path), bring, name=name)
+            wanted = dict(sorted(found.items()))
+            if not wanted:
+                problem = Problem(ref.partition.column, "no such partition", partition)
+                raise PartitionError(_where(ref), (problem,))
+            missing = [one for one in wanted.values() if not os.path.isfile(one.location)]
+            if missing:
+                bring(missing)
+            commit = commit_of(repo)
+        files = tuple(self._pin_files(ref, wanted))
+        digest = digest_files((file.path, file.md5) for file in files)
+        return DataPin(path=ref.path, rev=commit, tracked="dvc", digest=digest, files=files)
+
+    def _pin_files(self, ref: DataRef, wanted: dict[str, DvcObject]) -> Iterator[FilePin]:
+        # NOTE: must run before hashing, so that a write in between is noticed.
+        seen = {path: os.stat(one.location) for path, one in wanted.items()}
+        # DVC itself does not verify its cache.
+        spoilt = [path for path, one in wanted.items() if md5_of(one.location) != one.md5]
+        if spoilt:
+            problems = tuple(
+                Problem(path, "the DVC cache holds other content than was recorded", wanted[path].location)
+                for path in spoilt
+            )
+            then = "run again" if ref.fetch is not False else f"then {_fetching(self._root, ref)}"
+            raise SourceError(_where(ref), problems, hint=f"remove them there, {then}")
+        for path, one in wanted.items():
+            status = seen[path]
+            yield FilePin(
+                path=path,
+                md5=one.md5,
+                size=status.st_size,
+                location=one.location,
+                identity=identity_of(status),
+            )
+
+    @contextmanager
+    def _opened(self, ref: DataRef) -> Iterator[tuple[Any, Fetch]]:
+        """The repository, and what brings objects into its cache, or refuses to."""
+        with translated(_where(ref), self._root, ref.path), opened(self._root, ref.rev) as repo:
+            if ref.fetch is False:
+                yield repo, partial(self._refuse, ref)
+            else:
+                yield repo, partial(fetch, self._root, repo, where=_where(ref))
+
+    def _refuse(self, ref: DataRef, missing: Sequence[DvcObject]) -> None:
+        problems = tuple(Problem(one.name, "not in the DVC cache") for one in missing)
+        raise SourceError(_where(ref), problems, hint=_fetching(self._root, ref))
+
+
+def _where(ref: DataRef) -> str:
+    return f"{ref.path} {_when(ref)}"
+
+
+def _when(ref: DataRef) -> str:
+    return "as DVC records it" if ref.rev is None else f"at {ref.rev}"
+
+
+def _fetching(root: Path, ref: DataRef) -> str:
+    """The command that fetches a revision's objects; `dvc pull` fetches only those of the workspace."""
+    dvc = f"dvc --cd {shlex.quote(str(root))}"
+    fetching = f"{dvc} fetch --all-commits {shlex.quote(ref.path)}"
+    # DVC reads a revision's remotes from that revision, and the local settings always.
+    with opened(root, ref.rev) as then, opened(root) as now:
+        if _urls(then):
+            return fetching
+        for name, url in _urls(now).items():
+            return f"{dvc} remote add --local -d {shlex.quote(name)} {shlex.quote(url)} && {fetching}"
+    return f"{dvc} remote add --local -d NAME URL && {fetching}: no remote is known here that could have them"
+
+
+def _urls(repo: Any) -> dict[str, str]:
+    """Name and URL of each configured remote, the default first; leaves out DVC's generated remote."""
+    named = {name: str(found["url"]) for name, found in repo.config.get("remote", {}).items()}
+    named.pop("auto-generated-upstream", None)
+    default = repo.config.get("core", {}).get("remote")
+    return dict(sorted(named.items(), key=lambda item: item[0] != default))

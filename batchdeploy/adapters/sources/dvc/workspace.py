@@ -1,0 +1,116 @@
+"""What DVC records of the workspace's folders, beside what lies in them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.adapters.sources.dvc.recorded import files_below, is_recorded
+from batchdeploy.adapters.sources.dvc.repository import opened, path_in
+from batchdeploy.adapters.sources.dvc.source import DvcSource
+from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.records import DataPin
+from batchdeploy.errors import BatchdeployError, Problem
+from batchdeploy.ports import Source
+
+
+class DvcWorkspace:
+    """The workspace's partitions, and those that DVC records and that are not in the workspace.
+
+    A partition's folder in the workspace is read as it is. One that is recorded only is fetched into the
+    cache and read from there; the workspace stays as it is (``data.fetch: true``).
+
+    Args:
+        root: the project's root; must be inside a DVC repository.
+        folder: reads the workspace.
+    """
+
+    def __init__(self, root: Path, folder: Source) -> None:
+        self._root = root
+        self._folder = folder
+        self._recorded = DvcSource(root)
+
+    def partitions(self, ref: DataRef) -> tuple[str, ...]:
+        """All values of the partition column, in the workspace or recorded, sorted."""
+        recorded = self._recorded.partitions(ref)
+        return tuple(sorted({*recorded, *self._here(ref)}))
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Problems of partition folders, in the workspace or recorded."""
+        here = self._folder.partition_problems(ref) if self._here(ref) else ()
+        return tuple(dict.fromkeys([*here, *value_problems(self._recorded.partitions(ref), ref.partition)]))
+
+    def pin(self, ref: DataRef, partition: str) -> DataPin:
+        """Pins the partition's files in the workspace, or else those that DVC records."""
+        name = ref.partition.folder(partition)
+        source = self._folder if (self._root / ref.path / name).is_dir() else self._recorded
+        return source.pin(ref, partition)
+
+    def _here(self, ref: DataRef) -> tuple[str, ...]:
+        try:
+            names = os.listdir(self._root / ref.path)
+        except OSError:
+            return ()
+        there = any(name.startswith(ref.partition.prefix) for name in names)
+        return self._folder.partitions(ref) if there else ()
+
+
+def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:
+    """The MD5 of each file that the workspace's dvc.lock or .dvc files record below a folder.
+
+    None if the folder is not tracked, or its listing is not in the cache.
+    """
+    return _recorded(root, folder, _stamp(root, folder))
+
+
+def pull_command(root: Path, path: str) -> str | None:
+    """The command that brings a path into the workspace; None if DVC does not record it.
+
+    Args:
+        root: the project's root.
+        path: a tracked folder or something in it, relative to the root.
+    """
+    from dvc.exceptions import DvcException
+
+    try:
+        with opened(root) as repo:
+            if not is_recorded(repo, path_in(repo, root, path)):
+                return None
+    except (DvcException, BatchdeployError):
+        # The hint is left out; the problem is reported either way.
+        return None
+    return f"dvc --cd {shlex.quote(str(root))} pull {shlex.quote(path)}"
+
+
+def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, mtime and size of a folder's DVC files, as a cache key that changes with their content."""
+    # Each partition may be tracked by a file of its own.
+    found = [
+        (str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(folder.glob("*.dvc"))
+    ]
+    for place in (folder, *folder.parents):
+        for file in (place / "dvc.lock", place / "dvc.yaml", place.with_name(f"{place.name}.dvc")):
+            if file.is_file():
+                status = file.stat()
+                found.append((str(file), status.st_mtime_ns, status.st_size))
+        if place == root:
+            break
+    return tuple(found)
+
+
+@lru_cache(maxsize=8)
+def _recorded(root: Path, folder: Path, stamp: tuple[Any, ...]) -> dict[str, str] | None:  # noqa: ARG001
+    # DVC takes almost half a second to open a repository, and a backfill pins hundreds of partitions.
+    from dvc.exceptions import DvcException
+
+    try:
+        with opened(root) as repo:
+            found = files_below(repo, path_in(repo, root, str(folder)), None)
+            return {path: one.md5 for path, one in found.items()}
+    except (DvcException, BatchdeployError):
+        # This only labels the origin of the rows; the pin is computed from the files.
+        return None
