@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -13,12 +14,11 @@ from batchdeploy.cli import screens
 from batchdeploy.cli.commands import Json, app
 from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import Plan
-from batchdeploy.documents import to_plain
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.host.project_root import find_root
-from batchdeploy.storage.run_records import FILES
 from batchdeploy.workflows.find_run import find_run
 from batchdeploy.workflows.report import try_draw_report
+from batchdeploy.workflows.show_run import show_run
 from batchdeploy.workflows.timing import StageClock
 
 RunsOf = Annotated[
@@ -31,15 +31,22 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id or its begin
 
 
 @app.command()
-def show(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
-    """Show the records of one run: pins, checks, scores, drift and files."""
+def show(
+    run: RunId,
+    deployment: RunsOf = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read all files, also large ones and those in an object store")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Show the records of one run: pins, checks, scores, drift, and whether records and files are whole.
+
+    Each record or file that is missing, cannot be read, or is not as it was written, is named. Without
+    --verify, files of more than 256 MiB in all are compared by size, and no file in an object store is read.
+    """
     folder = _find(run, deployment)
-    kept = assembly.records_in(folder)
-    records = {kind.__name__: record for kind in FILES if (record := kept.find("", kind))}
-    if json_:
-        screens.print_json({"folder": str(folder)} | {k: to_plain(r) for k, r in records.items()})
-    else:
-        screens.show_run(folder, records, printed=kept.find_output(""))
+    open_tools = partial(assembly.open_run, folder)
+    screens.show_run(show_run(folder, assembly.records_in(folder), open_tools, verify=verify), json_=json_)
 
 
 @app.command()

@@ -16,13 +16,14 @@ from rich.text import Text
 
 from batchdeploy.cli.answers import answer
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.layout import OUTPUT, PAGE
+from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
 from batchdeploy.stages.report import render_text
 from batchdeploy.workflows.backfill import BackfillResult
 from batchdeploy.workflows.run import Outcome
+from batchdeploy.workflows.show_run import RunView, render_run
 from batchdeploy.workflows.status import Status
 
 if TYPE_CHECKING:
@@ -178,41 +179,16 @@ def show_status(deployment: Deployment, statuses: Sequence[Status], *, json_: bo
     return None
 
 
-def show_run(folder: Path, records: dict[str, Any], *, printed: str) -> None:
-    """Prints a summary of each record of a run, and how much its model printed."""
-    console, plan = out(), records.get("Plan")
-    if plan is not None:
-        console.print(
-            f"[bold]{plan.deployment.name}[/] {plan.folder} run {plan.run_id}, "
-            f"planned {plan.planned_at[:19]} UTC"
-        )
-        console.print(
-            f"model      {plan.model.name} version {plan.model.version}, sha256 {plan.model.digest[:16]}…"
-        )
-        console.print(f"data       {plan.data.path}, {len(plan.data.files)} files, md5 {plan.data.digest}")
-    if check := records.get("CheckReport"):
-        console.print(f"checks     {len(check.results) - len(check.failed)} of {len(check.results)} hold")
-        for result in check.failed:
-            seen = f", such as {', '.join(result.examples[:3])}" if result.examples else ""
-            what = f"{result.column or 'table'} {result.expectation}({result.arguments}){seen}"
-            console.print(f"           {result.level}: {what}", markup=False, soft_wrap=True)
-    if scored := records.get("ScoredBatch"):
-        console.print(f"scores     {scored.rows_scored:,} of {scored.rows_in:,} rows, keys {scored.keys_out}")
-        for part in scored.quarantined:
-            what = f"quarantined: {part.rows:,} rows, {part.stage}: {part.reason}"
-            console.print(f"           {what}", markup=False)
-        for finding in scored.findings:
-            what = f"{finding.column}: {finding.rule} in {finding.rows:,} rows, {finding.action}"
-            console.print(f"           policy: {what}", markup=False)
-    if drift := records.get("DriftReport"):
-        console.print(
-            f"drift      {drift.verdict}" + (f" in {', '.join(drift.alarms)}" if drift.alarms else "")
-        )
-    if printed:
-        console.print(f"output     {len(printed):,} characters that the model printed: {OUTPUT}")
-    manifest = records.get("Manifest")
-    console.print(f"published  {manifest.published_at[:19]} UTC" if manifest else "published  no")
-    console.print(f"folder     {_shown(folder)}", soft_wrap=True)
+def show_run(view: RunView, *, json_: bool) -> None:
+    """Prints a summary of each record of a run, and whether records and files are whole."""
+    if not json_:
+        return out().print(render_run(view, folder=_shown(view.folder)), markup=False, soft_wrap=True)
+    files = {"compared": view.files.compared, "count": view.files.files, "reason": view.files.reason}
+    return print_json(
+        {"folder": str(view.folder)}
+        | {kind: to_plain(record) for kind, record in view.records.items()}
+        | {"whole": view.whole, "problems": [problem._asdict() for problem in view.problems], "files": files}
+    )
 
 
 def show_path(file: Path, *, json_: bool) -> None:

@@ -32,6 +32,11 @@ def comparison_key(folder: str, name: str) -> str:
     return f"comparisons/{folder}/{name}"
 
 
+def quarantine_key(folder: str, run_id: str) -> str:
+    """The key of the folder with a run's quarantined rows in the control folder."""
+    return f"quarantine/{folder}/{run_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The folders of one table, as absolute paths.
@@ -129,7 +134,7 @@ class Layout:
         return self.retirement / folder / run_id
 
     def quarantine(self, folder: str, run_id: str) -> Path:
-        return self.control / "quarantine" / folder / run_id
+        return self.control / quarantine_key(folder, run_id)
 
     def drift(self, folder: str, run_id: str) -> Path:
         return self.control / "drift" / folder / f"{run_id}.parquet"

@@ -2,5 +2,6 @@
 
 from batchdeploy.notebook.job import Job, load
 from batchdeploy.notebook.run import Run
+from batchdeploy.notebook.shown_run import ShownRun
 
-__all__ = ["Job", "Run", "load"]
+__all__ = ["Job", "Run", "ShownRun", "load"]

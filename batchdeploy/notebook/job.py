@@ -15,19 +15,23 @@ from batchdeploy.core.pins import check_partition
 from batchdeploy.core.reader_snippets import reader_snippets
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.core.request import Decision
-from batchdeploy.errors import BackfillRefused, BatchdeployError, Problem, RequestError
+from batchdeploy.errors import BackfillRefused, Problem, RequestError
+from batchdeploy.notebook.collected_runs import CollectedRuns
 from batchdeploy.notebook.run import Run
 from batchdeploy.notebook.safe_errors import shown_safely
+from batchdeploy.notebook.shown_run import ShownRun
 from batchdeploy.workflows import maintenance, timing
 from batchdeploy.workflows.backfill import backfill
 from batchdeploy.workflows.check import check
 from batchdeploy.workflows.compare_models import compare_models
+from batchdeploy.workflows.find_run import find_run
 from batchdeploy.workflows.model_policy import model_policy
 from batchdeploy.workflows.plan import plan
 from batchdeploy.workflows.plan_range import PlannedRange, plan_range
 from batchdeploy.workflows.promote import promote
 from batchdeploy.workflows.rollback import Rollback, rollback
 from batchdeploy.workflows.run import Outcome, PartitionSkipped, run
+from batchdeploy.workflows.show_run import show_run
 from batchdeploy.workflows.status import Status, statuses
 
 
@@ -151,7 +155,7 @@ class Job:
             BackfillRefused: gates refused partitions, each of which it names; it has the other runs, too.
             BatchdeployError: as `run`.
         """
-        watcher = _Runs(self._run, done)
+        watcher = CollectedRuns(self._run, done)
         result = backfill(
             self._tools,
             (first, last),
@@ -186,6 +190,22 @@ class Job:
                 manifest=self._tools.records.read(run_key(folder, published), Manifest),
             )
         )
+
+    @shown_safely()
+    def show(self, run: str, *, verify: bool = False) -> ShownRun:
+        """The records of a run, whether it was published or not, and whether records and files are whole.
+
+        Args:
+            run: the run's id, the beginning of it or of an attempt's name, or the run's folder.
+            verify: reads all files, also those of more than 256 MiB in all, and those in an object store.
+
+        Raises:
+            RequestError: no run of this deployment matches, or several do.
+        """
+        control = self._tools.layout.control
+        folder = find_run(run, control, records_in=assembly.records_in, hint="job.status() lists them")
+        records = assembly.records_in(folder)
+        return ShownRun(show_run(folder, records, lambda: self._tools, verify=verify))
 
     @shown_safely()
     def rollback(self, partition: str, *, to: str | None = None) -> Rollback:
@@ -271,27 +291,3 @@ class Job:
             seconds=outcome.seconds,
             files=tuple(file if "://" in file else Path(file) for file in files),
         )
-
-
-class _Runs:
-    """Collects a backfill's outcomes as runs, and passes each on as it ends."""
-
-    def __init__(self, to_run: Callable[[Outcome], Run], done: Callable[[Run], None] | None) -> None:
-        self.runs: list[Run] = []
-        self._to_run = to_run
-        self._done = done
-
-    def planned(self, plans: PlannedRange) -> None:
-        """Does nothing."""
-
-    def begin(self, partition: str) -> timing.Progress:  # noqa: ARG002
-        """Gives a no-op progress callback."""
-        return timing.no_progress
-
-    def end(self, outcome: Outcome | BatchdeployError) -> None:
-        """Keeps what was published."""
-        if isinstance(outcome, BatchdeployError):
-            return
-        self.runs.append(self._to_run(outcome))
-        if self._done is not None:
-            self._done(self.runs[-1])

@@ -10,6 +10,7 @@ from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.core.work import SplitResult
+from batchdeploy.errors import Problem
 
 
 class Staging(Protocol):
@@ -51,6 +52,19 @@ class PublishedTable(Protocol):
 
     def files(self, folder: str) -> tuple[str, ...]:
         """The paths or URIs of a partition's published files."""
+        ...
+
+    def file_problems(
+        self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
+    ) -> tuple[Problem, ...] | None:
+        """How the files of a run differ from what it recorded; None where the table does not have the run.
+
+        Args:
+            folder: the partition's folder name.
+            run_id: a run that is visible, or an earlier generation.
+            files: what was recorded of its files.
+            content: reads them and compares their SHA-256; else only their sizes are compared.
+        """
         ...
 
     def attempt_of(self, folder: str) -> str | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+from batchdeploy.core.records import OutputFile
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.documents import from_json
+from batchdeploy.errors import Problem
 from batchdeploy.publishing.ownership import infer_record
 from batchdeploy.publishing.pointer_files import PointerFiles
+from batchdeploy.storage.file_checks import file_problems
 
 
 class PointerTable:
@@ -34,6 +39,29 @@ class PointerTable:
         """Where a partition's visible files are."""
         entry = self.entry(folder) or {"files": []}
         return tuple(f"{self._files.target}/{file['path']}" for file in entry["files"])
+
+    def file_problems(
+        self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
+    ) -> tuple[Problem, ...] | None:
+        """How the files of a run differ from what it recorded; None where the table does not have the run.
+
+        Args:
+            folder: the partition's folder name.
+            run_id: a run that is visible, or an earlier generation.
+            files: what was recorded of its files.
+            content: reads them and compares their SHA-256; else only their sizes are compared.
+
+        Raises:
+            OSError: the storage does not answer.
+        """
+        entry = self.entry(folder)
+        known = [] if entry is None else [entry, *entry["earlier"]]
+        found = next((one for one in known if one["run_id"] == run_id), None)
+        if found is None:
+            return None
+        keys = {PurePosixPath(file["path"]).name: file["path"] for file in found["files"]}
+        recorded = {keys.get(file.path, file.path): file for file in files}
+        return file_problems(self._files.storage, recorded, content=content)
 
     def attempt_of(self, folder: str) -> str | None:
         """The attempt whose files are visible."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 
 from batchdeploy.core.layout import Layout
+from batchdeploy.core.records import OutputFile
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.errors import Problem, PublishError
 from batchdeploy.publishing.generations import Generations
 from batchdeploy.publishing.ownership import read_table
 from batchdeploy.publishing.refusals import translated
+from batchdeploy.storage.file_checks import file_problems
+from batchdeploy.storage.files import Disk
+from batchdeploy.storage.folder_storage import FolderStorage
 
 PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")
 
@@ -58,6 +63,31 @@ class SwapTable:
         """Where a partition's visible files are."""
         visible = self._layout.partition_dir(folder)
         return tuple(str(file) for file in sorted(visible.iterdir())) if visible.is_dir() else ()
+
+    def file_problems(
+        self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
+    ) -> tuple[Problem, ...] | None:
+        """How the files of a run differ from what it recorded; None where the table does not have the run.
+
+        Args:
+            folder: the partition's folder name.
+            run_id: a run that is visible, or an earlier generation.
+            files: what was recorded of its files.
+            content: reads them and compares their SHA-256; else only their sizes are compared.
+        """
+        place, retired = self._layout.partition_dir(folder), self._layout.retired(folder, run_id)
+        strange: tuple[Problem, ...] = ()
+        try:
+            visible = self.published_run(folder) == run_id
+        except PublishError as error:
+            # Nobody can tell whose files are visible; an earlier generation lies elsewhere.
+            visible, strange = not retired.is_dir(), error.problems
+        if not visible:
+            place, strange = retired, ()
+            if not place.is_dir():
+                return None
+        storage = FolderStorage(place, nullcontext, Disk(power=False))
+        return (*strange, *file_problems(storage, {file.path: file for file in files}, content=content))
 
     def attempt_of(self, folder: str) -> str | None:
         """The visible folder's inode: a swap puts another one there, even for the same run."""

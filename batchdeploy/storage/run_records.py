@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import SEEK_END
 from typing import Any, NamedTuple, TypeVar
 
 from batchdeploy.core.layout import ATTEMPTS, MANIFEST, OUTPUT, PAGE, PLAN, RUNS
-from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
+from batchdeploy.core.records import (
+    CheckReport,
+    DriftReport,
+    Manifest,
+    OutputFile,
+    Plan,
+    Refusal,
+    ScoredBatch,
+)
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, DataError, Problem, RequestError
+from batchdeploy.storage.file_checks import file_problems
 from batchdeploy.storage.interface import Storage
 from batchdeploy.storage.interface import write as store
 
@@ -143,6 +152,20 @@ class RunRecords:
     def verify(self, folder: str) -> tuple[Problem, ...]:
         """The problems of a folder's records; empty if they parse and belong to one run and one plan."""
         return tuple(self._wrong(folder))
+
+    def file_problems(
+        self, folder: str, files: Iterable[OutputFile], *, content: bool
+    ) -> tuple[Problem, ...]:
+        """How the files in a folder differ from what a run recorded of them; empty where none does.
+
+        Args:
+            folder: their key.
+            files: what was recorded; their paths are relative to the folder.
+            content: reads them and compares their SHA-256; else only their sizes are compared.
+        """
+        return file_problems(
+            self._storage, {_key(folder, file.path): file for file in files}, content=content
+        )
 
     def _wrong(self, folder: str) -> Iterator[Problem]:
         run_id, plan_sha256 = None, None

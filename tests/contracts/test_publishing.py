@@ -173,6 +173,23 @@ def test_nothing_is_published_at_first(place: Place) -> None:
     assert place.maintenance.recover(now=time.time()).finished == ()
 
 
+def test_files_are_held_against_what_was_recorded_of_them(place: Place) -> None:
+    first, second = place.stage(A), place.stage(B)
+    assert place.table.file_problems(FOLDER, A, first.files, content=True) is None
+    place.publish(A, None, first)
+    place.publish(B, A, second)
+    for run, scored in ((A, first), (B, second)):
+        assert place.table.file_problems(FOLDER, run, scored.files, content=True) == ()
+        (file,) = scored.files
+        other = replace(file, sha256="0" * 64)
+        assert place.table.file_problems(FOLDER, run, (other,), content=False) == ()
+        for wrong in (other, replace(file, size=1), replace(file, path="part-1.parquet")):
+            problems = place.table.file_problems(FOLDER, run, (wrong,), content=True)
+            assert problems is not None
+            assert [problem.path.endswith(wrong.path) for problem in problems] == [True]
+    assert place.table.file_problems(FOLDER, C, first.files, content=True) is None
+
+
 def test_a_publish_is_visible_and_replaces(place: Place) -> None:
     text = place.publish(A, None)
     assert json.loads(text)["run_id"] == A

@@ -40,6 +40,33 @@ def test_a_run_has_its_scores_and_drift_as_frames(deployment: Path) -> None:
         assert repr(job).startswith("Job('churn'")
 
 
+def test_both_doors_say_whether_a_run_is_whole(
+    project: Path, deployment: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    with bd.load(deployment) as job:
+        run = job.run(DAY)
+        shown = job.show(run.manifest.run_id[:6])
+        assert shown.whole
+        assert shown.manifest == run.manifest
+        assert shown.drift is not None
+        assert repr(shown).partition("folder")[0] == cli("show", run.folder).out.partition("folder")[0]
+        assert "3 of 3 hold" in shown._repr_html_()
+        assert cli("show", run.folder, "--json").json["whole"]
+        with pytest.raises(bd.RequestError, match="no such run"):
+            job.show("ffff")
+        file = Path(run.files[0])
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+        (run.folder / "check.json").write_text("{")
+        shown = job.show(run.manifest.run_id)
+        assert shown.check is None
+        assert [problem.path for problem in shown.problems] == ["check.json: JSON", file.name]
+    told = cli("show", run.folder, "--json").json
+    assert (told["whole"], told["files"]["compared"]) == (False, "content")
+    assert [problem["path"] for problem in told["problems"]] == ["check.json: JSON", file.name]
+    assert f"{file.name}: was written with SHA-256" in cli("show", run.folder).out
+
+
 def test_the_front_page_is_short_and_all_of_it_is_there() -> None:
     assert len(bd.__all__) <= 10
     assert dir(bd) == bd.__all__

@@ -33,6 +33,11 @@ class FakeAttempt:
     dead: bool = False
 
 
+def digest_of(table: Any) -> str:
+    """The SHA-256 of the file that would hold these rows."""
+    return hashlib.sha256(md5_of(table).encode()).hexdigest()
+
+
 class FakeStaging:
     """The attempts that are neither published nor discarded.
 
@@ -55,8 +60,7 @@ class FakeStaging:
     def write(self, attempt: str, kind: Kind, name: str, table: Any) -> OutputFile:
         """Stages rows, as a worker does: the record of the file that would hold them."""
         self._of(attempt).tables[kind, name] = table
-        sha256 = hashlib.sha256(md5_of(table).encode()).hexdigest()
-        return OutputFile(path=name, rows=table.num_rows, size=table.nbytes, sha256=sha256)
+        return OutputFile(path=name, rows=table.num_rows, size=table.nbytes, sha256=digest_of(table))
 
     def collect(
         self, attempt: Path, run_id: str, results: Sequence[SplitResult]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from batchdeploy.core.layout import MANIFEST, run_key
 from batchdeploy.core.maintenance import CleanupReport
-from batchdeploy.core.records import Plan, ScoredBatch
+from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
 from batchdeploy.core.tables import TableRecord, check_owner, check_table, table_record
 from batchdeploy.errors import BatchdeployError, PartitionError, Problem, PublishError, StaleRunError
 from batchdeploy.storage.interface import Storage, write
-from fakes.staging import FakeStaging
+from fakes.staging import FakeStaging, digest_of
 
 TABLE = "memory:scores"
 
@@ -65,6 +65,26 @@ class FakeTable:
     def visible(self, folder: str) -> dict[str, Any]:
         """A partition's visible tables by name."""
         return {f"{TABLE}/{folder}/{name}": table for name, table in self._visible[folder].files.items()}
+
+    def file_problems(
+        self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
+    ) -> tuple[Problem, ...] | None:
+        """How the tables of a run differ from what it recorded; None where there is no such run."""
+        known = [self._visible[folder]] if folder in self._visible else []
+        known += self._earlier.get(folder, [])
+        found = next((generation.files for generation in known if generation.run_id == run_id), None)
+        if found is None:
+            return None
+        problems = []
+        for file in files:
+            table = found.get(file.path)
+            if table is None:
+                problems.append(Problem(file.path, "is not there"))
+            elif table.nbytes != file.size:
+                problems.append(Problem(file.path, f"was written with {file.size} bytes", str(table.nbytes)))
+            elif content and digest_of(table) != file.sha256:
+                problems.append(Problem(file.path, f"was written with SHA-256 {file.sha256}"))
+        return tuple(problems)
 
     def attempt_of(self, folder: str) -> str | None:
         """The attempt that published what is visible."""

@@ -1,0 +1,78 @@
+"""All that is on record about a run, as a notebook shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
+from batchdeploy.errors import Problem
+from batchdeploy.workflows.show_run import RunView, render_run
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ShownRun:
+    """The records of a run or of an attempt, and whether they and its files are whole.
+
+    A record is None where the run did not get that far, or where it cannot be read; `problems` says which.
+    """
+
+    view: RunView
+
+    @property
+    def folder(self) -> Path:
+        """Where the records are."""
+        return self.view.folder
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing or spoilt."""
+        return self.view.whole
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is missing, cannot be read, or is not as it was written."""
+        return self.view.problems
+
+    @property
+    def printed(self) -> str:
+        """What the model printed; empty where it printed nothing."""
+        return self.view.printed
+
+    @property
+    def plan(self) -> Plan | None:
+        return self._records.get("Plan")
+
+    @property
+    def check(self) -> CheckReport | None:
+        return self._records.get("CheckReport")
+
+    @property
+    def scored(self) -> ScoredBatch | None:
+        return self._records.get("ScoredBatch")
+
+    @property
+    def drift(self) -> DriftReport | None:
+        return self._records.get("DriftReport")
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self._records.get("Refusal")
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return self._records.get("Manifest")
+
+    @property
+    def _records(self) -> Mapping[str, Any]:
+        return self.view.records
+
+    def __repr__(self) -> str:
+        return render_run(self.view, folder=str(self.folder))
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
