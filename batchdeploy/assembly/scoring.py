@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.layout import PRINTED
+from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
 from batchdeploy.host.packages import require
+from batchdeploy.kernel.model_call import ModelCall, call_params, model_input
 from batchdeploy.workflows.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ class LocalScorer:
         samples, kind = partial(sample_frames, splits, job.spec), self._tools.deployment.model.runtime
         printed, seconds = Path(job.staging, PRINTED), self._tools.deployment.limits.model_seconds
         where = f"model {self._tools.deployment.model.name} version {job.spec.model_version}"
-        probe_model(Probe(where, model, seconds, printed / "first-load.txt"), samples)
+        convert = partial(_called_with, spec=job.spec)
+        probe_model(Probe(where, model, seconds, printed / "first-load.txt", convert), samples)
         if kind == "native":
             return job
         require(kind, self._tools.deployment)
@@ -70,7 +73,8 @@ class LocalScorer:
         into = self._tools.layout.models / accelerators.artifact_name(kind, job.model_digest)
         refuse = self._tools.deployment.model.fallback == "refuse"
         with capture_output(printed / "prepare.txt"):
-            made = accelerators.build_or_fall_back(kind, model, into, samples, self._loaders, refuse=refuse)
+            loaders = self._loaders._replace(call=partial(ModelCall, spec=job.spec))
+            made = accelerators.build_or_fall_back(kind, model, into, samples, loaders, refuse=refuse)
         return replace(job, runtime_folder=self._tools.engine.distribute(into)) if made else job
 
     @property
@@ -81,6 +85,10 @@ class LocalScorer:
         device = self._tools.engine.device
         native = self._tools.registry.load if device == "cpu" else PredictorLoader(device, cache_encoders)
         return ModelLoaders(native, load_estimator, find_graph)
+
+
+def _called_with(frame: Any, spec: ScoringSpec) -> tuple[Any, dict[str, Any]]:
+    return model_input(frame, spec), call_params(spec)
 
 
 def cache_encoders(model: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from batchdeploy.core.deployment import Deployment, OutputColumn
+from batchdeploy.core.column_types import array_type, list_type
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.output_checks import output_problems
 from batchdeploy.core.predicates import column_problems
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
@@ -27,10 +29,24 @@ FITS = {
     "string": STRINGS,
     "binary": {"binary", "large_binary", "binary_view", "fixed_size_binary"},
     "datetime": {"date32", "date64", "timestamp"},
+    # Types of tensors that MLflow has no column type for.
+    "int8": {"int8"},
+    "int16": {"int8", "int16", "uint8"},
+    "uint8": {"uint8"},
+    "uint16": {"uint8", "uint16"},
+    "uint32": {"uint8", "uint16", "uint32"},
+    "uint64": {"uint8", "uint16", "uint32", "uint64"},
 }
 
 # The targets of data.casts; strings are never parsed as numbers.
 CASTS = ("integer", "long", "float", "double")
+# By MLflow's class of a type; what can be done about it.
+UNSUPPORTED = {
+    "Object": "log the model with a column for each property of the struct",
+    "Map": "log the model with a column for each key of the map",
+    "Array": "lists of boolean, integer, long, float, double and string are",
+    "SparkMLVector": "log the model with a column for each value, or an Array(double)",
+}
 KEY_TYPES = {*STRINGS, *INTEGERS, "bool", "date32", "date64", "timestamp", "decimal128", "decimal256"}
 
 
@@ -40,7 +56,8 @@ def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tu
     return (
         *_key_problems(deployment, columns, {column.name for column in model.inputs}),
         *_input_problems(deployment, model, columns),
-        *_output_problems(deployment, model),
+        *output_problems(deployment, model),
+        *_runtime_problems(deployment, model),
         *_policy_problems(deployment, columns),
         *column_problems(deployment.data.where, {n: arrow_family(c.type) for n, c in columns.items()}),
     )
@@ -123,12 +140,14 @@ def casts_hint(deployment: Deployment, model: ModelPin, schema: InputSchema) -> 
         for name, kind in ((column.name, column.type) for column in model.inputs)
         if name in columns
         and name not in casts
-        and _castable(columns[name], kind)
-        and arrow_family(columns[name]) not in FITS[kind]
+        and (types := value_types(columns[name], kind)) is not None
+        and _castable(*types)
+        and arrow_family(types[0]) not in FITS[types[1]]
     }
     if not wanted:
         return None
-    line = ", ".join(f"{name}: {kind}" for name, kind in (casts | wanted).items())
+    named = {name: cast_name(kind) for name, kind in wanted.items()}
+    line = ", ".join(f"{name}: {kind}" for name, kind in (casts | named).items())
     return f"data: {{casts: {{{line}}}}} gives the model these types; what is lost in it is quarantined"
 
 
@@ -143,83 +162,55 @@ def _input_problems(deployment: Deployment, model: ModelPin, columns: dict[str, 
         path = f"data.casts.{name}"
         if name not in inputs:
             yield Problem(path, "the model has no such input")
-        elif inputs[name] != kind:
+        elif cast_name(inputs[name]) != kind:
             yield Problem(path, f"the model wants {inputs[name]}", kind)
-        elif name in columns and not _castable(columns[name].type, kind):
-            yield Problem(path, f"the data holds {columns[name].type}, which is not cast to numbers")
+        elif name in columns:
+            types = value_types(columns[name].type, inputs[name])
+            if types is not None and not _castable(*types):
+                yield Problem(path, f"the data holds {columns[name].type}, which is not cast to numbers")
     for wanted in model.inputs:
         found = columns.get(wanted.name)
-        if found is None:
-            if wanted.required:
-                yield Problem(
-                    wanted.name, f"the model needs it as {wanted.type}, the data has no such column"
-                )
-        elif wanted.type not in FITS:
-            yield Problem(wanted.name, f"the model wants the type {wanted.type}, which is not supported")
-        elif wanted.name not in casts and arrow_family(found.type) not in FITS[wanted.type]:
-            text = f"the model wants {wanted.type}, the data holds {found.type}"
-            if _castable(found.type, wanted.type):
-                text += f"; data: {{casts: {{{wanted.name}: {wanted.type}}}}} casts it"
-            yield Problem(wanted.name, text)
+        if found is not None:
+            yield from _type_problems(wanted, found.type, cast=wanted.name in casts)
+        elif wanted.required:
+            yield Problem(wanted.name, f"the model needs it as {wanted.type}, the data has no such column")
 
 
-def _output_problems(deployment: Deployment, model: ModelPin) -> Iterator[Problem]:
-    """Mismatches of the outputs, each with the line of YAML that fixes it."""
-    declared, names = deployment.outputs, [column.name for column in model.outputs]
-    if model.returns == "unknown":
+def _type_problems(wanted: Column, found: str, *, cast: bool) -> Iterator[Problem]:
+    array = array_type(wanted.type)
+    if (array.element if array else wanted.type) not in FITS:
+        remedy = UNSUPPORTED.get(wanted.type.partition(" ")[0], "log the model with columns of plain types")
+        text = f"the model wants the type {wanted.type}, which is not supported; {remedy}"
+        yield Problem(wanted.name, text)
         return
-    selected = any(column.select is not None for _, column in declared)
-    if not selected and len(declared) != len(names):
-        text = f"{len(declared)} declared, the model returns {len(names)}"
-        if (spare := len(names) - len(declared)) > 0:
-            # The last columns, because the second of two probabilities is that of the event.
-            lines = [
-                output_line(n, c, _choice(model, place + spare)) for place, (n, c) in enumerate(declared)
-            ]
-            text += f"; pick with 'select', such as {', '.join(lines)}"
-        yield Problem("output.columns", text)
-    elif not selected and model.returns == "frame":
-        yield from _misnamed(declared, names)
-    for place, (name, column) in enumerate(declared):
-        if column.select is not None and not _offered(column.select, model):
-            line = output_line(name, column, _choice(model, place))
-            text = f"the model's answer {_described(model)}; write {line}"
-            yield Problem(f"output.columns.{name}.select", text, repr(column.select))
+    types = value_types(found, wanted.type)
+    if types is None:
+        yield Problem(wanted.name, f"the model wants {wanted.type}, the data holds {found}")
+    elif not cast and arrow_family(types[0]) not in FITS[types[1]]:
+        text = f"the model wants {wanted.type}, the data holds {found}"
+        if _castable(*types):
+            text += f"; data: {{casts: {{{wanted.name}: {types[1]}}}}} casts it"
+        yield Problem(wanted.name, text)
 
 
-def _misnamed(declared: Sequence[tuple[str, OutputColumn]], names: Sequence[str]) -> Iterator[Problem]:
-    if sorted(names) == sorted(name for name, _ in declared):
-        if [name for name, _ in declared] != list(names):
-            lines = ", ".join(output_line(name, column, name) for name, column in declared)
-            text = f"the model's order is {', '.join(names)}; write {lines}"
-            yield Problem("output.columns", text, ", ".join(name for name, _ in declared))
-        return
-    for place, (name, column) in enumerate(declared):
-        if names[place] != name:
-            line = output_line(name, column, names[place])
-            text = f"the model's output {place} is {names[place]!r}; write {line}"
-            yield Problem(f"output.columns.{name}", text)
+def value_types(found: str, wanted: str) -> tuple[str, str] | None:
+    """The types of single values: of the data and of the model; None if lists cannot be what is wanted."""
+    array, listed = array_type(wanted), list_type(found)
+    if array is None:
+        return None if listed else (found, wanted)
+    if listed is None or (array.size and listed.size and array.size != listed.size):
+        return None
+    return listed.element, array.element
 
 
-def _choice(model: ModelPin, place: int) -> int | str:
-    """A suggestion for ``select``: the column at the same place, or the last one."""
-    place = min(place, len(model.outputs) - 1)
-    return model.outputs[place].name if model.returns == "frame" else place
+def cast_name(wanted: str) -> str:
+    """The type that ``data.casts`` names for an input: that of its values, or of its elements."""
+    array = array_type(wanted)
+    return array.element if array else wanted
 
 
-def _described(model: ModelPin) -> str:
-    names = [column.name for column in model.outputs]
-    if model.returns == "frame":
-        return f"has {', '.join(names)}"
-    return f"has {len(names)} column{'' if len(names) == 1 else 's'} without names, counted from 0"
-
-
-def _offered(select: int | str, model: ModelPin) -> bool:
-    if isinstance(select, int):
-        return 0 <= select < len(model.outputs)
-    return model.returns == "frame" and select in [column.name for column in model.outputs]
-
-
-def output_line(name: str, column: OutputColumn, select: int | str) -> str:
-    """The line of ``output.columns`` that selects a column of the model's output."""
-    return f"{name}: {{type: {column.type}, select: {select}}}"
+def _runtime_problems(deployment: Deployment, model: ModelPin) -> Iterator[Problem]:
+    runtime = deployment.model.runtime
+    if model.params and runtime != "native":
+        got = ", ".join(model.params)
+        yield Problem("model.runtime", f"{runtime} answers without the model's params; use native", got)

@@ -7,54 +7,35 @@ from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
+from batchdeploy.core.model_ref import ModelRef
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.storage_spec import StorageSpec
+
+__all__ = [
+    "RESERVED",
+    "AirflowSpec",
+    "BackfillSpec",
+    "CastType",
+    "DataRef",
+    "Deployment",
+    "DriftSpec",
+    "EngineSpec",
+    "ModelRef",
+    "OnMissing",
+    "OutputColumn",
+    "OutputRef",
+    "OutputType",
+    "PartitionSpec",
+    "PublishSpec",
+    "QuarantineSpec",
+]
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 CastType = Literal["integer", "long", "float", "double"]
 OnMissing = Literal["fail", "skip", "wait"]
 
 RESERVED = ("_model_version", "_run_id", "_scored_at")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRef:
-    """Which registered model scores: by alias (moves) or by version (does not).
-
-    Attributes:
-        name: the registered model's name in MLflow.
-        alias: resolved at each run and pinned in its plan; ``champion`` if neither is given.
-        version: an exact version instead of an alias.
-        registry: the MLflow tracking URI; null uses ``MLFLOW_TRACKING_URI``, else the project's
-            ``mlflow.db``.
-        code: ``allow`` loads any model that MLflow can load; a pickle or a Python model then runs its
-            author's code. ``refuse`` accepts only formats that hold data: scikit-learn saved by skops,
-            XGBoost and LightGBM boosters, CatBoost, ONNX.
-        trusted_types: further types to accept in skops files; used with ``code: refuse``.
-        runtime: ``native`` scores with the model as MLflow loads it. ``compiled`` compiles the tree ensemble
-            at its end (scikit-learn, LightGBM, XGBoost) to machine code, once per model and platform, and
-            uses it if its predictions for rows of the partition match the model's to 1e-9. ``onnx`` uses ONNX
-            Runtime: for an ONNX model, or for a scikit-learn model whose last step is converted in 64 bits,
-            on the same condition.
-        fallback: what to do if a model cannot be compiled or converted, or its predictions then differ:
-            ``refuse``, or ``native``, which logs it and scores with the native model.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    name: str
-    alias: str | None = None
-    version: int | None = None
-    registry: str | None = None
-    code: Literal["allow", "refuse"] = "allow"
-    trusted_types: tuple[str, ...] = ()
-    runtime: Literal["native", "compiled", "onnx"] = "native"
-    fallback: Literal["refuse", "native"] = "refuse"
-
-    @property
-    def label(self) -> str:
-        """``version 3`` or ``alias champion``, for display."""
-        return f"version {self.version}" if self.version is not None else f"alias {self.alias or 'champion'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

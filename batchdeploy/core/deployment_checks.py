@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import PurePosixPath
 
 from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
-from batchdeploy.core.deployment import RESERVED, Deployment, PartitionSpec
+from batchdeploy.core.deployment import RESERVED, Deployment, ModelRef, PartitionSpec
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
 from batchdeploy.errors import Problem
-from batchdeploy.redaction import REFERENCE, secrets_in
+from batchdeploy.redaction import REFERENCE, names_secret, secrets_in
 
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -28,6 +29,7 @@ def deployment_problems(deployment: Deployment) -> tuple[Problem, ...]:
         *_name_problems(deployment),
         *_calendar_problems(deployment.data.partition),
         *_column_problems(deployment),
+        *_model_input_problems(deployment.model),
         *_number_problems(deployment),
         *policy_problems(deployment.policy),
         *predicate_problems(deployment.data.where),
@@ -112,8 +114,29 @@ def _column_problems(deployment: Deployment) -> Iterator[Problem]:
             yield Problem(path, "this column is in the output already", name)
         seen.add(name.lower())
     selected = [column.select is not None for _, column in deployment.outputs]
-    if any(selected) and not all(selected):
+    # A dotted name is a field of a struct; where there are any, every output is taken by its name.
+    dotted = any("." in str(name if c.select is None else c.select) for name, c in deployment.outputs)
+    if any(selected) and not all(selected) and not dotted:
         yield Problem("output.columns", "give 'select' for all outputs or for none")
+
+
+def _model_input_problems(model: ModelRef) -> Iterator[Problem]:
+    for name, value in (model.params or {}).items():
+        if isinstance(value, str) and (names_secret(name) or any(secrets_in(value))):
+            what = "looks like a secret, and params are recorded in every plan; have the model read it from "
+            yield Problem(f"model.params.{name}", what + "an environment variable of the workers")
+    if model.input is None:
+        return
+    if (model.input.columns is None) == (model.input.tensors is None):
+        yield Problem("model.input", "give columns (for one tensor) or tensors (for several), and not both")
+    given = {"columns": model.input.columns} if model.input.columns is not None else {}
+    tensors = {f"tensors.{name}": names for name, names in (model.input.tensors or {}).items()}
+    for path, names in (given | tensors).items():
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if not names:
+            yield Problem(f"model.input.{path}", "names no column")
+        elif twice:
+            yield Problem(f"model.input.{path}", "names a column twice", ", ".join(twice))
 
 
 def _number_problems(deployment: Deployment) -> Iterator[Problem]:

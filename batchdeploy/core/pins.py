@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import canonical_key
@@ -32,14 +32,39 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TensorInput:
+    """One tensor that a model takes, and the columns that fill it.
+
+    Attributes:
+        name: its name in the signature; null for the only tensor, which is then passed as an array and not in
+            a dictionary.
+        dtype: NumPy's name of its type.
+        shape: of one row.
+        columns: one for each value of a row, in C order, or one that holds a list of them for each row.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str | None
+    dtype: str
+    shape: tuple[int, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPin:
     """Exactly one model: the registry's version, its immutable id and the digest of its files.
 
     Attributes:
         digest: SHA-256 over the sorted (path, SHA-256) pairs of the model's files.
-        returns: ``frame`` if the output's columns have names, ``array`` if they have positions, ``unknown``
-            if the signature does not say.
-        outputs: the columns of the model's output; those of an array are named "0", "1", ...
+        inputs: the columns that the model needs; a list for each row has a type such as ``Array(double)``, or
+            ``Array(float)[12]`` where its length is fixed.
+        returns: ``frame`` if the output's columns have names, ``array`` if they have positions, ``struct`` if
+            there are structs among them, ``unknown`` if the signature does not say.
+        outputs: the columns of the model's output; those of an array are named "0", "1", ..., the fields of a
+            struct ``result.score``.
+        params: the params that are passed with every batch, the model's defaults included; empty if the
+            model takes none.
+        tensors: how the inputs are put together; empty if the model takes a frame of them.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -50,7 +75,9 @@ class ModelPin:
     alias: str | None
     inputs: tuple[Column, ...]
     outputs: tuple[Column, ...]
-    returns: Literal["frame", "array", "unknown"]
+    returns: Literal["frame", "array", "struct", "unknown"]
+    params: dict[str, Any] = field(default_factory=dict)
+    tensors: tuple[TensorInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ Rule = Literal[
     "out_of_range",
     "unseen_category",
     "large_cell",
+    "wrong_length",
     "invalid_text",
     "inexact",
 ]
@@ -43,6 +44,7 @@ class PolicySpec:
         out_of_range: a feature is outside its ``ranges``.
         unseen_category: a feature is not one of its ``categories``.
         large_cell: a text or binary value is larger than ``max_cell_bytes``.
+        wrong_length: a list does not have as many elements as the model's tensor takes.
         invalid_text: a text is not UTF-8. Quarantine stores it with the invalid bytes escaped, because many
             readers reject a whole column for one such cell.
         inexact: a timestamp in a key or kept column is finer than the microseconds that are written, or an
@@ -64,6 +66,7 @@ class PolicySpec:
     out_of_range: Action = "quarantine"
     unseen_category: Action = "quarantine"
     large_cell: Action = "quarantine"
+    wrong_length: Strict = "quarantine"
     invalid_text: Strict = "quarantine"
     inexact: Strict = "quarantine"
     output: Strict = "quarantine"

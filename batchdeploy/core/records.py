@@ -10,7 +10,7 @@ from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.pins import Column, DataPin, FilePin, ModelPin, TextPin
+from batchdeploy.core.pins import Column, DataPin, FilePin, ModelPin, TensorInput, TextPin
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile, Role
 from batchdeploy.core.secrets import without_secrets
@@ -31,13 +31,14 @@ __all__ = [
     "QuarantinedRows",
     "ScoredBatch",
     "State",
+    "TensorInput",
     "TextPin",
     "Verdict",
 ]
 
 State = Literal["new", "changed", "identical"]
 Verdict = Literal["quiet", "drift", "unmeasured"]
-Returns = Literal["frame", "array", "unknown"]
+Returns = Literal["frame", "array", "struct", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

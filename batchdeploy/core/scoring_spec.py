@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from batchdeploy.core.column_types import array_type
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.policy import PolicySpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.records import Column, Returns
+from batchdeploy.core.records import Column, Returns, TensorInput
 
 # Larger batches are not faster; BATCH_BYTES bounds the memory of one or two copies of a batch in a worker.
 MAX_ROWS, MIN_ROWS, BATCH_BYTES = 65_536, 1024, 64 * 2**20
-TEXT_BYTES, VALUE_BYTES = 64, 8
+TEXT_BYTES, VALUE_BYTES, ARRAY_VALUES = 64, 8, 64
 
 
 def batch_rows(inputs: Sequence[Column]) -> int:
     """How many rows the model predicts per call: fewer for many inputs, to bound memory."""
-    width = sum(TEXT_BYTES if column.type in ("string", "binary") else VALUE_BYTES for column in inputs)
+    width = sum(_bytes(column.type) for column in inputs)
     return max(MIN_ROWS, min(MAX_ROWS, BATCH_BYTES // max(1, width)))
+
+
+def _bytes(type_name: str) -> int:
+    array = array_type(type_name)
+    element = TEXT_BYTES if (array.element if array else type_name) in ("string", "binary") else VALUE_BYTES
+    return element * ((array.size or ARRAY_VALUES) if array else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,8 @@ class ScoringSpec:
         policy: the row policy.
         bins: the reference's columns with their counts at zero, to count values into.
         batch_rows: rows that the model predicts per call.
+        params: passed to the model with every batch.
+        tensors: how the inputs are put together; empty for a frame.
     """
 
     model_version: int
@@ -51,3 +61,5 @@ class ScoringSpec:
     policy: PolicySpec = PolicySpec()
     bins: tuple[ColumnProfile, ...] = ()
     batch_rows: int = MAX_ROWS
+    params: dict[str, Any] = field(default_factory=dict)
+    tensors: tuple[TensorInput, ...] = ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from batchdeploy.errors import Problem, ScoringRefused
+from batchdeploy.kernel.refusals import refuse_answer
+from batchdeploy.kernel.structs import struct_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,11 +21,14 @@ def answer_columns(answer: Any) -> list[tuple[str | None, Any]]:
     """The columns of a model's predictions as (name, values); the name is None for unnamed columns.
 
     Raises:
-        ScoringRefused: ``answer`` is not a frame, a series, a list, or an array of one or two dimensions.
+        ScoringRefused: ``answer`` is not a frame, a series, a list, a dictionary, or an array of one or two
+            dimensions.
     """
     import numpy as np
     import pandas as pd
 
+    if (columns := struct_columns(answer)) is not None:
+        return columns
     if isinstance(answer, pd.DataFrame):
         # NOTE: a frame built without column names (MLflow's PyTorch flavor) has the names 0, 1, 2.
         unnamed = answer.columns.equals(pd.RangeIndex(answer.shape[1]))
@@ -72,11 +77,6 @@ def as_arrow(values: Any) -> tuple[pa.Array, np.ndarray[Any, Any]]:
         raise ScoringRefused(
             "the model's answer", (Problem("values", "of mixed or unknown types", str(error)),)
         ) from error
-
-
-def refuse_answer(path: str, problem: str, got: str, *, hint: str | None = None) -> NoReturn:
-    """Raises ScoringRefused for one problem with a model's predictions."""
-    raise ScoringRefused("the model's answer", (Problem(path, problem, got),), hint=hint)
 
 
 def _stacked(answer: list[Any] | tuple[Any, ...]) -> Any:

@@ -12,6 +12,7 @@ from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import QuarantinedRows
 from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.kernel.keys import MASK, hash_keys, sum_hashes
+from batchdeploy.kernel.model_call import ModelCall
 from batchdeploy.kernel.profiling import count_batch, empty, merge
 from batchdeploy.kernel.row_filter import FilteredBatch
 from batchdeploy.kernel.row_policy import RowFault, findings
@@ -61,7 +62,7 @@ class Counts(NamedTuple):
 def score_batches(
     batches: Iterable[FilteredBatch],
     spec: ScoringSpec,
-    predict: Callable[[Any], Any],
+    predict: Callable[..., Any],
     *,
     source: str,
     writers: Writers,
@@ -70,8 +71,9 @@ def score_batches(
 
     Args:
         batches: the rows, from `batchdeploy.kernel.row_filter.filter_batch`.
-        spec: columns, policy, outputs and stamps.
-        predict: a function from a frame of the model's inputs to predictions, one per row.
+        spec: columns, policy, outputs, stamps, and how the model is called.
+        predict: the model: a function from what its signature takes (see `batchdeploy.kernel.model_call`) to
+            predictions, one per row.
         source: the input file's name, for the quarantined rows.
         writers: receive the rows.
 
@@ -79,11 +81,11 @@ def score_batches(
         ScoringRefused: see `score_batch` and `same_twice`.
         MemoryError: the batches are too large; see `retry_smaller`.
     """
-    totals = _Totals(spec)
+    totals, call = _Totals(spec), ModelCall(predict, spec)
     for batch, places, left_out, faults in batches:
         if not totals.rows and batch.num_rows and spec.policy.nondeterministic == "fail":
-            same_twice(batch, spec, predict)
-        rows = score_batch(batch, spec, predict, origin=(source, places), faults=faults)
+            same_twice(batch, spec, call)
+        rows = score_batch(batch, spec, call, origin=(source, places), faults=faults)
         totals.left_out += left_out
         totals.add(batch, rows)
         writers.scored(rows.scored)

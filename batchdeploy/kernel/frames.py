@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from batchdeploy.core.column_types import ArrayType, array_type
 from batchdeploy.core.records import Column
 from batchdeploy.errors import shorten
+from batchdeploy.kernel.lists import flatten_lists
 from batchdeploy.kernel.numbers import to_floats, to_integers
+from batchdeploy.kernel.text import escape_invalid_utf8
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
+    Rows = Sequence[int] | np.ndarray[Any, Any]
+    Quarantine = Callable[[Rows, "Stage", str], None]
+
 Stage = Literal["input", "predict", "output"]
 NUMPY_TYPES = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64"}
+SMALL_INTEGERS = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
 
 
 @dataclass(slots=True)
@@ -63,32 +70,67 @@ def model_frame(batch: pa.RecordBatch, inputs: Sequence[Column], status: RowStat
 
 
 def _model_column(batch: pa.RecordBatch, column: Column, status: RowStatus) -> Any:
+    values = batch.column(column.name)
+    if (array := array_type(column.type)) is not None:
+        return _lists(values, column, array, status)
+    return _typed(values, column, status.quarantine)
+
+
+def _typed(values: pa.Array, column: Column, quarantine: Quarantine) -> Any:
+    """Values as the model's type; ``quarantine`` is told the positions of those that cannot be."""
     import numpy as np
     import pyarrow as pa
 
-    values = batch.column(column.name)
     if column.type in ("string", "binary"):
         return _objects(values)
     if isinstance(values.type, pa.DictionaryType):
         values = values.dictionary_decode()
     null = values.is_null().to_numpy(zero_copy_only=False)
     if column.type == "datetime":
-        return _datetime_column(values, column, status)
+        return _datetime_column(values, column, quarantine)
     if column.type == "boolean":
         if not column.required:
             return values.to_numpy(zero_copy_only=False)
-        status.quarantine(np.flatnonzero(null), "input", f"null in the required feature {column.name}")
+        quarantine(np.flatnonzero(null), "input", f"null in the required feature {column.name}")
         return values.fill_null(False).to_numpy(zero_copy_only=False)
-    if column.type in ("integer", "long"):
+    if column.type in ("integer", "long", *SMALL_INTEGERS):
         reason = f"null in the integer feature {column.name}"
-        status.quarantine(np.flatnonzero(null), "input", reason)
-        integers, lost = to_integers(values, NUMPY_TYPES[column.type])
-        status.quarantine(lost, "input", f"no whole number that fits {column.type}: {column.name}")
+        quarantine(np.flatnonzero(null), "input", reason)
+        integers, lost = to_integers(values, NUMPY_TYPES.get(column.type, column.type))
+        quarantine(lost, "input", f"no whole number that fits {column.type}: {column.name}")
         return integers.to_numpy(zero_copy_only=False)
     floats, lost = to_floats(values, NUMPY_TYPES[column.type])
     what = "too large for" if pa.types.is_integer(values.type) else "lost in the cast to"
-    status.quarantine(lost, "input", f"{what} {column.type}: {column.name}")
+    quarantine(lost, "input", f"{what} {column.type}: {column.name}")
     return floats
+
+
+def _lists(values: pa.Array, column: Column, array: ArrayType, status: RowStatus) -> Any:
+    """An array for each row, of the signature's type; None for null where the model takes that."""
+    import numpy as np
+    import pyarrow as pa
+
+    found = flatten_lists(values)
+    null = values.is_null().to_numpy(zero_copy_only=False)
+    if column.required:
+        status.quarantine(np.flatnonzero(null), "input", f"null in the list feature {column.name}")
+
+    def quarantine(places: Rows, stage: Stage, reason: str) -> None:
+        status.quarantine(np.unique(found.rows[np.asarray(places, dtype="int64")]), stage, reason)
+
+    elements = found.elements
+    if pa.types.is_string(elements.type) or pa.types.is_large_string(elements.type):
+        elements, spoilt = escape_invalid_utf8(elements.cast(pa.string()))
+        if spoilt is not None:
+            quarantine(np.flatnonzero(spoilt), "input", f"not UTF-8: {column.name}")
+    # NOTE: an array of NumPy's has no null but among objects, whatever the signature says of the list itself.
+    typed = _typed(elements, Column(name=column.name, type=array.element), quarantine)
+    ends = np.cumsum(found.lengths)
+    cells = np.empty(len(values), dtype=object)
+    for row, (end, length) in enumerate(zip(ends.tolist(), found.lengths.tolist(), strict=True)):
+        cells[row] = typed[end - length : end]
+    cells[null] = None
+    return cells
 
 
 def _objects(values: pa.Array) -> Any:
@@ -105,7 +147,7 @@ def _objects(values: pa.Array) -> Any:
     return objects[codes]
 
 
-def _datetime_column(values: pa.Array, column: Column, status: RowStatus) -> np.ndarray[Any, Any]:
+def _datetime_column(values: pa.Array, column: Column, quarantine: Quarantine) -> np.ndarray[Any, Any]:
     """Nanoseconds since the epoch in UTC; times outside 1677 to 2262 are quarantined."""
     import numpy as np
     import pyarrow as pa
@@ -114,7 +156,7 @@ def _datetime_column(values: pa.Array, column: Column, status: RowStatus) -> np.
     years = pc.year(values)
     outside = pc.fill_null(pc.or_(pc.less(years, 1678), pc.greater(years, 2261)), False)
     rows = np.flatnonzero(outside.to_numpy(zero_copy_only=False))
-    status.quarantine(rows, "input", f"too far away for nanoseconds: {column.name}")
+    quarantine(rows, "input", f"too far away for nanoseconds: {column.name}")
     kept = pc.if_else(outside, pa.scalar(None, values.type), values)
     stamps: np.ndarray[Any, Any] = kept.cast(pa.timestamp("ns")).to_numpy(zero_copy_only=False)
     return stamps

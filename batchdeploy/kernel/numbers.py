@@ -67,8 +67,9 @@ def _changed(values: pa.Array, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, 
 
 
 def _fits(number: Any, kind: str) -> bool:
-    bits = int(kind.removeprefix("int")) - 1
+    unsigned = kind.startswith("u")
+    bits = int(kind.removeprefix("u").removeprefix("int")) - (not unsigned)
     try:
-        return bool(int(number) == number and -(2**bits) <= number < 2**bits)
+        return bool(int(number) == number and (0 if unsigned else -(2**bits)) <= number < 2**bits)
     except (ValueError, OverflowError):
         return False

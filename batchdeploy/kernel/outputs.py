@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from batchdeploy.core.contract import output_line
 from batchdeploy.core.deployment import OutputColumn
+from batchdeploy.core.output_checks import output_line
 from batchdeploy.core.records import Returns
-from batchdeploy.kernel.answers import answer_columns, as_arrow, refuse_answer
+from batchdeploy.kernel.answers import answer_columns, as_arrow
+from batchdeploy.kernel.refusals import refuse_answer
+from batchdeploy.kernel.structs import has_path, select_path
 from batchdeploy.kernel.text import escape_invalid_utf8
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def pick_outputs(
     """The values of the declared outputs, each of length ``rows``, in declared order.
 
     Args:
-        answer: the predictions: a frame, a series, a list, or an array of shape (rows,) or (rows, columns).
+        answer: the predictions: a frame, a series, a list, a dictionary of columns, a dictionary for each
+            row, or an array of shape (rows,) or (rows, columns).
         outputs: name and declaration of each output.
         rows: the number of rows that the model was given.
         returns: what the model's signature says about its predictions. The columns of an ``array`` have no
@@ -51,6 +54,9 @@ def pick_outputs(
         ScoringRefused: another number of rows, rows in another order, or missing, extra, doubled or reordered
             columns.
     """
+    if returns == "array" and isinstance(answer, dict) and len(answer) == 1:
+        # The only output of a network, which MLflow's flavors for them return by its name.
+        (answer,) = answer.values()
     columns = answer_columns(answer)
     lengths = {len(values) for _, values in columns}
     if lengths != {rows}:
@@ -59,6 +65,13 @@ def pick_outputs(
     names = [name for name, _ in columns]
     if doubled := [name for name, times in Counter(names).items() if name is not None and times > 1]:
         refuse_answer("columns", "more than one of a name", ", ".join(doubled))
+    if returns == "struct" or has_path(columns, outputs):
+        return [
+            _select(columns, name, column)
+            if isinstance(column.select, int)
+            else select_path(columns, name, column)
+            for name, column in outputs
+        ]
     if any(column.select is not None for _, column in outputs):
         return [_select(columns, name, column) for name, column in outputs]
     if returns != "array" or len(names) != 1:
@@ -99,6 +112,9 @@ def _check_index(answer: Any, rows: int) -> None:
     """Refuses a changed index: predictions are matched to rows by position."""
     import pandas as pd
 
+    if isinstance(answer, Mapping):
+        for values in answer.values():
+            _check_index(values, rows)
     if not isinstance(answer, (pd.DataFrame, pd.Series)) or answer.index.equals(pd.RangeIndex(rows)):
         return
     first = ", ".join(map(str, answer.index[:SHOWN_ROWS]))
@@ -202,10 +218,11 @@ def _from_integers(name: str, declared: str, array: pa.Array) -> tuple[pa.Array,
 
 
 def _select(columns: list[tuple[str | None, Any]], name: str, column: OutputColumn) -> Any:
+    source = name if column.select is None else column.select
     if isinstance(column.select, int) and 0 <= column.select < len(columns):
         return columns[column.select][1]
     for position, (found, values) in enumerate(columns):
-        if (str(position) if found is None else found) == column.select:
+        if (str(position) if found is None else found) == source:
             return values
     refuse_answer(
         f"output {name}", f"select: {column.select!r}", f"{len(columns)} columns, {[c for c, _ in columns]}"

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchdeploy.core.column_types import array_type
 from batchdeploy.core.policy import PolicySpec, PolicyViolation, Rule
 from batchdeploy.core.records import Column
+from batchdeploy.kernel.lists import flatten_lists, is_list
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,7 @@ REASONS: dict[Rule, str] = {
     "out_of_range": "out of range:",
     "unseen_category": "unseen category in",
     "large_cell": "cell too large in",
+    "wrong_length": "a list of another length than the model takes:",
     "invalid_text": "not UTF-8:",
     "inexact": "finer than microseconds, or beyond them:",
 }
@@ -111,12 +114,33 @@ def _feature(values: pa.Array, feature: Column) -> Iterator[Broken]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if is_list(values.type):
+        yield from _list_feature(values, feature)
+        return
     if feature.required and values.null_count:
         yield "null", feature.name, values.is_null()
     # A finite sum proves that all values are finite, and is much cheaper than two masks.
     if pa.types.is_floating(values.type) and not _finite(pc.sum(values).as_py()):
         yield "nan", feature.name, pc.is_nan(values)
         yield "infinity", feature.name, pc.is_inf(values)
+
+
+def _list_feature(values: pa.Array, feature: Column) -> Iterator[Broken]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found, array = flatten_lists(values), array_type(feature.type)
+    null = values.is_null()
+    if array is not None and array.size is not None:
+        wrong = found.lengths != array.size
+        if wrong.any():
+            yield "wrong_length", feature.name, pc.and_(pa.array(wrong), pc.invert(null))
+    if feature.required and (values.null_count or found.elements.null_count):
+        yield "null", feature.name, pc.or_(null, found.rows_where(found.elements.is_null()))
+    elements = _decoded(found.elements)
+    if pa.types.is_floating(elements.type) and not _finite(pc.sum(elements).as_py()):
+        yield "nan", feature.name, found.rows_where(pc.is_nan(elements))
+        yield "infinity", feature.name, found.rows_where(pc.is_inf(elements))
 
 
 def _finite(total: float | None) -> bool:

@@ -147,6 +147,9 @@ def _pins(
         del written["data"][key]
     # NOTE: another runtime gives the same scores to 1e-9, not to the last bit.
     runtime = [] if deployment.model.runtime == "native" else [deployment.model.runtime]
+    # NOTE: a model without them keeps the run ids that it had before there were any.
+    asked = [{"params": model.params}] if model.params else []
+    asked += [{"tensors": to_plain(model)["tensors"]}] if model.tensors else []
     # NOTE: of the partition block only the column; the rest says when, which must not make another run.
     written["data"]["partition"] = {"column": deployment.data.partition.column}
     return canonical(
@@ -154,7 +157,7 @@ def _pins(
             "format": RUN_FORMAT,
             "deployment": written,
             "partition": partition,
-            "model": [model.name, model.version, model.digest, *runtime],
+            "model": [model.name, model.version, model.digest, *runtime, *asked],
             "data": data.digest,
             "suite": suite and suite.sha256,
             "reference": reference and reference.sha256,

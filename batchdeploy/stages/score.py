@@ -220,6 +220,8 @@ def _spec(plan: Plan, bins: tuple[ColumnProfile, ...], now: datetime) -> Scoring
         policy=deployment.policy,
         bins=bins,
         batch_rows=batch_rows(plan.model.inputs),
+        params=plan.model.params,
+        tensors=plan.model.tensors,
     )
 
 

@@ -164,6 +164,38 @@ def test_picks_the_declared_outputs(answer: Any, outputs: Any, expected: list[li
     assert [list(values) for values in pick_outputs(answer, outputs, 2)] == expected
 
 
+STRUCTS: dict[str, tuple[Any, str, list[Any]]] = {
+    "columns by name": ({"y": np.array([1.0, 2.0]), "z": np.ones(2)}, "y", [1.0, 2.0]),
+    "a column of shape (rows, 1)": ({"y": np.array([[1.0], [2.0]]), "z": np.ones(2)}, "y", [1.0, 2.0]),
+    "a place in a wide column": ({"y": np.array([[1.0, 3.0], [2.0, 4.0]])}, "y.1", [3.0, 4.0]),
+    "a masked column": (
+        {"y": np.ma.array([1.0, 7.0], mask=[False, True]), "z": 0 * np.ones(2)},
+        "y",
+        [1.0, None],
+    ),
+    "a dictionary for each row": ([{"y": 1}, {"y": 2}], "y", [1.0, 2.0]),
+    "one that lacks the field": ([{"y": 1}, {}], "y", [1.0, None]),
+    "one that is missing": ([{"y": {"a": 1}}, {"y": None}], "y.a", [1.0, None]),
+    "a series of dictionaries": (pd.Series([{"y": 1}, {"y": 2}]), "y", [1.0, 2.0]),
+    "classes that are numbers": ([{"p": {0: 0.1, 1: 0.9}}, {"p": {0: 0.4, 1: 0.6}}], "p.1", [0.9, 0.6]),
+    "a field with a dot": ([{"p": {"a.b": 1}}, {"p": {"a.b": 2}}], "p.a.b", [1.0, 2.0]),
+    "a column with a dot": (pd.DataFrame({"p.a": [{"b": 1}, {"b": 2}]}), "p.a.b", [1.0, 2.0]),
+    "lists of equal length": ([{"y": [1, 2]}, {"y": [3, 4]}], "y.0", [1.0, 3.0]),
+}
+
+
+@pytest.mark.parametrize(("answer", "path", "wanted"), STRUCTS.values(), ids=STRUCTS.keys())
+def test_takes_the_fields_of_structs_by_dotted_names(answer: Any, path: str, wanted: list[Any]) -> None:
+    for outputs in ([(path, D)], [("score", OutputColumn(type="double", select=path))]):
+        (values,) = pick_outputs(answer, outputs, 2, returns="struct")
+        assert convert_output("score", "double", values)[0].to_pylist() == wanted
+
+
+def test_an_array_of_another_type_is_no_struct() -> None:
+    (values,) = pick_outputs({"y": np.array([[1.0], [2.0]])}, [("score", D)], 2, returns="array")
+    assert convert_output("score", "double", values)[0].to_pylist() == [1.0, 2.0]
+
+
 MISFITS: dict[str, tuple[Any, list[tuple[str, OutputColumn]]]] = {
     "a row too few": (np.array([1.0]), [("y", D)]),
     "a row too many": (np.array([1.0, 2.0, 3.0]), [("y", D)]),
@@ -174,7 +206,12 @@ MISFITS: dict[str, tuple[Any, list[tuple[str, OutputColumn]]]] = {
     "no such position": (np.ones((2, 2)), [("y", OutputColumn(type="double", select=2))]),
     "no such name": (frame(a=[1, 2]), [("y", OutputColumn(type="double", select="z"))]),
     "a cube": (np.ones((2, 2, 2)), [("y", D)]),
-    "a dictionary": ({"y": [1, 2]}, [("y", D)]),
+    "a dictionary for all rows": ({"y": 1.0}, [("y", D)]),
+    "a dictionary of other columns": ({"z": [1, 2]}, [("y", D)]),
+    "a dictionary of columns sorted by score": ({"y": pd.Series([2.0, 1.0]).sort_values()}, [("y", D)]),
+    "dictionaries beside numbers": ([{"y": 1}, 2], [("y", D)]),
+    "structs without the field": ([{"y": {"a": 1}}, {"y": {"a": 2}}], [("y.b", D)]),
+    "a list that is too short": (objects({"y": [1]}, {"y": [2]}), [("y.1", D)]),
     "rows of different lengths": ([[1.0], [1.0, 2.0]], [("y", D)]),
     "nothing": (None, [("y", D)]),
     "a column twice": (

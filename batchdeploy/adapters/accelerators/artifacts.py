@@ -87,7 +87,9 @@ def _verify(
 ) -> Equality:
     try:
         other = accelerated_predictor(kind, str(model), artifact, loaders, threads=1)
-        proof = compare_predictions(other.native, other, samples(), single=other.single)
+        proof = compare_predictions(
+            loaders.call(other.native), loaders.call(other), samples(), single=other.single
+        )
     except BatchdeployError:
         raise
     # A model or a graph may raise any exception.

@@ -68,17 +68,21 @@ class OnnxSession:
         """One output for a matrix; the graph must have one input."""
         return self._session.run([name], {self._inputs[0][0]: rows})[0]
 
-    def __call__(self, frame: Any) -> Any:
-        """All outputs for a frame: an array if there is a single wide output, else a frame.
+    def __call__(self, given: Any) -> Any:
+        """All outputs: an array if there is a single wide output, else a frame.
+
+        Args:
+            given: a frame, the array of a graph with one input, or a dictionary of arrays.
 
         Raises:
             ValueError: the graph has an input that the frame's columns cannot supply.
         """
         import pandas as pd
 
+        rows = len(next(iter(given.values()))) if isinstance(given, dict) else len(given)
         answers = [
-            np.asarray(answer).reshape(len(frame), -1)
-            for answer in self._session.run(self.names, self._feed(frame))
+            np.asarray(answer).reshape(rows, -1)
+            for answer in self._session.run(self.names, self._feed(given))
         ]
         if len(answers) == 1 and answers[0].shape[1] > 1:
             return answers[0]
@@ -88,17 +92,19 @@ class OnnxSession:
             columns |= {f"{name}_{i}" if wide else name: values[:, i] for i in range(values.shape[1])}
         return pd.DataFrame(columns)
 
-    def _feed(self, frame: Any) -> Mapping[str, Any]:
-        """One input takes the frame as a matrix, several take its columns by name."""
+    def _feed(self, given: Any) -> Mapping[str, Any]:
+        """One input takes a frame as a matrix, several take its columns by name; arrays stay as they are."""
         strange = [name for name, kind, _ in self._inputs if kind is None]
         if strange:
             raise ValueError(f"the graph's {', '.join(strange)} cannot be fed from a table")
+        if isinstance(given, dict):
+            return {name: _cast(name, given[name], kind) for name, kind, _ in self._inputs}
         if len(self._inputs) == 1:
             name, kind, _ = self._inputs[0]
-            return {name: _cast(name, frame.to_numpy(), kind)}
+            return {name: _cast(name, given if isinstance(given, np.ndarray) else given.to_numpy(), kind)}
         feed = {}
         for name, kind, shape in self._inputs:
-            values = _cast(name, frame[name].to_numpy(), kind)
+            values = _cast(name, given[name].to_numpy(), kind)
             feed[name] = values[:, None] if len(shape) == 2 else values
         return feed
 

@@ -45,12 +45,15 @@ class Probe(NamedTuple):
         folder: the downloaded model; marker files of earlier probes are beside it.
         seconds: the time limit.
         output: the file for the model's output, written if the probe fails.
+        convert: turns a frame of the model's inputs into what the model is called with: the argument and
+            the keyword arguments.
     """
 
     where: str
     folder: Path
     seconds: float
     output: Path
+    convert: Callable[[Any], tuple[Any, dict[str, Any]]] = lambda frame: (frame, {})
 
 
 def probe_model(trial: Probe, rows: Callable[[], Iterable[Any]]) -> None:
@@ -81,7 +84,7 @@ def probe_model(trial: Probe, rows: Callable[[], Iterable[Any]]) -> None:
 
 def _probe(trial: Probe, scratch: Path, frame: Any) -> bool:
     """Runs the probe; returns whether it is conclusive and need not be repeated."""
-    (scratch / ROWS).write_bytes(_pickle_sample(frame))
+    (scratch / ROWS).write_bytes(_pickle_sample(frame, trial.convert))
     with (scratch / "output").open("w+b") as output:
         code = _run(trial, scratch, output)
         found = _read_answer(scratch)
@@ -145,10 +148,10 @@ def _read_answer(scratch: Path) -> dict[str, Any]:
         return {}
 
 
-def _pickle_sample(frame: Any) -> bytes:
+def _pickle_sample(frame: Any, convert: Callable[[Any], tuple[Any, dict[str, Any]]]) -> bytes:
     import pickle
 
-    return pickle.dumps(() if frame is None else frame.iloc[:MAX_ROWS])
+    return pickle.dumps(((), {}) if frame is None else convert(frame.iloc[:MAX_ROWS]))
 
 
 def _save_output(output: Any, file: Path) -> None:

@@ -34,10 +34,10 @@ def main() -> None:
         raw, predict = open_model(model)
         answer["broken"] = [problem._asdict() for problem in tree_problems(raw)]
         if not answer["broken"]:
-            frame = pickle.loads((folder / ROWS).read_bytes())
+            rows, words = pickle.loads((folder / ROWS).read_bytes())
             _write(folder, answer | {"step": "predict"})
-            if len(frame):
-                predict(frame)
+            if len(rows):
+                predict(rows, **words)
     except ImportError as error:
         answer["missing"] = str(error)
     # Scoring meets the same exception again and attributes it to its rows.

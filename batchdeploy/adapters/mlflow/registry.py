@@ -22,16 +22,17 @@ from batchdeploy.adapters.mlflow.mlmodel_file import check_small_files, read_mlm
 from batchdeploy.adapters.mlflow.model_cache import ModelCache, VersionSource
 from batchdeploy.adapters.mlflow.model_contents import list_modules, skops_problems
 from batchdeploy.adapters.mlflow.onnx_weights import external_weight_problems
+from batchdeploy.adapters.mlflow.params import read_params
 from batchdeploy.adapters.mlflow.registry_client import RegistryClient, call_registry
+from batchdeploy.adapters.mlflow.signatures import read_signature
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.model_safety import code_if_allowed, code_in_model
 from batchdeploy.core.policy import LimitsSpec
-from batchdeploy.core.records import Column, ModelPin
+from batchdeploy.core.records import ModelPin
 from batchdeploy.errors import Problem, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
-MAX_OUTPUTS = 100_000
 
 
 class MlflowRegistry:
@@ -60,7 +61,7 @@ class MlflowRegistry:
         self._load = load
         self._limits = limits
         self._cache = ModelCache(self._download, models)
-        self._code: dict[ModelRef, tuple[Problem, ...]] = {}
+        self._code: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._data_only = code == "refuse"
         self._trusted = tuple(trusted_types)
 
@@ -89,10 +90,13 @@ class MlflowRegistry:
                 found = client.get_model_version(ref.name, str(ref.version))
             where = f"{ref.name} version {found.version}"
             source, described = self._source(client, found)
-            self._code[ref] = (*code_if_allowed(described.flavors, self._trusted),)
+            self._code[ref.name, ref.label] = (*code_if_allowed(described.flavors, self._trusted),)
             if self._data_only and (problems := (*code_in_model(described.flavors),)):
                 raise _code_refused(where, problems)
-            inputs, outputs, returns = _signature(described.signature, where)
+            columns = read_signature(described.signature, ref.input, where)
+            loader = str(described.flavors.get("python_function", {}).get("loader_module"))
+            schema = described.signature.params
+            params = read_params(schema, ref.params, loader, where=where)
             digest = self._cache.digest(source)
             _check_digest_tag(dict(found.tags or {}).get(DIGEST_TAG), digest, where)
             return ModelPin(
@@ -101,16 +105,19 @@ class MlflowRegistry:
                 model_id=source.seen.model_id,
                 digest=digest,
                 alias=alias,
-                inputs=inputs,
-                outputs=outputs,
-                returns=returns,
+                inputs=columns.inputs,
+                outputs=columns.outputs,
+                returns=columns.returns,
+                params=params,
+                tensors=columns.tensors,
             )
 
     def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
         """The parts of a model that would run code of its author, according to its ``MLmodel`` file."""
-        if ref not in self._code:
+        key = (ref.name, ref.label)
+        if key not in self._code:
             self.resolve(ref)
-        return self._code[ref]
+        return self._code[key]
 
     def keep_download(self, pin: ModelPin, models: Path) -> None:
         """Moves the download of `resolve` into the cache, for `fetch` in this or another process.
@@ -239,38 +246,6 @@ def _location(client: Any, version: Any) -> str:
     return str(client.get_model_version_download_uri(version.name, str(version.version))).rstrip("/")
 
 
-def _signature(signature: Any, where: str) -> tuple[tuple[Column, ...], tuple[Column, ...], Any]:
-    if signature is None or signature.inputs is None:
-        raise RequestError(
-            f"model {where}",
-            "has no signature, so its inputs cannot be checked",
-            hint="log it again with signature=mlflow.models.infer_signature(inputs, outputs)",
-        )
-    if signature.inputs.is_tensor_spec():
-        raise RequestError(
-            f"model {where}", "its inputs are a tensor; a signature with named columns is needed"
-        )
-    inputs = tuple(
-        Column(name=str(spec.name), type=_type_name(spec), required=bool(spec.required))
-        for spec in signature.inputs.inputs
-    )
-    if signature.outputs is None:
-        return inputs, (), "unknown"
-    if signature.outputs.is_tensor_spec():
-        spec = signature.outputs.inputs[0]
-        width = spec.shape[1] if len(spec.shape) > 1 else 1
-        if width > MAX_OUTPUTS:
-            raise RequestError(f"model {where}", (Problem("outputs", "are too many", str(width)),))
-        kind = str(spec.type)
-        return inputs, tuple(Column(name=str(i), type=kind) for i in range(width)), "array"
-    specs = signature.outputs.inputs
-    named = all(spec.name is not None for spec in specs)
-    outputs = tuple(
-        Column(name=str(spec.name if named else i), type=_type_name(spec)) for i, spec in enumerate(specs)
-    )
-    return inputs, outputs, "frame" if named else "array"
-
-
 def _check_digest_tag(claimed: str | None, digest: str, where: str) -> None:
     if claimed is not None and claimed != digest:
         text = f"its tag {DIGEST_TAG} claims {claimed[:SHOWN_DIGITS]}, its files are others"
@@ -280,7 +255,3 @@ def _check_digest_tag(claimed: str | None, digest: str, where: str) -> None:
 
 def _code_refused(where: str, problems: tuple[Problem, ...]) -> RequestError:
     return RequestError(f"model {where}", problems, hint="model.code: allow loads it all the same")
-
-
-def _type_name(spec: Any) -> str:
-    return str(getattr(spec.type, "name", spec.type))
