@@ -26,6 +26,10 @@ Predictor = Callable[[Any], Any]
 Estimator = tuple[Any, str, Callable[[Predictor], Predictor]]
 
 
+def _same(predict: Predictor) -> Predictor:
+    return predict
+
+
 class ModelLoaders(NamedTuple):
     """Functions that load a model's folder in different forms.
 
@@ -34,11 +38,13 @@ class ModelLoaders(NamedTuple):
         estimator: loads the fitted estimator; returns it with the name of its prediction method and a wrapper
             for functions that call it, or None for flavors without an estimator.
         graph: the path of the model's ONNX graph, or None for other flavors.
+        call: turns a loaded model into a function of a frame, for models that take something else.
     """
 
     native: Callable[[str], Predictor]
     estimator: Callable[[str], Estimator | None]
     graph: Callable[[str], str | None]
+    call: Callable[[Predictor], Predictor] = _same
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,7 @@ def _as_trees_read(fitted: Any, rows: Any) -> Any:
     import numpy as np
 
     home = type(fitted).__module__.partition(".")[0]
-    rows = _dense(rows)
+    rows = _codes(_dense(rows))
     if home != "sklearn":
         kind = np.float32 if home == "xgboost" else np.float64
         return np.ascontiguousarray(np.asarray(rows, dtype=kind), dtype="float64")
@@ -204,6 +210,20 @@ def _as_trees_read(fitted: Any, rows: Any) -> Any:
     # NOTE: all trees of scikit-learn except histogram gradient boosting read features as 32-bit floats.
     values = _checked(fitted, rows, "f8" if binned else "f4", infinite=binned)
     return np.ascontiguousarray(values, dtype="float64")
+
+
+def _codes(rows: Any) -> Any:
+    """Converts the categories of a frame to their places, as LightGBM does; NaN for missing ones."""
+    import numpy as np
+    import pandas as pd
+
+    if not isinstance(rows, pd.DataFrame):
+        return rows
+    named = [name for name, kind in rows.dtypes.items() if kind == "category"]
+    rows = rows.copy(deep=False)
+    for name in named:
+        rows[name] = rows[name].cat.codes.astype("float64").replace(-1.0, np.nan)
+    return rows
 
 
 def _checked(fitted: Any, rows: Any, kind: str, *, infinite: bool = False) -> Any:

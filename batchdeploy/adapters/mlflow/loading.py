@@ -7,15 +7,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.adapters.mlflow.categories import find_categories, with_categories
 from batchdeploy.adapters.mlflow.failures import as_failure
 from batchdeploy.adapters.mlflow.own_modules import OwnModules
 from batchdeploy.core.model_safety import code_in_model
 
-Predictor = Callable[[Any], Any]
+Predictor = Callable[..., Any]
 
 KEPT_BY_FLAVORS = (
     ("python_function", "python", "python_version"),
@@ -63,11 +64,13 @@ def open_model(
         predict: Predictor = model.predict
         if device != "cpu" and loader in ("mlflow.sklearn", "mlflow.xgboost"):
             _move(model.get_raw_model(), device)
-        raw = model.get_raw_model() if loader == "mlflow.sklearn" else None
+        raw = model.get_raw_model() if loader in ("mlflow.sklearn", "mlflow.lightgbm") else None
         if raw is not None:
-            # The frame already has the signature's types; MLflow would copy it column by column to check.
+            # The frame already has the signature's types; MLflow would copy it column by column to check, and
+            # accept no categories.
             predict = getattr(rewrite(raw) if rewrite else raw, method)
-    return raw, _asked_with(own, predict)
+        predict = with_categories(predict, find_categories(raw, model.metadata.signature))
+    return raw if loader == "mlflow.sklearn" else None, _asked_with(own, predict)
 
 
 def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predictor]] | None:
@@ -84,8 +87,10 @@ def load_estimator(folder: str) -> tuple[Any, str, Callable[[Predictor], Predict
 
     own = _own_modules(folder)
     with _loading(own):
-        model = mlflow.pyfunc.load_model(folder, suppress_warnings=True).get_raw_model()
-    return model, method, partial(_asked_with, own)
+        loaded = mlflow.pyfunc.load_model(folder, suppress_warnings=True)
+        model = loaded.get_raw_model()
+        categories = find_categories(model, loaded.metadata.signature)
+    return model, method, lambda ask: _asked_with(own, with_categories(ask, categories))
 
 
 def _own_modules(folder: str) -> OwnModules | None:
@@ -118,9 +123,9 @@ def _asked_with(own: OwnModules | None, ask: Predictor) -> Predictor:
     """Wraps a prediction function so that it runs with the model's own modules and raises exceptions only."""
 
     @wraps(ask)
-    def answer(frame: Any) -> Any:
+    def answer(given: Any, **words: Any) -> Any:
         with own.in_place() if own else nullcontext(), as_failure():
-            return ask(frame)
+            return ask(given, **words)
 
     return answer
 
