@@ -5,6 +5,7 @@ from batchdeploy.airflow import ScoringDag
 dag = ScoringDag("flights.yaml")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
@@ -21,14 +22,26 @@ from batchdeploy.airflow.operators import (
 from batchdeploy.airflow.partition import resolve_partition
 
 if TYPE_CHECKING:
+    from batchdeploy.airflow.maintenance import (
+        CollectGarbageOperator,
+        MaintenanceDag,
+        RecoverOperator,
+        RollbackDag,
+        RollbackOperator,
+    )
     from batchdeploy.airflow.promotion import PromotionDag
 
 __all__ = [
+    "CollectGarbageOperator",
     "DriftOperator",
     "GateRefusal",
+    "MaintenanceDag",
     "PlanOperator",
     "PromotionDag",
     "PublishOperator",
+    "RecoverOperator",
+    "RollbackDag",
+    "RollbackOperator",
     "RunOperator",
     "ScoreOperator",
     "ScoringDag",
@@ -43,10 +56,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Imported lazily: the approval operators double the import time, and most DAG files do not use them.
-    if name == "PromotionDag":
-        from batchdeploy.airflow.promotion import PromotionDag
+# Imported lazily: most DAG files do not use them, and the approval operators double the import time.
+_LAZY = {
+    "CollectGarbageOperator": "maintenance",
+    "MaintenanceDag": "maintenance",
+    "PromotionDag": "promotion",
+    "RecoverOperator": "maintenance",
+    "RollbackDag": "maintenance",
+    "RollbackOperator": "maintenance",
+}
 
-        return PromotionDag
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"batchdeploy.airflow.{_LAZY[name]}"), name)

@@ -11,6 +11,7 @@ from airflow.sdk.configuration import conf
 REPORT_ROUTE = "batchdeploy-report"
 RUN_KEY = "batchdeploy_run"
 COMPARISON_KEY = "batchdeploy_comparison"
+SUMMARY_KEY = "batchdeploy_summary"
 
 
 def report_url(dag_id: str, run_id: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY
+from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY, SUMMARY_KEY
 from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
 from batchdeploy.airflow.report_access import control_folders, read_within
 from batchdeploy.airflow.step_operator import PROBLEM_KEY
@@ -60,8 +60,10 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
         return next(iter(pages.values()))
     folders = [] if foreign else list(dict.fromkeys(folder for _, folder in found.folders))
     problems = [*found.problems, *foreign]
-    names = {"dag_id": dag_id, "run_id": run_id}
-    return str(_template().render(**names, folders=folders, problems=problems, reports=list(pages)))
+    names: dict[str, object] = {"dag_id": dag_id, "run_id": run_id}
+    summaries = [f"{task}: {text}" for task, _, text in read_xcom_texts(session, dag_id, run_id, SUMMARY_KEY)]
+    names |= {"folders": folders, "problems": problems, "reports": list(pages), "summaries": summaries}
+    return str(_template().render(names))
 
 
 def find_runs(session: Any, dag_id: str, run_id: str) -> RunOutputs:

@@ -74,15 +74,5 @@ def _show_cleaned(cleaned: CleanupReport, *, json_: bool) -> None:
     if json_:
         print_json(to_plain(cleaned))
         return
-    said = {
-        "decided run(s) published": cleaned.finished,
-        "staging folder(s) of dead processes removed": cleaned.attempts,
-        "earlier generation(s) removed": cleaned.generations,
-        "other leftover(s) removed": cleaned.leftovers,
-    }
-    for what, names in said.items():
-        if names:
-            shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-            out().print(f"{len(names)} {what}: {shown}", markup=False, soft_wrap=True)
-    if not any(said.values()):
-        out().print("nothing to do")
+    for line in cleaned.summary() or ("nothing to do",):
+        out().print(line, markup=False, soft_wrap=True)

@@ -23,3 +23,17 @@ class CleanupReport:
     attempts: tuple[str, ...] = ()
     generations: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
+
+    def summary(self) -> tuple[str, ...]:
+        """A line for each kind of thing that was done, with the first names; empty where nothing was."""
+        counts = {
+            "decided run(s) published": self.finished,
+            "staging folder(s) of dead processes removed": self.attempts,
+            "earlier generation(s) removed": self.generations,
+            "other leftover(s) removed": self.leftovers,
+        }
+        return tuple(
+            f"{len(names)} {what}: {', '.join(names[:5])}" + (" …" if len(names) > 5 else "")
+            for what, names in counts.items()
+            if names
+        )

@@ -7,7 +7,19 @@ from typing import Any, Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 
-Step = Literal["plan", "validate", "score", "drift", "publish", "run", "compare_models", "promote"]
+Step = Literal[
+    "plan",
+    "validate",
+    "score",
+    "drift",
+    "publish",
+    "run",
+    "compare_models",
+    "promote",
+    "rollback",
+    "recover",
+    "collect_garbage",
+]
 Answer = dict[str, Any]
 LATEST = "latest"
 
@@ -29,7 +41,8 @@ class StepRequest:
     Attributes:
         step: one step, or ``run`` for all of them; ``compare_models`` compares two models on a partition, and
             ``promote`` moves the alias as a comparison says.
-        partition: for ``plan`` and ``run``: the partition's value, or ``latest`` for the newest.
+        partition: for ``plan``, ``run`` and ``rollback``: the partition's value; for the first two also
+            ``latest``, the newest.
         model: an alias or a version that overrides the deployed model.
         repeat: scores again even if the same pins are published already.
         evolve: allows the run to change the table's model or columns.
@@ -38,6 +51,7 @@ class StepRequest:
         is_retry: whether this step ran before, so that rows or the suite may have been fixed since.
         holder: the orchestrator's run that claims the partition; one run at a time works on a partition.
         expected_holder: an ended run whose claim may be taken over.
+        to: for ``rollback``: the id of the run to go back to; None for the one before.
         decision: for ``promote``: the decision and its author.
     """
 
@@ -51,4 +65,5 @@ class StepRequest:
     is_retry: bool = False
     holder: str | None = None
     expected_holder: str | None = None
+    to: str | None = None
     decision: Decision | None = None

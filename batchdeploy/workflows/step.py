@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from batchdeploy.core.layout import run_key
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
@@ -18,11 +19,12 @@ from batchdeploy.documents import to_plain
 from batchdeploy.errors import PartitionError, Problem, RequestError
 from batchdeploy.workflows.attempt import attempt, begin_attempt
 from batchdeploy.workflows.compare_models import compare_models, render_markdown
-from batchdeploy.workflows.maintenance import recover
+from batchdeploy.workflows.maintenance import collect_garbage, recover
 from batchdeploy.workflows.model_policy import model_policy
 from batchdeploy.workflows.plan import plan, replan
 from batchdeploy.workflows.promote import promote
 from batchdeploy.workflows.report import redraw_report, try_draw_report
+from batchdeploy.workflows.rollback import rollback
 from batchdeploy.workflows.run import execute
 from batchdeploy.workflows.run_folders import (
     attempt_folder,
@@ -51,19 +53,9 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         GateRefused: the evidence is in the run's folder.
         BatchdeployError: as the step itself.
     """
-    if request.step in ("plan", "run"):
-        return _plan(tools, request)
-    if request.step == "compare_models":
-        return _compare_models(tools, request)
-    if request.folder is None:
-        raise RequestError("the request", f"step {request.step} needs the run's folder")
-    folder = Path(request.folder)
-    if request.step == "promote":
-        return {
-            "outcome": "done",
-            **to_plain(promote(tools, folder, request.decision or Decision(approved=True))),
-        }
-    before = tools.records.read(key_of_folder(tools, folder), Plan)
+    if request.step in STEPS_WITHOUT_RUN:
+        return STEPS_WITHOUT_RUN[request.step](tools, request)
+    before = tools.records.read(key_of_folder(tools, _folder(request)), Plan)
     planned = replan(tools, before) if request.is_retry and request.step in PLANNED_ANEW else before
     # NOTE: a plan that was identical to what is published is a repeat that somebody wanted.
     if planned.state == "identical" and before.state != "identical":
@@ -82,7 +74,7 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     }
     # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
     with attempt(tools, planned):
-        return shared | DO[request.step](tools, planned, request)
+        return shared | STEPS_OF_RUN[request.step](tools, planned, request)
 
 
 def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Plan) -> Plan:
@@ -125,12 +117,43 @@ def _compare_models(tools: Toolbox, request: StepRequest) -> Answer:
     }
 
 
+def _promote(tools: Toolbox, request: StepRequest) -> Answer:
+    decision = request.decision or Decision(approved=True)
+    return {"outcome": "done", **to_plain(promote(tools, _folder(request), decision))}
+
+
+def _roll_back(tools: Toolbox, request: StepRequest) -> Answer:
+    if request.partition is None:
+        raise _no_partition(tools)
+    done = rollback(tools, request.partition, to=request.to)
+    key = run_key(tools.deployment.data.partition.folder(done.partition), done.run_id)
+    manifest = tools.records.find(key, Manifest)
+    return {
+        "outcome": "done",
+        "folder": str(tools.layout.control / key),
+        "model": tools.deployment.model.name,
+        **({} if manifest is None else _published(manifest)),
+        **to_plain(done),
+    }
+
+
+def _folder(request: StepRequest) -> Path:
+    if request.folder is None:
+        raise RequestError("the request", f"step {request.step} needs the run's folder")
+    return Path(request.folder)
+
+
 def _partition(tools: Toolbox, given: str | None) -> str:
     spec = tools.deployment.data.partition
     if given is None:
-        raise PartitionError("the request", (Problem(spec.column, "no partition was given"),))
+        raise _no_partition(tools)
     value = tools.source.partitions(tools.deployment.data)[-1] if given == LATEST else given
     return check_partition(spec.column, value, spec.format)
+
+
+def _no_partition(tools: Toolbox) -> PartitionError:
+    problem = Problem(tools.deployment.data.partition.column, "no partition was given")
+    return PartitionError("the request", (problem,))
 
 
 def _validate(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
@@ -169,11 +192,20 @@ def _publish(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
     return _published(manifest)
 
 
-DO: dict[str, Callable[[Toolbox, Plan, StepRequest], Answer]] = {
+STEPS_OF_RUN: dict[str, Callable[[Toolbox, Plan, StepRequest], Answer]] = {
     "validate": _validate,
     "score": _score,
     "drift": _drift,
     "publish": _publish,
+}
+STEPS_WITHOUT_RUN: dict[str, Callable[[Toolbox, StepRequest], Answer]] = {
+    "plan": _plan,
+    "run": _plan,
+    "compare_models": _compare_models,
+    "promote": _promote,
+    "rollback": _roll_back,
+    "recover": lambda tools, _request: {"outcome": "done", **to_plain(recover(tools))},
+    "collect_garbage": lambda tools, _request: {"outcome": "done", **to_plain(collect_garbage(tools))},
 }
 
 

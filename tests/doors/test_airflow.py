@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 from airflow_runs import airflow, environment
+from tests_support import Result, move_alias
 
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.errors import PartitionError
@@ -96,6 +98,27 @@ def test_a_group_and_a_single_operator_in_somebodys_own_dag(project: Path, airfl
     assert '"churn.publish": "success"' in out
     assert '"other": "success"' in out
     assert len(pd.read_parquet(project / "scores" / "other")) == 200
+
+
+def test_an_operator_rolls_back_a_partition_and_tidies_the_table(
+    project: Path, airflow_home: Path, deployment: Path, cli: Callable[..., Result]
+) -> None:
+    day = "2024-03-02"
+    first = cli("run", deployment, "--partition", day, "--json").json["manifest"]["run_id"]
+    move_alias(project, "champion", 2)
+    second = cli("run", deployment, "--partition", day, "--json").json["manifest"]["run_id"]
+    dags = with_dag(project, 'back, tidy = RollbackDag("churn.yaml"), MaintenanceDag("churn.yaml")')
+    out = airflow(airflow_home, dags, json.dumps({"partition": day}), "churn-rollback")
+    assert '"rollback": "success"' in out, out[-2000:]
+    assert f"{day}: run {first} is visible again, in place of {second}" in out
+    assert cli("status", deployment, "--json").json["partitions"][1]["run"] == first
+    other = airflow(airflow_home, dags, json.dumps({"partition": day, "to": "f" * 16}), "churn-rollback")
+    assert '"rollback": "failed"' in other
+    assert f"no earlier run to go back to, got {'f' * 16}. Hint: kept are: {second}" in other
+    out = airflow(airflow_home, dags, "{}", "churn-maintenance")
+    assert '"recover": "success"' in out
+    assert '"collect_garbage": "success"' in out
+    assert "nothing to do" in out
 
 
 HELPERS = """

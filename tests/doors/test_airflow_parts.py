@@ -175,7 +175,7 @@ def test_config_keys_that_nobody_reads_are_refused_with_the_right_spelling(deplo
 
     from airflow.sdk import DAG, task
 
-    from batchdeploy.airflow import PromotionDag, RunOperator, ScoringDag, scoring_params
+    from batchdeploy.airflow import PromotionDag, RollbackDag, RunOperator, ScoringDag, scoring_params
 
     @task
     def other() -> None: ...
@@ -204,6 +204,9 @@ def test_config_keys_that_nobody_reads_are_refused_with_the_right_spelling(deplo
     assert refused(own, "plan", when=1, region="CH") == []
     assert refused(own, "plan", partiton="2024-03-02") == ["partiton: unknown key; did you mean partition?"]
     assert refused(promotion, "compare_models", challenger="2") == []
+    assert refused(RollbackDag(str(deployment)), "rollback", partition="2024-03-02") == []
+    told = ["run: unknown key"]
+    assert refused(RollbackDag(str(deployment)), "rollback", run="a", to="b") == told
     told = ["challanger: unknown key; did you mean challenger?", "model: unknown key"]
     assert refused(promotion, "compare_models", challanger="2", model="3") == told
 

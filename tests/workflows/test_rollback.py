@@ -8,8 +8,11 @@ import pytest
 from fakes import FakeToolbox, make_tools, rows
 from fakes.stage_calls import DAY, plan_of, published_of, scored_of, scores
 
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import PartitionError, StaleRunError, TableError
 from batchdeploy.workflows.rollback import rollback
+from batchdeploy.workflows.step import take_step
 
 pytestmark = pytest.mark.usefixtures("no_files")
 
@@ -31,6 +34,25 @@ def test_the_run_before_is_visible_again_and_can_be_left_again() -> None:
     assert rollback(tools, DAY, to=second).run_id == second
     assert scores(tools)[f"{DAY}/1/2"] == 15.0
     assert len(tools.maintenance.recovered_at) == 2
+
+
+def test_an_orchestrator_rolls_back_and_recovers_by_the_same_workflows() -> None:
+    tools = make_tools()
+    first = publish(tools)
+    tools.registry.move_alias("doubles", "champion", seen=1, version=2)
+    second = publish(tools)
+    answer = take_step(tools, StepRequest(step="rollback", partition=DAY))
+    assert answer["folder"] == str(tools.layout.run(f"date={DAY}", first))
+    assert (answer["run_id"], answer["replaced"], answer["model_version"]) == (first, second, 1)
+    assert scores(tools)[f"{DAY}/1/2"] == 10.0
+    take_step(tools, StepRequest(step="rollback", partition=DAY, to=second))
+    assert scores(tools)[f"{DAY}/1/2"] == 15.0
+    for step in ("recover", "collect_garbage"):
+        answer = take_step(tools, StepRequest(step=step))  # type: ignore[arg-type]
+        assert answer["outcome"] == "done"
+        assert CleanupReport(**{name: answer[name] for name in CleanupReport.__slots__}).summary() == ()
+    with pytest.raises(PartitionError, match="no partition was given"):
+        take_step(tools, StepRequest(step="rollback"))
 
 
 def test_there_must_be_a_run_to_go_back_to() -> None:
