@@ -117,7 +117,7 @@ def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(
     tools: LocalToolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = {"python": "3.8.20", "scikit-learn": "0.24.2", "no-such-package": "1.0"}
-    monkeypatch.setattr(tools.registry, "made_with", lambda folder: wanted)
+    monkeypatch.setattr(tools.registry, "package_versions", lambda folder: wanted)
     with pytest.raises(RequestError) as refused:
         run_partition(tools, DAYS[0])
     said = str(refused.value)

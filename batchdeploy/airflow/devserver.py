@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path(".airflow"), help="database and logs")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--sqlite", action="store_true", help="SQLite instead of PostgreSQL")
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -129,8 +129,8 @@ def main() -> None:
         signal.signal(number, stop)
     print("starting Airflow; this takes about a minute ...", flush=True)
     with suppress(KeyboardInterrupt):
-        home, dags = asked.home.resolve(), asked.dags.resolve()
-        with serve(dags, home, sqlite=asked.sqlite, port=asked.port) as server:
+        home, dags = options.home.resolve(), options.dags.resolve()
+        with serve(dags, home, sqlite=options.sqlite, port=options.port) as server:
             names = _await_dags(server, dags)
             for name in names:
                 server.call(f"/dags/{name}", {"is_paused": False}, method="PATCH")

@@ -112,9 +112,9 @@ class Interpreter:
 
 def _environment(root: Path | None) -> dict[str, str]:
     """This environment without variables that point to this interpreter's packages, with the same root."""
-    told = {} if root is None else {ROOT_VARIABLE: str(root)}
+    added = {} if root is None else {ROOT_VARIABLE: str(root)}
     dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    return {k: v for k, v in os.environ.items() if k not in dropped} | told
+    return {k: v for k, v in os.environ.items() if k not in dropped} | added
 
 
 def _read(answer: str, code: int, lines: list[str]) -> Answer:

@@ -35,9 +35,9 @@ class PlanOperator(StepOperator):
         refuse_unknown_keys(context, read=RUN_PARAMS, ours=StepOperator)
         params = context.get("params") or {}
         policy, why = model_policy(context, self.spec)
-        partition, told = find_partition(context, self.spec.data.partition)
+        partition, origin = find_partition(context, self.spec.data.partition)
         self.log.info(
-            "partition %s (%s); model policy: %s (%s)", partition, told, policy or "as deployed", why
+            "partition %s (%s); model policy: %s (%s)", partition, origin, policy or "as deployed", why
         )
         return StepRequest(
             step=self.step,

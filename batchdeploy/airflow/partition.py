@@ -63,8 +63,8 @@ def _found(context: Mapping[str, Any], spec: PartitionSpec) -> tuple[str | None,
         return str(given), "the param of this DAG run"
     for events in (context.get("triggering_asset_events") or {}).values():
         for event in events:
-            if told := (getattr(event, "extra", None) or {}).get("partition"):
-                return str(told), "the asset event that triggered it"
+            if value := (getattr(event, "extra", None) or {}).get("partition"):
+                return str(value), "the asset event that triggered it"
     if logical := context.get("logical_date"):
         return _of_logical_date(logical, run_kind(context), spec)
     return None, ""

@@ -13,7 +13,7 @@ from batchdeploy.documents import from_json
 from batchdeploy.errors import BatchdeployError
 
 COMPARISON = re.compile(r"comparisons/[^/=]+=[^/]+/[0-9-]{1,80}\.json")
-ASKS, MOVES = "DecisionOperator", "PromoteOperator"
+APPROVAL_OPERATOR, PROMOTION_OPERATOR = "DecisionOperator", "PromoteOperator"
 APPROVED = ["Approve"]
 
 
@@ -22,13 +22,13 @@ class PromotionOutcome:
     """The progress of a promotion run.
 
     Attributes:
-        asked: whether the approval task has asked.
+        requested: whether approval was requested.
         approved: the answer; None if there is none yet.
         by, at: who answered, and when.
         states: the states of the tasks that ask and that move the alias.
     """
 
-    asked: bool
+    requested: bool
     approved: bool | None
     by: str
     at: str
@@ -57,16 +57,16 @@ def find_outcome(session: Any, dag_id: str, run_id: str) -> PromotionOutcome:
         select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
     ).all()
     states = {task.operator: task.state for task in tasks}
-    asking = [task.id for task in tasks if task.operator == ASKS]
+    asking = [task.id for task in tasks if task.operator == APPROVAL_OPERATOR]
     detail = session.scalars(select(HITLDetail).where(HITLDetail.ti_id.in_(asking))).first()
     answered = detail is not None and detail.responded_at is not None
     who = (detail.responded_by or {}) if answered else {}
     return PromotionOutcome(
-        asked=detail is not None,
+        requested=detail is not None,
         approved=list(detail.chosen_options or ()) == APPROVED if answered else None,
         by=str(who.get("name") or who.get("id") or "somebody unknown"),
         at=detail.responded_at.isoformat()[:19].replace("T", " ") if answered else "",
-        states=(states.get(ASKS), states.get(MOVES)),
+        states=(states.get(APPROVAL_OPERATOR), states.get(PROMOTION_OPERATOR)),
     )
 
 
@@ -84,7 +84,7 @@ def verdict(compared: Comparison, outcome: PromotionOutcome) -> tuple[str, str]:
     asking, moving = outcome.states
     if outcome.approved is False:
         return "bad", f"Rejected by {outcome.by} at {outcome.at} UTC: {stays}."
-    if outcome.approved is None and outcome.asked:
+    if outcome.approved is None and outcome.requested:
         return "warn", "Waiting for somebody to approve or to reject."
     if outcome.approved is None and asking != "success":
         return "warn", "Compared; nobody has been asked yet."

@@ -71,8 +71,8 @@ def find_runs(session: Any, dag_id: str, run_id: str) -> RunOutputs:
 
     Takes the newest folder of a group: a task that is cleared after rows were fixed pushes another folder.
     """
-    told = read_xcom_texts(session, dag_id, run_id, RUN_KEY)
-    groups = {(group_of(task), index): (task, folder) for task, index, folder in told}
+    folders = read_xcom_texts(session, dag_id, run_id, RUN_KEY)
+    groups = {(group_of(task), index): (task, folder) for task, index, folder in folders}
     failed = read_xcom_texts(session, dag_id, run_id, PROBLEM_KEY)
     return RunOutputs(tuple(groups.values()), tuple(f"{task}: {text}" for task, _, text in failed))
 

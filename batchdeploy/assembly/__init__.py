@@ -30,7 +30,9 @@ from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
 
 if TYPE_CHECKING:
+    from batchdeploy.adapters.engines.local import LocalEngine
     from batchdeploy.adapters.engines.spark import SparkEngine
+    from batchdeploy.adapters.mlflow.registry import MlflowRegistry
     from batchdeploy.publishing.opening import TableAccess
     from batchdeploy.storage.interface import Storage
 
@@ -105,13 +107,17 @@ class LocalToolbox(Toolbox):
         return given if "://" in given or given.startswith("databricks") else str(self.root / given)
 
     @cached_property
-    def registry(self) -> ports.Registry:
+    def registry(self) -> MlflowRegistry:
         require("mlflow", self.deployment)
         from batchdeploy.adapters.mlflow import PredictorLoader, open_registry
 
         model, limits = self.deployment.model, self.deployment.limits
         load = PredictorLoader(rewrite=cache_encoders)
         return open_registry(self.registry_uri, model, limits, self.layout.models, load)
+
+    @property
+    def fetcher(self) -> ports.ModelFetcher:
+        return self.registry
 
     @cached_property
     def source(self) -> ports.Source:
@@ -137,12 +143,16 @@ class LocalToolbox(Toolbox):
         return DvcWorkspace(self.root, folder) if fetched else folder
 
     @cached_property
-    def engine(self) -> ports.Engine:
+    def engine(self) -> LocalEngine | SparkEngine:
         if self.deployment.engine.kind == "spark":
             return self.spark
         from batchdeploy.adapters.engines.local import LocalEngine
 
         return LocalEngine()
+
+    @property
+    def workers(self) -> ports.Workers:
+        return self.engine
 
     @cached_property
     def spark(self) -> SparkEngine:

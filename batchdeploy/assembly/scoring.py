@@ -41,7 +41,7 @@ class LocalScorer:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        loaders, locate, device = self._loaders, self._tools.engine.locate, self._tools.engine.device
+        loaders, locate, device = self._loaders, self._tools.workers.locate, self._tools.engine.device
         if job.runtime_folder is None:
             return partial(score_split, job=job, load=LocatingLoader(locate, loaders.native))
         from batchdeploy.adapters.accelerators import AcceleratedLoader
@@ -75,7 +75,7 @@ class LocalScorer:
         with capture_output(printed / "prepare.txt"):
             loaders = self._loaders._replace(call=partial(ModelCall, spec=job.spec))
             made = accelerators.build_or_fall_back(kind, model, into, samples, loaders, refuse=refuse)
-        return replace(job, runtime_folder=self._tools.engine.distribute(into)) if made else job
+        return replace(job, runtime_folder=self._tools.workers.distribute(into)) if made else job
 
     @property
     def _loaders(self) -> ModelLoaders:
@@ -83,7 +83,7 @@ class LocalScorer:
         from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
 
         device = self._tools.engine.device
-        native = self._tools.registry.load if device == "cpu" else PredictorLoader(device, cache_encoders)
+        native = self._tools.fetcher.load if device == "cpu" else PredictorLoader(device, cache_encoders)
         return ModelLoaders(native, load_estimator, find_graph)
 
 

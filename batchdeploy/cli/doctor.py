@@ -105,9 +105,9 @@ def _registries(root: Path, given: Iterable[str | None]) -> Iterator[DoctorCheck
             yield DoctorCheck("model registry", True, f"{shorten(uri)} (model.registry)")
         else:
             file = root / uri.removeprefix("sqlite:///")
-            there = file.is_file()
+            exists = file.is_file()
             yield DoctorCheck(
-                "model registry", there, f"{'' if there else 'none at '}{file} (model.registry)"
+                "model registry", exists, f"{'' if exists else 'none at '}{file} (model.registry)"
             )
 
 

@@ -37,7 +37,7 @@ class Equality(NamedTuple):
         return self.rows > 0 and not self.differing
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The result as a sentence for messages."""
         by = (
             "in shape, or in what is missing"

@@ -21,8 +21,8 @@ def shown_safely() -> Iterator[None]:
         redact_chain(error)
         raise
     except Exception as error:
-        told = "".join(traceback.format_exception(error))
-        if redact(told) == told:
+        text = "".join(traceback.format_exception(error))
+        if redact(text) == text:
             raise
         problem = Problem(type(error).__name__, "not foreseen", str(error))
-        raise OutsideError("batchdeploy itself", (problem,)) from RedactedCause(redact(told))
+        raise OutsideError("batchdeploy itself", (problem,)) from RedactedCause(redact(text))

@@ -28,18 +28,20 @@ __all__ = [
     "Evidence",
     "LoadPredictor",
     "Maintenance",
+    "ModelFetcher",
+    "ModelRegistry",
     "Painter",
     "PartitionReader",
     "Predictor",
     "PublishedTable",
     "Publisher",
-    "Registry",
     "Scorer",
     "Source",
     "Staging",
     "TextSource",
     "Validator",
     "Work",
+    "Workers",
 ]
 
 Predictor = Callable[[Any], Any]
@@ -47,13 +49,8 @@ LoadPredictor = Callable[[str], Predictor]
 Work = Callable[[Split], SplitResult]
 
 
-class Registry(Protocol):
-    """A model registry."""
-
-    @property
-    def load(self) -> LoadPredictor:
-        """A picklable function that loads a fetched copy on a worker."""
-        ...
+class ModelRegistry(Protocol):
+    """Models by name, with their versions and aliases."""
 
     def resolve(self, ref: ModelRef) -> ModelPin:
         """Pins a model version and its digest.
@@ -64,24 +61,12 @@ class Registry(Protocol):
         """
         ...
 
-    def fetch(self, pin: ModelPin, models: Path) -> Path:
-        """Copies the model's files below ``models``, verifies their digest, and returns the folder."""
-        ...
-
-    def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
+    def code_problems(self, ref: ModelRef) -> tuple[Problem, ...]:
         """The parts of a model that would run its author's code, found without loading the model."""
-        ...
-
-    def keep_download(self, pin: ModelPin, models: Path) -> None:
-        """Moves files that `resolve` downloaded below ``models``; downloads nothing."""
         ...
 
     def modules(self, pin: ModelPin) -> frozenset[str] | None:
         """The modules whose objects the model's files hold, found without loading it; None if unknown."""
-
-    def made_with(self, folder: Path) -> dict[str, str]:
-        """The versions of packages (and of ``python``) that a fetched model was logged with."""
-        ...
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
         """Points an alias at a version, if it still points at version ``seen``.
@@ -89,6 +74,27 @@ class Registry(Protocol):
         Raises:
             RequestError: the alias points at another version by now.
         """
+        ...
+
+
+class ModelFetcher(Protocol):
+    """Private copies of the files of registered models."""
+
+    @property
+    def load(self) -> LoadPredictor:
+        """A picklable function that loads a fetched copy on a worker."""
+        ...
+
+    def fetch(self, pin: ModelPin, models: Path) -> Path:
+        """Copies the model's files below ``models``, verifies their digest, and returns the folder."""
+        ...
+
+    def keep_download(self, pin: ModelPin, models: Path) -> None:
+        """Moves files that `resolve` downloaded below ``models``; downloads nothing."""
+        ...
+
+    def package_versions(self, folder: Path) -> dict[str, str]:
+        """The versions of packages (and of ``python``) that a fetched model was logged with."""
         ...
 
 
@@ -135,6 +141,13 @@ class Engine(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Releases sessions and processes."""
+
+
+class Workers(Protocol):
+    """The machines and processes that an engine works with."""
+
     @property
     def locate(self) -> Callable[[str], str]:
         """A picklable function from a name that `distribute` returned to the local path on a worker."""
@@ -147,9 +160,6 @@ class Engine(Protocol):
     def distribute(self, folder: Path) -> str:
         """Makes a folder available on the workers and returns the name that `locate` takes."""
         ...
-
-    def close(self) -> None:
-        """Releases sessions and processes."""
 
 
 class Validator(Protocol):

@@ -37,12 +37,15 @@ def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> Tab
 
 def infer_record(manifest: str | None, folder: str, columns: Mapping[str, str]) -> TableRecord:
     """The record of a table that has none, from the manifest of one of its runs."""
-    told = {}
+    fields = {}
     with suppress(ValueError):
-        told = json.loads(manifest or "{}")
+        fields = json.loads(manifest or "{}")
     partition = folder.partition("=")[0]
     return TableRecord(
-        deployment=told.get("deployment"), model=told.get("model"), partition=partition, columns=dict(columns)
+        deployment=fields.get("deployment"),
+        model=fields.get("model"),
+        partition=partition,
+        columns=dict(columns),
     )
 
 

@@ -68,8 +68,8 @@ class PointerPublisher:
             PublishError: the store refused, or nobody could say what became of the pointer.
         """
         staged = self._layout.staging / scored.attempt / "scored"
-        if (told := self._told(plan, scored.attempt)) is not None:
-            return told
+        if (published := self._published_manifest(plan, scored.attempt)) is not None:
+            return published
         try:
             schema = verify(staged, plan, scored)
         except OSError as error:
@@ -100,10 +100,10 @@ class PointerPublisher:
                 lambda old: self._named(old, plan, (entry, schema), began),
             )
         except _SameRun:
-            told = self._told(plan, scored.attempt)
-            if told is None:
+            published = self._published_manifest(plan, scored.attempt)
+            if published is None:
                 raise stale(plan.folder, plan.base_run, self._table.published_run(plan.folder)) from None
-            return told
+            return published
         self._records.write_published(plan.folder, entry, text)
         self._attempts.discard(scored.attempt)
         return text
@@ -141,7 +141,7 @@ class PointerPublisher:
         self._records.write_rollback(folder, run, replaced=expected_run, at=at)
         return run
 
-    def _told(self, plan: Plan, attempt: str) -> str | None:
+    def _published_manifest(self, plan: Plan, attempt: str) -> str | None:
         """The manifest where this attempt, or another one at the same pins, is visible."""
         entry = self._table.entry(plan.folder)
         if entry is None or entry["run_id"] != plan.run_id:

@@ -28,7 +28,7 @@ SHOWN_REASONS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class AttemptRecords:
     """The records that an attempt at a run has so far.
 
     Attributes:
@@ -58,26 +58,26 @@ class Found:
         return self.published.attempt
 
 
-def render_html(plan: Plan, found: Found, *, reference: Reference | None, painter: Painter) -> str:
+def render_html(plan: Plan, records: AttemptRecords, *, reference: Reference | None, painter: Painter) -> str:
     """The run's page, with its pictures inside: no script, no network. Records not there yet are left out."""
-    drift = found.drift
+    drift = records.drift
     pictures = _pictures(drift, reference, painter) if drift and reference else []
     overview = Markup(painter.overview(drift)) if drift and drift.statistics else None  # noqa: S704
-    refused = found.refusal if found.manifest is None else None
+    refused = records.refusal if records.manifest is None else None
     page: str = (
         _templates()
         .get_template("report.html.j2")
         .render(
             plan=plan,
-            check=found.check,
-            scored=found.scored,
+            check=records.check,
+            scored=records.scored,
             drift=drift,
-            manifest=found.manifest,
+            manifest=records.manifest,
             overview=overview,
-            printed=found.printed[:SHOWN_OUTPUT] + ("…" if len(found.printed) > SHOWN_OUTPUT else ""),
+            printed=records.printed[:SHOWN_OUTPUT] + ("…" if len(records.printed) > SHOWN_OUTPUT else ""),
             pictures=pictures,
             tested=[row for row in drift.statistics if row.statistic == "psi"] if drift else [],
-            verdict=_unpublished(plan, found) if found.manifest is None else _published(found),
+            verdict=_unpublished(plan, records) if records.manifest is None else _published(records),
             refused=refused.problems if refused is not None else (),
         )
     )
@@ -140,38 +140,38 @@ def _in_columns(names: tuple[str, ...]) -> str:
     return f" in {', '.join(names)}" if names else ""
 
 
-def _published(found: Found) -> tuple[str, str]:
+def _published(records: AttemptRecords) -> tuple[str, str]:
     """(colour class, sentence) for the top of the page of a run that was published."""
-    drift, check = found.drift, found.check
+    drift, check = records.drift, records.check
     if drift is not None and drift.verdict == "drift":
         return "warn", f"Published, with drift{_in_columns(drift.alarms)}."
     if check is not None and check.failed:
         return "warn", f"Published, with {len(check.failed)} failed expectations of level warn."
-    quarantined = found.scored is not None and found.scored.rows_quarantined
+    quarantined = records.scored is not None and records.scored.rows_quarantined
     return "good", f"Published{f', {quarantined} rows quarantined' if quarantined else ''}."
 
 
-def _unpublished(plan: Plan, found: Found) -> tuple[str, str]:
+def _unpublished(plan: Plan, records: AttemptRecords) -> tuple[str, str]:
     """(colour class, sentence) for a run that was not published: the refusing gate, or its progress."""
-    check = found.check
+    check = records.check
     if check is not None and check.blocking:
         return "bad", f"Refused: {len(check.blocking)} blocking expectations failed. Nothing was published."
-    others = f"what is visible of this run is from another attempt, {found.published_by}"
-    if found.refusal is not None:
-        also = f" ({others})" if found.published_by is not None else ""
-        return "bad", f"Not published: {_why(plan, found)}{also}."
-    if found.published_by is not None:
+    others = f"what is visible of this run is from another attempt, {records.published_by}"
+    if records.refusal is not None:
+        also = f" ({others})" if records.published_by is not None else ""
+        return "bad", f"Not published: {_why(plan, records)}{also}."
+    if records.published_by is not None:
         return "bad", f"Not published: {others}."
-    far = sum(record is not None for record in (check, found.scored, found.drift))
+    far = sum(record is not None for record in (check, records.scored, records.drift))
     return (
         "bad",
         f"Not published: the run was {('planned', 'validated', 'scored', 'compared')[far]}, no more.",
     )
 
 
-def _why(plan: Plan, found: Found) -> str:
+def _why(plan: Plan, records: AttemptRecords) -> str:
     """The gate's reason in a few words; details follow on the page."""
-    scored, drift = found.scored, found.drift
+    scored, drift = records.scored, records.drift
     if drift is not None:
         return f"drift{_in_columns(drift.alarms)}, and drift.on_alarm is block"
     if scored is None:

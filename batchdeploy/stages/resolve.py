@@ -14,10 +14,10 @@ from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, to_plain
 from batchdeploy.errors import ContractError, DataError
 from batchdeploy.ports import (
+    ModelRegistry,
     PartitionReader,
     PublishedTable,
     ReferenceSource,
-    Registry,
     Source,
     TextSource,
     Validator,
@@ -37,7 +37,7 @@ class ResolvePorts:
 
     table: PublishedTable
     source: Source
-    registry: Registry
+    registry: ModelRegistry
     reader: PartitionReader
     texts: TextSource
     references: ReferenceSource

@@ -29,12 +29,13 @@ from batchdeploy.kernel.profiling import empty, merge
 from batchdeploy.ports import (
     Engine,
     Evidence,
+    ModelFetcher,
     PartitionReader,
     ReferenceSource,
-    Registry,
     Scorer,
     Source,
     Staging,
+    Workers,
 )
 from batchdeploy.redaction import logger
 
@@ -51,11 +52,12 @@ class ScorePorts:
         versions: of Python and the libraries that a score depends on, on this machine.
     """
 
-    registry: Registry
+    fetcher: ModelFetcher
     source: Source
     references: ReferenceSource
     reader: PartitionReader
     engine: Engine
+    workers: Workers
     scorer: Scorer
     staging: Staging
     evidence: Evidence
@@ -76,13 +78,13 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
         ScoringRefused: the model's answer has the wrong shape, or too many rows fail.
         EngineError: the engine failed, or rows went missing on the way.
     """
-    model_folder = ports.registry.fetch(plan.model, ports.models)
-    check_versions(ports.registry, ports.engine, model_folder, policy=plan.deployment.engine.versions)
+    model_folder = ports.fetcher.fetch(plan.model, ports.models)
+    check_versions(ports.fetcher, ports.workers, model_folder, policy=plan.deployment.engine.versions)
     LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in ports.versions.items()))
     attempt = ports.staging.stage(plan.run_id)
     try:
         splits = ports.reader.make_splits(plan.data)
-        job = _job(ports, plan, (ports.engine.distribute(model_folder), str(attempt)), now)
+        job = _job(ports, plan, (ports.workers.distribute(model_folder), str(attempt)), now)
         job = ports.scorer.prepare(job, model_folder, splits)
         results = _results(ports, job, splits, done)
         files, quarantine = ports.staging.collect(attempt, plan.run_id, results)
@@ -116,7 +118,7 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
 
 
 def check_versions(
-    registry: Registry, engine: Engine, model: Path, *, policy: Literal["refuse", "warn"]
+    fetcher: ModelFetcher, workers: Workers, model: Path, *, policy: Literal["refuse", "warn"]
 ) -> None:
     """Looks whether the workers have what they need, and what the model was made with, as far as both say.
 
@@ -124,13 +126,13 @@ def check_versions(
         RequestError: some lack what each needs, or differ and ``engine.versions`` says refuse; in one
             message. Trying again would change nothing.
     """
-    wanted = registry.made_with(model)
-    workers = engine.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
-    if missing := tuple(missing_packages(workers)):
+    wanted = fetcher.package_versions(model)
+    installed = workers.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
+    if missing := tuple(missing_packages(installed)):
         raise MissingPackageError(
             "the workers", missing, hint=f"install there: pip install {' '.join(REQUIRED_PACKAGES)}"
         )
-    problems = tuple(version_mismatches(wanted, workers))
+    problems = tuple(version_mismatches(wanted, installed))
     if not problems:
         return
     hint = "install the versions that the model was logged with, or set engine.versions to warn"

@@ -20,11 +20,11 @@ from batchdeploy.stages.resolve import pin_reference, pin_suite
 from batchdeploy.workflows.status import check_own
 from batchdeploy.workflows.toolbox import Toolbox
 
-Found = dict[str, object]
-Step = Callable[[Toolbox, Found], Iterator[Problem]]
+Findings = dict[str, object]
+Check = Callable[[Toolbox, Findings], Iterator[Problem]]
 
 
-class Checked(NamedTuple):
+class CheckResult(NamedTuple):
     """What was found.
 
     Attributes:
@@ -36,39 +36,39 @@ class Checked(NamedTuple):
     outside: bool
 
 
-def check(tools: Toolbox) -> Checked:
+def check(tools: Toolbox) -> CheckResult:
     """Every problem that `run` would meet before it reads a row: machine, suite, model, data, output."""
     problems: list[Problem] = []
     outside: list[Problem] = []
-    found: Found = {}
-    for step in STEPS:
+    findings: Findings = {}
+    for one in CHECKS:
         try:
             with translate_system_errors(str(tools.root)):
-                problems += step(tools, found)
+                problems += one(tools, findings)
         except OutsideError as error:
-            outside += _told(error)
+            outside += _problems_of(error)
         except BatchdeployError as error:
-            problems += _told(error)
-    return Checked(tuple(dict.fromkeys(problems + outside)), outside=not problems)
+            problems += _problems_of(error)
+    return CheckResult(tuple(dict.fromkeys(problems + outside)), outside=not problems)
 
 
-def _told(error: BatchdeployError) -> list[Problem]:
+def _problems_of(error: BatchdeployError) -> list[Problem]:
     """Its problems, each with where it is, and the last one with what to do about it."""
-    told = [
+    problems = [
         p if error.where in p.path else p._replace(path=f"{error.where}: {p.path}") for p in error.problems
     ]
     # NOTE: for packages there is one hint for all of them.
     if error.hint and not isinstance(error, MissingPackageError):
-        told[-1] = told[-1]._replace(problem=f"{told[-1].problem} ({error.hint})")
-    return told
+        problems[-1] = problems[-1]._replace(problem=f"{problems[-1].problem} ({error.hint})")
+    return problems
 
 
-def _packages(tools: Toolbox, _found: Found) -> Iterator[Problem]:
+def _packages(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
     tools.check_packages()
     yield from ()
 
 
-def _machine(tools: Toolbox, _found: Found) -> Iterator[Problem]:
+def _machine(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
     """What engine and runtime need of this machine, which is first asked for after rows were validated."""
     engine = tools.deployment.engine
     if engine.kind == "spark" and engine.remote is None and not _java():
@@ -84,36 +84,36 @@ def _java() -> bool:
     return Path(home, "bin", "java").is_file() if home else shutil.which("java") is not None
 
 
-def _suite(tools: Toolbox, found: Found) -> Iterator[Problem]:
+def _suite(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
     validator = tools.validator if tools.deployment.expectations is not None else None
-    found["suite"] = pin_suite(tools.deployment, tools.texts, validator)
+    findings["suite"] = pin_suite(tools.deployment, tools.texts, validator)
     yield from ()
 
 
-def _model(tools: Toolbox, found: Found) -> Iterator[Problem]:
+def _model(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
     ref = tools.deployment.model
-    found["model"] = model = tools.registry.resolve(ref)
+    findings["model"] = model = tools.registry.resolve(ref)
     if ref.runtime == "compiled" and ref.fallback == "refuse":
         yield from runtime_problems(ref.runtime, tools.registry.modules(model))
 
 
-def _data(tools: Toolbox, found: Found) -> Iterator[Problem]:
+def _data(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
     ref = tools.deployment.data
     yield from tools.source.partition_problems(ref)
     known = tools.source.partitions(ref)
     newest = (runnable(known, ref.partition) or known)[-1]
-    found["schema"] = tools.reader.inspect(tools.source.pin(ref, newest))
+    findings["schema"] = tools.reader.inspect(tools.source.pin(ref, newest))
 
 
-def _contract(tools: Toolbox, found: Found) -> Iterator[Problem]:
-    model, schema = found.get("model"), found.get("schema")
+def _contract(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
+    model, schema = findings.get("model"), findings.get("schema")
     if isinstance(model, ModelPin) and isinstance(schema, InputSchema):
         yield from contract(tools.deployment, model, schema)
 
 
-def _suite_columns(tools: Toolbox, found: Found) -> Iterator[Problem]:
+def _suite_columns(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
     """Columns that the suite wants to look at, and that the newest partition has not."""
-    schema, suite = found.get("schema"), found.get("suite")
+    schema, suite = findings.get("schema"), findings.get("suite")
     if not isinstance(suite, TextPin) or not isinstance(schema, InputSchema):
         return
     known = {column.name for column in schema.columns} | {tools.deployment.data.partition.column}
@@ -125,13 +125,13 @@ def _suite_columns(tools: Toolbox, found: Found) -> Iterator[Problem]:
             yield Problem(path, "no such column in the data", ", ".join(sorted(missing)))
 
 
-def _reference(tools: Toolbox, found: Found) -> Iterator[Problem]:
-    if isinstance(model := found.get("model"), ModelPin):
+def _reference(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
+    if isinstance(model := findings.get("model"), ModelPin):
         pin_reference(tools.deployment, tools.references, model)
     yield from ()
 
 
-def _output(tools: Toolbox, _found: Found) -> Iterator[Problem]:
+def _output(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
     """Whether the table is this deployment's, and whether there can be a table at all."""
     check_own(tools)
     path = tools.deployment.output.path
@@ -142,18 +142,18 @@ def _output(tools: Toolbox, _found: Found) -> Iterator[Problem]:
 
 
 def _place(folder: Path) -> Iterator[Problem]:
-    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     try:
-        listed = os.scandir(there)
+        listed = os.scandir(place)
     except OSError as error:
-        yield Problem(f"output.path: {there}", reason(error))
+        yield Problem(f"output.path: {place}", reason(error))
         return
     listed.close()
-    if not os.access(there, os.W_OK | os.X_OK):
-        yield Problem(f"output.path: {there}", "this user may not write there")
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Problem(f"output.path: {place}", "this user may not write there")
 
 
-STEPS: tuple[Step, ...] = (
+CHECKS: tuple[Check, ...] = (
     _packages,
     _machine,
     _suite,

@@ -95,14 +95,14 @@ def partitions_in(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
     if first > last:
         raise PartitionError("the request", (Problem(spec.column, f"--from lies after --to, {last}", first),))
     known = tools.source.partitions(tools.deployment.data)
-    there = {partition for partition in known if first <= partition <= last}
-    if not there:
+    existing = {partition for partition in known if first <= partition <= last}
+    if not existing:
         raise PartitionError(
             tools.deployment.data.path,
             (Problem(spec.column, "no partition in this range", f"{first} to {last}"),),
             hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
         )
-    return tuple(sorted(there | set(expected(first, last, spec))))
+    return tuple(sorted(existing | set(expected(first, last, spec))))
 
 
 def _why(error: PartitionError) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from batchdeploy.core.layout import PAGE
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.redaction import logger
-from batchdeploy.stages.report import Found, find_reference, render_html
+from batchdeploy.stages.report import AttemptRecords, find_reference, render_html
 from batchdeploy.workflows.run_folders import attempt_folder, key_of_attempt, key_of_run
 from batchdeploy.workflows.timing import StageClock
 from batchdeploy.workflows.toolbox import Toolbox
@@ -15,26 +15,26 @@ from batchdeploy.workflows.toolbox import Toolbox
 LOG = logger("batchdeploy")
 
 
-def draw_report(tools: Toolbox, planned: Plan, found: Found | None = None) -> Path:
+def draw_report(tools: Toolbox, planned: Plan, records: AttemptRecords | None = None) -> Path:
     """Writes report.html of an attempt.
 
     Args:
         tools: what answers for the deployment.
         planned: the attempt's plan.
-        found: its records, where the caller has them in hand; else they are read.
+        records: its records, where the caller has them in hand; else they are read.
     """
     reference = find_reference(planned, tools.references)
-    found = found or find_records(tools, planned)
-    html = render_html(planned, found, reference=reference, painter=tools.painter)
+    records = records or find_records(tools, planned)
+    html = render_html(planned, records, reference=reference, painter=tools.painter)
     tools.records.write_page(key_of_attempt(planned), html)
     tools.evidence.update_evidence(planned)
     return attempt_folder(tools, planned) / PAGE
 
 
-def find_records(tools: Toolbox, planned: Plan) -> Found:
+def find_records(tools: Toolbox, planned: Plan) -> AttemptRecords:
     """The records that an attempt has by now."""
     records, key = tools.records, key_of_attempt(planned)
-    return Found(
+    return AttemptRecords(
         check=records.find(key, CheckReport),
         scored=records.find(key, ScoredBatch),
         drift=records.find(key, DriftReport),
@@ -44,11 +44,13 @@ def find_records(tools: Toolbox, planned: Plan) -> Found:
     )
 
 
-def try_draw_report(tools: Toolbox, planned: Plan, clock: StageClock, found: Found | None = None) -> None:
+def try_draw_report(
+    tools: Toolbox, planned: Plan, clock: StageClock, records: AttemptRecords | None = None
+) -> None:
     """Draws the page of a published attempt; where that fails, a warning: the scores are out."""
     try:
         with clock.stage("report"):
-            draw_report(tools, planned, found)
+            draw_report(tools, planned, records)
     except Exception as error:  # noqa: BLE001
         where = attempt_folder(tools, planned)
         LOG.warning("the page of %s could not be drawn: %s: %s", where, type(error).__name__, error)

@@ -11,7 +11,7 @@ from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.errors import PartitionError
-from batchdeploy.stages.report import Found
+from batchdeploy.stages.report import AttemptRecords
 from batchdeploy.workflows.attempt import attempt, begin_attempt
 from batchdeploy.workflows.maintenance import recover
 from batchdeploy.workflows.plan import plan
@@ -100,7 +100,7 @@ def execute(
     return Outcome(status="published", folder=folder, manifest=manifest, seconds=clock.seconds)
 
 
-def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manifest, Found]:
+def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manifest, AttemptRecords]:
     with clock.stage("validate"):
         check = step_validate(tools, planned)
     with clock.stage("score") as done:
@@ -113,7 +113,7 @@ def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manif
     except BaseException:
         tools.staging.discard(scored.attempt)
         raise
-    return manifest, Found(
+    return manifest, AttemptRecords(
         check=check,
         scored=scored,
         drift=drift,

@@ -67,7 +67,7 @@ def _recent_manifests(tools: Toolbox) -> Iterator[Manifest]:
 def code_allowed(tools: Toolbox) -> tuple[Problem, ...]:
     """What in the model runs code of whoever registered it, where ``model.code: allow`` lets it."""
     model = tools.deployment.model
-    return tools.registry.code_in(model) if model.code == "allow" else ()
+    return tools.registry.code_problems(model) if model.code == "allow" else ()
 
 
 def check_own(tools: Toolbox) -> None:

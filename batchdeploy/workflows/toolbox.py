@@ -14,17 +14,19 @@ from batchdeploy.ports import (
     Engine,
     Evidence,
     Maintenance,
+    ModelFetcher,
+    ModelRegistry,
     Painter,
     PartitionReader,
     PublishedTable,
     Publisher,
     ReferenceSource,
-    Registry,
     Scorer,
     Source,
     Staging,
     TextSource,
     Validator,
+    Workers,
 )
 from batchdeploy.stages.resolve import ResolvePorts
 from batchdeploy.stages.score import ScorePorts
@@ -44,13 +46,15 @@ class Toolbox:
     deployment: Deployment
     root: Path
     layout: Layout
-    registry: Registry
+    registry: ModelRegistry
+    fetcher: ModelFetcher
     source: Source
     texts: TextSource
     references: ReferenceSource
     reader: PartitionReader
     validator: Validator
     engine: Engine
+    workers: Workers
     scorer: Scorer
     staging: Staging
     table: PublishedTable
@@ -82,11 +86,12 @@ class Toolbox:
     def to_score(self) -> ScorePorts:
         """What scoring uses."""
         return ScorePorts(
-            registry=self.registry,
+            fetcher=self.fetcher,
             source=self.source,
             references=self.references,
             reader=self.reader,
             engine=self.engine,
+            workers=self.workers,
             scorer=self.scorer,
             staging=self.staging,
             evidence=self.evidence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from fakes import FakeEngine
@@ -11,11 +12,17 @@ from fakes import FakeEngine
 from batchdeploy.adapters.engines.local import LocalEngine
 from batchdeploy.core.work import Split, SplitResult
 from batchdeploy.errors import EngineError, ScoringRefused
-from batchdeploy.ports import Engine, Work
+from batchdeploy.ports import Engine, Work, Workers
+
+
+class EngineWithWorkers(Engine, Workers, Protocol):
+    """Both sides of an engine, which one adapter implements."""
 
 
 @pytest.fixture(scope="module", params=["fake", "local", pytest.param("spark", marks=pytest.mark.jvm)])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineWithWorkers]:
     """One engine for all tests of this file."""
     if request.param != "spark":
         yield FakeEngine() if request.param == "fake" else LocalEngine()
@@ -62,41 +69,41 @@ def failing(error: Exception) -> Work:
     return fail
 
 
-def test_every_split_is_worked_on_once(engine: Engine) -> None:
+def test_every_split_is_worked_on_once(engine: EngineWithWorkers) -> None:
     found = list(engine.map_splits(counting(), splits(5)))
     assert sorted((result.index, result.rows_in) for result in found) == [(i, i + 1) for i in range(5)]
 
 
-def test_no_split_is_no_work(engine: Engine) -> None:
+def test_no_split_is_no_work(engine: EngineWithWorkers) -> None:
     assert list(engine.map_splits(counting(), ())) == []
 
 
-def test_a_refusal_of_the_work_arrives_as_it_was_raised(engine: Engine) -> None:
+def test_a_refusal_of_the_work_arrives_as_it_was_raised(engine: EngineWithWorkers) -> None:
     refusal = ScoringRefused("model version 3", "has another shape", hint="log it again")
     with pytest.raises(ScoringRefused) as caught:
         list(engine.map_splits(failing(refusal), splits(3)))
     assert str(caught.value) == str(refusal)
 
 
-def test_what_nobody_foresaw_is_the_engines_failure(engine: Engine) -> None:
+def test_what_nobody_foresaw_is_the_engines_failure(engine: EngineWithWorkers) -> None:
     with pytest.raises(EngineError, match="ZeroDivisionError: by nothing"):
         list(engine.map_splits(failing(ZeroDivisionError("by nothing")), splits(3)))
 
 
-def test_a_shipped_folder_is_located_again(engine: Engine, tmp_path: Path) -> None:
+def test_a_shipped_folder_is_located_again(engine: EngineWithWorkers, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     name = engine.distribute(tmp_path / "model")
     assert Path(engine.locate(name)).name.startswith("model")
 
 
-def test_workers_say_what_they_have(engine: Engine) -> None:
+def test_workers_say_what_they_have(engine: EngineWithWorkers) -> None:
     workers = engine.versions(("python", "numpy"))
     assert workers
     for _, found in workers:
         assert set(found) == {"python", "numpy"}
 
 
-def test_an_engine_says_what_a_worker_may_use(engine: Engine) -> None:
+def test_an_engine_says_what_a_worker_may_use(engine: EngineWithWorkers) -> None:
     assert engine.name in ("local", "spark")
     assert engine.threads is None or engine.threads >= 1
     assert engine.device in ("cpu", "cuda")

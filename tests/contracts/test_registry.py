@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from batchdeploy.adapters.mlflow import MlflowRegistry
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.records import Column, ModelPin
 from batchdeploy.errors import RegistryError, RequestError
-from batchdeploy.ports import Registry
+from batchdeploy.ports import ModelFetcher, ModelRegistry
 
 CHURN = ModelRef(name="churn")
 NOWHERE = {
@@ -44,6 +44,10 @@ def in_memory() -> FakeRegistry:
     registry.register("churn", model, "champion")
     registry.register("churn", replace(model, content="another"), "challenger")
     return registry
+
+
+class Registry(ModelRegistry, ModelFetcher, Protocol):
+    """Both sides of a registry, which one adapter implements."""
 
 
 @pytest.fixture(scope="module", params=["fake", "mlflow"])
@@ -94,7 +98,7 @@ def test_a_ref_that_leads_nowhere_is_a_wrong_request(registry: Registry, ref: Mo
     with pytest.raises(RequestError, match="no such model, version or alias"):
         registry.resolve(ref)
     with pytest.raises(RequestError):
-        registry.code_in(ref)
+        registry.code_problems(ref)
 
 
 def test_a_copy_is_made_below_the_given_folder_and_found_again(registry: Registry, tmp_path: Path) -> None:
@@ -131,9 +135,9 @@ def test_a_copy_answers_each_row_and_its_loader_can_be_pickled(
 
 def test_a_model_is_described_without_loading_it(registry: Registry, fetched: tuple[ModelPin, Path]) -> None:
     pin, folder = fetched
-    assert "python" in registry.made_with(folder)
+    assert "python" in registry.package_versions(folder)
     assert isinstance(registry.modules(pin), frozenset | None)
-    assert isinstance(registry.code_in(CHURN), tuple)
+    assert isinstance(registry.code_problems(CHURN), tuple)
 
 
 def test_an_alias_moves_once_from_where_it_was_seen(registry: Registry) -> None:

@@ -20,9 +20,9 @@ class FakeModel:
     Attributes:
         predict: a frame of the inputs to the model's answer.
         content: stands for the bytes of the model's files; other content has another digest.
-        code: what `code_in` says of it.
+        code: what `code_problems` says of it.
         modules: what `modules` says of it.
-        made_with: package (and ``python``) to version.
+        package_versions: package (and ``python``) to version.
     """
 
     predict: Predictor
@@ -32,7 +32,7 @@ class FakeModel:
     content: str = ""
     code: tuple[Problem, ...] = ()
     modules: frozenset[str] | None = frozenset()
-    made_with: dict[str, str] = field(default_factory=lambda: {"python": "3.11.0"})
+    package_versions: dict[str, str] = field(default_factory=lambda: {"python": "3.11.0"})
 
 
 class FakeRegistry:
@@ -98,7 +98,7 @@ class FakeRegistry:
         self._by_digest[found] = model
         return models / found
 
-    def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
+    def code_problems(self, ref: ModelRef) -> tuple[Problem, ...]:
         """What the model was registered with as its code."""
         return self._find(ref, self.resolve(ref).version).code
 
@@ -110,9 +110,9 @@ class FakeRegistry:
         self._answer()
         return self._find(ModelRef(name=pin.name, version=pin.version), pin.version).modules
 
-    def made_with(self, folder: Path) -> dict[str, str]:
+    def package_versions(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a fetched model was made with."""
-        return self._by_digest[folder.name].made_with
+        return self._by_digest[folder.name].package_versions
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
         """Points an alias at a version; RequestError where it is no longer where it was seen."""

@@ -67,10 +67,12 @@ class FakeToolbox(Toolbox):
         self.root = ROOT
         self.layout = Layout.of(self.root, deployment.output)
         self.registry: FakeRegistry = FakeRegistry()
+        self.fetcher: FakeRegistry = self.registry
         self.source: FakeSource = FakeSource()
         self.texts: FakeTexts = FakeTexts()
         self.references = ReferenceProfiles(self.texts)
         self.engine: FakeEngine = FakeEngine()
+        self.workers: FakeEngine = self.engine
         self.validator: FakeValidator = FakeValidator()
         self.storage = FakeStorage()
         self.records = RunRecords(self.storage)

@@ -26,7 +26,7 @@ def tools(*workers: dict[str, str], versions: str = "warn") -> Any:
     """A cluster whose workers have these packages, and a model that was made with XGBoost 3.2."""
     asked = tuple((f"host{number}", found) for number, found in enumerate(workers))
     return SimpleNamespace(
-        registry=SimpleNamespace(made_with=lambda _folder: {"xgboost": "3.2.0"}),
+        registry=SimpleNamespace(package_versions=lambda _folder: {"xgboost": "3.2.0"}),
         engine=SimpleNamespace(
             versions=lambda names: tuple(
                 (host, {name: version for name, version in found.items() if name in names})

@@ -98,7 +98,7 @@ def _verify(
         problem = Problem(f"the {kind} model", "fails to predict", got)
         raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT) from error
     if proof.rows and not proof.equal:
-        problem = Problem(f"the {kind} model", "predicts differently from the original", proof.told)
+        problem = Problem(f"the {kind} model", "predicts differently from the original", proof.summary)
         raise ScoringRefused(f"model.runtime: {kind}", (problem,), hint=HINT)
     return proof
 

@@ -93,12 +93,12 @@ class CachedEncoder(EstimatorProxy):
             return None
         # The encoder takes columns of equal length; the padding is not used.
         filled = [values[np.minimum(np.arange(most), len(values) - 1)] for _, values in found]
-        asked = self._fitted.transform(_like(rows, filled))
-        if not isinstance(asked, np.ndarray) or asked.shape[1] != len(found):
+        encoded = self._fitted.transform(_like(rows, filled))
+        if not isinstance(encoded, np.ndarray) or encoded.shape[1] != len(found):
             return None
-        answer = np.empty((len(rows), len(found)), dtype=asked.dtype)
+        answer = np.empty((len(rows), len(found)), dtype=encoded.dtype)
         for place, (codes, _) in enumerate(found):
-            answer[:, place] = asked[codes, place]
+            answer[:, place] = encoded[codes, place]
         return answer
 
 

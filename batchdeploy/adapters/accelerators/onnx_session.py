@@ -50,9 +50,9 @@ class OnnxSession:
         # Threads that spin while waiting would take cores from other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         wanted = [CUDA, CPU] if device == "cuda" else [CPU]
-        there = set(onnxruntime.get_available_providers())
+        available = set(onnxruntime.get_available_providers())
         self._session = onnxruntime.InferenceSession(
-            str(file), options, providers=[(name, OPTIONS[name]) for name in wanted if name in there]
+            str(file), options, providers=[(name, OPTIONS[name]) for name in wanted if name in available]
         )
         # ONNX Runtime silently drops a provider that cannot start, for example without a driver.
         if missing := [name for name in wanted if name not in self._session.get_providers()]:

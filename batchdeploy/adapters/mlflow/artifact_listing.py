@@ -49,7 +49,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
     found: dict[str, str] = {}
     count = size = 0
     now, newest = time.time_ns(), 0
-    for path, bytes_, said, changed in _list_entries(location, uri, where):
+    for path, bytes_, state, changed in _list_entries(location, uri, where):
         count, size = count + 1, size + bytes_
         if count > limits.model_files:
             problem = Problem("files", "are more than limits.model_files", f"over {limits.model_files}")
@@ -59,7 +59,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
             raise RequestError(where, (problem,), hint=HINT)
         # Folders count too, so that an endless folder tree reaches the limit.
         if not path.endswith("/") and path != READ_MARKER:
-            found[path] = said
+            found[path] = state
             newest = max(newest, changed)
     if not found:
         text = "holds no files: they were moved, or their store cannot be reached from here"
@@ -88,9 +88,9 @@ def _list_local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]
             found = file.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise RequestError(where, (Problem(str(file), "is no plain file"),))
-            said = (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+            state = (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
             changed = max(found.st_mtime_ns, found.st_ctime_ns)
-            yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, said)), changed
+            yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, state)), changed
 
 
 def _list_remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:

@@ -160,7 +160,7 @@ def _served(folder: str) -> tuple[str, str]:
     return str(served.get("loader_module")), str(served.get("predict_fn", "predict"))
 
 
-def made_with(folder: str) -> dict[str, str]:
+def package_versions(folder: str) -> dict[str, str]:
     """Package (and ``python``) to version, from the model's pinned requirements and flavors."""
     from mlflow.models import Model
 

@@ -17,7 +17,7 @@ from batchdeploy.adapters.mlflow.error_translation import (
     without_credentials,
 )
 from batchdeploy.adapters.mlflow.first_use_records import SHOWN_DIGITS
-from batchdeploy.adapters.mlflow.loading import load_predictor, made_with
+from batchdeploy.adapters.mlflow.loading import load_predictor, package_versions
 from batchdeploy.adapters.mlflow.mlmodel_file import check_small_files, read_mlmodel
 from batchdeploy.adapters.mlflow.model_cache import ModelCache, VersionSource
 from batchdeploy.adapters.mlflow.model_contents import list_modules, skops_problems
@@ -112,7 +112,7 @@ class MlflowRegistry:
                 tensors=columns.tensors,
             )
 
-    def code_in(self, ref: ModelRef) -> tuple[Problem, ...]:
+    def code_problems(self, ref: ModelRef) -> tuple[Problem, ...]:
         """The parts of a model that would run code of its author, according to its ``MLmodel`` file."""
         key = (ref.name, ref.label)
         if key not in self._code:
@@ -171,9 +171,9 @@ class MlflowRegistry:
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             return list_modules(self.fetch(pin, Path(scratch)))
 
-    def made_with(self, folder: Path) -> dict[str, str]:
+    def package_versions(self, folder: Path) -> dict[str, str]:
         """Package (and ``python``) to the version that a downloaded model was trained with."""
-        return made_with(str(folder))
+        return package_versions(str(folder))
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
         """Points an alias at a version, if it still points at version ``seen``.

@@ -103,9 +103,9 @@ def read_batches(
     row, groups = split.first_row, list(split.row_groups)
     with open_pinned(split) as source, open_file(source, page_checksum_verification=True) as file:
         columns = columns or columns_needed(spec, file.schema_arrow.names)
-        asked = columns_read(columns, spec.where)
+        names = columns_read(columns, spec.where)
         lost = _int96_loss(file, source, split, columns)
-        batches = file.iter_batches(batch_size=spec.batch_rows, row_groups=groups, columns=asked)
+        batches = file.iter_batches(batch_size=spec.batch_rows, row_groups=groups, columns=names)
         while (batch := _next(batches, split.path)) is not None:
             start, row = row - split.first_row, row + batch.num_rows
             inexact = {name: mask[start : start + batch.num_rows] for name, mask in lost.items()}

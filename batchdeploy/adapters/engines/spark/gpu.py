@@ -51,8 +51,8 @@ def with_gpu(gpu: str, master: str, conf: Mapping[str, str]) -> dict[str, str]:
         hint = "engine.gpu: auto goes on without a GPU where there is none"
         raise EngineError("engine.gpu: rapids", problems, hint=hint)
     if problems:
-        told = "; ".join(str(problem) for problem in problems)
-        LOG.warning("engine.gpu: auto goes on without a GPU: %s", told)
+        reasons = "; ".join(str(problem) for problem in problems)
+        LOG.warning("engine.gpu: auto goes on without a GPU: %s", reasons)
         return dict(conf)
     settings = {**RAPIDS, **(GPU_SCHEDULING if is_remote(master) else {}), **conf}
     others = [name for name in conf.get(PLUGINS, "").split(",") if name and name != PLUGIN]
@@ -98,12 +98,14 @@ def _no_gpu() -> Iterator[Problem]:
     if command is None:
         yield Problem("GPU", "nvidia-smi is not on PATH: no NVIDIA driver is installed here")
         return
-    asked = [command, "--query-gpu=name", "--format=csv,noheader"]
+    command_line = [command, "--query-gpu=name", "--format=csv,noheader"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=NVIDIA_SMI_SECONDS)
+        done = subprocess.run(
+            command_line, capture_output=True, text=True, check=False, timeout=NVIDIA_SMI_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         yield Problem("GPU", "nvidia-smi does not answer", str(error))
         return
     if done.returncode or not done.stdout.strip():
-        said = (done.stdout + done.stderr).strip().splitlines()
-        yield Problem("GPU", "nvidia-smi names none", said[-1] if said else "no message")
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        yield Problem("GPU", "nvidia-smi names none", lines[-1] if lines else "no message")
