@@ -8,6 +8,7 @@ from typing import Literal
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 from batchdeploy.core.model_ref import ModelRef
+from batchdeploy.core.partition_names import escape, parse_folder
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.storage_spec import StorageSpec
@@ -43,7 +44,8 @@ class PartitionSpec:
     """The partition column and when a new value of it is due.
 
     Attributes:
-        column: the folder key of the hive-partitioned data, ``date`` in ``date=2013-02-01``.
+        column: the folder key of the hive-partitioned data, ``date`` in ``date=2013-02-01``; at any level of
+            the path.
         grain: ``hourly``, ``daily``, ``weekly`` or ``monthly``; sets the defaults of ``schedule`` and
             ``key_format``.
         schedule: a five-field cron expression, read in ``timezone``. One run is due at each of its times.
@@ -75,13 +77,13 @@ class PartitionSpec:
         return self.key_format or KEY_FORMATS[self.grain]
 
     def folder(self, value: str) -> str:
-        """The folder name of a partition, ``date=2013-02-01``."""
-        return f"{self.prefix}{value}"
+        """The folder name of a partition, ``date=2013-02-01``, escaped as Spark does."""
+        return f"{self.column}={escape(value)}"
 
-    @property
-    def prefix(self) -> str:
-        """How the folder name of every partition begins, ``date=``."""
-        return f"{self.column}="
+    def value(self, folder: str) -> str | None:
+        """The unescaped value of a partition's folder name; None if it is not one of this column's."""
+        parsed = parse_folder(folder)
+        return parsed.value if parsed is not None and parsed.column == self.column else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,27 @@
 """The rules of hive-partitioned Parquet over relative keys: what is data, what is skipped, what is wrong.
 
-Sources list folders, objects or recorded files and ask here, so that all of them read the same files.
+Sources list folders, objects or recorded files and ask here, so that all of them read the same files. The
+partition column may be any level of the path; the other levels are path columns (``country=US``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from batchdeploy.core.deployment import PartitionSpec
+from batchdeploy.core.partition_names import NULL, parse_folder
+from batchdeploy.core.pins import PathColumn
 from batchdeploy.errors import Problem
 
 # Marker files that writers leave beside their data and that readers skip.
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
 MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
 SUFFIX = ".parquet"
+# The endings of other formats; a file without any of them may be Parquet, and its first bytes tell.
+OTHER_FORMATS = (".csv", ".tsv", ".json", ".txt", ".orc", ".avro", ".gz", ".zip", ".xml", ".html", ".tmp")
 
 
 class Entry(NamedTuple):
@@ -40,30 +45,168 @@ class Entry(NamedTuple):
         return self.key.rsplit("/", 1)[-1]
 
 
+# What lies directly in a folder, by its key; "" is the data's path itself.
+ListFolder = Callable[[str], Iterable[Entry]]
+# Whether a file, by its first and last bytes, is Parquet; asked only where its name does not tell.
+IsParquet = Callable[[Entry], bool]
+
+
+class PartitionFolders(NamedTuple):
+    """The folders of all partitions.
+
+    Attributes:
+        by_value: the folders of each value of the partition column, in the order of their keys; several where
+            the path has other columns above it.
+        strays: ``column=value`` folders of another column than those beside them.
+        seen: the names of all folders that were looked at.
+    """
+
+    by_value: dict[str, tuple[Entry, ...]]
+    strays: tuple[tuple[Entry, str], ...]
+    seen: tuple[str, ...]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values that have a folder which can be read, sorted."""
+        return tuple(
+            sorted(v for v, folders in self.by_value.items() if any(f.failure is None for f in folders))
+        )
+
+
 def is_marker(name: str) -> bool:
     """Whether a name is one that writers leave beside their data and that readers skip."""
     return name in MARKERS or name.startswith(MARKER_PREFIXES) or name.endswith(".crc")
 
 
-def data_files(entries: Iterable[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """The Parquet files among the entries of a partition's folder by key, and problems of other entries."""
+def partition_folders(list_folder: ListFolder, spec: PartitionSpec) -> PartitionFolders:
+    """Finds the partition column in the path: looks into ``column=value`` folders until one is its.
+
+    Args:
+        list_folder: lists one folder.
+        spec: the partition column.
+    """
+    found: dict[str, list[Entry]] = defaultdict(list)
+    above: set[str] = set()
+    strays: list[tuple[Entry, str]] = []
+    seen: list[str] = []
+    level = [""]
+    while level and not found:
+        folders = sorted((e for key in level for e in list_folder(key) if not e.is_file), key=_key)
+        seen += [entry.name for entry in folders]
+        # NOTE: a column comes once in a path, so that a link to a folder above itself ends here.
+        named = [
+            (e, parsed) for e in folders if (parsed := parse_folder(e.name)) and parsed.column not in above
+        ]
+        columns = [parsed.column for _, parsed in named]
+        column = spec.column if spec.column in columns else next(iter(columns), "")
+        strays += [(entry, column) for entry, parsed in named if parsed.column != column]
+        chosen = [(entry, parsed) for entry, parsed in named if parsed.column == column]
+        for entry, parsed in chosen:
+            if column == spec.column:
+                found[parsed.value].append(entry)
+        above.add(column)
+        level = [entry.key for entry, _ in chosen if entry.failure is None]
+    return PartitionFolders({v: tuple(entries) for v, entries in found.items()}, tuple(strays), tuple(seen))
+
+
+def folder_problems(found: PartitionFolders, value: str) -> Iterator[Problem]:
+    """What is wrong with the folders that lead to a partition.
+
+    Two folders of one value, or of values that other readers take for one, are a problem; so are folders of
+    another column beside those of the partition column, which hold rows that no run would see.
+
+    Args:
+        found: all folders.
+        value: the partition.
+    """
+    mine = {entry.name for entry in found.by_value[value]}
+    similar = {
+        entry.name
+        for other, entries in found.by_value.items()
+        for entry in entries
+        if other != value and _as_read(other) == _as_read(value)
+    }
+    first = min(mine)
+    for name in sorted((mine | similar) - {first}):
+        text = f"{name} lies beside it, and other readers take both for one value; rename one"
+        yield Problem(first, text)
+    for entry, column in found.strays:
+        yield Problem(entry.key, f"lies where {column}=VALUE folders lie, and its rows would be missing")
+
+
+def _as_read(value: str) -> str:
+    text = value.strip().lower()
+    return str(int(text)) if text.isascii() and text.isdigit() else text
+
+
+def partition_files(
+    list_folder: ListFolder, folders: Sequence[Entry], is_parquet: IsParquet
+) -> tuple[list[Entry], list[Problem]]:
+    """The Parquet files in a partition's folders by key, and problems of what else lies there.
+
+    Args:
+        list_folder: lists one folder.
+        folders: those of the partition.
+        is_parquet: looks into a file whose name does not tell.
+    """
+    files: list[Entry] = []
+    problems = [Problem(e.key, "cannot be read", e.failure) for e in folders if e.failure is not None]
+    pending = [entry.key for entry in folders if entry.failure is None]
+    while pending:
+        entries = [*list_folder(pending.pop())]
+        below = [e for e in entries if not e.is_file and not e.failure and _is_new_column(e.key)]
+        pending += [entry.key for entry in below]
+        found, wrong = data_files((e for e in entries if e not in below), is_parquet)
+        files += found
+        problems += wrong
+    files.sort(key=_key)
+    problems += _uneven(files)
+    return files, problems
+
+
+def _is_new_column(key: str) -> bool:
+    *above, last = (parse_folder(name) for name in key.split("/"))
+    return last is not None and last.column not in {parsed.column for parsed in above if parsed is not None}
+
+
+def _uneven(files: Sequence[Entry]) -> Iterator[Problem]:
+    """Files that do not lie in folders of the same columns as the first one."""
+    for file in files[1:]:
+        if (mine := _columns(file.key)) != (expected := _columns(files[0].key)):
+            text = f"does not lie in folders of the same columns as {files[0].key}: {'/'.join(expected)}"
+            yield Problem(file.key, text, "/".join(mine))
+
+
+def _columns(key: str) -> tuple[str, ...]:
+    return tuple(parsed.column for name in key.split("/")[:-1] if (parsed := parse_folder(name)))
+
+
+def data_files(entries: Iterable[Entry], is_parquet: IsParquet) -> tuple[list[Entry], list[Problem]]:
+    """The Parquet files among a folder's entries by key, and problems of the other entries.
+
+    Args:
+        entries: what lies in the folder.
+        is_parquet: looks into a file whose name does not tell.
+    """
     files, problems = [], []
-    for entry in sorted(entries, key=attrgetter("key")):
+    for entry in sorted(entries, key=_key):
         if is_marker(entry.name):
             continue
-        if (problem := _entry_problem(entry)) is None:
+        if (problem := _entry_problem(entry, is_parquet)) is None:
             files.append(entry)
         else:
             problems.append(problem)
     return files, problems
 
 
-def _entry_problem(entry: Entry) -> Problem | None:
+def _entry_problem(entry: Entry, is_parquet: IsParquet) -> Problem | None:
     if entry.failure is not None:
         return Problem(entry.key, "cannot be read", entry.failure)
     if not is_text(entry.name):
         return Problem(entry.key, "has a name that is not UTF-8; rename it")
-    if not entry.is_file or not entry.name.endswith(SUFFIX):
+    if not entry.is_file or entry.name.lower().endswith(OTHER_FORMATS):
+        return Problem(entry.key, "not a Parquet file")
+    if not entry.name.endswith(SUFFIX) and not is_parquet(entry):
         return Problem(entry.key, "not a Parquet file")
     if entry.name.startswith(("_", ".")):
         text = "has a name that Spark and others skip: its rows would be missing; rename or remove it"
@@ -76,31 +219,28 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
-def partition_values(folders: Iterable[str], spec: PartitionSpec) -> tuple[str, ...]:
-    """The values of the partition column among the names of folders, sorted."""
-    return tuple(sorted(name.removeprefix(spec.prefix) for name in folders if name.startswith(spec.prefix)))
+def path_columns(key: str, spec: PartitionSpec) -> tuple[PathColumn, ...]:
+    """The columns that the folders of a file's key give to all of its rows, but the partition column."""
+    named = [parsed for name in key.split("/")[:-1] if (parsed := parse_folder(name)) is not None]
+    return tuple(
+        PathColumn(name=parsed.column, value=None if parsed.value == NULL else parsed.value)
+        for parsed in named
+        if parsed.column != spec.column
+    )
 
 
-def ambiguous_values(values: Iterable[str], value: str, spec: PartitionSpec) -> Iterator[Problem]:
-    """Problems for folders that other readers take for the same value: 1 and 001, a and A, a%20b and a b.
-
-    Args:
-        values: all values of the partition column.
-        value: the one to be read.
-        spec: the partition column.
-    """
-    mine = _as_read(value)
-    for other in sorted(values):
-        if other != value and _as_read(other) == mine:
-            text = (
-                f"{spec.folder(other)} lies beside it, and other readers take both for one value; rename one"
-            )
-            yield Problem(spec.folder(value), text)
-
-
-def _as_read(value: str) -> str:
-    text = unquote(value).strip().lower()
-    return str(int(text)) if text.isascii() and text.isdigit() else text
+def lister(files: Iterable[Entry]) -> ListFolder:
+    """Lists folders of a complete list of files, as a store or a version control system gives it."""
+    below: dict[str, dict[str, Entry]] = defaultdict(dict)
+    for file in files:
+        key, child = file.key, file
+        while True:
+            folder = key.rpartition("/")[0]
+            known = below[folder].setdefault(key, child)
+            if not folder or known is not child:
+                break
+            key, child = folder, Entry(folder, is_file=False)
+    return lambda key: [*below[key].values()] if key in below else []
 
 
 def table_format_problems(keys: Iterable[str]) -> Iterator[Problem]:
@@ -119,3 +259,6 @@ def table_format_problems(keys: Iterable[str]) -> Iterator[Problem]:
     for name, kind in kinds.items():
         text = f"this is a {kind} table; read as plain Parquet it shows rows that were deleted or replaced"
         yield Problem(name, f"{text}. Export the rows to plain Parquet")
+
+
+_key = attrgetter("key")

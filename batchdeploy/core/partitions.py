@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from batchdeploy.core.calendar import canonical_key
 from batchdeploy.core.deployment import PartitionSpec
+from batchdeploy.core.partition_names import NULL
 from batchdeploy.core.pins import check_partition
 from batchdeploy.errors import PartitionError, Problem
-
-NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def runnable(values: Sequence[str], spec: PartitionSpec) -> tuple[str, ...]:

@@ -12,13 +12,16 @@ from typing import Any, Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import canonical_key
+from batchdeploy.core.partition_names import NULL, escape
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import PartitionError, Problem
 
 # NOTE: without the device number, which differs between machines on a network filesystem.
 Identity = tuple[int, int, int, int]
 RUN_ID_DIGITS = 16
-PARTITION = re.compile(r"[^\x00-\x1f\x7f/\\=%*?\[\]{}]{1,200}")
+PARTITION = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+# The longest name that filesystems take, in bytes.
+NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,21 @@ class ModelPin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PathColumn:
+    """A column whose value a folder's name gives to all rows of a file, such as ``country=US``.
+
+    Attributes:
+        value: the folder's text, unescaped; None for ``__HIVE_DEFAULT_PARTITION__``.
+        type: the Arrow type of the column: the one that the model's signature asks for, else ``string``.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    name: str
+    value: str | None
+    type: str = "string"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilePin:
     """One input file: its path inside the data folder, what pins its content, and where to read it.
 
@@ -95,6 +113,7 @@ class FilePin:
         etag: as the store gives it; None for a local file.
         version: the object's version, in a bucket that keeps versions.
         modified: when the object was stored, ISO 8601 in UTC. Stores answer with whole seconds.
+        path_columns: the columns that the file's folders give to all of its rows, but the partition column.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -106,6 +125,7 @@ class FilePin:
     etag: str | None = None
     version: str | None = None
     modified: str | None = None
+    path_columns: tuple[PathColumn, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -161,10 +181,13 @@ def check_partition(column: str, value: str, key_format: str | None = None) -> s
         key_format: the format of its values; a date in another notation would name another folder.
 
     Raises:
-        PartitionError: it is empty, longer than 200 characters, contains characters special to paths or
-            globs, or is a date in another notation than the key format's; the hint gives the right one.
+        PartitionError: it is empty, longer than 200 characters or than a folder's name can be, contains
+            control characters or a step to the folder above, or is a date in another notation than the key
+            format's; the hint gives the right one.
     """
-    if not PARTITION.fullmatch(value) or value in (".", "..", "__HIVE_DEFAULT_PARTITION__"):
+    steps = value == NULL or not {".", ".."}.isdisjoint(re.split(r"[/\\]", value))
+    too_long = len(f"{column}={escape(value)}".encode(errors="replace")) > NAME_BYTES
+    if not PARTITION.fullmatch(value) or steps or too_long:
         raise PartitionError(column, (Problem(column, "not a partition's value", repr(value)),))
     with suppress(ValueError):
         if key_format is not None and (right := canonical_key(value, key_format)) is not None:

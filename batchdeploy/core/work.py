@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from batchdeploy.core.pins import Identity
+from batchdeploy.core.pins import Identity, PathColumn
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import OutputFile, QuarantinedRows
@@ -24,6 +24,7 @@ class Split:
         duplicates: rows with keys that occur again in the partition, numbered among the split's rows matching
             ``data.where``.
         storage: how to reach the store that holds the file.
+        path_columns: the columns that the file's folders give to all of its rows.
     """
 
     index: int
@@ -40,6 +41,7 @@ class Split:
     version: str | None = None
     modified: str | None = None
     storage: StorageSpec = StorageSpec()
+    path_columns: tuple[PathColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

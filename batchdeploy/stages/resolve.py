@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.path_columns import type_path_columns
 from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.records import DataPin, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import without_secrets
@@ -75,6 +76,7 @@ def resolve(
     data = ports.source.pin(deployment.data, partition)
     schema = ports.reader.inspect(data)
     model = model or ports.registry.resolve(deployment.model)
+    data, schema = type_path_columns(data, schema, model.inputs, casts=deployment.data.casts or ())
     if problems := contract(deployment, model, schema):
         where = f"{deployment.name}: model {model.name} version {model.version} and data"
         raise ContractError(where, problems, hint=casts_hint(deployment, model, schema))

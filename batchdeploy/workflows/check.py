@@ -11,7 +11,8 @@ from typing import NamedTuple
 from batchdeploy.core.accelerator_checks import runtime_problems
 from batchdeploy.core.contract import contract
 from batchdeploy.core.partitions import runnable
-from batchdeploy.core.records import InputSchema, ModelPin, TextPin
+from batchdeploy.core.path_columns import type_path_columns
+from batchdeploy.core.records import DataPin, InputSchema, ModelPin, TextPin
 from batchdeploy.core.suites import needed_columns, suite_entries
 from batchdeploy.core.system_errors import reason, translate_system_errors
 from batchdeploy.documents import parse_json
@@ -102,12 +103,15 @@ def _data(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
     yield from tools.source.partition_problems(ref)
     known = tools.source.partitions(ref)
     newest = (runnable(known, ref.partition) or known)[-1]
-    findings["schema"] = tools.reader.inspect(tools.source.pin(ref, newest))
+    findings["data"] = pin = tools.source.pin(ref, newest)
+    findings["schema"] = tools.reader.inspect(pin)
 
 
 def _contract(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
-    model, schema = findings.get("model"), findings.get("schema")
-    if isinstance(model, ModelPin) and isinstance(schema, InputSchema):
+    model, schema, data = findings.get("model"), findings.get("schema"), findings.get("data")
+    if isinstance(model, ModelPin) and isinstance(schema, InputSchema) and isinstance(data, DataPin):
+        casts = tools.deployment.data.casts or ()
+        _, schema = type_path_columns(data, schema, model.inputs, casts=casts)
         yield from contract(tools.deployment, model, schema)
 
 

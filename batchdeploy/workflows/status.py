@@ -38,9 +38,8 @@ class Status:
 def statuses(tools: Toolbox) -> Sequence[Status]:
     """Every partition that there are rows or scores for, and each that the calendar expects between them."""
     spec = tools.deployment.data.partition
-    prefix = spec.prefix
     published = {
-        name.removeprefix(prefix) for name in tools.table.published_partitions() if name.startswith(prefix)
+        value for name in tools.table.published_partitions() if (value := spec.value(name)) is not None
     }
     known = published | set(tools.source.partitions(tools.deployment.data))
     first = min(known) if spec.start is None else min(*known, spec.start)

@@ -2,19 +2,35 @@ from __future__ import annotations
 
 import pytest
 
+from batchdeploy.core.partition_names import NULL
 from batchdeploy.core.pins import check_partition, digest_files, digest_model, run_id
 from batchdeploy.errors import PartitionError
 
 
-@pytest.mark.parametrize("value", ["2013-02-01", "Zürich", "a b", "2024-W05", "2024-01-01T03:00:00+01:00"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2013-02-01",
+        "Zürich",
+        "a b",
+        "2024-W05",
+        "2024-01-01T03:00:00+01:00",
+        "a/b",
+        "a\\b",
+        "a=b",
+        "%2F",
+        "*",
+        "[a]",
+    ],
+)
 def test_takes_what_can_name_a_folder(value: str) -> None:
     assert check_partition("date", value) == value
 
 
 @pytest.mark.parametrize(
-    "value", ["", ".", "..", "a/b", "a\\b", "a=b", "%2F", "a\nb", "a\0b", "*", "[a]", "x" * 300]
+    "value", ["", ".", "..", "../a", "a\\..\\b", "a\nb", "a\0b", "x" * 300, "?" * 90, NULL]
 )
-def test_refuses_what_paths_and_globs_would_read(value: str) -> None:
+def test_refuses_what_cannot_name_a_folder(value: str) -> None:
     with pytest.raises(PartitionError, match="not a partition's value"):
         check_partition("date", value)
 

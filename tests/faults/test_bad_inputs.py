@@ -441,9 +441,9 @@ def test_the_error_budget_refuses_what_is_beyond_it(project: Path, cli: Cli) -> 
 
 
 @pytest.mark.parametrize(
-    "value", ["", "..", "a/b", "a=b", "%2F", "x" * 300, "a\nb", "__HIVE_DEFAULT_PARTITION__"]
+    "value", ["", "..", "../b", "a/../b", "a\\..\\b", "x" * 300, "a\nb", "__HIVE_DEFAULT_PARTITION__"]
 )
-def test_a_partition_value_that_could_be_a_path_is_refused(project: Path, cli: Cli, value: str) -> None:
+def test_a_partition_value_that_cannot_be_a_folder_is_refused(project: Path, cli: Cli, value: str) -> None:
     before = tree(project)
     for command in (("run",), ("rollback",)):
         result = cli(*command, project / "dags" / "churn.yaml", "--partition", value)

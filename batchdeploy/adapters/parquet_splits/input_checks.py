@@ -58,7 +58,16 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
         Column(name=field.name, type=str(field.type), required=not field.nullable)
         for field in found[0].schema
     )
+    columns += _path_columns(pin, {column.name for column in columns})
     return InputSchema(columns=columns, file_rows=rows)
+
+
+def _path_columns(pin: DataPin, held: set[str]) -> tuple[Column, ...]:
+    """The columns that folders give to the rows, where the files do not hold them as well."""
+    required: dict[str, bool] = {}
+    for column in (column for file in pin.files for column in file.path_columns if column.name not in held):
+        required[column.name] = required.get(column.name, True) and column.value is not None
+    return tuple(Column(name=name, type="string", required=always) for name, always in required.items())
 
 
 class Footer(NamedTuple):
@@ -74,7 +83,8 @@ def _duplicate_files(pin: DataPin) -> Iterator[Problem]:
     """Files of the same content: of the same MD5, or objects of the same ETag and size."""
     by_content = defaultdict(list)
     for file in pin.files:
-        by_content[file.md5 or file.etag or file.location, file.size].append(file.path)
+        content = file.md5 or file.etag or file.location, file.size, file.path_columns
+        by_content[content].append(file.path)
     for first, *others in by_content.values():
         for other in others:
             yield Problem(other, "is the same file as another one; its rows would be scored twice", first)
@@ -252,4 +262,4 @@ def _unreadable_by_spark(kind: pa.DataType) -> bool:
 
 
 def _folder(pin: DataPin) -> str:
-    return pin.files[0].path.split("/", 1)[0] if pin.files else os.path.basename(pin.path)
+    return pin.files[0].path.rpartition("/")[0] if pin.files else os.path.basename(pin.path)

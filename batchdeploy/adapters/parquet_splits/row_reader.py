@@ -18,6 +18,7 @@ from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.columns import Masks, plain_batch, plain_schema
+from batchdeploy.kernel.path_columns import add_path_columns
 from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
 from batchdeploy.kernel.scoring import columns_needed, valid_frame
 
@@ -50,6 +51,7 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
                     version=file.version,
                     modified=file.modified,
                     storage=pin.storage,
+                    path_columns=file.path_columns,
                 )
             )
     return tuple(splits)
@@ -102,12 +104,16 @@ def read_batches(
     """
     row, groups = split.first_row, list(split.row_groups)
     with open_pinned(split) as source, open_file(source, page_checksum_verification=True) as file:
-        columns = columns or columns_needed(spec, file.schema_arrow.names)
-        names = columns_read(columns, spec.where)
+        held, given = file.schema_arrow.names, [column.name for column in split.path_columns]
+        columns = columns or columns_needed(spec, [*held, *given])
+        needed = columns_read(columns, spec.where)
+        # At least one column, or the batches would have no rows.
+        names = [name for name in needed if name in held] or held[:1]
         lost = _int96_loss(file, source, split, columns)
         batches = file.iter_batches(batch_size=spec.batch_rows, row_groups=groups, columns=names)
         while (batch := _next(batches, split.path)) is not None:
             start, row = row - split.first_row, row + batch.num_rows
+            batch = add_path_columns(batch, split.path_columns)
             inexact = {name: mask[start : start + batch.num_rows] for name, mask in lost.items()}
             try:
                 found = filter_batch(batch, spec, columns, first_row=split.first_row + start, inexact=inexact)
@@ -144,7 +150,8 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
 
 def _read(pinned: FilePin, storage: StorageSpec, columns: Collection[str] | None) -> pa.Table:
     with open_pinned(pinned, storage) as source:
-        return _read_file(source, pinned.path, columns)
+        table = _read_file(source, pinned.path, columns)
+    return add_path_columns(table, pinned.path_columns)
 
 
 def _read_file(source: PinnedInput, path: str, columns: Collection[str] | None) -> pa.Table:

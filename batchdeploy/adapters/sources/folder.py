@@ -8,17 +8,18 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.hive_layout import (
     Entry,
-    ambiguous_values,
-    data_files,
+    folder_problems,
     is_marker,
-    partition_values,
+    partition_files,
+    partition_folders,
+    path_columns,
     table_format_problems,
 )
 from batchdeploy.core.partitions import value_problems
@@ -30,6 +31,7 @@ from batchdeploy.errors import DataError, PartitionError, Problem
 
 # FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
 SETTLED_NS = 3_000_000_000
+MAGIC = b"PAR1"
 Recorded = Callable[[Path], dict[str, str] | None]
 PullCommand = Callable[[str], str | None]
 Tracked = Literal["dvc", "modified", "plain"]
@@ -71,29 +73,20 @@ class FolderSource:
             DataError: the folder is missing, or holds no folder named for the column.
         """
         folder = self._folder(ref)
-        prefix = ref.partition.prefix
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _is_folder(entry))
-        values = partition_values(names, ref.partition)
-        if not values:
-            found = ", ".join(names[:5]) or "no folder at all"
-            raise DataError(
-                ref.path,
-                (Problem("data.partition.column", f"no folder named {prefix}VALUE in {folder}", found),),
-            )
-        return values
+        found = partition_folders(_lister(folder), ref.partition)
+        if not found.values:
+            names = ", ".join(sorted(found.seen)[:5]) or "no folder at all"
+            what = f"no folder named {ref.partition.column}=VALUE in {folder}"
+            raise DataError(ref.path, (Problem("data.partition.column", what, names),))
+        return found.values
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
         """Problems of partition folders: invalid values, and folders without a Parquet file."""
-        folder, prefix = self._folder(ref), ref.partition.prefix
-        # DVC's own file of a partition that is tracked by itself lies beside its folder.
-        names = sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if entry.name.startswith(prefix) and entry.suffix != ".dvc"
-        )
-        empty = (problem for name in names for problem in _empty(folder / name))
-        return (*value_problems([name.removeprefix(prefix) for name in names], ref.partition), *empty)
+        data = self._folder(ref)
+        found = partition_folders(_lister(data), ref.partition)
+        values = sorted(found.by_value)
+        empty = (problem for value in values for e in found.by_value[value] for problem in _empty(data, e))
+        return (*value_problems(values, ref.partition), *empty)
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """Pins the partition's files in the workspace by their MD5.
@@ -104,34 +97,31 @@ class FolderSource:
             PartitionError: the partition does not exist, or is empty.
             DataError: the partition holds something that is not a Parquet file.
         """
-        name = ref.partition.folder(partition)
-        data = self._folder(ref, name)
-        folder = data / name
-        if not folder.is_dir():
+        data = self._folder(ref, ref.partition.folder(partition))
+        found = partition_folders(_lister(data), ref.partition)
+        if not (folders := found.by_value.get(partition, ())):
             raise self._unknown(ref, partition, data)
-        names = os.listdir(data)
-        values = partition_values(names, ref.partition)
         problems = [
-            *table_format_problems((*names, *_metadata_keys(data))),
-            *ambiguous_values(values, partition, ref.partition),
+            *table_format_problems((*os.listdir(data), *_metadata_keys(data))),
+            *folder_problems(found, partition),
         ]
-        found, wrong = data_files(_entries(folder, name))
+        entries, wrong = partition_files(_lister(data), folders, lambda entry: _is_parquet(data / entry.key))
         problems += wrong
         files = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # Hashing takes most of the time, and releases the interpreter lock.
-            pins = list(pool.map(self._pin_file, (data / entry.key for entry in found), repeat(name)))
+            pins = list(pool.map(self._pin_file, (data / entry.key for entry in entries), entries))
         for pinned in pins:
             problems += self._strays(pinned, data)
-            files.append(pinned)
+            files.append(replace(pinned, path_columns=path_columns(pinned.path, ref.partition)))
         if problems:
             raise DataError(ref.path, tuple(problems))
         if not files:
-            raise PartitionError(f"{ref.path}/{name}", "the partition holds no Parquet file")
+            raise PartitionError(f"{ref.path}/{folders[0].key}", "the partition holds no Parquet file")
         return DataPin(
             path=ref.path,
             rev=None,
-            tracked=self._tracked(data, name, tuple(files)),
+            tracked=self._tracked(data, folders, tuple(files)),
             digest=digest_files((file.path, file.md5) for file in files),
             files=tuple(files),
         )
@@ -173,7 +163,7 @@ class FolderSource:
         command = self._pull_command(path) if self._pull_command else None
         return f"{command}, or data.fetch: true in the deployment" if command else None
 
-    def _pin_file(self, file: Path, name: str) -> FilePin:
+    def _pin_file(self, file: Path, entry: Entry) -> FilePin:
         now = time.time_ns()
         # Opens the file first, because a network filesystem revalidates attributes on opening.
         with file.open("rb") as stream:
@@ -185,7 +175,7 @@ class FolderSource:
             if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file.stat()) == before:
                 self._hashed[file] = before, md5
         return FilePin(
-            path=f"{name}/{file.name}",
+            path=entry.key,
             md5=md5,
             size=before.size,
             location=str(file.resolve()),
@@ -200,12 +190,12 @@ class FolderSource:
         if not inside and not by_content:
             yield Problem(pinned.path, "is a link that leads out of the project", str(target))
 
-    def _tracked(self, folder: Path, name: str, files: tuple[FilePin, ...]) -> Tracked:
-        recorded = self._recorded(folder) if self._recorded else None
+    def _tracked(self, data: Path, folders: tuple[Entry, ...], files: tuple[FilePin, ...]) -> Tracked:
+        recorded = self._recorded(data) if self._recorded else None
         if recorded is None:
             return "plain"
-        prefix = f"{name}/"
-        expected = {path: md5 for path, md5 in recorded.items() if path.startswith(prefix)}
+        prefixes = tuple(f"{folder.key}/" for folder in folders)
+        expected = {path: md5 for path, md5 in recorded.items() if path.startswith(prefixes)}
         return "dvc" if expected == {file.path: file.md5 for file in files} else "modified"
 
 
@@ -213,21 +203,27 @@ def _identity(found: os.stat_result) -> Identity:
     return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _empty(data: Path, folder: Entry) -> Iterator[Problem]:
     try:
-        return entry.is_dir()
-    except OSError:
-        # A link loop; `pin` reports it if the partition is requested.
-        return False
-
-
-def _empty(folder: Path) -> Iterator[Problem]:
-    try:
-        with os.scandir(folder) as entries:
-            if not any(entry.name.endswith(".parquet") for entry in entries):
-                yield Problem(folder.name, "holds no Parquet file")
+        for _, _, names in os.walk(data / folder.key, onerror=_raise):
+            if not all(is_marker(name) for name in names):
+                return
+        yield Problem(folder.key, "holds no Parquet file")
     except OSError as error:
-        yield Problem(folder.name, reason(error))
+        yield Problem(folder.key, reason(error))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_parquet(file: Path) -> bool:
+    """Whether a file begins and ends as Parquet does."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(4) == MAGIC and stream.seek(-4, os.SEEK_END) > 0 and stream.read() == MAGIC
+    except OSError:
+        return False
 
 
 def _metadata_keys(data: Path) -> Iterator[str]:
@@ -235,16 +231,21 @@ def _metadata_keys(data: Path) -> Iterator[str]:
     return (f"metadata/{file.name}" for file in (data / "metadata").glob("*.metadata.json"))
 
 
-def _entries(folder: Path, key: str) -> Iterator[Entry]:
-    """What lies directly in a folder; markers without a look at them."""
-    for file in folder.iterdir():
-        path = f"{key}/{file.name}"
-        if is_marker(file.name):
-            yield Entry(path)
-            continue
-        try:
-            found = file.stat()
-        except OSError as error:
-            yield Entry(path, failure=reason(error))
-        else:
-            yield Entry(path, found.st_size, stat.S_ISREG(found.st_mode))
+def _lister(data: Path) -> Callable[[str], Iterator[Entry]]:
+    """Lists folders of the data; markers without a look at them."""
+
+    def list_folder(key: str) -> Iterator[Entry]:
+        with os.scandir(data / key) as entries:
+            for file in entries:
+                path = f"{key}/{file.name}" if key else file.name
+                if is_marker(file.name):
+                    yield Entry(path)
+                    continue
+                try:
+                    found = file.stat()
+                except OSError as error:
+                    yield Entry(path, is_file=False, failure=reason(error))
+                else:
+                    yield Entry(path, found.st_size, stat.S_ISREG(found.st_mode))
+
+    return list_folder

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.adapters.engines.spark.conditions import condition
+from batchdeploy.core.pins import PathColumn
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+# Arrow's types of path columns to Spark's.
+SPARK_TYPES = {
+    "bool": "boolean",
+    "int32": "int",
+    "int64": "bigint",
+    "float32": "float",
+    "float64": "double",
+    "string": "string",
+    "timestamp[us]": "timestamp_ntz",
+}
 
 
 def read_rows(
@@ -35,8 +49,7 @@ def read_rows(
     """
     from pyspark.sql import functions, types
 
-    paths = ["file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", file.location) for file in pin.files]
-    frame = spark.read.parquet(*paths)
+    frame = _read(spark, pin)
     floating = (types.DoubleType, types.FloatType)
     columns = []
     for field in frame.schema.fields:
@@ -51,6 +64,22 @@ def read_rows(
         column = functions.col("`" + predicate.column.replace("`", "``") + "`")
         frame = frame.filter(condition(column, predicate))
     return frame
+
+
+def _read(spark: SparkSession, pin: DataPin) -> DataFrame:
+    """The files as they are, with the columns that their folders give."""
+    from pyspark.sql import functions
+
+    groups: dict[tuple[PathColumn, ...], list[str]] = defaultdict(list)
+    for file in pin.files:
+        groups[file.path_columns].append("file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", file.location))
+    frames = []
+    for columns, paths in groups.items():
+        frame = spark.read.parquet(*paths)
+        given = [column for column in columns if column.name not in frame.columns]
+        values = {c.name: functions.lit(c.value).cast(SPARK_TYPES[c.type]) for c in given}
+        frames.append(frame.withColumns(values) if values else frame)
+    return reduce(lambda one, other: one.unionByName(other), frames)
 
 
 def _in_microseconds(column: Any) -> Any:

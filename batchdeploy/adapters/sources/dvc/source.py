@@ -13,7 +13,9 @@ from typing import Any
 from batchdeploy.adapters.sources.dvc.fetching import fetch
 from batchdeploy.adapters.sources.dvc.recorded import DvcObject, Fetch, files_below, folder_names, md5_of
 from batchdeploy.adapters.sources.dvc.repository import commit_of, opened, path_in, translated
-from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.deployment import DataRef, PartitionSpec
+from batchdeploy.core.hive_layout import Entry, PartitionFolders, lister, partition_folders, path_columns
+from batchdeploy.core.partition_names import parse_folder
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.pins import digest_files, identity_of
 from batchdeploy.core.records import DataPin, FilePin
@@ -35,13 +37,11 @@ class DvcSource:
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column that are recorded, sorted."""
-        prefix = ref.partition.prefix
         with self._opened(ref) as (repo, bring):
-            names = folder_names(repo, path_in(repo, self._root, ref.path), bring)
-        found = sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
-        if not found:
-            raise DataError(ref.path, f"no folder named {prefix}VALUE {_when(ref)}")
-        return tuple(found)
+            found = _folders(repo, path_in(repo, self._root, ref.path), bring, ref.partition)
+        if not found.values:
+            raise DataError(ref.path, f"no folder named {ref.partition.column}=VALUE {_when(ref)}")
+        return found.values
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
         """Problems of partition folders whose names are not valid values."""
@@ -57,9 +57,11 @@ class DvcSource:
             SourceError: a file is neither in the cache nor can it be fetched, or its content does not match
                 its hash.
         """
-        name = ref.partition.folder(partition)
         with self._opened(ref) as (repo, bring):
-            found = files_below(repo, path_in(repo, self._root, ref.path), bring, name=name)
+            data = path_in(repo, self._root, ref.path)
+            found: dict[str, DvcObject] = {}
+            for folder in _folders(repo, data, bring, ref.partition).by_value.get(partition, ()):
+                found |= files_below(repo, data, bring, name=folder.key)
             wanted = dict(sorted(found.items()))
             if not wanted:
                 problem = Problem(ref.partition.column, "no such partition", partition)
@@ -92,6 +94,7 @@ class DvcSource:
                 size=status.st_size,
                 location=one.location,
                 identity=identity_of(status),
+                path_columns=path_columns(path, ref.partition),
             )
 
     @contextmanager
@@ -106,6 +109,15 @@ class DvcSource:
     def _refuse(self, ref: DataRef, missing: Sequence[DvcObject]) -> None:
         problems = tuple(Problem(one.name, "not in the DVC cache") for one in missing)
         raise SourceError(_where(ref), problems, hint=_fetching(self._root, ref))
+
+
+def _folders(repo: Any, data: str, bring: Fetch, spec: PartitionSpec) -> PartitionFolders:
+    """The partitions' folders. Those right below the data are known without the listings of each."""
+    names = folder_names(repo, data, bring)
+    found = partition_folders(lister(Entry(f"{name}/.") for name in names), spec)
+    if found.values or not any(parse_folder(name) for name in names):
+        return found
+    return partition_folders(lister(map(Entry, files_below(repo, data, bring))), spec)
 
 
 def _where(ref: DataRef) -> str:

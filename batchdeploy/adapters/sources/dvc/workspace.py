@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from batchdeploy.adapters.sources.dvc.source import DvcSource
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.records import DataPin
-from batchdeploy.errors import BatchdeployError, Problem
+from batchdeploy.errors import BatchdeployError, DataError, Problem
 from batchdeploy.ports import Source
 
 
@@ -46,17 +45,14 @@ class DvcWorkspace:
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """Pins the partition's files in the workspace, or else those that DVC records."""
-        name = ref.partition.folder(partition)
-        source = self._folder if (self._root / ref.path / name).is_dir() else self._recorded
+        source = self._folder if partition in self._here(ref) else self._recorded
         return source.pin(ref, partition)
 
     def _here(self, ref: DataRef) -> tuple[str, ...]:
         try:
-            names = os.listdir(self._root / ref.path)
-        except OSError:
+            return self._folder.partitions(ref)
+        except DataError:
             return ()
-        there = any(name.startswith(ref.partition.prefix) for name in names)
-        return self._folder.partitions(ref) if there else ()
 
 
 def recorded_md5s(root: Path, folder: Path) -> dict[str, str] | None:
