@@ -416,7 +416,7 @@ def test_rows_that_go_missing_on_the_way_are_noticed(
     planned = plan_partition(tools, DAY)
     whole = tools.reader.make_splits(planned.data)
     monkeypatch.setattr(tools.reader, "make_splits", lambda pin: ())
-    with pytest.raises(EngineError, match="rows read: the footers promise 200"):
+    with pytest.raises(EngineError, match="rows read: the footers have 200"):
         execute(tools, planned)
     assert not tools.layout.table.exists()
     monkeypatch.setattr(tools.reader, "make_splits", lambda pin: whole + whole)

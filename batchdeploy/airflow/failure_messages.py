@@ -24,7 +24,7 @@ SHELL = re.compile(r"\bbatchdeploy [a-z]|(?:^|\s)--[a-z]|\b(?:run it|plan the ru
 # A step that depends on an earlier step's output resumes there; other steps resume at themselves.
 RESUMES_FROM = {"drift": "validate", "publish": "validate", "promote": "compare_models"}
 REMEDIES = (
-    "mend the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "
+    "fix the rows, or change the deployment (an expectation's level, quarantine.max_share, policy, "
     "drift.on_alarm)"
 )
 REWORDED = (
@@ -105,7 +105,7 @@ def recovery_action(error: BatchdeployError, task: Any) -> str:
     if isinstance(error, OutsideError):
         return f"Airflow tries again while tries are left; after that clear {mended} and what follows it"
     seen = "; the tab Report has the evidence" if isinstance(error, GateRefused) else ""
-    return f"when that is mended, clear {mended} and what follows it{seen}"
+    return f"when that is fixed, clear {mended} and what follows it{seen}"
 
 
 def missing_xcom_error(task: Any) -> RequestError:

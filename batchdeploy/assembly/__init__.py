@@ -1,4 +1,4 @@
-"""The composition root: the only room that chooses adapters, each when it is first needed."""
+"""The composition root: the only package that chooses adapters; imports each at its first use."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> L
 
     Args:
         file: the deployment's YAML file.
-        root: the project's root, where it is known already.
+        root: the project's root; None finds it from the file.
 
     Raises:
-        DeploymentError: the file is missing or wrong, a path in it climbs out of the project, or its scores
-            would lie where Airflow deletes them.
+        DeploymentError: the file is missing or invalid, a path in it leads out of the project, or the output
+            path is in a folder that Airflow deletes.
     """
     path = Path(file)
     deployment = read_deployment(path)
@@ -62,10 +62,10 @@ def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> L
 
 
 def open_run(folder: Path) -> LocalToolbox:
-    """The toolbox that a run was made with, from its own plan; for what needs no secret.
+    """The toolbox for a run's plan. Plans hold no secrets, so it cannot connect where one is needed.
 
     Raises:
-        RequestError: there is no plan in the folder.
+        RequestError: the folder has no plan.
     """
     planned = records_in(folder).read("", Plan)
     control = next((p for p in folder.resolve().parents if p.name.endswith(CONTROL)), folder)
@@ -75,12 +75,12 @@ def open_run(folder: Path) -> LocalToolbox:
 
 
 def records_in(folder: Path) -> RunRecords:
-    """The records in a run's or an attempt's folder, wherever it lies; their key is empty."""
+    """The records of one run's or attempt's folder, at any place; their key is empty."""
     return RunRecords(_storage(folder, nullcontext))
 
 
 class LocalToolbox(Toolbox):
-    """Everything that answers for one deployment on this machine; adapters load at their first use."""
+    """The toolbox of a deployment on this machine; adapters are loaded at their first use."""
 
     def __init__(self, root: Path, file: Path, deployment: Deployment) -> None:
         self.root = root
@@ -90,7 +90,7 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def _connected(self) -> Deployment:
-        """The deployment with its secrets, which no record and no message holds."""
+        """The deployment with its secrets, for connections only; must not reach a record or message."""
         deployment, problems = with_secrets(self.deployment, os.environ)
         if problems:
             raise DeploymentError(str(self.file), problems)
@@ -206,7 +206,7 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def _control(self) -> Storage:
-        """The control folder; a publish has its records survive a power cut, with all that it needs."""
+        """The control folder. Records are not synced here; a publish syncs those it depends on."""
         from batchdeploy.storage.locking import locked
 
         lock = partial(locked, self.layout, self.deployment.publish.lock_seconds)
@@ -228,11 +228,11 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Versions of Python and of the libraries that a score depends on."""
+        """The versions of Python and of the libraries that scores depend on."""
         return versions_here(RECORDED)
 
     def check_packages(self) -> None:
-        """Looks whether all is installed that a run of the deployment needs; nothing is imported for it."""
+        """Checks, without importing, that all packages are installed that a run of the deployment needs."""
         require_all(required_extras(self.deployment))
 
     @cached_property
@@ -252,7 +252,7 @@ class LocalToolbox(Toolbox):
         return LocalScorer(self)
 
     def close(self) -> None:
-        """Stops the engine where one was started."""
+        """Stops the engine if it was started."""
         for name in ("engine", "spark"):
             if name in self.__dict__:
                 self.__dict__[name].close()

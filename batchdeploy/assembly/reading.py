@@ -1,4 +1,4 @@
-"""Reads a pinned partition, by pyarrow or by Spark, whichever is quicker."""
+"""Reads a pinned partition with pyarrow or Spark, whichever is faster."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class LocalReader:
     """A `PartitionReader` on this machine.
 
     Args:
-        tools: whose deployment says how to read.
-        spark: gives the Spark engine, for partitions that are large.
+        tools: the toolbox of the deployment.
+        spark: returns the Spark engine, for large partitions.
     """
 
     # NOTE: so many values are validated as one pandas frame, in a fraction of the time that Spark needs to
@@ -32,7 +32,7 @@ class LocalReader:
         self._spark = spark
 
     def inspect(self, pin: DataPin) -> InputSchema:
-        """Columns and rows from the footers of a partition's files."""
+        """The columns and row count of a partition, from the footers of its files."""
         require("mlflow", self._tools.deployment)
         from batchdeploy.adapters.parquet_splits import inspect
 
@@ -40,7 +40,7 @@ class LocalReader:
 
     @contextmanager
     def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
-        """These columns as a pandas frame where that is quicker, else the partition as the engine's own."""
+        """Yields these columns as a pandas frame if that is faster, else the partition as a Spark frame."""
         from batchdeploy.adapters.parquet_splits import read_frame, watch_pinned_files
 
         partition = (self._tools.deployment.data.partition.column, plan.partition)
@@ -55,7 +55,7 @@ class LocalReader:
             yield read_frame(plan.data, partition, where, columns)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
-        """The partition cut into pieces of work."""
+        """Divides the partition into splits."""
         from batchdeploy.adapters.parquet_splits import make_splits
 
         return make_splits(pin)

@@ -1,4 +1,4 @@
-"""Scores splits by the runtime that the deployment asks for."""
+"""Scores splits with the runtime that the deployment names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class LocalScorer:
-    """A `Scorer` whose workers read Parquet files, and load models that MLflow saved.
+    """A `Scorer` whose workers read Parquet files and load MLflow models.
 
     Args:
-        tools: whose deployment, registry and engine it uses.
+        tools: the toolbox, with deployment, registry and engine.
     """
 
     def __init__(self, tools: Toolbox) -> None:
@@ -32,7 +32,7 @@ class LocalScorer:
     def find_duplicates(
         self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
     ) -> tuple[Split, ...]:
-        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        """The splits that hold rows with duplicate keys, each with its duplicate rows listed."""
         from batchdeploy.adapters.parquet_splits import find_duplicates
 
         return find_duplicates(job, splits, results)
@@ -51,11 +51,12 @@ class LocalScorer:
         return partial(score_split, job=job, load=loader)
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """The job with what ``model.runtime`` needs, made and proved, once the model was tried out.
+        """Probes the model, and builds and verifies what ``model.runtime`` needs; returns the job with it.
 
         Raises:
-            ScoringRefused: the model ends the process that it is loaded or asked in.
-            RequestError, EngineError, ScoringRefused: it cannot be, and ``model.fallback`` says refuse.
+            ScoringRefused: the model crashes the process that loads it or predicts with it.
+            RequestError, EngineError, ScoringRefused: the accelerator cannot be built, its predictions
+                differ, and ``model.fallback`` is ``refuse``.
         """
         from batchdeploy.adapters.mlflow import Probe, probe_model
         from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
@@ -92,7 +93,7 @@ def _called_with(frame: Any, spec: ScoringSpec) -> tuple[Any, dict[str, Any]]:
 
 
 def cache_encoders(model: Any) -> Any:
-    """A scikit-learn model whose encoders are asked once for each distinct value of a batch."""
+    """A scikit-learn model whose encoders transform each distinct value of a batch once."""
     from batchdeploy.adapters.accelerators import with_cached_encoders
 
     return with_cached_encoders(model)

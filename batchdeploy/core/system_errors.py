@@ -48,7 +48,7 @@ def reason(error: OSError) -> str:
 
 def remedy(error: OSError) -> str:
     """What to do before a retry can succeed."""
-    return REMEDIES.get(error.errno or 0, "mend that")
+    return REMEDIES.get(error.errno or 0, "resolve that")
 
 
 def translate_system_error(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:

@@ -1,4 +1,4 @@
-"""Attempts: a private staging folder for each try at a run, never used twice, swept when its process died."""
+"""Attempts: a private staging folder for each try at a run, never reused, removed after its process died."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.files import can_exchange
 from batchdeploy.storage.locking import LivenessLock, try_lock, unlock
 
-# NOTE: between the steps of an orchestrator an attempt has no process; only its age can condemn it.
+# Between the steps of an orchestrator an attempt has no process, so it expires by age.
 ORPHAN_DAYS = 7
 
 
 def check_exchange(attempt: Path) -> None:
-    """Raises where what is staged could not be exchanged with a public folder.
+    """Checks that folders can be exchanged on this filesystem.
 
     Raises:
         PublishError: the filesystem cannot exchange folders.
@@ -34,8 +34,7 @@ class Attempts:
 
     Args:
         layout: the table's folders.
-        check: raises where nothing could be published from a new staging folder; None where there is nothing
-            to check.
+        check: raises if a new staging folder could not be published later; None for no check.
     """
 
     def __init__(self, layout: Layout, check: Callable[[Path], None] | None = check_exchange) -> None:
@@ -45,13 +44,13 @@ class Attempts:
         self._held: dict[str, LivenessLock] = {}
 
     def begin(self, run_id: str) -> Path:
-        """A new folder, with this process's liveness lock beside it.
+        """Creates a staging folder, and takes its liveness lock, which is a file beside it.
 
         Raises:
-            PublishError: the check refused it.
+            PublishError: the check failed.
         """
         self._staging.mkdir(parents=True, exist_ok=True)
-        # NOTE: a sweep may try a new liveness lock before its owner has it.
+        # NOTE: a sweep may take a new liveness lock before its owner does.
         name, lock = "", None
         while lock is None:
             name = f"{run_id}-{uuid.uuid4().hex[:12]}"
@@ -70,9 +69,9 @@ class Attempts:
         return attempt
 
     def hand_over(self, name: str) -> None:
-        """Lets another process go on with an attempt after this one has ended."""
+        """Releases an attempt's liveness lock, so that another process can continue it."""
         if (lock := self._held.pop(name, None)) is not None:
-            # NOTE: a sweep may have listed the liveness lock, and try it when it is gone.
+            # NOTE: a sweep may have listed the lock file, and try to lock it after it was removed.
             self._handed_file(name).touch()
             self._lock_file(name).unlink(missing_ok=True)
             unlock(lock)
@@ -91,7 +90,7 @@ class Attempts:
             unlock(lock)
 
     def sweep(self, now: float) -> tuple[str, ...]:
-        """Removes the attempts of dead processes, and those that no process came back to for a week.
+        """Removes the attempts of dead processes, and handed-over attempts that were not used for a week.
 
         Args:
             now: seconds since the epoch.
@@ -110,7 +109,7 @@ class Attempts:
                     swept.append(file.stem)
                 unlock(lock)
         for attempt in (self._staging / name for name in names if not name.endswith((".alive", ".handed"))):
-            # NOTE: other processes create and remove attempts meanwhile.
+            # Other processes create and remove attempts meanwhile.
             with suppress(FileNotFoundError):
                 old = now - attempt.stat().st_mtime > ORPHAN_DAYS * 86_400
                 if old and not self._lock_file(attempt.name).exists():

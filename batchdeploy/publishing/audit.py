@@ -1,4 +1,4 @@
-"""The audit: one line for each publish and each rollback of a table."""
+"""The audit log: one line per publish and rollback of a table."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLine:
-    """What one line says; None leaves a field out.
+    """One line of the audit log; fields that are None are left out.
 
     Attributes:
-        at: when it was decided, ISO 8601.
-        action: ``publish``, ``rollback``, or ``lost`` for a decided run whose staged files are gone.
+        at: the time of the decision, ISO 8601.
+        action: ``publish``, ``rollback``, or ``lost`` for a publish whose staged files were removed.
         partition: the partition's folder name.
-        run_id: the run that became visible.
-        attempt: the attempt whose files they are.
-        replaced: the run that was visible before; empty where there was none.
+        run_id: the published run.
+        attempt: the attempt that wrote the files.
+        replaced: the run that was published before; empty if there was none.
     """
 
     at: str
@@ -34,7 +34,7 @@ class AuditLine:
 
 
 class AuditLog:
-    """The audit file of one table; to append needs the table's lock."""
+    """The audit log of one table; the caller of `append` must hold the table's lock."""
 
     def __init__(self, control: ControlFolder) -> None:
         self._file = control.layout.audit
@@ -45,7 +45,7 @@ class AuditLog:
         text = json.dumps({name: value for name, value in asdict(line).items() if value is not None}) + "\n"
         tail = self._tail()
         if text.encode() not in tail:
-            # NOTE: a full disk may have cut a line short; the next one must not run into it.
+            # NOTE: a full disk may have truncated the last line; start a new one.
             cut = bool(tail) and not tail.endswith(b"\n")
             self._disk.append(self._file, ("\n" if cut else "") + text)
 

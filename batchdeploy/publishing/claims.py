@@ -1,4 +1,4 @@
-"""Claims: which run has its turn at a partition, where the steps of a run are separate processes."""
+"""Claims on partitions, for orchestrators that run the steps of a run as separate processes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from batchdeploy.publishing.refusals import translated
 
 
 class ClaimFiles:
-    """The claims of one table: a file a partition, with the holder's name in it."""
+    """The claims of one table: one file per partition, which contains the holder's name."""
 
     def __init__(self, control: ControlFolder) -> None:
         self._control = control
 
     def claim(self, folder: str, holder: str, *, expected_holder: str | None = None) -> str:
-        """Takes a partition for a run; gives who holds it then.
+        """Claims a partition for a run; returns the holder, which is another run if the claim failed.
 
         Args:
             folder: the partition's folder name.
-            holder: names the run, for whoever wants to know whether it is still at work.
-            expected_holder: a holder that is known to have ended; only that one's claim is taken over.
+            holder: identifies the run, so that others can find out whether it is still running.
+            expected_holder: a holder that is known to have ended, and whose claim is taken over.
 
         Raises:
-            PublishError: the lock stayed taken, or the disk refused.
+            PublishError: the table's lock was not released in time, or the disk failed.
         """
         file = self._control.layout.claim(folder)
         self._control.protect()
@@ -37,10 +37,10 @@ class ClaimFiles:
             raise translated(error, file) from error
 
     def release(self, folder: str, holder: str) -> None:
-        """Gives a partition back that this holder had claimed.
+        """Releases this holder's claim on a partition.
 
         Raises:
-            PublishError: the lock stayed taken, or the disk refused.
+            PublishError: the table's lock was not released in time, or the disk failed.
         """
         file = self._control.layout.claim(folder)
         try:

@@ -1,4 +1,4 @@
-"""The control folder of one table: who may enter it, how to write there, and its lock."""
+"""The control folder of one table: its access rights, durable writes, and the table's lock."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from batchdeploy.storage.locking import locked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlFolder:
-    """What every part of publishing shares.
+    """The control folder, which all parts of publishing share.
 
     Attributes:
         layout: the table's folders.
-        spec: how to publish.
+        spec: the deployment's ``publish`` section.
     """
 
     layout: Layout
@@ -27,26 +27,25 @@ class ControlFolder:
 
     @property
     def disk(self) -> Disk:
-        """Writes as durable as ``publish.durability`` says."""
+        """A writer with the durability of ``publish.durability``."""
         return Disk(self.spec.durability == "power")
 
     def lock(self, seconds: float | None = None) -> AbstractContextManager[None]:
         """Holds the table's lock.
 
         Args:
-            seconds: how long to wait for it; None for ``publish.lock_seconds``.
+            seconds: the longest wait; None for ``publish.lock_seconds``.
 
         Raises:
-            PublishError: another process held it for so long.
+            PublishError: another process still held the lock after the wait.
         """
         return locked(self.layout, self.spec.lock_seconds if seconds is None else seconds)
 
     def protect(self) -> None:
-        """Creates the control folder where it is missing, with the mode of ``publish.control_mode``.
+        """Creates the control folder if it is missing, with the mode ``publish.control_mode``.
 
-        Only those who may enter the folder reach the files in it; the files that stay there get matching
-        modes. Staged, retired and trashed scores keep theirs, since they were or will be public, and so do
-        files of another owner.
+        The folder's mode protects the files in it; files that stay there get matching modes. Staged, retired
+        and trashed scores keep their modes, because they were or will be public, as do files of another owner.
         """
         mode = int(self.spec.control_mode, 8)
         layout, control = self.layout, self.layout.control

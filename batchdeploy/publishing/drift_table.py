@@ -1,4 +1,4 @@
-"""The drift table: one Parquet file a run, one row for each column and statistic."""
+"""The drift table: one Parquet file per run, one row per column and statistic."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 
 
 def write_table(file: Path, plan: Plan, report: DriftReport) -> None:
-    """Writes a run's rows of the drift table, whole or not at all."""
+    """Writes a run's rows of the drift table atomically."""
     rows = [
         {
             "run_id": report.run_id,

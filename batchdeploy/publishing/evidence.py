@@ -1,4 +1,4 @@
-"""The evidence of an attempt beside its records: quarantined rows, what the model printed, drift rows."""
+"""Writes the evidence of an attempt besides its records: quarantined rows, model output, drift rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchdeploy.publishing.run_evidence import DRIFT, QUARANTINE, RunEvidence
 from batchdeploy.redaction import redact
 
 LOCK_SECONDS = 5.0
-# NOTE: what is kept of all that a model printed in a run: of so many splits, so many bytes.
+# Limits on stored model output: splits per run, and bytes per run.
 MOST_SPLITS, MOST_OUTPUT = 64, 2**18
 
 
@@ -28,12 +28,12 @@ class EvidenceFolder:
         self._shown = RunEvidence(control)
 
     def begin_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show the evidence of a new attempt, unless the run was published."""
+        """Replaces the evidence in the run's folder by a new attempt's, unless the run is published."""
         self._control.protect()
         self._change_shown(plan, self._shown.begin)
 
     def update_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
+        """Copies an attempt's new evidence to the run's folder, if the folder shows that attempt."""
         self._change_shown(plan, self._shown.update)
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
@@ -48,10 +48,10 @@ class EvidenceFolder:
                 self._control.disk.write(records / OUTPUT, redacted)
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Keeps the rows that an attempt quarantined with its evidence; staging stays as it is.
+        """Copies the quarantined rows from staging to the attempt's evidence.
 
         Raises:
-            PublishError: the disk refused.
+            PublishError: the disk failed.
         """
         source = self._control.layout.staging / attempt / QUARANTINE
         target = self._attempt_folder(plan, attempt) / QUARANTINE

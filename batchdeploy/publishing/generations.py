@@ -1,4 +1,4 @@
-"""Earlier generations of a partition: kept for a rollback, removed beyond the retention."""
+"""Earlier generations of a partition, which are kept for rollback and removed after the retention."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from batchdeploy.storage.failpoints import hit
 def choose_generation(
     folder: str, earlier: Sequence[str], *, published_run: str | None, to: str | None
 ) -> str:
-    """The run that a rollback goes back to.
+    """The run that a rollback restores.
 
     Args:
         folder: the partition's folder name.
-        earlier: what is kept, the last that was visible first.
-        published_run: the run that is visible.
-        to: the run that was asked for; None for the one before.
+        earlier: the run ids of the earlier generations, newest first.
+        published_run: the published run.
+        to: the requested run; None for the previous one.
 
     Raises:
-        PartitionError: there is no such generation.
+        PartitionError: the generation does not exist.
     """
     kept = tuple(run for run in earlier if run != published_run)
     if not kept or (to is not None and to not in kept):
@@ -33,11 +33,11 @@ def choose_generation(
 
 
 class Generations:
-    """What one table keeps beyond what is visible.
+    """The earlier generations of one table.
 
     Args:
-        control: the table's control folder; its ``keep_generations`` earlier ones of a partition stay.
-        trash: where the others go.
+        control: the table's control folder, with ``keep_generations``.
+        trash: receives expired generations.
     """
 
     def __init__(self, control: ControlFolder, trash: Trash) -> None:
@@ -46,7 +46,7 @@ class Generations:
         self._trash = trash
 
     def of(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last that was visible first."""
+        """The run ids of a partition's earlier generations, newest first."""
         retired = self._layout.retirement / folder
         with suppress(FileNotFoundError):
             with os.scandir(retired) as entries:
@@ -60,11 +60,11 @@ class Generations:
         return tuple(sorted(os.listdir(retired))) if retired.is_dir() else ()
 
     def expired(self, folder: str, published_run: str | None, now: float) -> tuple[str, ...]:
-        """The generations beyond the retention that no reader can still be reading.
+        """The generations past the retention that no reader can still be reading.
 
         Args:
             folder: the partition's folder name.
-            published_run: the visible run; a generation of the same run is of no use.
+            published_run: the published run; other generations of it are redundant.
             now: seconds since the epoch.
         """
         runs = self.of(folder)
@@ -76,7 +76,7 @@ class Generations:
         )
 
     def prune(self, folder: str, published_run: str | None, now: float) -> tuple[str, ...]:
-        """Moves the expired ones to the trash; the table's lock must be held.
+        """Moves expired generations to the trash; the caller must hold the table's lock.
 
         Returns:
             Their run ids.

@@ -1,4 +1,4 @@
-"""The journal of a swap: once an intent is on disk, its run will be published, by whoever comes next."""
+"""The journal of a swap: once an intent is on disk, this or any later process completes the publish."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from batchdeploy.storage.files import exchange, move_new
 
 
 class Journal:
-    """Finishes the intents of one table; all but `finish_waiting` needs the table's lock.
+    """Completes the intents of one table; every method but `finish_waiting` needs the table's lock.
 
     Args:
         control: the table's control folder.
         intents: the intents on disk.
-        trash: where replaced attempts at the same run go.
+        trash: receives replaced attempts at the same run.
     """
 
     def __init__(self, control: ControlFolder, intents: IntentFiles, trash: Trash) -> None:
@@ -35,7 +35,7 @@ class Journal:
         self._audit = AuditLog(control)
 
     def finish_waiting(self) -> tuple[str, ...]:
-        """Finishes what dead publishers had decided; takes no lock where there is nothing to finish.
+        """Completes the intents of dead publishers; takes the table's lock only if there are any.
 
         Returns:
             The run ids that were rolled forward.
@@ -46,7 +46,7 @@ class Journal:
             return self.finish_all()
 
     def finish_all(self) -> tuple[str, ...]:
-        """Finishes what dead runs left decided, drops what they left undecided.
+        """Completes the intents of dead runs, and removes their half-written intents.
 
         Returns:
             The run ids that were rolled forward.
@@ -54,8 +54,8 @@ class Journal:
         finished = []
         self._intents.drop_half_written()
         for intent in self._intents.read():
-            # NOTE: one intent that cannot be finished (a read-only folder, a full disk) stays for later,
-            # and must not keep the others, or other partitions, waiting.
+            # An intent that cannot be completed (a read-only folder, a full disk) stays for later, and
+            # must not block the others.
             with suppress(OSError):
                 self.finish(intent)
                 finished.append(intent.run_id)
@@ -63,10 +63,10 @@ class Journal:
         return tuple(finished)
 
     def settle(self, folder: str) -> None:
-        """Finishes what dead runs left decided, so that a partition is free.
+        """Completes the intents of dead runs, so that a partition can be published.
 
         Raises:
-            PublishError: a run that was decided for the partition cannot be finished.
+            PublishError: an intent for the partition cannot be completed.
         """
         self.finish_all()
         pending = next((intent.run_id for intent in self._intents.read() if intent.folder == folder), None)
@@ -74,16 +74,16 @@ class Journal:
             raise unfinished(folder, pending)
 
     def decide(self, intent: Intent) -> None:
-        """Writes an intent and finishes it.
+        """Writes an intent and completes it.
 
         Raises:
-            OSError: the disk refused; `withdraw` says whether the intent could be taken back.
+            OSError: the disk failed; the caller then tries to `withdraw` the intent.
         """
         self._intents.write(intent)
         self.finish(intent)
 
     def withdraw(self, intent: Intent) -> bool:
-        """Takes an intent back whose swap has not happened. Whether that was so."""
+        """Removes an intent if its swap has not happened; returns whether it was removed."""
         visible = self._layout.partition_dir(intent.folder)
         try:
             swapped = visible.is_dir() and visible.stat().st_ino == intent.inode
@@ -95,13 +95,13 @@ class Journal:
         return True
 
     def finish(self, intent: Intent) -> None:
-        """Swap, retire, move the quarantined rows, write the manifest, forget the intent. Safe to repeat."""
+        """Swaps, retires, moves the quarantine, writes the manifest, removes the intent. Safe to repeat."""
         layout = self._layout
         visible, source = layout.partition_dir(intent.folder), layout.control / intent.source
         if not visible.is_dir() or visible.stat().st_ino != intent.inode:
             if not source.is_dir():
-                # NOTE: neither staged nor public: somebody removed the scores by hand. Nothing is left to
-                # do but to say so and let the partition be scored again.
+                # The scores are neither staged nor public: somebody removed them. Log it in the audit,
+                # and let the partition be scored again.
                 self._write_audit(intent, action="lost")
                 self._intents.give_up(intent)
                 return
@@ -144,7 +144,7 @@ class Journal:
             self._move_over(source, self._layout.retired(intent.folder, intent.replaced))
 
     def _move_over(self, source: Path, target: Path) -> None:
-        """Moves a folder to a name; what had that name goes to the trash."""
+        """Moves a folder to a path; moves any folder there to the trash."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             self._trash.put(target, target.name)

@@ -1,4 +1,4 @@
-"""Leftovers in a control folder: half-written records, and cached copies that nobody uses any more."""
+"""Removes leftovers from a control folder: half-written records, and unused cached copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HALF_WRITTEN = ("runs/**/*.tmp", "*/*.tmp", "models/*/*.tmp", "intents/*.lost")
 
 
 def remove_leftovers(layout: Layout, now: float) -> tuple[str, ...]:
-    """Removes the leftovers of one table, whatever way it is published; gives their names.
+    """Removes the leftovers of one table, in both modes, and returns their names.
 
     Args:
         layout: the table's folders.
@@ -31,12 +31,12 @@ def remove_leftovers(layout: Layout, now: float) -> tuple[str, ...]:
 
 
 def _leftovers(layout: Layout, now: float) -> Iterator[Path]:
-    """Half-written records and given-up intents, an hour old; models and marks unused for a month."""
+    """Half-written records and given-up intents after an hour; models and markers unused for a month."""
     aged = [(path, HALF_WRITTEN_SECONDS) for name in HALF_WRITTEN for path in layout.control.glob(name)]
     for kept in (layout.models, layout.suites):
         aged += [(path, CACHE_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]
     for path, seconds in aged:
         with suppress(FileNotFoundError):
-            # NOTE: records of what models were at first are no copies of anything.
+            # NOTE: first-use records cannot be recreated, unlike cached models.
             if path != layout.first_uses and now - path.stat().st_mtime > seconds:
                 yield path

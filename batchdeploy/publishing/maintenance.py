@@ -17,11 +17,11 @@ class ModeCleanup(Protocol):
     """The part of maintenance that depends on how a table is published."""
 
     def finish(self) -> tuple[str, ...]:
-        """Finishes what killed runs had decided; gives their run ids."""
+        """Completes publishes of killed runs and returns their run ids."""
         ...
 
     def prune(self, now: float) -> CleanupReport:
-        """Removes what is beyond the retention."""
+        """Removes everything past its retention."""
         ...
 
 
@@ -32,7 +32,7 @@ class TableMaintenance:
         layout: the table's folders.
         attempts: its staging folders.
         trash: its trash.
-        mode: what its mode adds.
+        mode: the mode's part of maintenance.
     """
 
     def __init__(self, layout: Layout, *, attempts: Attempts, trash: Trash, mode: ModeCleanup) -> None:
@@ -42,13 +42,13 @@ class TableMaintenance:
         self._mode = mode
 
     def recover(self, *, now: float) -> CleanupReport:
-        """Finishes what killed runs had decided, and removes what they left in staging.
+        """Completes publishes of killed runs, and removes their staging folders.
 
         Args:
             now: seconds since the epoch.
 
         Raises:
-            PublishError: the table stayed locked, or the disk or the object store refused.
+            PublishError: the table's lock was not released in time, or the disk or the object store failed.
         """
         if not self._layout.control.is_dir():
             return CleanupReport()
@@ -60,13 +60,13 @@ class TableMaintenance:
             raise translated(error, self._layout.control) from error
 
     def collect_garbage(self, *, now: float) -> CleanupReport:
-        """All of `recover`, what is beyond the retention, unused caches and half-written records.
+        """Does what `recover` does, and removes expired generations, unused caches and half-written records.
 
         Args:
             now: seconds since the epoch.
 
         Raises:
-            PublishError: the table stayed locked, or the disk or the object store refused.
+            PublishError: the table's lock was not released in time, or the disk or the object store failed.
         """
         cleaned = self.recover(now=now)
         try:

@@ -1,4 +1,4 @@
-"""The publishing side of one table, in the mode that ``publish.mode`` names."""
+"""Opens a table for publishing in the mode that ``publish.mode`` names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from batchdeploy.publishing.trash import Trash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableAccess:
-    """All that a run does with one published table and the control folder beside it."""
+    """The publishing ports of one table and its control folder."""
 
     staging: Staging
     table: PublishedTable
@@ -36,12 +36,12 @@ class TableAccess:
 
 
 def open_table(layout: Layout, output: OutputRef, spec: PublishSpec) -> TableAccess:
-    """Access to a deployment's table.
+    """Opens a deployment's table.
 
     Args:
         layout: the table's folders.
-        output: where the table is.
-        spec: how to publish.
+        output: the table's path.
+        spec: the deployment's ``publish`` section.
 
     Raises:
         RequestError: the table was published in the other mode.
@@ -58,11 +58,11 @@ def open_table(layout: Layout, output: OutputRef, spec: PublishSpec) -> TableAcc
 
 
 def open_swap_table(layout: Layout, spec: PublishSpec) -> TableAccess:
-    """Access to a table of partition folders, which are swapped.
+    """Opens a table of partition folders that are swapped.
 
     Args:
         layout: the table's folders.
-        spec: how to publish.
+        spec: the deployment's ``publish`` section.
     """
     control = ControlFolder(layout=layout, spec=spec)
     attempts, trash, intents = Attempts(layout), Trash(control), IntentFiles(control)
@@ -81,17 +81,17 @@ def open_swap_table(layout: Layout, spec: PublishSpec) -> TableAccess:
 
 
 def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableAccess:
-    """Access to a table whose visible files one document names.
+    """Opens a table whose published files are named by a pointer document.
 
     Args:
         layout: the table's control folder.
-        target: where the table is: a URI or a folder.
-        spec: how to publish.
+        target: the table's URI or folder.
+        spec: the deployment's ``publish`` section.
 
     Raises:
         PublishError: the object store cannot be opened.
     """
-    # NOTE: the object store's client is installed only with the extra `objects`.
+    # Imported here, because the object store's client comes with the extra `objects`.
     from batchdeploy.publishing.pointer import PointerPublisher
     from batchdeploy.publishing.pointer_cleanup import PointerCleanup
     from batchdeploy.publishing.pointer_files import open_files
@@ -118,7 +118,7 @@ def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableA
 
 
 def _other_mode(layout: Layout, mode: str, spec: PublishSpec) -> RequestError:
-    """One table has one mode: readers of the one would miss, or double, what the other did."""
+    """The error for a table that has the other mode; readers would miss or duplicate rows."""
     problem = Problem("publish.mode", f"this table was published by {mode}", spec.mode)
     hint = "give the new mode an output.path of its own, and fill it by a backfill"
     return RequestError(str(layout.table), (problem,), hint=hint)

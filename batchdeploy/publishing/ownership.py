@@ -1,4 +1,4 @@
-"""The table record: the owner and the columns of a table; read, and checked at a publish."""
+"""The table record, with owner and columns of a table: read, and checked on publishing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from batchdeploy.documents import from_json, to_json
 
 
 def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> TableRecord | None:
-    """The record of a table of partition folders; of a table without one, what its files imply.
+    """The record of a table of partition folders; inferred from its files if it has none.
 
     Args:
         layout: the table's folders.
-        folders: the partitions that are visible; without any the table has no owner.
-        run: the run that is visible in the last of them, where it is known.
+        folders: the published partitions; a table without any has no owner.
+        run: the published run of the last of them, if it is known.
     """
     if not folders:
         return None
@@ -36,7 +36,7 @@ def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> Tab
 
 
 def infer_record(manifest: str | None, folder: str, columns: Mapping[str, str]) -> TableRecord:
-    """The record of a table that has none, from the manifest of one of its runs."""
+    """Infers the record of a table that has none from the manifest of one of its runs."""
     fields = {}
     with suppress(ValueError):
         fields = json.loads(manifest or "{}")
@@ -50,16 +50,17 @@ def infer_record(manifest: str | None, folder: str, columns: Mapping[str, str]) 
 
 
 def claim_table(where: str, table: TableRecord | None, plan: Plan, schema: pa.Schema) -> str | None:
-    """The JSON of the table's new record; None where the record stays as it is.
+    """Checks that the plan may publish to the table; returns the JSON of its new record, None if unchanged.
 
     Args:
         where: the table, for messages.
-        table: its record now, read where nobody else can publish.
-        plan: what is about to be published.
-        schema: of the staged files.
+        table: its current record, read under the table's lock.
+        plan: the plan to publish.
+        schema: the schema of the staged files.
 
     Raises:
-        TableError: the table is another deployment's, or has other columns, and the plan does not evolve it.
+        TableError: the table belongs to another deployment, or has other columns and the plan does not evolve
+            it.
     """
     mine = table_record(plan.deployment, columns_of(schema))
     check_owner(where, table, plan.deployment)

@@ -1,4 +1,4 @@
-"""Publishing by pointer: new files beside the old ones, and one document that names the visible ones."""
+"""Publishes by pointer: stores new files beside the old ones, and replaces the document that names them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from batchdeploy.storage.object_storage import storage_error
 
 
 class _SameRun(Exception):
-    """Another run with the same pins was first."""
+    """Another run with the same pins was published first."""
 
 
 class PointerPublisher:
-    """Publishes to one table whose visible files are those that ``current.json`` names.
+    """Publishes to one table whose published files are named by ``current.json``.
 
     Args:
         control: the table's control folder.
         files: the table's files.
-        table: the table.
-        records: what the control folder keeps of its runs.
+        table: the table, for reading.
+        records: writes the records of published runs.
         attempts: its staging folders.
-        evidence: keeps the rows that an attempt quarantined.
+        evidence: stores the quarantined rows of an attempt.
     """
 
     def __init__(
@@ -109,17 +109,17 @@ class PointerPublisher:
         return text
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Makes the pointer name an earlier generation's files again.
+        """Replaces the pointer by one that names an earlier generation's files.
 
         Args:
             folder: the partition's folder name.
-            to: the run to go back to; None for the one before.
-            expected_run: the run that is visible, as the caller saw it: the fence.
+            to: the run to restore; None for the previous one.
+            expected_run: the published run that the caller saw; the fence.
             at: the time, ISO 8601.
 
         Raises:
-            PartitionError: there is no such generation.
-            StaleRunError: another run has published the partition since.
+            PartitionError: the generation does not exist.
+            StaleRunError: another run published the partition since.
         """
         chosen: dict[str, Any] = {}
 
@@ -142,7 +142,7 @@ class PointerPublisher:
         return run
 
     def _published_manifest(self, plan: Plan, attempt: str) -> str | None:
-        """The manifest where this attempt, or another one at the same pins, is visible."""
+        """The manifest if this attempt, or another one with the same pins, is published; else None."""
         entry = self._table.entry(plan.folder)
         if entry is None or entry["run_id"] != plan.run_id:
             return None
@@ -158,7 +158,7 @@ class PointerPublisher:
     def _named(
         self, document: dict[str, Any], plan: Plan, staged: tuple[dict[str, Any], pa.Schema], began: float
     ) -> dict[str, Any]:
-        """The document with the run's files in it, where the fence lets them."""
+        """The document with the run's files added, after the fence was checked."""
         entry, schema = staged
         before = document["partitions"].get(plan.folder)
         found = None if before is None else before["run_id"]

@@ -1,4 +1,4 @@
-"""What maintenance does to a table that is published by pointer."""
+"""Maintenance of a table that is published by pointer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from batchdeploy.publishing.pointer_records import PointerRecords
 
 
 class PointerCleanup:
-    """Writes the records that killed runs left out, and deletes files that no generation names.
+    """Writes the missing records of killed runs, and deletes files that no generation names.
 
     Args:
         control: the table's control folder.
         files: the table's files.
-        records: what the control folder keeps of its runs.
+        records: writes the records of published runs.
     """
 
     def __init__(self, control: ControlFolder, files: PointerFiles, records: PointerRecords) -> None:
@@ -24,7 +24,7 @@ class PointerCleanup:
         self._records = records
 
     def finish(self) -> tuple[str, ...]:
-        """Writes the records of runs that died just after they were published; gives their run ids."""
+        """Writes the records of runs that died right after they were published; returns their run ids."""
         finished = []
         for folder, entry in self._files.read().document["partitions"].items():
             file = self._control.layout.manifest(folder, entry["run_id"])
@@ -34,7 +34,7 @@ class PointerCleanup:
         return tuple(finished)
 
     def prune(self, now: float) -> CleanupReport:
-        """Deletes files that no generation names any more, and that nobody can be reading or writing.
+        """Deletes files that no generation names and that nobody can be reading or writing.
 
         Args:
             now: seconds since the epoch.

@@ -1,4 +1,4 @@
-"""The commit of a pointer: compare-and-swap, repeated until the outcome is known."""
+"""Commits a pointer by compare-and-swap, repeated until the outcome is known."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class _Again(Exception):
-    """The pointer has to be read again: another publisher was first, or nobody knows."""
+    """The pointer must be read again: another publisher was first, or the outcome is unknown."""
 
 
 def commit(files: PointerFiles, token: str, folder: str, change: Change) -> None:
-    """Replaces the pointer by compare-and-swap; a lost answer is looked up, never repeated.
+    """Replaces the pointer by compare-and-swap. After a lost response it reads the pointer before retrying.
 
     Raises:
-        PublishError: the store did not answer for a minute; whether it was published is not known.
+        PublishError: the store did not answer for a minute, so the outcome is unknown.
     """
     tries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_Again),

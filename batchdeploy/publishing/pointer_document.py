@@ -9,7 +9,7 @@ from typing import Any
 
 from batchdeploy.core.deployment import PublishSpec
 
-# NOTE: files of an attempt are stored before the pointer names them; younger ones may belong to a publish.
+# NOTE: an attempt's files are stored before the pointer names them; recent ones may belong to a publish.
 ORPHAN_SECONDS = 86_400.0
 
 
@@ -42,12 +42,12 @@ def with_entry(
 
 
 def paths_of(entry: dict[str, Any]) -> list[str]:
-    """All that is stored of a run."""
+    """The paths of all stored files of a run."""
     return [*(file["path"] for file in entry["files"]), entry["manifest"]]
 
 
 def tells_of(manifest: Path, attempt: str) -> bool:
-    """Whether a manifest is that of an attempt."""
+    """Whether a manifest belongs to an attempt."""
     try:
         return bool(json.loads(manifest.read_text(encoding="utf-8"))["attempt"] == attempt)
     except (OSError, ValueError, KeyError, TypeError):

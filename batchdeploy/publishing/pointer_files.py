@@ -1,4 +1,4 @@
-"""The files of a table that is published by pointer, and the one document that names the visible ones."""
+"""The files of a table that is published by pointer, and its pointer document."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ CHUNK = 2**20
 
 
 class Seen(NamedTuple):
-    """The pointer as it was read, and what tells this state from any other (None: no pointer)."""
+    """The pointer as read, and the token of this state (None: no pointer exists)."""
 
     document: dict[str, Any]
     token: Token | None
 
 
 class PointerFiles:
-    """What one table stores; failures are `PublishError`, except where `replace` says otherwise.
+    """The files of one table over a `Storage`. Failures raise `PublishError`, except in `replace`.
 
     Args:
-        storage: where the table is.
+        storage: the table's storage.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -38,10 +38,10 @@ class PointerFiles:
         self.storage = storage
 
     def read(self) -> Seen:
-        """The pointer; an empty one where nothing was ever published.
+        """Reads the pointer; returns an empty one if nothing was ever published.
 
         Raises:
-            PublishError: the storage does not answer, or holds something else under the pointer's name.
+            PublishError: the storage does not answer, or the pointer is invalid.
         """
         try:
             stored = self.storage.read(POINTER)
@@ -55,10 +55,10 @@ class PointerFiles:
         return Seen(document, stored.token)
 
     def replace(self, seen: Seen, document: dict[str, Any]) -> bool:
-        """Puts another pointer in place of the one that was seen. False where it is another one by now.
+        """Replaces the pointer if it is still the one in ``seen``; otherwise returns False.
 
         Raises:
-            OSError: the outcome is unknown: the answer may have been lost on its way.
+            OSError: the outcome is unknown, because the response may have been lost.
         """
         content = json.dumps(document, separators=(",", ":")).encode()
         if seen.token is None:
@@ -66,13 +66,13 @@ class PointerFiles:
         return self.storage.swap(POINTER, content, seen.token)
 
     def upload(self, files: Mapping[str, Path]) -> None:
-        """Stores files under paths that no other attempt uses; the same again does no harm.
+        """Uploads files to paths that no other attempt uses; safe to repeat.
 
         Args:
             files: path in the table to the file on this machine.
 
         Raises:
-            PublishError: one of them is not there whole afterwards.
+            PublishError: a file is missing or incomplete after the upload.
         """
         for path, file in files.items():
             try:
@@ -87,20 +87,20 @@ class PointerFiles:
                 raise storage_error(self.target, what, stored.get(path, "nothing"))
 
     def write(self, path: str, text: str) -> None:
-        """Stores a text under a path that no other attempt uses."""
+        """Stores text under a path that no other attempt uses."""
         try:
             write(self.storage, path, text.encode())
         except OSError as error:
             raise storage_error(self.target, f"{path} cannot be stored", error) from error
 
     def missing(self, paths: Iterable[str]) -> list[str]:
-        """Those of the paths that nothing is stored under."""
+        """The paths that do not exist."""
         wanted = list(paths)
         stored = self._sizes(wanted)
         return [path for path in wanted if path not in stored]
 
     def text(self, path: str) -> str | None:
-        """A stored text, or None."""
+        """The text stored under a path, or None."""
         try:
             stored = self.storage.read(path)
         except OSError as error:
@@ -116,14 +116,14 @@ class PointerFiles:
             raise storage_error(self.target, f"{prefix} cannot be listed", error) from error
 
     def delete(self, path: str) -> None:
-        """Removes a file, where it is still there."""
+        """Removes a file, if it exists."""
         try:
             self.storage.delete(path)
         except OSError as error:
             raise storage_error(self.target, f"{path} cannot be removed", error) from error
 
     def _sizes(self, paths: Iterable[str]) -> dict[str, int]:
-        """Path to size of all that lies beside these paths."""
+        """Path to size of all files in the folders of these paths."""
         folders = sorted({str(PurePosixPath(path).parent) for path in paths})
         try:
             return {entry.key: entry.size for folder in folders for entry in self.storage.list(folder)}
@@ -132,11 +132,11 @@ class PointerFiles:
 
 
 def open_files(target: str, control: ControlFolder) -> PointerFiles:
-    """The files of a table.
+    """Opens the files of a table.
 
     Args:
-        target: a URI, whose credentials come from the environment, or a local folder.
-        control: the table's control folder, whose lock makes compare-and-swap of a folder atomic.
+        target: a URI, with credentials from the environment, or a local folder.
+        control: the table's control folder; its lock makes compare-and-swap in a local folder atomic.
 
     Raises:
         PublishError: the object store cannot be opened.

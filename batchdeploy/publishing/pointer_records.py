@@ -1,4 +1,4 @@
-"""What the control folder keeps of the runs that a pointer names."""
+"""Writes the records of runs that are published by pointer to the control folder."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batchdeploy.publishing.run_evidence import RunEvidence
 
 
 class PointerRecords:
-    """Writes records after a publish or a rollback, which stays published whatever happens here.
+    """Writes records after a publish or rollback; a failure here does not undo it.
 
     Args:
         control: the table's control folder.
-        table: the table.
+        table: the table, for reading.
     """
 
     def __init__(self, control: ControlFolder, table: PointerTable) -> None:
@@ -31,8 +31,8 @@ class PointerRecords:
 
         Args:
             folder: the partition's folder name.
-            entry: what the pointer says of the run.
-            manifest: its JSON.
+            entry: the run's entry in the pointer.
+            manifest: the manifest's JSON.
         """
         run, evidence = entry["run_id"], entry.get("evidence", "")
         line = AuditLine(
@@ -54,8 +54,8 @@ class PointerRecords:
 
         Args:
             folder: the partition's folder name.
-            run_id: the run that is visible again.
-            replaced: the one that was.
+            run_id: the restored run.
+            replaced: the run that was published before.
             at: the time, ISO 8601.
         """
         line = AuditLine(at=at, action="rollback", partition=folder, run_id=run_id, replaced=replaced)

@@ -1,4 +1,4 @@
-"""A table whose visible files are those that ``current.json`` names, for reading."""
+"""Reads a table whose published files are named by ``current.json``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batchdeploy.storage.file_checks import file_problems
 
 
 class PointerTable:
-    """One table with a pointer, in an object store or a folder.
+    """A table with a pointer, in an object store or a folder.
 
     Args:
         files: the table's files.
@@ -27,16 +27,16 @@ class PointerTable:
         self._files = files
 
     def published_run(self, folder: str) -> str | None:
-        """The run that the pointer names for a partition, or None."""
+        """The id of the run that is published in a partition's folder, or None."""
         entry = self.entry(folder)
         return None if entry is None else str(entry["run_id"])
 
     def published_partitions(self) -> tuple[str, ...]:
-        """The folder names of all partitions that are visible."""
+        """The folder names of all published partitions."""
         return tuple(sorted(self._files.read().document["partitions"]))
 
     def files(self, folder: str) -> tuple[str, ...]:
-        """Where a partition's visible files are."""
+        """The paths or URIs of a partition's published files."""
         entry = self.entry(folder) or {"files": []}
         return tuple(f"{self._files.target}/{file['path']}" for file in entry["files"])
 
@@ -64,26 +64,26 @@ class PointerTable:
         return file_problems(self._files.storage, recorded, content=content)
 
     def attempt_of(self, folder: str) -> str | None:
-        """The attempt whose files are visible."""
+        """The attempt that wrote a partition's published files, or None."""
         entry = self.entry(folder)
         return None if entry is None else str(entry["attempt"])
 
     def generations(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last that was visible first."""
+        """The run ids of a partition's earlier generations, newest first."""
         return tuple(earlier["run_id"] for earlier in (self.entry(folder) or {"earlier": []})["earlier"])
 
     def record(self) -> TableRecord | None:
-        """Whose table it is and what its rows hold; None where nothing is published."""
+        """The table's owner and columns; None if nothing is published."""
         return record_in(self._files, self._files.read().document)
 
     def entry(self, folder: str) -> dict[str, Any] | None:
-        """What the pointer says of a partition: its run, attempt, files, and earlier generations."""
+        """A partition's entry in the pointer: run, attempt, files, and earlier generations."""
         found: dict[str, Any] = self._files.read().document["partitions"]
         return found.get(folder)
 
 
 def record_in(files: PointerFiles, document: dict[str, Any]) -> TableRecord | None:
-    """The table record in a pointer's document; where it has none, what a manifest implies."""
+    """The table record in a pointer document; inferred from a manifest if it has none."""
     if not document["partitions"]:
         return None
     if "table" in document:

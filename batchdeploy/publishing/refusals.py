@@ -1,4 +1,4 @@
-"""Errors of a publish that does not go through: what is visible, and what to do."""
+"""Errors of failed publishes. Each says what is published and what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stale(folder: str, planned: str | None, found: str | None) -> StaleRunError:
 
 
 def unfinished(folder: str, waiting: str) -> PublishError:
-    problem = Problem(folder, "a run decided earlier cannot be finished; see the disk", waiting)
+    problem = Problem(folder, "the publish of an earlier run cannot be completed; check the disk", waiting)
     return PublishError("the published table", (problem,), hint="nothing of this run was published")
 
 
@@ -41,12 +41,12 @@ def no_generation(plan_folder: str, wanted: str | None, kept: tuple[str, ...]) -
 
 
 def same_filesystem(layout: Layout, folder: str, staged: Path) -> None:
-    """Raises where the staged folder and the table lie on two filesystems, so that no swap is possible."""
+    """Raises if staged folder and table are on different filesystems, so that no swap is possible."""
     layout.table.mkdir(parents=True, exist_ok=True)
     visible = layout.partition_dir(folder)
     for place in (layout.table, visible if visible.is_dir() else layout.table):
         if place.stat().st_dev != staged.stat().st_dev:
-            problem = Problem(str(place), "lies on another filesystem than its control folder")
+            problem = Problem(str(place), "is on another filesystem than its control folder")
             raise PublishError("the published table", (problem,), hint="mount the folder above both, not one")
 
 
@@ -62,7 +62,7 @@ def interrupted(error: OSError, where: Path, *, withdrawn: bool, swapped: bool) 
 
 
 def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> BatchdeployError:
-    """The error for what the disk refused: RequestError for an impossible name, else PublishError."""
+    """The error for a failed disk operation: RequestError for an invalid name, else PublishError."""
     problem = Problem("disk", reason(error), error.filename)
     if error.errno in WRONG_NAMES:
         return RequestError(str(where), (problem,), hint="output.path says where the scores go")
@@ -70,6 +70,6 @@ def translated(error: OSError, where: Path, *, hint: str = "nothing was publishe
 
 
 def gone(folder: str, run: str, missing: Sequence[str]) -> PartitionError:
-    """The error for a generation whose files somebody has removed."""
+    """The error for a generation with removed files."""
     problems = tuple(Problem(path, f"a file of run {run} is no longer stored") for path in missing)
     return PartitionError(folder, problems, hint="score the partition again with the model of that run")

@@ -1,7 +1,7 @@
-"""The evidence that a run's folder shows: that of the published attempt, or of the newest where none is.
+"""Copies evidence to a run's folder: that of the published attempt, or of the newest if none is published.
 
-Each attempt writes into a folder of its own. The plan in the run's folder names the attempt whose evidence
-the folder shows. All of this needs the table's lock.
+Each attempt writes to a separate folder. The plan in the run's folder names the attempt whose evidence it
+shows. All functions here need the table's lock.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.storage.run_records import FILES
 
 DRIFT, QUARANTINE = "drift.parquet", "quarantine"
-# NOTE: the manifest is the run's own: it is written once, after all evidence.
+# Without the manifest, which belongs to the run and is written once, after all evidence.
 RECORDS = (*(name for name in FILES.values() if name != MANIFEST), OUTPUT)
 
 
 class RunEvidence:
-    """What the runs' folders of one table show."""
+    """The evidence in the runs' folders of one table."""
 
     def __init__(self, control: ControlFolder) -> None:
         self._layout = control.layout
@@ -36,20 +36,20 @@ class RunEvidence:
             self._show_quarantine(folder, run_id, attempt)
 
     def update(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows what an attempt has by now, where it is the one that is shown."""
+        """Copies an attempt's new evidence, if the folder shows that attempt."""
         if attempt and self._shown(folder, run_id) == attempt:
             self._show(folder, run_id, attempt)
             if not self._layout.manifest(folder, run_id).exists():
                 self._show_quarantine(folder, run_id, attempt)
 
     def show_published(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows the evidence of the attempt that is published; safe to repeat."""
+        """Copies the evidence of the published attempt; safe to repeat."""
         own = self._layout.attempt(folder, run_id, attempt)
         if attempt and (own / PLAN).is_file():
             self._show(folder, run_id, attempt)
 
     def show_published_quarantine(self, folder: str, run_id: str, attempt: str) -> None:
-        """Shows the rows that the published attempt quarantined; safe to repeat."""
+        """Copies the quarantined rows of the published attempt; safe to repeat."""
         if attempt and self._layout.attempt(folder, run_id, attempt).is_dir():
             self._show_quarantine(folder, run_id, attempt)
 
@@ -73,7 +73,7 @@ class RunEvidence:
         self._disk.sync_folder(run)
 
     def _show_page(self, source: Path, target: Path) -> None:
-        """A copy, because pages with two names are not served."""
+        """Copies a page, because pages with a second hard link are not served."""
         if not source.is_file():
             target.unlink(missing_ok=True)
             return

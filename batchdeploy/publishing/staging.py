@@ -1,4 +1,4 @@
-"""The staging area: a private folder for each attempt, and the files that workers write into it."""
+"""The staging area: a private folder per attempt, with the files that workers write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batchdeploy.storage.failpoints import hit
 
 
 class StagingArea:
-    """The staging area of one table, whatever its mode.
+    """The staging area of one table, in both modes.
 
     Args:
         control: the table's control folder.
@@ -32,7 +32,7 @@ class StagingArea:
         self._attempts = attempts
 
     def stage(self, run_id: str) -> Path:
-        """A new private staging folder; never one that an earlier attempt left.
+        """Creates a staging folder, named after a new attempt of the run.
 
         Raises:
             PublishError: the filesystem cannot exchange folders, so nothing could be published later.
@@ -44,13 +44,13 @@ class StagingArea:
             raise translated(error, self._control.layout.staging) from error
 
     def hand_over(self, attempt: str) -> None:
-        """Lets another process go on with an attempt after this one has ended."""
+        """Releases an attempt's liveness lock, so that another process can continue it."""
         self._attempts.hand_over(attempt)
 
     def collect(
         self, attempt: Path, run_id: str, results: Sequence[SplitResult]
     ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
-        """Gives the workers' files their final names, and drops every file that no result names.
+        """Renames the files in ``results`` to their final names, and deletes all others.
 
         Returns:
             (scored files, quarantine files), in the order of the input.
@@ -60,7 +60,7 @@ class StagingArea:
             quarantine = [result.quarantine for result in results if result.quarantine]
             kept = self._collect_kind(attempt / "scored", run_id, scored)
             quarantined = self._collect_kind(attempt / "quarantine", run_id, quarantine)
-            # NOTE: the scores become public files; quarantined rows never do.
+            # Scores become public files, quarantined rows never do.
             restrict(*(attempt / "quarantine" / file.path for file in quarantined))
         except OSError as error:
             raise translated(error, attempt) from error
@@ -68,7 +68,7 @@ class StagingArea:
         return kept, quarantined
 
     def discard(self, attempt: str) -> None:
-        """Removes an attempt's staging folder, unless it is decided already that it will be published."""
+        """Removes an attempt's staging folder, unless an intent to publish it exists."""
         self._attempts.discard(attempt)
 
     def staged(self, scored: ScoredBatch) -> Any:

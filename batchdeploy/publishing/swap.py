@@ -1,4 +1,4 @@
-"""Publishing by swap: the lock, the fence, the intent, and two folders exchanged in one step."""
+"""Publishes by swap: takes the lock, checks the fence, writes the intent, and exchanges two folders."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class SwapPublisher:
 
     Args:
         control: the table's control folder.
-        table: the table.
+        table: the table, for reading.
         journal: its intents.
         attempts: its staging folders.
-        cleanup: what removes generations beyond the retention.
+        cleanup: removes expired generations.
     """
 
     def __init__(
@@ -52,20 +52,20 @@ class SwapPublisher:
         self._cleanup = cleanup
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Makes the staged scores the visible ones of their partition.
+        """Publishes the staged scores of a partition.
 
         Args:
-            plan: what was planned; its ``base_run`` is the fence.
-            scored: what lies in staging.
-            manifest: gives the manifest's JSON and the time of publishing; asked under the lock.
+            plan: the run's plan; its ``base_run`` is the fence.
+            scored: the record of the staged files.
+            manifest: returns the manifest's JSON and the time of publishing; called under the table's lock.
 
         Returns:
-            The manifest's JSON: this run's, or that of the run with the same pins that came first.
+            The JSON of this run's manifest, or of an earlier run's with the same pins.
 
         Raises:
-            StaleRunError: a run with other pins has published the partition since.
-            TableError: the table is another deployment's, or has other columns.
-            PublishError: the table stayed locked, or the disk refused.
+            StaleRunError: a run with other pins published the partition since the plan was made.
+            TableError: the table belongs to another deployment, or has other columns.
+            PublishError: the table's lock was not released in time, or the disk failed.
         """
         staged = self._layout.staging / scored.attempt / "scored"
         run = self._layout.run(plan.folder, plan.run_id)
@@ -104,20 +104,20 @@ class SwapPublisher:
         return text
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Makes an earlier generation the visible one again, in one atomic step.
+        """Publishes an earlier generation again, in one atomic step.
 
         Args:
             folder: the partition's folder name.
-            to: the run to go back to; None for the one before.
-            expected_run: the run that is visible, as the caller saw it: the fence.
+            to: the run to restore; None for the previous one.
+            expected_run: the published run that the caller saw; the fence.
             at: the time, ISO 8601.
 
         Returns:
-            The run that is visible now.
+            The id of the restored run.
 
         Raises:
-            PartitionError: there is no such generation.
-            StaleRunError: another run has published the partition since.
+            PartitionError: the generation does not exist.
+            StaleRunError: another run published the partition since.
         """
         try:
             with self._control.lock():
@@ -146,14 +146,14 @@ class SwapPublisher:
         return run
 
     def _decided_before(self, run: Path, attempt: str) -> str | None:
-        """The manifest where a publisher of this very attempt had decided, and then died or was cut off."""
+        """The manifest if a process had written this attempt's intent before it died; else None."""
         self._journal.finish_waiting()
         file = run / MANIFEST
         text = file.read_text(encoding="utf-8") if file.is_file() else None
         return text if text is not None and json.loads(text).get("attempt") == attempt else None
 
     def _fenced(self, plan: Plan) -> str | None:
-        """The manifest where the same pins are published already; else None, and the way is free."""
+        """Checks the fence; returns the manifest if the same pins are already published, else None."""
         self._journal.settle(plan.folder)
         found = self._table.published_run(plan.folder)
         file = self._layout.manifest(plan.folder, plan.run_id)
@@ -165,7 +165,7 @@ class SwapPublisher:
         return None
 
     def _decide(self, intent: Intent) -> None:
-        """Intent and swap; an error says whether anything became visible."""
+        """Writes the intent and swaps; an error says whether anything was published."""
         visible = self._layout.partition_dir(intent.folder)
         try:
             self._journal.decide(intent)
@@ -177,7 +177,7 @@ class SwapPublisher:
             raise interrupted(error, visible, withdrawn=withdrawn, swapped=swapped) from error
 
     def _tidy(self, folder: str, attempt: str) -> None:
-        """After the lock: what no reader waits for. The scores are out, whatever happens here."""
+        """Cleans up after the lock is released; the scores are published even if this fails."""
         self._attempts.discard(attempt)
         hit("staging removed")
         self._cleanup.prune_partition(folder, time.time())

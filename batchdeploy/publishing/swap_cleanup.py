@@ -1,4 +1,4 @@
-"""What maintenance does to a table that is published by swap."""
+"""Maintenance of a table that is published by swap."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from batchdeploy.publishing.trash import Trash
 
 
 class SwapCleanup:
-    """Finishes decided runs, and removes generations beyond the retention.
+    """Completes intents, and removes generations past the retention.
 
     Args:
         control: the table's control folder.
-        table: the table.
+        table: the table, for reading.
         journal: its intents.
         generations: its earlier generations.
-        trash: where those beyond the retention go.
+        trash: receives expired generations.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class SwapCleanup:
         self._trash = trash
 
     def finish(self) -> tuple[str, ...]:
-        """Finishes what dead publishers had decided; gives the run ids."""
+        """Completes the intents of dead publishers and returns the run ids."""
         return self._journal.finish_waiting()
 
     def prune(self, now: float) -> CleanupReport:
-        """Moves all generations beyond the retention to the trash.
+        """Moves all generations past the retention to the trash.
 
         Args:
             now: seconds since the epoch.
@@ -58,7 +58,7 @@ class SwapCleanup:
         return CleanupReport(generations=tuple(pruned))
 
     def prune_partition(self, folder: str, now: float) -> None:
-        """Removes one partition's generations beyond the retention; what fails is left to `prune`.
+        """Removes a partition's generations past the retention; failures are left to `prune`.
 
         Args:
             folder: the partition's folder name.

@@ -1,4 +1,4 @@
-"""A table of partition folders on one filesystem, for reading."""
+"""Reads a table of partition folders on one filesystem."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PUBLISHED_NAME = re.compile(r"part-\d{5,}-([0-9a-f]{16})\.parquet")
 
 
 class SwapTable:
-    """One table whose visible files are those in its partition folders.
+    """A table whose published files are those in its partition folders.
 
     Args:
         layout: the table's folders.
-        generations: the earlier ones, beside the table.
+        generations: its earlier generations.
     """
 
     def __init__(self, layout: Layout, generations: Generations) -> None:
@@ -34,10 +34,10 @@ class SwapTable:
         self._generations = generations
 
     def published_run(self, folder: str) -> str | None:
-        """The run whose scores are visible in a partition's folder, by its file names.
+        """The id of the run that is published in a partition's folder, from its file names, or None.
 
         Raises:
-            PublishError: the folder holds files of several runs, or files that no run wrote.
+            PublishError: the folder contains files of several runs, or files that no run wrote.
         """
         visible = self._layout.partition_dir(folder)
         try:
@@ -55,12 +55,12 @@ class SwapTable:
         return runs.pop()
 
     def published_partitions(self) -> tuple[str, ...]:
-        """The folder names of all partitions that are visible."""
+        """The folder names of all published partitions."""
         table = self._layout.table
         return tuple(sorted(path.name for path in table.glob("*=*"))) if table.is_dir() else ()
 
     def files(self, folder: str) -> tuple[str, ...]:
-        """Where a partition's visible files are."""
+        """The paths of a partition's published files."""
         visible = self._layout.partition_dir(folder)
         return tuple(str(file) for file in sorted(visible.iterdir())) if visible.is_dir() else ()
 
@@ -90,18 +90,18 @@ class SwapTable:
         return (*strange, *file_problems(storage, {file.path: file for file in files}, content=content))
 
     def attempt_of(self, folder: str) -> str | None:
-        """The visible folder's inode: a swap puts another one there, even for the same run."""
+        """The inode of the published folder, which differs between attempts, even at the same run."""
         try:
             return str(self._layout.partition_dir(folder).stat().st_ino)
         except OSError:
             return None
 
     def generations(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last that was visible first."""
+        """The run ids of a partition's earlier generations, newest first."""
         return self._generations.of(folder)
 
     def record(self) -> TableRecord | None:
-        """Whose table it is and what its rows hold; None where nothing is published."""
+        """The table's owner and columns; None if nothing is published."""
         folders, run = self.published_partitions(), None
         with suppress(PublishError):
             run = self.published_run(folders[-1]) if folders else None

@@ -1,4 +1,4 @@
-"""Folders that were taken out of reach: renamed first, deleted when no reader can still be reading them."""
+"""The trash: folders that are renamed first, and deleted once no reader can still be reading them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchdeploy.publishing.control_folder import ControlFolder
 class Trash:
     """The trash of one table.
 
-    Readers that had opened a folder's files before it went may read for ``publish.reader_seconds`` more.
+    Readers that opened a folder's files before it was moved have ``publish.reader_seconds`` to finish.
     """
 
     def __init__(self, control: ControlFolder) -> None:
@@ -26,21 +26,21 @@ class Trash:
 
         Args:
             path: the folder.
-            name: what its name there begins with.
+            name: the prefix of its name in the trash.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         os.rename(path, self.new_name(name))
 
     def new_name(self, name: str) -> Path:
-        """A path in the trash that nothing has yet."""
+        """An unused path in the trash."""
         return self._folder / f"{name}-{uuid.uuid4().hex[:12]}"
 
     def unread(self, path: Path, now: float) -> bool:
-        """Whether a folder is so long out of sight that nobody reads it; its mtime was set when it went."""
+        """Whether all readers must have finished; a folder's mtime is the time it was retired or moved."""
         return self._grace == 0 or now - path.stat().st_mtime >= self._grace
 
     def empty(self, now: float) -> None:
-        """Deletes what nobody reads any more. Two processes may do so at once.
+        """Deletes folders that no reader can be reading. Safe to call concurrently.
 
         Args:
             now: seconds since the epoch.

@@ -15,13 +15,13 @@ from batchdeploy.storage.failpoints import hit
 
 
 def verify(staged: Path, plan: Plan, scored: ScoredBatch) -> pa.Schema:
-    """From listing and footers alone: the files are those that were scored, with those rows and columns.
+    """Checks from listing and footers that the staged files are the scored ones, with their rows and columns.
 
     Returns:
-        The schema that all of them have.
+        The common schema of the files.
 
     Raises:
-        PublishError: with every difference.
+        PublishError: the files differ; lists every difference.
     """
     ref = plan.deployment.output
     columns = [*plan.deployment.data.keys, *ref.keep, *ref.columns, *RESERVED]

@@ -1,1 +1,1 @@
-"""What happens: one verb each; no stage imports another."""
+"""The stages of a run, one verb each; no stage imports another."""

@@ -1,4 +1,4 @@
-"""Plan and scored batch to a drift report; the counts came with the scores, so no row is read again."""
+"""Measures drift from the counts that scoring collected, so that no row is read again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from batchdeploy.ports import ReferenceSource
 
 
 def measure_drift(plan: Plan, scored: ScoredBatch, *, references: ReferenceSource) -> DriftReport:
-    """Every column's drift against the reference, and the verdict.
+    """Measures every column's drift against the reference, and decides the verdict.
 
     Raises:
-        DataError: the reference is not the one that was planned.
+        DataError: the reference changed since the plan was made.
     """
     spec = plan.deployment.drift
     if spec is None or plan.reference is None:
@@ -22,10 +22,10 @@ def measure_drift(plan: Plan, scored: ScoredBatch, *, references: ReferenceSourc
 
 
 def gate_drift(plan: Plan, report: DriftReport) -> None:
-    """Lets every report pass, unless the deployment says that drift blocks.
+    """Raises if the report has an alarm and ``drift.on_alarm`` is ``block``.
 
     Raises:
-        DriftRefused: with each column that alarmed.
+        DriftRefused: lists each column with an alarm.
     """
     spec = plan.deployment.drift
     if spec is not None and spec.on_alarm == "block" and report.verdict == "drift":
@@ -36,5 +36,5 @@ def gate_drift(plan: Plan, report: DriftReport) -> None:
                 for row in report.statistics
                 if row.alarm
             ),
-            hint="drift.on_alarm: warn would publish and say so",
+            hint="drift.on_alarm: warn would publish with a warning",
         )

@@ -1,4 +1,4 @@
-"""Everything a run made to a manifest and visible scores, in one atomic step."""
+"""Publishes a run: the manifest and the scores become visible in one atomic step."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def publish(
     versions: Mapping[str, str],
     clock: Callable[[], datetime],
 ) -> Manifest:
-    """Makes the staged scores the visible ones of their partition.
+    """Publishes the staged scores of a partition.
 
     Args:
-        publisher: what changes which scores are visible.
-        plan: what was planned.
-        records: what the stages before found.
-        versions: of Python and the libraries that the scores depend on.
-        clock: asked for the time at which the scores are sealed.
+        publisher: publishes the files.
+        plan: the run's plan.
+        records: the records of the earlier stages.
+        versions: the versions of Python and of the libraries that the scores depend on.
+        clock: returns the time of publishing; called under the table's lock.
 
     Returns:
-        This run's manifest, or that of a run with the same pins that was first.
+        This run's manifest, or that of an earlier run with the same pins.
 
     Raises:
         StaleRunError: a run with other pins has published the partition since it was planned.

@@ -29,7 +29,7 @@ SHOWN_REASONS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecords:
-    """The records that an attempt at a run has so far.
+    """The records that an attempt has so far.
 
     Attributes:
         published: the manifest of the attempt that published these pins, this one or another.
@@ -59,7 +59,7 @@ class AttemptRecords:
 
 
 def render_html(plan: Plan, records: AttemptRecords, *, reference: Reference | None, painter: Painter) -> str:
-    """The run's page, with its pictures inside: no script, no network. Records not there yet are left out."""
+    """The run's HTML page with inline charts, without scripts or network; missing records are left out."""
     drift = records.drift
     pictures = _pictures(drift, reference, painter) if drift and reference else []
     overview = Markup(painter.overview(drift)) if drift and drift.statistics else None  # noqa: S704
@@ -85,7 +85,7 @@ def render_html(plan: Plan, records: AttemptRecords, *, reference: Reference | N
 
 
 def find_reference(plan: Plan, references: ReferenceSource) -> Reference | None:
-    """The reference of a plan for its page; None where it is gone or is another one by now."""
+    """The reference of a plan for its page; None if it is missing or has changed."""
     if plan.reference is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Deployment and partition to a plan: every ref becomes a pin, and everything is checked before any row."""
+"""Resolves a deployment and a partition to a plan: pins every ref, and checks everything but the rows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ RUN_FORMAT = "batchdeploy.run/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvePorts:
-    """What resolving uses.
+    """The ports that `resolve` uses.
 
     Attributes:
-        validator: None where the deployment has no suite.
-        find_manifest: partition folder and run id to the manifest of that run, or None.
+        validator: None if the deployment has no suite.
+        find_manifest: returns the manifest of a run by partition folder and run id, or None.
     """
 
     table: PublishedTable
@@ -55,20 +55,20 @@ def resolve(
     model: ModelPin | None = None,
     evolve: bool = False,
 ) -> Plan:
-    """The plan for one partition.
+    """Makes the plan for one partition.
 
     Args:
-        deployment: what is to be run.
+        deployment: the deployment to run.
         partition: the partition's value.
-        ports: what resolving uses.
+        ports: the registry, source, reader and others to use.
         now: the time, ISO 8601.
-        model: a model pinned already, as a backfill pins it once for all its partitions.
-        evolve: lets the table get another model's scores, or other columns, than it has.
+        model: an already pinned model; a backfill pins the model once for all partitions.
+        evolve: allows a change of the table's model name or columns.
 
     Raises:
-        TableError: the table is another deployment's, or has other columns.
-        RequestError: a ref that leads nowhere, or model, data, suite and reference that do not fit.
-        OutsideError: registry or store do not answer.
+        TableError: the table belongs to another deployment, or has other columns.
+        RequestError: a ref cannot be resolved, or model, data, suite and reference do not match.
+        OutsideError: the registry or the store does not answer.
     """
     check_partition(deployment.data.partition.column, partition, deployment.data.partition.format)
     table = ports.table.record()
@@ -105,10 +105,10 @@ def resolve(
 
 
 def pin_suite(deployment: Deployment, texts: TextSource, validator: Validator | None) -> TextPin | None:
-    """The suite's digest, once it is known that it can be evaluated.
+    """Checks the suite and pins its digest.
 
     Raises:
-        DataError: it is missing, not JSON, or holds what Great Expectations would drop or trip over.
+        DataError: the suite is missing, not JSON, or has expectations that cannot be evaluated.
     """
     path = deployment.expectations
     if path is None or validator is None:
@@ -120,17 +120,17 @@ def pin_suite(deployment: Deployment, texts: TextSource, validator: Validator | 
 
 
 def pin_reference(deployment: Deployment, references: ReferenceSource, model: ModelPin) -> TextPin | None:
-    """The reference's digest, once it is known that it was made for these columns.
+    """Checks that the reference matches the model's columns, and pins its digest.
 
     Raises:
-        DataError: it is missing, no reference, or made for another schema.
+        DataError: the reference is missing, invalid, or made for other columns.
     """
     spec = deployment.drift
     if spec is None:
         return None
     reference, pin = references.read(spec.reference, key="drift.reference")
     if problems := reference_problems(reference, model, deployment):
-        raise DataError(spec.reference, problems, hint="make the reference again for this model and data")
+        raise DataError(spec.reference, problems, hint="rebuild the reference for this model and data")
     return pin
 
 
@@ -140,19 +140,19 @@ def _pins(
     data: DataPin,
     others: tuple[ModelPin, TextPin | None, TextPin | None],
 ) -> bytes:
-    """What decides the scores and the verdicts on them; not where it runs, nor who is told."""
+    """Everything that determines scores and verdicts, but not where a run executes or whom it notifies."""
     model, suite, reference = others
     written = to_plain(without_secrets(deployment))
     for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow", "storage"):
         del written[key]
     for key in ("rev", "fetch", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]
-    # NOTE: another runtime gives the same scores to 1e-9, not to the last bit.
+    # Runtimes agree to 1e-9 only, so the runtime counts, except the default.
     runtime = [] if deployment.model.runtime == "native" else [deployment.model.runtime]
-    # NOTE: a model without them keeps the run ids that it had before there were any.
+    # Included only if present, so that run ids of other models do not change.
     asked = [{"params": model.params}] if model.params else []
     asked += [{"tensors": to_plain(model)["tensors"]}] if model.tensors else []
-    # NOTE: of the partition block only the column; the rest says when, which must not make another run.
+    # Of the partition block, only the column: a changed schedule must not change the run id.
     written["data"]["partition"] = {"column": deployment.data.partition.column}
     return canonical(
         {

@@ -1,4 +1,4 @@
-"""Plan to scores in staging; keys that went in are held against keys that came out."""
+"""Scores a partition into staging, and reconciles the keys read with the keys written."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ LEAST_FAILURES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorePorts:
-    """What scoring uses.
+    """The ports that `score` uses.
 
     Attributes:
         models: the folder that models are fetched to.
-        versions: of Python and the libraries that a score depends on, on this machine.
+        versions: the versions of Python and of the libraries that scores depend on, on this machine.
     """
 
     fetcher: ModelFetcher
@@ -69,14 +69,14 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
     """Scores every row of the partition into a private staging folder.
 
     Args:
-        plan: what was planned.
-        ports: what scoring uses.
-        now: written to every row as ``_scored_at``.
-        done: told the number of rows of each split that is finished.
+        plan: the run's plan.
+        ports: the registry, reader, engine and others to use.
+        now: the value of ``_scored_at`` in every row.
+        done: called with the number of rows of each finished split.
 
     Raises:
-        ScoringRefused: the model's answer has the wrong shape, or too many rows fail.
-        EngineError: the engine failed, or rows went missing on the way.
+        ScoringRefused: the predictions have the wrong shape, or the model fails on too many rows.
+        EngineError: the engine failed, or rows were lost.
     """
     model_folder = ports.fetcher.fetch(plan.model, ports.models)
     check_versions(ports.fetcher, ports.workers, model_folder, policy=plan.deployment.engine.versions)
@@ -120,11 +120,11 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
 def check_versions(
     fetcher: ModelFetcher, workers: Workers, model: Path, *, policy: Literal["refuse", "warn"]
 ) -> None:
-    """Looks whether the workers have what they need, and what the model was made with, as far as both say.
+    """Compares the workers' Python and packages with the required ones and those the model was logged with.
 
     Raises:
-        RequestError: some lack what each needs, or differ and ``engine.versions`` says refuse; in one
-            message. Trying again would change nothing.
+        RequestError: packages are missing, or versions differ and ``policy`` is ``refuse``; lists all
+            differences. A retry does not help.
     """
     wanted = fetcher.package_versions(model)
     installed = workers.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
@@ -145,7 +145,7 @@ def check_versions(
 def _results(
     ports: ScorePorts, job: ScoreJob, splits: Sequence[Split], done: Callable[[int], None]
 ) -> list[SplitResult]:
-    """What became of each split, in order; those with duplicate keys are done again, now that one knows."""
+    """The result of each split, in order; splits with duplicate keys are re-scored with the rows flagged."""
     worker = ports.scorer.worker(job)
     found: dict[int, SplitResult] = {}
     for result in ports.engine.map_splits(worker, splits):
@@ -158,10 +158,10 @@ def _results(
 
 
 def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
-    """Lets a batch pass that breaks no rule that fails, and of which not too many rows were quarantined.
+    """Raises if a ``fail`` rule was violated or the quarantined share exceeds ``max_share``.
 
     Raises:
-        ScoringRefused: with the reasons and how many rows each took.
+        ScoringRefused: lists the reasons with their number of rows.
     """
     if not scored.rows_in:
         what = Problem("data.where", f"none of the {scored.rows_left_out} rows of the partition matches")
@@ -174,7 +174,7 @@ def gate_quarantine(plan: Plan, scored: ScoredBatch) -> None:
             f"{plan.folder}: {scored.rows_quarantined} of {scored.rows_in} rows quarantined "
             f"({share:.1%}, allowed {allowed:.1%})",
             tuple(Problem(f"{r.stage}: {r.reason}", f"{r.rows} rows") for r in scored.quarantined),
-            hint="mend the rows, or raise quarantine.max_share",
+            hint="fix the rows, or raise quarantine.max_share",
         )
 
 
@@ -263,12 +263,12 @@ def _profile(bins: Sequence[ColumnProfile], results: Sequence[SplitResult]) -> t
 
 
 def _reconcile(plan: Plan, scored: ScoredBatch) -> None:
-    """Rows promised by the footers, rows read, and rows written must be the same rows."""
+    """Raises EngineError unless the rows in the footers, the rows read and the rows written agree."""
     problems = []
     out = scored.rows_scored + scored.rows_quarantined
     read = scored.rows_in + scored.rows_left_out
     if read != plan.schema.rows:
-        problems.append(Problem("rows read", f"the footers promise {plan.schema.rows}", str(read)))
+        problems.append(Problem("rows read", f"the footers have {plan.schema.rows}", str(read)))
     if out != scored.rows_in:
         problems.append(Problem("rows written", f"{scored.rows_in} were read", str(out)))
     if scored.keys_in != scored.keys_out:

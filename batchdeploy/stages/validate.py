@@ -1,4 +1,4 @@
-"""Plan to a check report: the suite over the partition's rows. Raising on it is the gate's work."""
+"""Evaluates the suite on the partition's rows; a separate gate raises for failed expectations."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def validate(
     validator: Validator | None,
     now: str,
 ) -> CheckReport:
-    """What the suite finds in the partition; an empty report where the deployment has no suite.
+    """The results of the suite on the partition; an empty report if the deployment has no suite.
 
     Args:
-        plan: what was planned.
-        texts: where the suite is.
+        plan: the run's plan.
+        texts: reads the suite.
         reader: reads the partition.
-        validator: evaluates the suite; None where there is none.
+        validator: evaluates the suite; None if there is none.
         now: the time, ISO 8601.
 
     Raises:
-        DataError: the suite is not the one that was planned, or a data file changed meanwhile.
+        DataError: the suite or a data file changed since the plan was made.
     """
     if plan.suite is None or validator is None:
         return CheckReport(run_id=plan.run_id, started_at=now, rows=plan.schema.rows, results=())
@@ -37,10 +37,10 @@ def validate(
 
 
 def gate_validation(plan: Plan, report: CheckReport) -> None:
-    """Lets a report pass whose expectations of level ``block`` all hold.
+    """Raises if an expectation of level ``block`` failed.
 
     Raises:
-        ValidationRefused: with each that does not.
+        ValidationRefused: lists each of them.
     """
     if report.blocking:
         raise ValidationRefused(

@@ -1,1 +1,1 @@
-"""What a person asks for, one verb a module. A door calls a workflow and adds only its own manners."""
+"""Workflows, one verb per module. CLI, Airflow and notebook call them and add only their input and output."""

@@ -1,4 +1,4 @@
-"""One try at a run: where its records lie, how it begins, and how it ends."""
+"""Begins and ends an attempt at a run, and records why a gate refused it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LOG = logger("batchdeploy")
 
 
 def begin_attempt(tools: Toolbox, planned: Plan) -> Plan:
-    """The plan with a new attempt's name, written as plan.json into that attempt's folder.
+    """Begins an attempt: writes plan.json with the attempt's name to the attempt's folder; returns that plan.
 
-    Whatever else works at the same pins has a folder of its own: what one attempt found must not pass for
-    another's. The run's folder shows this one's evidence while nothing is published, or once this one is.
+    Each attempt has a separate folder, so that concurrent attempts with the same pins do not mix evidence.
+    The run's folder shows this attempt's evidence unless another attempt is published.
     """
     tools.check_packages()
     planned = replace(planned, attempt=f"{timing.now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
@@ -35,9 +35,9 @@ def begin_attempt(tools: Toolbox, planned: Plan) -> Plan:
 
 @contextmanager
 def attempt(tools: Toolbox, planned: Plan) -> Iterator[None]:
-    """Executes an attempt: turns a stop into `RunStopped`, and records why a gate refused.
+    """Wraps the execution of an attempt: turns a stop into `RunStopped`, and records a gate's refusal.
 
-    Where the refusal cannot be recorded, or its page cannot be drawn, it stands all the same.
+    The refusal is raised even if it cannot be recorded or its page cannot be drawn.
     """
     try:
         with stoppable(tools, planned):
@@ -50,7 +50,7 @@ def attempt(tools: Toolbox, planned: Plan) -> Iterator[None]:
 
 
 def record_refusal(tools: Toolbox, planned: Plan, refusal: GateRefused) -> None:
-    """Writes why a gate refused an attempt, and draws its page; the refusal says where both are."""
+    """Writes a gate's refusal and draws the page; adds the run id and the page's path to the exception."""
     folder = attempt_folder(tools, planned)
     refusal.folder = str(folder)
     with warn_on_failure(f"why {folder} was refused could not be kept"):
@@ -60,9 +60,9 @@ def record_refusal(tools: Toolbox, planned: Plan, refusal: GateRefused) -> None:
 
 @contextmanager
 def warn_on_failure(what: str) -> Iterator[None]:
-    """Logs a failure in place of raising it, where the attempt's end is decided already.
+    """Logs an exception instead of raising it, for work after the attempt's outcome is decided.
 
-    Ctrl-C is one too: an attempt that was refused stays refused.
+    This includes Ctrl-C: a refused attempt stays refused.
     """
     try:
         yield

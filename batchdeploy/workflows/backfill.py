@@ -1,4 +1,4 @@
-"""Many partitions in one engine session; what is identical is skipped, so that a backfill can be resumed."""
+"""Runs many partitions in one engine session; skips identical ones, so that a backfill can be resumed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 class Watcher(Protocol):
-    """What is told how a backfill gets on."""
+    """Receives the progress of a backfill."""
 
     def planned(self, plans: PlannedRange) -> None:
-        """The range is planned."""
+        """Called when the range is planned."""
         ...
 
     def begin(self, partition: str) -> Progress:
-        """A partition begins; gives what is told of its stages."""
+        """Called when a partition begins; returns the progress callback for its stages."""
         ...
 
     def end(self, outcome: Outcome | BatchdeployError) -> None:
-        """The partition has ended."""
+        """Called when the partition ended."""
         ...
 
 
@@ -37,7 +37,7 @@ class NoWatcher:
         """Does nothing."""
 
     def begin(self, partition: str) -> Progress:  # noqa: ARG002
-        """Gives a no-op progress callback."""
+        """Returns a no-op progress callback."""
         return no_progress
 
     def end(self, outcome: Outcome | BatchdeployError) -> None:
@@ -46,13 +46,13 @@ class NoWatcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillResult:
-    """How a backfill ended.
+    """The result of a backfill.
 
     Attributes:
         spec: the partition column.
-        outcomes: of the partitions that are published, in order.
-        failures: partition and error of the others, in order; only the last can be no refusal of a gate.
-        missing: partitions that the calendar expects and that have no rows.
+        outcomes: the outcomes of published partitions, in order.
+        failures: (partition, error) of the others, in order. All but the last are refusals by gates.
+        missing: partitions that the calendar expects but that have no rows.
     """
 
     spec: PartitionSpec
@@ -62,7 +62,7 @@ class BackfillResult:
 
     @property
     def error(self) -> BatchdeployError | None:
-        """What ended it early; else `BackfillRefused` where gates refused partitions; else None."""
+        """The error that ended it early, else `BackfillRefused` if gates refused partitions, else None."""
         refusals = {name: error for name, error in self.failures if isinstance(error, GateRefused)}
         if len(refusals) < len(self.failures):
             return self.failures[-1][1]
@@ -89,19 +89,19 @@ def backfill(
 ) -> BackfillResult:
     """Plans every partition of a range, then executes the plans in order.
 
-    A partition that a gate refuses does not stop the others. Anything else that fails is the last; what was
-    published stays, and the same backfill goes on from it.
+    A refusal by a gate does not stop the other partitions; any other failure ends the backfill. Published
+    partitions stay published, and a repeated backfill continues after them.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         bounds: first and last partition, both included.
-        model: as `plan_range` has it.
-        evolve: lets the table get another model's scores, or other columns, than it has.
-        on_missing: in place of the deployment's ``data.on_missing``.
-        watcher: told how it gets on.
+        model: the model to use; see `plan_range`.
+        evolve: allows a change of the table's model name or columns.
+        on_missing: overrides the deployment's ``data.on_missing``.
+        watcher: receives the progress.
 
     Raises:
-        RequestError: the range, or one of its partitions, cannot be scored; nothing was executed.
+        RequestError: the range or one of its partitions cannot be scored; nothing was executed.
     """
     watcher = watcher or NoWatcher()
     recover(tools)

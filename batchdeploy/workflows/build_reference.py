@@ -1,4 +1,4 @@
-"""The reference profile, from the rows of a quiet period: what drift is measured against."""
+"""Builds the reference profile, which drift is measured against, from a period without drift."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def build_reference(
     path: str | os.PathLike[str],
     description: str = "",
 ) -> Path:
-    """Writes the reference profile of these rows, and gives its path.
+    """Writes the reference profile of these rows and returns its path.
 
     Args:
         frame: the rows of the reference period: the model's inputs, its outputs for them, and the
-            partition column. Outputs should be out of sample (cross-validated), or they flatter.
+            partition column. The outputs should be out of sample (cross-validated); outputs for training
+            rows would be biased.
         features: the model's input columns.
         outputs: the declared outputs.
-        partition: the column that says which partition a row belongs to; how far whole partitions lie
-            from each other in a quiet period is what alarms are calibrated on.
+        partition: the partition column; alarms are calibrated on the variation between its partitions.
         path: the JSON file to write.
-        description: one line on what the rows are.
+        description: one line that describes the rows.
 
     Raises:
-        DataError: no rows, or a column that is not in the frame.
+        DataError: the frame has no rows, or lacks a column.
     """
     names = [*features, *outputs, partition]
     problems = tuple(Problem(name, "not a column of the frame") for name in names if name not in frame)

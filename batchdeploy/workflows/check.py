@@ -1,4 +1,4 @@
-"""All that is wrong with a deployment and can be known before any row is read."""
+"""Checks a deployment for every problem that can be found without reading rows."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Check = Callable[[Toolbox, Findings], Iterator[Problem]]
 
 
 class CheckResult(NamedTuple):
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        problems: empty where nothing is wrong.
-        outside: whether all of them are failures outside, which may be gone when it is asked again.
+        problems: the problems; empty if the deployment is valid.
+        outside: whether all problems are external failures, which a retry may resolve.
     """
 
     problems: tuple[Problem, ...]
@@ -38,7 +38,7 @@ class CheckResult(NamedTuple):
 
 
 def check(tools: Toolbox) -> CheckResult:
-    """Every problem that `run` would meet before it reads a row: machine, suite, model, data, output."""
+    """Collects what would stop `run` before it reads a row: machine, suite, model, data, output."""
     problems: list[Problem] = []
     outside: list[Problem] = []
     findings: Findings = {}
@@ -54,11 +54,11 @@ def check(tools: Toolbox) -> CheckResult:
 
 
 def _problems_of(error: BatchdeployError) -> list[Problem]:
-    """Its problems, each with where it is, and the last one with what to do about it."""
+    """The error's problems, each with its place, and the hint appended to the last."""
     problems = [
         p if error.where in p.path else p._replace(path=f"{error.where}: {p.path}") for p in error.problems
     ]
-    # NOTE: for packages there is one hint for all of them.
+    # For missing packages, one hint covers all problems.
     if error.hint and not isinstance(error, MissingPackageError):
         problems[-1] = problems[-1]._replace(problem=f"{problems[-1].problem} ({error.hint})")
     return problems
@@ -70,7 +70,7 @@ def _packages(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
 
 
 def _machine(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
-    """What engine and runtime need of this machine, which is first asked for after rows were validated."""
+    """Requirements of engine and runtime on this machine, which a run first needs after validation."""
     engine = tools.deployment.engine
     if engine.kind == "spark" and engine.remote is None and not _java():
         text = "spark needs Java 17 or 21 on this machine (batchdeploy doctor), or engine.remote"
@@ -116,7 +116,7 @@ def _contract(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
 
 
 def _suite_columns(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
-    """Columns that the suite wants to look at, and that the newest partition has not."""
+    """Columns that the suite uses but the newest partition lacks."""
     schema, suite = findings.get("schema"), findings.get("suite")
     if not isinstance(suite, TextPin) or not isinstance(schema, InputSchema):
         return
@@ -136,7 +136,7 @@ def _reference(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
 
 
 def _output(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
-    """Whether the table is this deployment's, and whether there can be a table at all."""
+    """Problems with the output table: another owner, or a folder that cannot be written."""
     check_own(tools)
     path = tools.deployment.output.path
     if "://" in path:

@@ -1,4 +1,4 @@
-"""Two models on one partition: both score it, neither is published, and the difference is written down."""
+"""Compares two models on one partition: both score it, nothing is published, and the result is recorded."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Comparison, Path]:
-    """Scores a partition with the deployed model and with a challenger, and publishes neither.
+    """Scores a partition with the deployed model and with a challenger, and compares the scores.
 
     Args:
-        tools: what answers for the deployment; its model must be named by alias.
+        tools: the deployment's toolbox; the deployment must name its model by alias.
         partition: the partition's value.
         challenger: an alias or a version of the same registered model, as `model_policy` reads it.
 
     Returns:
-        The comparison, and the JSON file below the control folder that holds it.
+        The comparison, and the path of its JSON file in the control folder.
 
     Raises:
         RequestError: the deployment names a version, or the challenger is the champion already.
@@ -72,7 +72,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
 
 
 def render_markdown(comparison: Comparison) -> str:
-    """The comparison for the person who decides."""
+    """The comparison as Markdown, for the reviewer."""
     lines = [
         f"**{comparison.model}**: version {comparison.champion} ({comparison.alias}) against version "
         f"{comparison.challenger}, on {comparison.rows:,} rows of {comparison.partition} that both scored.",

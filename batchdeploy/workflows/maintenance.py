@@ -1,4 +1,4 @@
-"""Looking after a published table: finishing what killed runs had decided, and removing what is left over."""
+"""Maintains a published table: completes publishes of killed runs, and removes leftovers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 def recover(tools: Toolbox) -> CleanupReport:
-    """Finishes what killed runs had decided to publish, and removes what they left in staging.
+    """Completes publishes that killed runs had begun, and removes their staging folders.
 
-    Every workflow that publishes begins with it.
+    Every workflow that publishes calls it first.
 
     Raises:
         PublishError: the table could not be locked.
@@ -20,12 +20,12 @@ def recover(tools: Toolbox) -> CleanupReport:
 
 
 def collect_garbage(tools: Toolbox) -> CleanupReport:
-    """Recovers, then removes earlier generations beyond ``publish.keep_generations``, and other leftovers.
+    """Recovers, then removes generations beyond ``publish.keep_generations`` and other leftovers.
 
     Records, drift tables and quarantined rows stay.
 
     Raises:
-        TableError: the table is another deployment's.
+        TableError: the table belongs to another deployment.
         PublishError: the table could not be locked.
     """
     check_own(tools)

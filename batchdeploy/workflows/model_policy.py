@@ -1,4 +1,4 @@
-"""Which model a run takes instead of the deployed one."""
+"""Parses the option that replaces the deployed model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SPELLINGS = "an alias (champion, @champion or NAME@champion) or a version number
 
 
 def model_policy(tools: Toolbox, policy: str | int | None) -> ModelRef:
-    """The reference that a policy names: an alias or a version of the deployed model; None as deployed.
+    """The model ref that a policy names: an alias or a version of the deployed model; None means as deployed.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         policy: ``champion``, ``@champion``, ``NAME@champion``, or a version number.
 
     Raises:

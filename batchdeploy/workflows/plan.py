@@ -1,4 +1,4 @@
-"""What a run of a partition would do, before it does anything."""
+"""Plans a run of a partition without executing it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolve: bool = False) -> Plan:
-    """The plan of one partition; nothing is written.
+    """Plans one partition; writes nothing.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         partition: the partition's value.
-        model: another model than the deployed one.
-        evolve: lets the table get another model's scores, or other columns, than it has.
+        model: replaces the deployed model.
+        evolve: allows a change of the table's model name or columns.
     """
     pin = None if model is None else tools.registry.resolve(model)
     at = timing.now().isoformat()
@@ -24,7 +24,7 @@ def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolv
 
 
 def replan(tools: Toolbox, planned: Plan) -> Plan:
-    """The plan again, for rows, suite and reference as they are now; the model stays as it was pinned."""
+    """Plans again with the current rows, suite and reference, and with the pinned model."""
     at = timing.now().isoformat()
     return resolve(
         tools.deployment,

@@ -1,4 +1,4 @@
-"""A range of partitions: a plan for each that has rows, and the name of each that should have and has not."""
+"""Plans a range of partitions, and finds those that the calendar expects but that have no rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SKIP = "or go on without them: --on-missing skip, on_missing='skip', or data.on_
 
 @dataclass(frozen=True, slots=True)
 class PlannedRange:
-    """What a backfill would do.
+    """The plans of a backfill.
 
     Attributes:
-        plans: one for each partition with rows, in order.
-        missing: the partitions that the calendar expects and that have no rows, in order.
+        plans: one per partition with rows, in order.
+        missing: the partitions that the calendar expects but that have no rows, in order.
     """
 
     plans: tuple[Plan, ...]
@@ -39,22 +39,22 @@ def plan_range(
     evolve: bool = False,
     on_missing: OnMissing | None = None,
 ) -> PlannedRange:
-    """A plan for each partition from first to last, both included; the model is pinned once.
+    """Plans each partition from first to last, both included; pins the model once.
 
-    All of them before any is executed: a range with a bad partition is refused with nothing written. Which
-    partitions there should be is the calendar's word; those without rows fail the range, are skipped, or are
-    waited for, by ``on_missing``.
+    All partitions are planned before any is executed, so a range with a bad partition is refused with nothing
+    written. The calendar determines the expected partitions. If one has no rows, ``on_missing`` decides
+    whether the range fails, skips it, or waits for it.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         bounds: first and last partition.
-        model: the model; else that of the deployment's ``backfill.model``, else the deployed one.
-        evolve: lets the table get another model's scores, or other columns, than it has.
-        on_missing: in place of the deployment's ``data.on_missing``.
+        model: the model to use; by default ``backfill.model``, else the deployed model.
+        evolve: allows a change of the table's model name or columns.
+        on_missing: overrides the deployment's ``data.on_missing``.
 
     Raises:
-        PartitionError: no partition in the range, or one that is missing where that fails.
-        RequestError: one that cannot be scored.
+        PartitionError: the range has no partition, or one is missing and ``on_missing`` is ``fail``.
+        RequestError: a partition cannot be scored.
     """
     spec = tools.deployment.data.partition
     for bound in bounds:
@@ -85,10 +85,10 @@ def _plan_all(
 
 
 def partitions_in(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
-    """The partitions of a range, in order: those that are there, and those that the calendar expects.
+    """The partitions of a range, in order: those with rows, and those that the calendar expects.
 
     Raises:
-        PartitionError: not one of them is there.
+        PartitionError: none of them has rows.
     """
     first, last = bounds
     spec = tools.deployment.data.partition

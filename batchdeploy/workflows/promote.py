@@ -1,4 +1,4 @@
-"""Promotion: the alias moves from a comparison's champion to its challenger, where that was approved."""
+"""Promotes a challenger: moves the alias to it after an approved comparison."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
-    """Moves the alias from the champion of a comparison to its challenger, where that was approved.
+    """Moves the alias from a comparison's champion to its challenger, if the decision approves it.
 
-    What was decided is kept in ``promotions.jsonl`` of the control folder, a rejection too.
+    Every decision, including a rejection, is appended to ``promotions.jsonl`` in the control folder.
 
     Raises:
-        PromotionRefused: the challenger was rejected; the alias stays where it was.
-        RequestError: no such comparison, or the alias has moved since.
+        PromotionRefused: the challenger was rejected; the alias was not moved.
+        RequestError: the comparison does not exist, or the alias was moved since.
     """
     seen = _find(tools, file)
     if seen is None:

@@ -1,4 +1,4 @@
-"""The page of an attempt: drawn from whatever records it has, and drawn again where it is missing."""
+"""Draws the report page of an attempt from its records, and redraws missing pages."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def draw_report(tools: Toolbox, planned: Plan, records: AttemptRecords | None = 
     """Writes report.html of an attempt.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         planned: the attempt's plan.
-        records: its records, where the caller has them in hand; else they are read.
+        records: its records; None reads them from the storage.
     """
     reference = find_reference(planned, tools.references)
     records = records or find_records(tools, planned)
@@ -32,7 +32,7 @@ def draw_report(tools: Toolbox, planned: Plan, records: AttemptRecords | None = 
 
 
 def find_records(tools: Toolbox, planned: Plan) -> AttemptRecords:
-    """The records that an attempt has by now."""
+    """Reads the records that an attempt has so far."""
     records, key = tools.records, key_of_attempt(planned)
     return AttemptRecords(
         check=records.find(key, CheckReport),
@@ -47,7 +47,7 @@ def find_records(tools: Toolbox, planned: Plan) -> AttemptRecords:
 def try_draw_report(
     tools: Toolbox, planned: Plan, clock: StageClock, records: AttemptRecords | None = None
 ) -> None:
-    """Draws the page of a published attempt; where that fails, a warning: the scores are out."""
+    """Draws the page of a published attempt; only warns on failure, because the scores are published."""
     try:
         with clock.stage("report"):
             draw_report(tools, planned, records)
@@ -57,7 +57,7 @@ def try_draw_report(
 
 
 def redraw_report(tools: Toolbox, key: str) -> None:
-    """Draws the page of a run's folder again where it is missing, or was cut short by a full disk."""
+    """Redraws the page of a run's folder if it is missing or was truncated by a full disk."""
     planned = None if tools.records.has_page(key) else tools.records.find(key, Plan)
     if planned is not None:
         try_draw_report(tools, planned, StageClock())

@@ -1,4 +1,4 @@
-"""Earlier scores of a partition made the visible ones again, at once; nothing is scored."""
+"""Rolls a partition back to an earlier run's scores, without scoring."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """What a rollback did.
+    """The result of a rollback.
 
     Attributes:
-        run_id: the run whose scores are visible now.
-        replaced: the run whose scores were visible before, or None.
+        run_id: the run that is published now.
+        replaced: the run that was published before, or None.
     """
 
     partition: str
@@ -26,20 +26,19 @@ class Rollback:
 
 
 def rollback(tools: Toolbox, partition: str, *, to: str | None = None) -> Rollback:
-    """Makes an earlier run's scores of a partition the visible ones again.
+    """Publishes an earlier generation of a partition again.
 
-    The rows, files and records are those of that run, untouched. A later run of the same partition publishes
-    what its pins say, as always.
+    Its rows, files and records are unchanged. A later run of the partition publishes as usual.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         partition: the partition's value.
-        to: the run to go back to; None for the one before.
+        to: the run to restore; None for the previous one.
 
     Raises:
-        TableError: the table is another deployment's.
-        PartitionError: there is no such partition, or no such generation.
-        StaleRunError: another run has published the partition meanwhile.
+        TableError: the table belongs to another deployment.
+        PartitionError: the partition or the generation does not exist.
+        StaleRunError: another run published the partition meanwhile.
     """
     check_own(tools)
     spec = tools.deployment.data.partition

@@ -1,4 +1,4 @@
-"""One partition, from its plan to published scores and a report."""
+"""Runs one partition, from the plan to published scores and a report."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from batchdeploy.workflows.wait_for_rows import wait_for_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a partition ended: ``published`` now, or ``identical`` to what was visible already.
+    """The result of a partition: ``published`` now, or ``identical`` to what was already published.
 
     Attributes:
-        seconds: what each stage took that this call went through.
+        seconds: the duration of each stage that was executed.
     """
 
     status: Literal["published", "identical"]
@@ -38,7 +38,7 @@ class Outcome:
 
 
 class PartitionSkipped(PartitionError):
-    """The partition has no rows, and ``on_missing`` is ``skip``: nothing was done, and nothing is wrong."""
+    """The partition has no rows, and ``on_missing`` is ``skip``, so nothing was done."""
 
 
 def run(
@@ -53,17 +53,17 @@ def run(
     """Plans and executes one partition.
 
     Args:
-        tools: what answers for the deployment.
+        tools: the deployment's toolbox.
         partition: the partition's value.
-        repeat: scores and publishes again what is published already.
-        evolve: lets the table get another model's scores, or other columns, than it has.
-        on_missing: in place of the deployment's ``data.on_missing``.
-        progress: told the stage that begins (0 rows), and rows as they are scored.
+        repeat: scores and publishes the partition even if the same pins are already published.
+        evolve: allows a change of the table's model name or columns.
+        on_missing: overrides the deployment's ``data.on_missing``.
+        progress: called with each stage's name when it begins (0 rows), and with rows as they are scored.
 
     Raises:
-        GateRefused: the evidence is in the run's folder, nothing was published.
-        PartitionSkipped: the partition has no rows, and those are skipped.
-        PartitionError: the partition has no rows, or is not written in the deployment's format.
+        GateRefused: a gate refused; the evidence is in the run's folder, nothing was published.
+        PartitionSkipped: the partition has no rows, and ``on_missing`` is ``skip``.
+        PartitionError: the partition has no rows, or its value does not match the deployment's format.
     """
     spec = tools.deployment.data.partition
     check_partition(spec.column, partition, spec.format)
@@ -83,10 +83,10 @@ def run(
 def execute(
     tools: Toolbox, planned: Plan, *, repeat: bool = False, clock: StageClock | None = None
 ) -> Outcome:
-    """Executes a plan to its end; what is visible already is left as it is.
+    """Executes a plan, unless the same pins are already published.
 
     Raises:
-        GateRefused: the evidence is in the run's folder, nothing was published.
+        GateRefused: a gate refused; the evidence is in the run's folder, nothing was published.
     """
     key, folder, clock = key_of_run(planned), run_folder(tools, planned), clock or StageClock()
     skip = planned.state == "identical" and not repeat

@@ -1,4 +1,4 @@
-"""Where the records of a run and of its attempts lie."""
+"""The folders and keys of the records of a run and its attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 def attempt_folder(tools: Toolbox, planned: Plan) -> Path:
-    """The folder of the attempt's records; that of the run where no attempt was begun."""
+    """The folder of the attempt's records, or of the run's if the plan has no attempt."""
     return tools.layout.control / key_of_attempt(planned)
 
 
@@ -21,7 +21,7 @@ def run_folder(tools: Toolbox, planned: Plan) -> Path:
 
 
 def key_of_attempt(planned: Plan) -> str:
-    """The key of the attempt's records; that of the run's where no attempt was begun."""
+    """The key of the attempt's records, or of the run's if the plan has no attempt."""
     if not planned.attempt:
         return key_of_run(planned)
     return attempt_key(planned.folder, planned.run_id, planned.attempt)
@@ -33,19 +33,19 @@ def key_of_run(planned: Plan) -> str:
 
 
 def key_of_folder(tools: Toolbox, folder: Path) -> str:
-    """The key of the records in a folder that an orchestrator was given.
+    """The key of a records folder, which an orchestrator passes from step to step.
 
     Raises:
         RequestError: the folder is not in this table's control folder.
     """
     key = find_key(tools, folder)
     if key is None:
-        problem = Problem(PLAN, f"is looked for below {tools.layout.control} only")
-        raise RequestError(str(folder), (problem,), hint="give the folder that the step before answered")
+        problem = Problem(PLAN, f"must be below {tools.layout.control}")
+        raise RequestError(str(folder), (problem,), hint="pass the folder that the previous step returned")
     return key
 
 
 def find_key(tools: Toolbox, place: Path) -> str | None:
-    """The key of a file or folder; None where it is not in this table's control folder."""
+    """The key of a file or folder; None if it is not in this table's control folder."""
     control, place = tools.layout.control.resolve(), place.resolve()
     return place.relative_to(control).as_posix() if place.is_relative_to(control) else None

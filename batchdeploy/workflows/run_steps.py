@@ -1,6 +1,6 @@
-"""The steps of a run, in order. Each calls one stage, writes its record, and lets the gate decide on it.
+"""The steps of a run, in order. Each calls one stage, writes its record, and then applies the gate.
 
-Evidence first, then the gate that may refuse. The same steps serve the shell, a notebook, Airflow and DVC.
+The record is written before the gate, so that a refusal leaves its evidence.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LOG = logger("batchdeploy")
 
 
 def step_validate(tools: Toolbox, planned: Plan) -> CheckReport:
-    """Writes check.json, then lets it pass or refuses."""
+    """Validates and writes check.json, then applies the gate."""
     report = _write(tools, planned, _validate(tools, planned))
     gate_validation(planned, report)
     return report
 
 
 def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) -> ScoredBatch:
-    """Writes scored.json, with the scores in staging; then lets the quarantined rows pass or refuses."""
+    """Scores into staging and writes scored.json, then applies the quarantine gate."""
     scored = score(planned, tools.to_score(), now=timing.now(), done=done)
     try:
         _write(tools, planned, scored)
@@ -49,7 +49,7 @@ def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) ->
 
 
 def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftReport:
-    """Writes drift.json and the drift table, then lets it pass or refuses."""
+    """Writes drift.json and the drift table, then applies the gate."""
     report = measure_drift(planned, scored, references=tools.references)
     tools.evidence.write_drift(planned, report)
     _write(tools, planned, report)
@@ -64,7 +64,7 @@ def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftRepor
 def step_publish(
     tools: Toolbox, planned: Plan, *, check: CheckReport, scored: ScoredBatch, drift: DriftReport
 ) -> Manifest:
-    """Publishes; manifest.json is written as the last part of the swap."""
+    """Publishes; manifest.json is written last."""
     manifest = publish(
         tools.publisher,
         planned,
@@ -87,14 +87,14 @@ def _validate(tools: Toolbox, planned: Plan) -> CheckReport:
 
 
 def _keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:
-    """Keeps the quarantined rows of an attempt that a gate refused; where that fails, a warning."""
+    """Stores the quarantined rows of a refused attempt; only warns on failure."""
     with warn_on_failure(f"the quarantined rows of run {planned.run_id} could not be kept"):
         tools.evidence.keep_quarantine(planned, scored.attempt)
         tools.evidence.update_evidence(planned)
 
 
 def _write(tools: Toolbox, planned: Plan, record: T) -> T:
-    """Writes a record of an attempt, says in the log what is in it, and gives it back."""
+    """Writes and logs a record of an attempt, and returns it."""
     tools.records.write(key_of_attempt(planned), record)
     LOG.info(render_line(record))
     tools.evidence.update_evidence(planned)

@@ -1,4 +1,4 @@
-"""What is there already: partitions and their runs."""
+"""The status of partitions and runs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RECENT = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One partition as it stands.
+    """The status of one partition.
 
     Attributes:
-        state: ``new``, ``published``, ``refused`` by a gate, ``stopped`` (begun, and neither published nor
-            refused: it was stopped, killed, failed outside, or is at work), or ``missing``: the calendar
-            expects it, and it has no rows.
+        state: ``new``, ``published``, ``refused`` by a gate, ``stopped`` (begun, but neither published nor
+            refused: it was stopped, killed, failed outside, or is still running), or ``missing`` (the
+            calendar expects it, but it has no rows).
     """
 
     partition: str
@@ -36,7 +36,7 @@ class Status:
 
 
 def statuses(tools: Toolbox) -> Sequence[Status]:
-    """Every partition that there are rows or scores for, and each that the calendar expects between them."""
+    """The status of every partition with rows or scores, and of those that the calendar expects between."""
     spec = tools.deployment.data.partition
     published = {
         value for name in tools.table.published_partitions() if (value := spec.value(name)) is not None
@@ -64,16 +64,16 @@ def _recent_manifests(tools: Toolbox) -> Iterator[Manifest]:
 
 
 def code_allowed(tools: Toolbox) -> tuple[Problem, ...]:
-    """What in the model runs code of whoever registered it, where ``model.code: allow`` lets it."""
+    """The parts of the model that run its author's code, if ``model.code`` is ``allow``."""
     model = tools.deployment.model
     return tools.registry.code_problems(model) if model.code == "allow" else ()
 
 
 def check_own(tools: Toolbox) -> None:
-    """Does nothing where the published table is this deployment's, or nobody's.
+    """Checks that the published table, if any, belongs to this deployment.
 
     Raises:
-        TableError: it is another deployment's.
+        TableError: it belongs to another deployment.
     """
     check_owner(tools.deployment.output.path, tools.table.record(), tools.deployment)
 

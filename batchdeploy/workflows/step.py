@@ -1,7 +1,7 @@
-"""One step of a run at a time, for orchestrators: a request in, an answer out, both plain JSON.
+"""Runs one step of a run, for orchestrators: a request in, an answer out, both plain JSON.
 
-Between its steps a run is only its folder on disk, so each step may be another process on another machine
-that sees the same filesystem.
+Between steps, the state of a run is its folder on disk, so each step may run in another process, on another
+machine that shares the filesystem.
 """
 
 from __future__ import annotations
@@ -37,27 +37,28 @@ from batchdeploy.workflows.run_steps import step_drift, step_publish, step_score
 from batchdeploy.workflows.timing import StageClock
 from batchdeploy.workflows.toolbox import Toolbox
 
-# NOTE: rows, suite or reference may have been mended since; later steps need the scores of their own plan.
+# When repeated, these steps plan again, because rows, suite or reference may have been fixed since. Later
+# steps need the scores of their own plan.
 PLANNED_ANEW = ("validate", "score")
 
 
 @translate_system_errors("the step")
 def take_step(tools: Toolbox, request: StepRequest) -> Answer:
-    """Does the step.
+    """Executes one step.
 
     Returns:
-        ``outcome`` and what goes with it: ``done`` (folder, run_id and a few numbers), ``identical``
-        (nothing to do), ``missing`` (no rows yet; reason), or ``busy`` (holder: who is at work on it).
+        ``outcome`` and further fields: ``done`` (folder, run_id and a few numbers), ``identical`` (nothing to
+        do), ``missing`` (no rows yet; reason), or ``busy`` (holder of the claim).
 
     Raises:
-        GateRefused: the evidence is in the run's folder.
-        BatchdeployError: as the step itself.
+        GateRefused: a gate refused; the evidence is in the run's folder.
+        BatchdeployError: any other error of the step.
     """
     if request.step in STEPS_WITHOUT_RUN:
         return STEPS_WITHOUT_RUN[request.step](tools, request)
     before = tools.records.read(key_of_folder(tools, _folder(request)), Plan)
     planned = replan(tools, before) if request.is_retry and request.step in PLANNED_ANEW else before
-    # NOTE: a plan that was identical to what is published is a repeat that somebody wanted.
+    # If the plan step found the same pins published and still went on, a repeat was requested.
     if planned.state == "identical" and before.state != "identical":
         return _identical(tools, planned)
     if (busy := _claim(tools, planned, request)) is not None:
@@ -72,13 +73,13 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
         "model": planned.model.name,
         "model_version": planned.model.version,
     }
-    # NOTE: a worker that died after the swap is no stop; what it published is found out by publishing again.
+    # NOTE: a worker may have died after the swap; publishing again returns the manifest it published.
     with attempt(tools, planned):
         return shared | STEPS_OF_RUN[request.step](tools, planned, request)
 
 
 def _begin_again(tools: Toolbox, request: StepRequest, before: Plan, planned: Plan) -> Plan:
-    """A run that was planned anew, begun; with the same pins what validation found still holds."""
+    """Begins an attempt for a new plan; with unchanged pins it reuses the earlier validation."""
     if request.step == "validate" or planned.run_id != before.run_id:
         return begin_attempt(tools, planned)
     planned = replace(planned, attempt=before.attempt)
@@ -163,7 +164,7 @@ def _validate(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
 
 
 def _score(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
-    # NOTE: rows that were mended after validation; they are scored only once they were validated themselves.
+    # Rows were fixed after validation, so the new rows are validated before they are scored.
     if tools.records.find(key_of_attempt(planned), CheckReport) is None:
         _validate(tools, planned, request)
     with StageClock().stage("score") as done:
@@ -182,7 +183,7 @@ def _drift(tools: Toolbox, planned: Plan, _request: StepRequest) -> Answer:
 def _publish(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
     records, key, clock = tools.records, key_of_attempt(planned), StageClock()
     scored, manifest = records.read(key, ScoredBatch), records.find(key_of_run(planned), Manifest)
-    # NOTE: a worker that died after the swap; its scores are out, and only the report may be missing.
+    # A worker died after the swap: the scores are published, and only the report may be missing.
     if manifest is None or manifest.attempt != scored.attempt:
         check, drift = records.read(key, CheckReport), records.read(key, DriftReport)
         with clock.stage("publish"):

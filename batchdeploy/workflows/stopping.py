@@ -1,4 +1,4 @@
-"""Ends in order: SIGTERM, Ctrl-C and a run that takes too long, with a word on what was published."""
+"""Stops a run cleanly on SIGTERM, Ctrl-C or a time limit, and reports whether it was published."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 class Stop(KeyboardInterrupt):
-    """Raised in the main thread, wherever it is; no library takes it for an error of its own."""
+    """Raised in the main thread at any point; as a KeyboardInterrupt, libraries do not catch it."""
 
 
 def stop_on_sigterm() -> None:
-    """From now on SIGTERM ends a command as Ctrl-C does, so that everything is put in order first."""
+    """Makes SIGTERM end the process like Ctrl-C, so that it cleans up first."""
     signal.signal(signal.SIGTERM, _raise("SIGTERM"))
 
 
@@ -27,12 +27,12 @@ def stop_on_sigterm() -> None:
 def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
     """Turns a stop into an error that says whether the partition was published.
 
-    The deployment's ``limits.minutes`` stop it too, in a process's main thread: no other can be stopped by a
-    clock, and elsewhere this is the orchestrator's business.
+    Also enforces ``limits.minutes``, but only in the main thread, because a timer signal cannot stop another
+    thread.
 
     Args:
-        tools: what answers for the deployment.
-        plan: what is being executed.
+        tools: the deployment's toolbox.
+        plan: the plan being executed.
     """
     before = tools.table.attempt_of(plan.folder)
     with _clock(tools.deployment.limits.minutes):
@@ -52,7 +52,7 @@ def _stopped(tools: Toolbox, plan: Plan, before: str | None, why: str) -> RunSto
         ):
             hint = "the scores were published already; only the report may be missing"
     except BatchdeployError as error:
-        hint = f"whether it was published cannot be told now: {error.problems[0]}"
+        hint = f"whether it was published is unknown: {error.problems[0]}"
     return RunStopped(
         f"the run of {plan.folder}", (Problem(plan.run_id, f"was stopped by {why}"),), hint=hint
     )
@@ -61,7 +61,7 @@ def _stopped(tools: Toolbox, plan: Plan, before: str | None, why: str) -> RunSto
 @contextmanager
 def _clock(minutes: float | None) -> Iterator[None]:
     taken = signal.getitimer(signal.ITIMER_REAL)[0] > 0
-    # NOTE: a process has one such clock; where an orchestrator has set it, its limit holds.
+    # NOTE: a process has one such timer; if an orchestrator has set it, that limit holds.
     if minutes is None or taken or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The clock of the workflows: what time it is, and how long each stage of a run takes."""
+"""The workflows' clock: the current time, and the duration of each stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Progress = Callable[[str, int], None]
 
 
 def now() -> datetime:
-    """The time, in UTC; stages are told it."""
+    """The current time in UTC, which workflows pass to stages."""
     return datetime.now(UTC)
 
 
@@ -24,11 +24,11 @@ def no_progress(stage: str, rows: int) -> None:
 
 
 class StageClock:
-    """Measures the stages of a run, for people (progress, seconds) and for the log.
+    """Measures the stages of a run, for progress display and log.
 
     Args:
-        progress: told the stage that begins (0 rows), and rows as they are done.
-        read: the clock, in seconds.
+        progress: called with the name of each stage when it begins (0 rows), and with rows as they are done.
+        read: returns the clock's time in seconds.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int], None]]:
-        """Measures a stage, whether it passes or is refused; yields what is told the rows that are done."""
+        """Measures a stage, even if it raises; yields a callback for the number of rows done."""
         self._progress(name, 0)
         began = self._read()
         try:
@@ -52,5 +52,5 @@ class StageClock:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """The seconds of each stage, in order."""
+        """The duration of each stage in seconds, in order."""
         return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}

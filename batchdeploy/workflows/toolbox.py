@@ -1,4 +1,4 @@
-"""One deployment and everything that answers for it."""
+"""The ports that belong to one deployment."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from batchdeploy.storage.run_records import RunRecords
 
 @dataclass(kw_only=True, eq=False)
 class Toolbox:
-    """The ports of one deployment. Workflows hand them to stages; no stage sees the toolbox.
+    """The ports of one deployment. Workflows pass them to stages; no stage uses the toolbox itself.
 
     Attributes:
-        root: the folder that the deployment's relative paths start at.
-        versions: of Python and of the libraries that a score depends on, on this machine.
+        root: the folder that the deployment's relative paths start from.
+        versions: the versions of Python and of the libraries that scores depend on, on this machine.
     """
 
     deployment: Deployment
@@ -68,10 +68,10 @@ class Toolbox:
     versions: dict[str, str]
 
     def check_packages(self) -> None:
-        """Raises MissingPackageError, with all that is not installed and that a run needs."""
+        """Raises MissingPackageError if a package that a run needs is not installed; lists all of them."""
 
     def to_resolve(self) -> ResolvePorts:
-        """What resolving uses."""
+        """The ports for `resolve`."""
         return ResolvePorts(
             table=self.table,
             source=self.source,
@@ -84,7 +84,7 @@ class Toolbox:
         )
 
     def to_score(self) -> ScorePorts:
-        """What scoring uses."""
+        """The ports for `score`."""
         return ScorePorts(
             fetcher=self.fetcher,
             source=self.source,
@@ -101,5 +101,5 @@ class Toolbox:
 
 
 def find_manifest(records: RunRecords, folder: str, run_id: str) -> Manifest | None:
-    """The manifest of a published run, where its records are here."""
+    """The manifest of a published run, or None if the control folder does not have it."""
     return records.find(run_key(folder, run_id), Manifest)

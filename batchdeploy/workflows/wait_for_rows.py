@@ -1,4 +1,4 @@
-"""Rows that are not there yet: waited for where the deployment, or a person, says so."""
+"""Waits for rows that have not arrived yet, if ``on_missing`` is ``wait``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LOG = logger("batchdeploy")
 
 
 def wait_for_rows(tools: Toolbox, look: Callable[[], T], on_missing: OnMissing) -> T:
-    """What ``look`` returns, once the rows that it looks for are there.
+    """Calls ``look`` until the rows have arrived, and returns its result.
 
     Args:
-        tools: what answers for the deployment, which says how often to look and for how long.
-        look: raises PartitionError as long as they are not.
-        on_missing: what to do as long as they are not; only ``wait`` looks more than once.
+        tools: the deployment's toolbox; the deployment sets the interval and the limit.
+        look: raises PartitionError while the rows are missing.
+        on_missing: the action for missing rows; only ``wait`` calls ``look`` more than once.
 
     Raises:
-        PartitionError: the rows are not there, or still not after ``data.wait_hours``.
+        PartitionError: the rows are missing, for ``wait`` even after ``data.wait_hours``.
     """
     data = tools.deployment.data
     until = time.monotonic() + data.wait_hours * 3600

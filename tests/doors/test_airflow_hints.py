@@ -77,22 +77,22 @@ CASES: list[tuple[str, BatchdeployError, str]] = [
     (
         "validate",
         ValidationRefused("x", "bad", hint="batchdeploy show a1 has the evidence; nothing was published"),
-        "Hint: nothing was published; when that is mended, clear validate and what follows it; "
+        "Hint: nothing was published; when that is fixed, clear validate and what follows it; "
         "the tab Report has the evidence",
     ),
     (
         "score",
-        ScoringRefused("x", "bad", hint="mend the rows, or raise quarantine.max_share"),
-        "Hint: mend the rows, or raise quarantine.max_share; when that is mended, clear score and what",
+        ScoringRefused("x", "bad", hint="fix the rows, or raise quarantine.max_share"),
+        "Hint: fix the rows, or raise quarantine.max_share; when that is fixed, clear score and what",
     ),
     (
         "score",
         ScoringRefused("x", "b", hint="policy says fail; the rows are in quarantine: batchdeploy show a1"),
-        "Hint: policy says fail; when that is mended, clear score and what follows it",
+        "Hint: policy says fail; when that is fixed, clear score and what follows it",
     ),
     ("score", DataError("x", "changed while it was scored", hint="run it again"), "clear score and what"),
     ("drift", DriftRefused("x", "far", hint="drift.on_alarm: warn would"), "clear validate and what"),
-    ("drift", DataError("x", "changed", hint="plan the run again"), "mended, clear validate and what"),
+    ("drift", DataError("x", "changed", hint="plan the run again"), "fixed, clear validate and what"),
     ("publish", StaleRunError("x", "late", hint=AGAIN), "nothing was published; clear plan and what follows"),
     (
         "publish",
@@ -152,7 +152,7 @@ def test_a_gate_is_not_passed_by_marking_its_task(tasks: dict[str, Any], name: s
     text = instance.pushed["batchdeploy_problem"]
     assert text == str(raised)
     assert f"{before}: handed on nothing: it was marked as success by hand" in text
-    assert "marking a task passes no gate: mend the rows, or change the deployment" in text
+    assert "marking a task passes no gate: fix the rows, or change the deployment" in text
     assert f"then clear {before} and what follows it" in text
 
 

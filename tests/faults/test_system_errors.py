@@ -157,7 +157,7 @@ def remount_read_only(folder: Path) -> None:
 def test_an_error_without_a_path_says_what_was_being_done() -> None:
     with (
         pytest.raises(
-            OutsideError, match=r"^1 problem in the page:\n- the page: out of paper\nHint: mend that"
+            OutsideError, match=r"^1 problem in the page:\n- the page: out of paper\nHint: resolve that"
         ),
         translate_system_errors("the page"),
     ):

@@ -39,7 +39,7 @@ def test_every_row_is_in_staging_and_none_is_visible() -> None:
 def test_a_lost_split_is_found_out() -> None:
     tools = make_tools()
     tools.engine.loses = {1}
-    with pytest.raises(EngineError, match="rows read: the footers promise 6, got 3"):
+    with pytest.raises(EngineError, match="rows read: the footers have 6, got 3"):
         scored_of(tools, plan_of(tools))
     assert tools.staging.attempts == {}
 

@@ -244,7 +244,7 @@ def test_a_comparison_may_be_a_copy_and_a_runs_folder_may_not(project: Path, dep
     run = project / "run"
     run.mkdir()
     (run / "plan.json").write_bytes(Path(str(planned["folder"]), "plan.json").read_bytes())
-    with pytest.raises(RequestError, match=r"is looked for below .*\.batchdeploy only"):
+    with pytest.raises(RequestError, match=r"must be below .*\.batchdeploy"):
         ask(deployment, step="validate", folder=str(run))
 
 
