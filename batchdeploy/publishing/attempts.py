@@ -77,11 +77,11 @@ class Attempts:
             unlock(lock)
 
     def discard(self, name: str) -> None:
-        """Removes an attempt, unless it is decided already that it will be published."""
+        """Removes an attempt's staging folder, unless an intent to publish it exists."""
         if (self._intents / f"{name}.json").exists():
             return
         shutil.rmtree(self._staging / name, ignore_errors=True)
-        # NOTE: if deletion fails, the lock file stays, unlocked, so that the next sweep retries.
+        # If deletion fails, the lock file stays, unlocked, so that the next sweep retries.
         if not (self._staging / name).exists():
             with suppress(OSError):
                 self._handed_file(name).unlink(missing_ok=True)

@@ -41,7 +41,7 @@ class AuditLog:
         self._disk = control.disk
 
     def append(self, line: AuditLine) -> None:
-        """Adds a line, unless it is there already: a step that is repeated after a kill adds it once."""
+        """Appends a line unless it exists, so that a step repeated after a kill adds it only once."""
         text = json.dumps({name: value for name, value in asdict(line).items() if value is not None}) + "\n"
         tail = self._tail()
         if text.encode() not in tail:

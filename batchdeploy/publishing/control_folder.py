@@ -45,7 +45,7 @@ class ControlFolder:
         """Creates the control folder if it is missing, with the mode ``publish.control_mode``.
 
         The folder's mode protects the files in it; files that stay there get matching modes. Staged, retired
-        and trashed scores keep their modes, because they were or will be public, as do files of another owner.
+        and trashed scores keep theirs, because they were or will be public, as do files of another owner.
         """
         mode = int(self.spec.control_mode, 8)
         layout, control = self.layout, self.layout.control

@@ -37,10 +37,10 @@ class EvidenceFolder:
         self._change_shown(plan, self._shown.update)
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
-        """Puts what the model printed beside the attempt's records, where it has any."""
+        """Writes the model's printed output, if any, beside the attempt's records."""
         source = self._control.layout.staging / attempt / PRINTED
         records = self._attempt_folder(plan, attempt)
-        # NOTE: evidence, and no part of the scores: whatever becomes of it does not stop the run.
+        # Output is evidence only, so a failure to store it does not stop the run.
         with suppress(OSError):
             text = b"".join(file.read_bytes() for file in sorted(source.iterdir())[:MOST_SPLITS])
             if records.is_dir():
@@ -62,7 +62,7 @@ class EvidenceFolder:
             raise translated(error, target) from error
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """Writes the attempt's rows of the drift table: one for each column and statistic.
+        """Writes the attempt's rows of the drift table, one per column and statistic.
 
         Raises:
             PublishError: the disk refused.
@@ -80,6 +80,6 @@ class EvidenceFolder:
 
     def _change_shown(self, plan: Plan, change: Callable[[str, str, str], None]) -> None:
         seconds = min(LOCK_SECONDS, self._control.spec.lock_seconds)
-        # NOTE: the attempt's own folder has all of it, whatever happens here.
+        # On failure, the attempt's own folder still has the rows.
         with suppress(OSError, PublishError), self._control.lock(seconds):
             change(plan.folder, plan.run_id, plan.attempt)

@@ -133,10 +133,10 @@ class Journal:
         self._disk.sync_folder(visible.parent)
 
     def _retire(self, intent: Intent, source: Path) -> None:
-        """Keeps what was public; an earlier attempt at the same run is no generation of its own."""
+        """Retires the replaced folder, or discards it if it is another attempt at the same run."""
         if intent.replaced is None or not source.is_dir():
             return
-        # NOTE: its time says from when on no new reader can find it.
+        # The mtime becomes the time of retirement; after it, no new reader can find the folder.
         os.utime(source)
         if intent.replaced == intent.run_id:
             self._move_over(source, self._trash.new_name(intent.run_id))

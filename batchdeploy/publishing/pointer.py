@@ -60,12 +60,12 @@ class PointerPublisher:
         self._records = records
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Stores the staged files, and makes the pointer name them.
+        """Uploads the staged files, then replaces the pointer by one that names them.
 
         Raises:
-            StaleRunError: a run with other pins has published the partition since.
-            TableError: the table is another deployment's, or has other columns.
-            PublishError: the store refused, or nobody could say what became of the pointer.
+            StaleRunError: a run with other pins published the partition since the plan was made.
+            TableError: the table belongs to another deployment, or has other columns.
+            PublishError: the store failed, or the outcome of replacing the pointer is unknown.
         """
         staged = self._layout.staging / scored.attempt / "scored"
         if (published := self._published_manifest(plan, scored.attempt)) is not None:
@@ -90,7 +90,7 @@ class PointerPublisher:
             ],
         }
         self._files.write(str(entry["manifest"]), text)
-        # NOTE: before the commit: after it another publisher may own the partition.
+        # NOTE: must precede the commit: after it another publisher may own the partition.
         self._evidence.keep_quarantine(plan, scored.attempt)
         try:
             commit(

@@ -1,4 +1,4 @@
-"""The document ``current.json``: which files are visible, which were, and since when others are not."""
+"""The pointer document ``current.json``: published files, earlier generations, and expiring files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ORPHAN_SECONDS = 86_400.0
 def with_entry(
     document: dict[str, Any], folder: str, entry: dict[str, Any], spec: PublishSpec
 ) -> dict[str, Any]:
-    """The document with another run visible in a partition; the one before becomes an earlier generation.
+    """The document with a newly published run; the previous run becomes an earlier generation.
 
     Args:
-        document: as it was read.
+        document: the document as read.
         folder: the partition's folder name.
         entry: the run, its attempt, its files and its manifest.
-        spec: how many generations stay, and how long a reader may take.
+        spec: the number of generations to keep, and the longest time that a reader may take.
     """
     before = document["partitions"].get(folder)
     recent = [] if before is None else before["recent"]
@@ -33,7 +33,7 @@ def with_entry(
     files = [file["path"] for _, one in sorted(partitions.items()) for file in one["files"]]
     now, stays = time.time(), {path for one in (full, *kept) for path in paths_of(one)}
     out = sorted({path for one in earlier for path in paths_of(one)} - stays)
-    # NOTE: older files fall under the rule for files that no generation names.
+    # Older files are deleted by the rule for files that no generation names.
     grace = max(ORPHAN_SECONDS, spec.reader_seconds)
     dropped = [one for one in document.get("dropped", ()) if now - one["since"] < grace]
     dropped += [{"since": now, "paths": out}] if out else []

@@ -174,7 +174,7 @@ def test_one_intent_that_cannot_be_finished_holds_up_its_own_partition_only(
         real(first, second)
 
     monkeypatch.setattr(journal, "exchange", refusing)
-    with pytest.raises(PublishError, match="a run decided earlier cannot be finished"):
+    with pytest.raises(PublishError, match="the publish of an earlier run cannot be completed"):
         publish(access, FOLDER, C, A)
     publish(access, "date=2024-01-02", C, None)
     monkeypatch.undo()
