@@ -14,7 +14,7 @@ import pytest
 from tests_support import customers, tree, write_day
 
 from batchdeploy.adapters.parquet_splits import inspect
-from batchdeploy.adapters.sources import folder as folder_source
+from batchdeploy.adapters.sources import local_files
 from batchdeploy.adapters.sources.dvc import DvcSource, recorded_md5s
 from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
@@ -60,7 +60,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_file_is_read_again_only_where_it_may_have_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
 ) -> None:
-    monkeypatch.setattr(folder_source, "SETTLED_NS", 0)
+    monkeypatch.setattr(local_files, "SETTLED_NS", 0)
     write_day(tmp_path / "data", "2024-01-01", customers("a", 5))
     file = next((tmp_path / "data").rglob("*.parquet"))
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns

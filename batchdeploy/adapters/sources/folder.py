@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from batchdeploy.adapters.sources.local_files import LocalFiles
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.hive_layout import (
     Entry,
@@ -29,22 +28,10 @@ from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 
-# FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
-SETTLED_NS = 3_000_000_000
 MAGIC = b"PAR1"
 Recorded = Callable[[Path], dict[str, str] | None]
 PullCommand = Callable[[str], str | None]
 Tracked = Literal["dvc", "modified", "plain"]
-
-
-class Identity(NamedTuple):
-    """Device, inode, size and times of a file. A write changes them; git and DVC rely on them, too."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
 
 
 class FolderSource:
@@ -64,7 +51,7 @@ class FolderSource:
         self._root = root
         self._recorded = recorded
         self._pull_command = pull_command
-        self._hashed: dict[Path, tuple[Identity, str]] = {}
+        self._files = LocalFiles()
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted.
@@ -110,7 +97,7 @@ class FolderSource:
         files = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # Hashing takes most of the time, and releases the interpreter lock.
-            pins = list(pool.map(self._pin_file, (data / entry.key for entry in entries), entries))
+            pins = list(pool.map(lambda entry: self._files.pin(data / entry.key, entry.key), entries))
         for pinned in pins:
             problems += self._strays(pinned, data)
             files.append(replace(pinned, path_columns=path_columns(pinned.path, ref.partition)))
@@ -163,25 +150,6 @@ class FolderSource:
         command = self._pull_command(path) if self._pull_command else None
         return f"{command}, or data.fetch: true in the deployment" if command else None
 
-    def _pin_file(self, file: Path, entry: Entry) -> FilePin:
-        now = time.time_ns()
-        # Opens the file first, because a network filesystem revalidates attributes on opening.
-        with file.open("rb") as stream:
-            before = _identity(os.fstat(stream.fileno()))
-            known, md5 = self._hashed.get(file, (None, ""))
-            if known != before:
-                md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            # NOTE: a file rewritten within one clock tick looks the same; git calls this "racily clean".
-            if max(before.changed, before.modified) < now - SETTLED_NS and _identity(file.stat()) == before:
-                self._hashed[file] = before, md5
-        return FilePin(
-            path=entry.key,
-            md5=md5,
-            size=before.size,
-            location=str(file.resolve()),
-            identity=(before.inode, before.size, before.modified, before.changed),
-        )
-
     def _strays(self, pinned: FilePin, data: Path) -> Iterator[Problem]:
         """The problem of a link that leads neither into the project nor to content named by its hash."""
         target = Path(pinned.location)
@@ -197,10 +165,6 @@ class FolderSource:
         prefixes = tuple(f"{folder.key}/" for folder in folders)
         expected = {path: md5 for path, md5 in recorded.items() if path.startswith(prefixes)}
         return "dvc" if expected == {file.path: file.md5 for file in files} else "modified"
-
-
-def _identity(found: os.stat_result) -> Identity:
-    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _empty(data: Path, folder: Entry) -> Iterator[Problem]:
