@@ -529,3 +529,53 @@ def test_only_the_rows_matching_where_are_scored_and_validated(tools: LocalToolb
         (int(f[-9]), r) for f, r in zip(quarantined["_source_file"], quarantined["_source_row"], strict=True)
     ]
     assert sorted(number * 200 + row for number, row in at) == [3, 900]
+
+
+def test_declared_casts_are_the_same_on_either_engine(tools: LocalToolbox) -> None:
+    """Rows are validated and scored with the types after the casts; what is lost is quarantined."""
+    day = customers(DAY)
+    texts = [repr(age) for age in day["age"]]
+    texts[3] = "unknown"
+    folder = tools.root / "data" / "customers" / f"date={DAY}"
+    table = pa.Table.from_pandas(day, schema=SCHEMA, preserve_index=False)
+    times = pa.array(range(1_000_000_000, 1_000_000_000 + len(day)), pa.timestamp("ns"))
+    for name, values in (
+        ("age", pa.array(texts)),
+        ("visits", table["visits"].cast(pa.decimal128(21, 2))),
+        ("seen", times),
+    ):
+        place = table.schema.get_field_index(name)
+        table = table.append_column(name, values) if place < 0 else table.set_column(place, name, values)
+    pq.write_table(table, folder / "part-0.parquet")
+    file = tools.root / "dags" / "churn.yaml"
+    casts = "casts: {age: double, visits: long, seen: timestamp}\n  where: [{column: age, op: ge, value: 0}]"
+    text = file.read_text(encoding="utf-8").replace("  keys:", f"  {casts}\n  keys:")
+    file.write_text(text + "quarantine: {max_share: 0.1}\n", encoding="utf-8")
+    suite = tools.root / "expectations" / "customers.json"
+    entries = json.loads(suite.read_text(encoding="utf-8"))
+    entries["expectations"] += [
+        {
+            "type": "expect_column_values_to_not_be_null",
+            "kwargs": {"column": column},
+            "meta": {"level": "warn"},
+        }
+        for column in ("visits", "seen")
+    ]
+    suite.write_text(json.dumps(entries), encoding="utf-8")
+    box = open_toolbox(file)
+    if "spark" in tools.__dict__:
+        box.spark = tools.spark
+        box.reader.one_machine_cells = 0
+    outcome = run_partition(box, DAY)
+    rest = day.drop(3).sort_values("customer_id", ignore_index=True)
+    assert outcome.manifest.rows_quarantined == 1
+    np.testing.assert_allclose(scores(box)["churn_probability"], by_mlflow(box, rest), rtol=0, atol=1e-12)
+    records = records_in(outcome.folder)
+    results = {r.column: r for r in records.read("", CheckReport).results}
+    assert (results["age"].success, results["age"].evaluated) == (True, len(rest))
+    assert (results["visits"].success, results["seen"].unexpected) == (True, len(rest) - 1)
+    scored = records.read("", ScoredBatch)
+    assert {count.column: (count.values, count.lost) for count in scored.casts} == {
+        "age": (len(day), 1),
+        "visits": (len(day), 0),
+    }

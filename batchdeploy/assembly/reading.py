@@ -44,15 +44,15 @@ class LocalReader:
         from batchdeploy.adapters.parquet_splits import read_frame, watch_pinned_files
 
         partition = (self._tools.deployment.data.partition.column, plan.partition)
-        where = plan.deployment.data.where
+        where, casts = plan.deployment.data.where, plan.deployment.data.casts or {}
         read = [c for c in plan.schema.columns if columns is None or c.name in columns]
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
         if self._tools.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
             with watch_pinned_files(plan.data.files):
-                yield self._spark().frame(plan.data, partition, where, nanoseconds=nanoseconds)
+                yield self._spark().frame(plan.data, partition, where, nanoseconds=nanoseconds, casts=casts)
         else:
-            yield read_frame(plan.data, partition, where, columns)
+            yield read_frame(plan.data, partition, where, columns, casts)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
         """Divides the partition into splits."""

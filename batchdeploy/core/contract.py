@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from batchdeploy.core.arrow_types import DATES, FLOATS, INTEGERS, STRINGS, arrow_family
+from batchdeploy.core.casts import ARROW_NAMES, MODEL_CASTS, CastType, can_cast, cast_columns, cast_problems
 from batchdeploy.core.column_types import array_type, list_type
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.output_checks import output_problems
@@ -12,11 +14,6 @@ from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import Column, InputSchema, ModelPin
 from batchdeploy.core.reference_checks import is_consistent
 from batchdeploy.errors import Problem
-
-INTEGERS = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (8, 16, 32, 64)}
-FLOATS = {"halffloat": 16, "float": 32, "double": 64}
-DECIMALS = {f"decimal{bits}" for bits in (32, 64, 128, 256)}
-STRINGS = {"string", "large_string", "string_view"}
 
 # MLflow types to the Arrow types that fit them without changing a value. int64 fits double, because that cast
 # is checked value by value (2**53).
@@ -28,7 +25,7 @@ FITS = {
     "double": {*FLOATS, *INTEGERS},
     "string": STRINGS,
     "binary": {"binary", "large_binary", "binary_view", "fixed_size_binary"},
-    "datetime": {"date32", "date64", "timestamp"},
+    "datetime": {*DATES, "timestamp"},
     # Types of tensors that MLflow has no column type for.
     "int8": {"int8"},
     "int16": {"int8", "int16", "uint8"},
@@ -38,8 +35,6 @@ FITS = {
     "uint64": {"uint8", "uint16", "uint32", "uint64"},
 }
 
-# The targets of data.casts; strings are never parsed as numbers.
-CASTS = ("integer", "long", "float", "double")
 # By MLflow's class of a type; what can be done about it.
 UNSUPPORTED = {
     "Object": "log the model with a column for each property of the struct",
@@ -47,30 +42,22 @@ UNSUPPORTED = {
     "Array": "lists of boolean, integer, long, float, double and string are",
     "SparkMLVector": "log the model with a column for each value, or an Array(double)",
 }
-KEY_TYPES = {*STRINGS, *INTEGERS, "bool", "date32", "date64", "timestamp", "decimal128", "decimal256"}
+KEY_TYPES = {*STRINGS, *INTEGERS, *DATES, "bool", "timestamp", "decimal128", "decimal256"}
 
 
 def contract(deployment: Deployment, model: ModelPin, schema: InputSchema) -> tuple[Problem, ...]:
     """All mismatches between deployment, model and data; empty if they match."""
-    columns = {column.name: column for column in schema.columns}
+    casts = deployment.data.casts
+    columns = {column.name: column for column in cast_columns(schema.columns, casts)}
     return (
+        *cast_problems(casts, schema.columns, deployment.data.partition.column),
         *_key_problems(deployment, columns, {column.name for column in model.inputs}),
-        *_input_problems(deployment, model, columns),
+        *_input_problems(deployment, model, schema),
         *output_problems(deployment, model),
         *_runtime_problems(deployment, model),
         *_policy_problems(deployment, columns),
         *column_problems(deployment.data.where, {n: arrow_family(c.type) for n, c in columns.items()}),
     )
-
-
-def arrow_family(type_name: str) -> str:
-    """An Arrow type's name without its parameters: ``timestamp`` for ``timestamp[us, tz=UTC]``.
-
-    For a dictionary-encoded column it is the type of its values, because readers see those.
-    """
-    if type_name.startswith("dictionary<values="):
-        type_name = type_name.removeprefix("dictionary<values=").split(",", 1)[0]
-    return type_name.split("[", 1)[0].split("(", 1)[0]
 
 
 def reference_problems(reference: Reference, model: ModelPin, deployment: Deployment) -> tuple[Problem, ...]:
@@ -109,7 +96,8 @@ def _key_problems(deployment: Deployment, columns: dict[str, Column], inputs: se
         yield Problem(deployment.data.partition.column, "is the partition column, and in the files as well")
     for name in deployment.data.keys:
         if name in columns and arrow_family(columns[name].type) not in KEY_TYPES:
-            yield Problem(name, "cannot be a key", columns[name].type)
+            mend = _cast_line(name, "long") if can_cast(columns[name].type, "long") else ""
+            yield Problem(name, f"cannot be a key{mend}", columns[name].type)
         if name in inputs:
             yield Problem(name, "named in data.keys, but the model wants it; keys are never given to it")
     for path, names in (("data.keys", deployment.data.keys), ("output.keep", deployment.output.keep)):
@@ -129,67 +117,69 @@ def _policy_problems(deployment: Deployment, columns: dict[str, Column]) -> Iter
             if name not in columns:
                 yield Problem(f"policy.{kind}.{name}", "no such column in the data")
             elif arrow_family(columns[name].type) not in families:
-                yield Problem(f"policy.{kind}.{name}", "does not fit the column", columns[name].type)
+                target: CastType = "double" if kind == "ranges" else "string"
+                mend = _cast_line(name, target) if can_cast(columns[name].type, target) else ""
+                yield Problem(f"policy.{kind}.{name}", f"does not fit the column{mend}", columns[name].type)
 
 
 def casts_hint(deployment: Deployment, model: ModelPin, schema: InputSchema) -> str | None:
-    """The line of YAML that casts every number to the model's type; None if no cast is needed."""
-    columns, casts = {column.name: column.type for column in schema.columns}, deployment.data.casts or {}
+    """The line of YAML that casts every column to the model's type; None if no cast is needed."""
+    casts: dict[str, CastType] = dict(deployment.data.casts or {})
+    found = {column.name: column.type for column in schema.columns}
     wanted = {
-        name: kind
-        for name, kind in ((column.name, column.type) for column in model.inputs)
-        if name in columns
-        and name not in casts
-        and (types := value_types(columns[name], kind)) is not None
-        and _castable(*types)
-        and arrow_family(types[0]) not in FITS[types[1]]
+        column.name: target
+        for column in model.inputs
+        if column.name in found
+        and not _fits(found[column.name], column.type, casts.get(column.name))
+        and (target := _cast_for(found[column.name], column.type)) is not None
     }
     if not wanted:
         return None
-    named = {name: cast_name(kind) for name, kind in wanted.items()}
-    line = ", ".join(f"{name}: {kind}" for name, kind in (casts | named).items())
+    line = ", ".join(f"{name}: {kind}" for name, kind in (casts | wanted).items())
     return f"data: {{casts: {{{line}}}}} gives the model these types; what is lost in it is quarantined"
 
 
-def _castable(found: str, wanted: str) -> bool:
-    return wanted in CASTS and arrow_family(found) in {*INTEGERS, *FLOATS, *DECIMALS}
+def _cast_line(name: str, target: CastType) -> str:
+    return f"; data: {{casts: {{{name}: {target}}}}} casts it"
 
 
-def _input_problems(deployment: Deployment, model: ModelPin, columns: dict[str, Column]) -> Iterator[Problem]:
+def _fits(found: str, wanted: str, cast: CastType | None) -> bool:
+    """Whether a column that is cast so, if at all, has what the model wants."""
+    types = value_types(found, wanted)
+    if types is None:
+        return False
+    element = types[0] if cast is None or not can_cast(found, cast) else ARROW_NAMES[cast]
+    return arrow_family(element) in FITS.get(types[1], set())
+
+
+def _cast_for(found: str, wanted: str) -> CastType | None:
+    """The cast that gives a column, or the elements of its lists, the type that the model wants."""
+    types = value_types(found, wanted)
+    target = None if types is None else MODEL_CASTS.get(types[1])
+    return target if can_cast(found, target) else None
+
+
+def _input_problems(deployment: Deployment, model: ModelPin, schema: InputSchema) -> Iterator[Problem]:
     casts = deployment.data.casts or {}
-    inputs = {column.name: column.type for column in model.inputs}
-    for name, kind in casts.items():
-        path = f"data.casts.{name}"
-        if name not in inputs:
-            yield Problem(path, "the model has no such input")
-        elif cast_name(inputs[name]) != kind:
-            yield Problem(path, f"the model wants {inputs[name]}", kind)
-        elif name in columns:
-            types = value_types(columns[name].type, inputs[name])
-            if types is not None and not _castable(*types):
-                yield Problem(path, f"the data holds {columns[name].type}, which is not cast to numbers")
+    found = {column.name: column.type for column in schema.columns}
     for wanted in model.inputs:
-        found = columns.get(wanted.name)
-        if found is not None:
-            yield from _type_problems(wanted, found.type, cast=wanted.name in casts)
+        if wanted.name in found:
+            yield from _type_problems(wanted, found[wanted.name], casts.get(wanted.name))
         elif wanted.required:
             yield Problem(wanted.name, f"the model needs it as {wanted.type}, the data has no such column")
 
 
-def _type_problems(wanted: Column, found: str, *, cast: bool) -> Iterator[Problem]:
+def _type_problems(wanted: Column, found: str, cast: CastType | None) -> Iterator[Problem]:
     array = array_type(wanted.type)
     if (array.element if array else wanted.type) not in FITS:
         remedy = UNSUPPORTED.get(wanted.type.partition(" ")[0], "log the model with columns of plain types")
         text = f"the model wants the type {wanted.type}, which is not supported; {remedy}"
         yield Problem(wanted.name, text)
-        return
-    types = value_types(found, wanted.type)
-    if types is None:
-        yield Problem(wanted.name, f"the model wants {wanted.type}, the data holds {found}")
-    elif not cast and arrow_family(types[0]) not in FITS[types[1]]:
-        text = f"the model wants {wanted.type}, the data holds {found}"
-        if _castable(*types):
-            text += f"; data: {{casts: {{{wanted.name}: {types[1]}}}}} casts it"
+    elif not _fits(found, wanted.type, cast):
+        holder = "the data holds" if cast is None else "data.casts makes it"
+        text = f"the model wants {wanted.type}, {holder} {cast or found}"
+        if (target := _cast_for(found, wanted.type)) is not None:
+            text += _cast_line(wanted.name, target)
         yield Problem(wanted.name, text)
 
 
@@ -201,12 +191,6 @@ def value_types(found: str, wanted: str) -> tuple[str, str] | None:
     if listed is None or (array.size and listed.size and array.size != listed.size):
         return None
     return listed.element, array.element
-
-
-def cast_name(wanted: str) -> str:
-    """The type that ``data.casts`` names for an input: that of its values, or of its elements."""
-    array = array_type(wanted)
-    return array.element if array else wanted
 
 
 def _runtime_problems(deployment: Deployment, model: ModelPin) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
+from batchdeploy.core.casts import CastType
 from batchdeploy.core.model_ref import ModelRef
 from batchdeploy.core.partition_names import escape, parse_folder
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
@@ -33,7 +34,6 @@ __all__ = [
 ]
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
-CastType = Literal["integer", "long", "float", "double"]
 OnMissing = Literal["fail", "skip", "wait"]
 
 RESERVED = ("_model_version", "_run_id", "_scored_at")
@@ -94,9 +94,10 @@ class DataRef:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain.
         keys: the columns that identify a row; never given to the model.
         where: conditions on rows; rows that do not match are counted, but neither validated nor scored.
-        casts: features to cast to the type in the model's signature (``integer``, ``long``, ``float``,
-            ``double``) where the files hold another: decimals, or doubles for a model of 32-bit floats.
-            Rounding to a float's precision is accepted; a row whose value changes otherwise is quarantined.
+        casts: columns to cast on reading, before anything else sees them: column to ``boolean``,
+            ``integer``, ``long``, ``float``, ``double``, ``string``, ``date`` or ``timestamp``. Rounding to
+            the digits of a ``float`` or ``double`` is counted; ``policy.cast`` decides about a row whose
+            value would change otherwise.
         rev: a git revision, read through DVC; null reads the workspace.
         fetch: whether what DVC's cache lacks of a partition is fetched from its remote. null: with ``rev``
             only; ``true``: also to read what DVC records and the workspace lacks; ``false``: never.

@@ -23,6 +23,7 @@ Rule = Literal[
     "wrong_length",
     "invalid_text",
     "inexact",
+    "cast",
 ]
 MEBIBYTE = 1 << 20
 
@@ -49,6 +50,8 @@ class PolicySpec:
             readers reject a whole column for one such cell.
         inexact: a timestamp in a key or kept column is finer than the microseconds that are written, or an
             INT96 timestamp is finer than microseconds or outside their range.
+        cast: ``data.casts`` would change a value beyond the precision of the declared type, or the value is
+            none of that type. Quarantine stores it as the file holds it.
         output: the model's output for the row is missing (None, NaN, masked) or does not fit the declared
             type (infinity, 1.7 for an integer, an overflow).
         nondeterministic: the model's predictions differ when the same rows are predicted twice (a few rows of
@@ -69,6 +72,7 @@ class PolicySpec:
     wrong_length: Strict = "quarantine"
     invalid_text: Strict = "quarantine"
     inexact: Strict = "quarantine"
+    cast: Strict = "quarantine"
     output: Strict = "quarantine"
     nondeterministic: Literal["fail", "pass"] = "fail"
     ranges: dict[str, tuple[float | None, float | None]] | None = None

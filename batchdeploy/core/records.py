@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
+from batchdeploy.core.casts import CastCount
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.pins import Column, DataPin, FilePin, ModelPin, TensorInput, TextPin
 from batchdeploy.core.policy import PolicyViolation
@@ -166,6 +167,7 @@ class ScoredBatch:
         model_loads: how often a worker loaded the model.
         runtime: the runtime that was used; ``native`` after a fallback.
         findings: policy violations, including those with the action ``pass``.
+        casts: what ``data.casts`` did to the values of rows matching ``data.where``.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -182,6 +184,7 @@ class ScoredBatch:
     profile: tuple[ColumnProfile, ...]
     model_loads: int
     findings: tuple[PolicyViolation, ...] = ()
+    casts: tuple[CastCount, ...] = ()
     rows_left_out: int = 0
     workers: tuple[str, ...] = ()
     runtime: str = "native"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchdeploy.core.casts import CastType
 from batchdeploy.core.column_types import array_type
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.policy import PolicySpec
@@ -41,6 +42,7 @@ class ScoringSpec:
         returns: the kind of the model's output, according to its signature.
         max_failures: rows of one batch whose prediction may fail before the run is refused.
         where: the predicates that rows have to match; rows that do not are excluded.
+        casts: the columns that are cast on reading, to which type.
         policy: the row policy.
         bins: the reference's columns with their counts at zero, to count values into.
         batch_rows: rows that the model predicts per call.
@@ -58,6 +60,7 @@ class ScoringSpec:
     max_failures: int
     returns: Returns = "unknown"
     where: tuple[Predicate, ...] = ()
+    casts: dict[str, CastType] = field(default_factory=dict)
     policy: PolicySpec = PolicySpec()
     bins: tuple[ColumnProfile, ...] = ()
     batch_rows: int = MAX_ROWS

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from batchdeploy.core import FORBID_UNKNOWN
+from batchdeploy.core.casts import cast_columns
 from batchdeploy.core.deployment import RESERVED, Deployment
 from batchdeploy.core.records import InputSchema
 from batchdeploy.errors import Problem, TableError
@@ -46,9 +47,10 @@ def describe_table(deployment: Deployment, schema: InputSchema) -> TableRecord:
 
     Args:
         deployment: the deployment that publishes.
-        schema: the input schema; keys and kept columns keep its types.
+        schema: the input schema; keys and kept columns keep its types, or those of ``data.casts``.
     """
-    types = {column.name: plain_type(column.type) for column in schema.columns}
+    columns = cast_columns(schema.columns, deployment.data.casts)
+    types = {column.name: plain_type(column.type) for column in columns}
     copied = {name: types.get(name, "unknown") for name in (*deployment.data.keys, *deployment.output.keep)}
     outputs = {name: OUTPUT_TYPES.get(column.type, column.type) for name, column in deployment.outputs}
     return table_record(deployment, copied | outputs | RESERVED_TYPES)

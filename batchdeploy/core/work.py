@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from batchdeploy.core.casts import CastCount
 from batchdeploy.core.pins import Identity, PathColumn
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
@@ -88,6 +89,7 @@ class SplitResult:
         rows_in: rows matching `where`; ``rows_left_out`` do not match.
         loaded: whether the model had to be loaded for it.
         worker: the host and process that did it.
+        casts: what the declared casts did to the values.
         keys: the file in staging that holds the hash of each row's keys, in the order of the rows.
     """
 
@@ -104,3 +106,4 @@ class SplitResult:
     keys: str = ""
     rows_left_out: int = 0
     findings: tuple[PolicyViolation, ...] = ()
+    casts: tuple[CastCount, ...] = ()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from batchdeploy.core.casts import CastCount, add_counts
 from batchdeploy.core.policy import PolicyViolation, Rule
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import QuarantinedRows
@@ -16,7 +17,7 @@ from batchdeploy.kernel.model_call import ModelCall
 from batchdeploy.kernel.profiling import count_batch, empty, merge
 from batchdeploy.kernel.row_filter import FilteredBatch
 from batchdeploy.kernel.row_policy import RowFault, findings
-from batchdeploy.kernel.scoring import ScoredRows, same_twice, score_batch
+from batchdeploy.kernel.scoring import RowOrigin, ScoredRows, same_twice, score_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,7 @@ class Counts(NamedTuple):
         quarantined: the number of quarantined rows by stage and reason.
         profile: the values counted into the bins of the spec.
         findings: the number of rows that violate a rule, by rule and column.
+        casts: what the declared casts did to the values.
     """
 
     rows_in: int
@@ -57,6 +59,7 @@ class Counts(NamedTuple):
     quarantined: tuple[QuarantinedRows, ...]
     profile: tuple[ColumnProfile, ...]
     findings: tuple[PolicyViolation, ...]
+    casts: tuple[CastCount, ...] = ()
 
 
 def score_batches(
@@ -82,11 +85,14 @@ def score_batches(
         MemoryError: the batches are too large; see `retry_smaller`.
     """
     totals, call = _Totals(spec), ModelCall(predict, spec)
-    for batch, places, left_out, faults in batches:
+    for found in batches:
+        batch = found.batch
         if not totals.rows and batch.num_rows and spec.policy.nondeterministic == "fail":
             same_twice(batch, spec, call)
-        rows = score_batch(batch, spec, call, origin=(source, places), faults=faults)
-        totals.left_out += left_out
+        origin = RowOrigin(source, found.places, found.originals)
+        rows = score_batch(batch, spec, call, origin=origin, faults=found.faults)
+        totals.left_out += found.left_out
+        totals.casts = add_counts((*totals.casts, *found.casts))
         totals.add(batch, rows)
         writers.scored(rows.scored)
         if rows.quarantined.num_rows:
@@ -140,6 +146,7 @@ class _Totals:
     def __init__(self, spec: ScoringSpec) -> None:
         self.rows = 0
         self.left_out = 0
+        self.casts: tuple[CastCount, ...] = ()
         self._spec = spec
         self._keys = 0
         self._hashes: list[np.ndarray[Any, Any]] = []
@@ -174,4 +181,5 @@ class _Totals:
             ),
             profile=tuple(self._profile.values()),
             findings=findings(self._broken, self._spec.policy),
+            casts=self.casts,
         )

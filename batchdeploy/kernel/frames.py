@@ -28,10 +28,15 @@ SMALL_INTEGERS = ("int8", "int16", "uint8", "uint16", "uint32", "uint64")
 
 @dataclass(slots=True)
 class RowStatus:
-    """Which rows of a batch are valid, and why the others are quarantined."""
+    """Which rows of a batch are valid, and why the others are quarantined.
+
+    Attributes:
+        uncast: by column, the rows whose value was lost in a declared cast.
+    """
 
     valid: np.ndarray[Any, Any]
     reasons: dict[int, tuple[Stage, str, str]] = field(default_factory=dict)
+    uncast: dict[str, Any] = field(default_factory=dict)
 
     def quarantine(self, rows: Sequence[int] | np.ndarray[Any, Any], stage: Stage, reason: str) -> None:
         for row in rows:

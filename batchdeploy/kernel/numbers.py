@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,19 +30,17 @@ def to_integers(values: pa.Array, kind: str) -> tuple[pa.Array, Rows]:
 def to_floats(values: pa.Array, kind: str) -> tuple[np.ndarray[Any, Any], Rows]:
     """The values as floats, with NaN for null, and the rows whose value would change too much.
 
-    Rounding a double or a decimal to a 32-bit float is accepted; overflow to infinity or underflow to zero is
-    not. An integer must be exact, and a decimal must keep all the digits that a double can hold.
+    Rounding a double to a 32-bit float is accepted; overflow to infinity or underflow to zero is not. An
+    integer must be exact.
     """
     import numpy as np
     import pyarrow as pa
 
-    whole, exact = pa.types.is_integer(values.type), pa.types.is_decimal(values.type)
-    doubles = values.cast("float64", safe=False) if exact else values
-    floats: np.ndarray[Any, Any] = doubles.cast(kind, safe=False).to_numpy(zero_copy_only=False)
-    if whole or (exact and kind == "float64"):
+    floats: np.ndarray[Any, Any] = values.cast(kind, safe=False).to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(values.type):
         return floats, _changed(values, floats)
-    if kind == "float32" and doubles.type == pa.float64():
-        wide = doubles.to_numpy(zero_copy_only=False)
+    if kind == "float32" and values.type == pa.float64():
+        wide = values.to_numpy(zero_copy_only=False)
         lost = (np.isinf(floats) & np.isfinite(wide)) | ((floats == 0) & (wide != 0))
         return floats, np.flatnonzero(lost)
     return floats, ()
@@ -55,13 +52,8 @@ def _changed(values: pa.Array, floats: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    try:
-        back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
-        changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        # NOTE: casting floats back fails for a decimal that uses all digits of its type.
-        pairs = zip(values.to_pylist(), floats.tolist(), strict=True)
-        changed = np.array([value is not None and Decimal(repr(found)) != value for value, found in pairs])
+    back = pa.array(floats, from_pandas=True).cast(values.type, safe=False)
+    changed = pc.fill_null(pc.not_equal(back, values), False).to_numpy(zero_copy_only=False)
     rows: np.ndarray[Any, Any] = np.flatnonzero(changed)
     return rows
 

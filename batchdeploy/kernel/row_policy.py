@@ -29,6 +29,7 @@ REASONS: dict[Rule, str] = {
     "wrong_length": "a list of another length than the model takes:",
     "invalid_text": "not UTF-8:",
     "inexact": "finer than microseconds, or beyond them:",
+    "cast": "lost in the cast of",
 }
 Broken = tuple[Rule, str, "pa.Array"]
 
@@ -39,6 +40,7 @@ class RowFault(NamedTuple):
     rule: Rule
     column: str
     rows: Sequence[int] | np.ndarray[Any, Any]
+    reason: str | None = None
 
 
 def apply_row_policy(
@@ -64,6 +66,9 @@ def apply_row_policy(
     counts: Counter[tuple[Rule, str]] = Counter()
     for rule, column, mask in _broken(batch, policy, keys, inputs):
         rows = np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
+        if rule in ("null", "null_key") and column in status.uncast:
+            # NOTE: a value that is lost in a cast is null here, and was none in the file.
+            rows = np.setdiff1d(rows, status.uncast[column])
         if len(rows):
             counts[rule, column] += len(rows)
             if policy.action(rule) != "pass":
@@ -76,10 +81,12 @@ def note_faults(
 ) -> Counter[tuple[Rule, str]]:
     """Quarantines the rows of these faults unless the policy passes them; returns the counts of all."""
     counts: Counter[tuple[Rule, str]] = Counter()
-    for rule, column, rows in faults:
+    for rule, column, rows, reason in faults:
         counts[rule, column] += len(rows)
+        if rule == "cast":
+            status.uncast[column] = rows
         if policy.action(rule) != "pass":
-            status.quarantine(rows, "input", f"{REASONS[rule]} {column}")
+            status.quarantine(rows, "input", reason or f"{REASONS[rule]} {column}")
     return counts
 
 

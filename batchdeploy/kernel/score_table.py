@@ -10,7 +10,7 @@ from batchdeploy.errors import DataError, Problem, shorten
 from batchdeploy.kernel.batch_loop import Counts, Writers, flag_duplicates, retry_smaller, score_batches
 from batchdeploy.kernel.keys import duplicate_rows, hash_keys, key_tuples
 from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch
-from batchdeploy.kernel.scoring import columns_needed, quarantine_schema
+from batchdeploy.kernel.scoring import columns_needed, quarantine_schema, replace_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def _score(
         source=source,
         writers=Writers(scored.append, quarantined.append),
     )
-    schema = quarantine_schema(batches[0].batch.schema)
+    schema = quarantine_schema(replace_columns(batches[0].batch, batches[0].originals).schema)
     return ScoredTable(pa.Table.from_batches(scored), pa.Table.from_batches(quarantined, schema), counts)
 
 

@@ -7,7 +7,8 @@ length, other columns, text for numbers) stop the run, because they affect every
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchdeploy.core.policy import Rule
@@ -27,7 +28,18 @@ QUARANTINE_COLUMNS = ("_stage", "_reason", "_error", "_source_file", "_source_ro
 ASKED_TWICE = 32
 
 
-RowOrigin = tuple[str, "Sequence[int] | np.ndarray[Any, Any]"]
+class RowOrigin(NamedTuple):
+    """Where the rows of a batch come from.
+
+    Attributes:
+        file: the input file, or table.
+        rows: the position of each row in it.
+        originals: columns that were cast, as the file holds them; quarantined rows keep these values.
+    """
+
+    file: str
+    rows: Sequence[int] | np.ndarray[Any, Any]
+    originals: Mapping[str, pa.Array] = MappingProxyType({})
 
 
 class ScoredRows(NamedTuple):
@@ -63,7 +75,7 @@ def score_batch(
         batch: the columns of `columns_needed`; any number of rows.
         spec: columns, policy, outputs and stamps.
         predict: a function from a frame of the model's inputs to predictions, one per row.
-        origin: the input file, and each row's position in it, for the quarantined rows.
+        origin: where each row comes from, for the quarantined rows.
         faults: faults of rows that were found on reading.
 
     Returns:
@@ -248,14 +260,22 @@ def _quarantined(
         "_stage": pa.array([stage for stage, _, _ in found], pa.string()),
         "_reason": pa.array([reason for _, reason, _ in found], pa.string()),
         "_error": pa.array([error for _, _, error in found], pa.string()),
-        "_source_file": pa.array([origin[0]] * len(rows), pa.string()),
-        "_source_row": pa.array([int(origin[1][row]) for row in rows], pa.int64()),
+        "_source_file": pa.array([origin.file] * len(rows), pa.string()),
+        "_source_row": pa.array([int(origin.rows[row]) for row in rows], pa.int64()),
         "_run_id": pa.array([spec.run_id] * len(rows), pa.string()),
     }
-    taken = batch.take(pa.array(rows, pa.int64()))
+    held = replace_columns(batch, origin.originals)
+    taken = held.take(pa.array(rows, pa.int64()))
     return pa.RecordBatch.from_arrays(
-        [*taken.columns, *notes.values()], schema=quarantine_schema(batch.schema)
+        [*taken.columns, *notes.values()], schema=quarantine_schema(held.schema)
     )
+
+
+def replace_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """The batch with other values, and types, in the named columns."""
+    for name, values in columns.items():
+        batch = batch.set_column(batch.schema.get_field_index(name), name, values)
+    return batch
 
 
 def quarantine_schema(source: pa.Schema) -> pa.Schema:

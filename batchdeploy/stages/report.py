@@ -120,6 +120,7 @@ def render_line(record: CheckReport | ScoredBatch | DriftReport | Manifest) -> s
             what = f"scored {record.rows_scored:,} of {record.rows_in:,} rows ({record.runtime})"
             what += f", {record.rows_left_out:,} left out by data.where" if record.rows_left_out else ""
             more = [f"{r.rows:,} quarantined, {r.stage}: {r.reason}" for r in record.quarantined]
+            more += [f"cast {count}" for count in record.casts]
         case DriftReport():
             columns = {(row.role, row.column) for row in record.statistics}
             what = f"drift: {record.verdict}{_in_columns(record.alarms)}, {len(columns)} columns measured"

@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Literal
 
+from batchdeploy.core.casts import add_counts
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Plan, QuarantinedRows, ScoredBatch
@@ -105,6 +106,7 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
             workers=tuple(sorted({result.worker for result in results})),
             findings=_findings(results),
             rows_left_out=sum(result.rows_left_out for result in results),
+            casts=add_counts([count for result in results for count in result.casts]),
         )
         _reconcile(plan, scored)
         if ports.source.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
@@ -219,6 +221,7 @@ def _spec(plan: Plan, bins: tuple[ColumnProfile, ...], now: datetime) -> Scoring
         max_failures=max(LEAST_FAILURES, ceil(deployment.quarantine.max_share * plan.schema.rows)),
         returns=plan.model.returns,
         where=deployment.data.where,
+        casts=deployment.data.casts or {},
         policy=deployment.policy,
         bins=bins,
         batch_rows=batch_rows(plan.model.inputs),

@@ -175,7 +175,7 @@ def _score_lines(scored: ScoredBatch | None) -> list[str]:
     for finding in scored.findings:
         what = f"{finding.column}: {finding.rule} in {finding.rows:,} rows, {finding.action}"
         lines.append(f"           policy: {what}")
-    return lines
+    return lines + [f"           cast: {count}" for count in scored.casts]
 
 
 def _whole_lines(view: RunView) -> list[str]:

@@ -9,6 +9,8 @@ from ruamel.yaml import YAML
 
 from batchdeploy.core.contract import arrow_family, casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputColumn, OutputRef, PartitionSpec
+from batchdeploy.core.policy import PolicySpec
+from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
 from batchdeploy.core.records import Column, InputSchema, ModelPin
 
@@ -30,8 +32,11 @@ MODEL = ModelPin(
 )
 
 
+TYPES = {"id": "string", "x": "double", "city": "string"}
+
+
 def schema(**types: str) -> InputSchema:
-    columns = {"id": "string", "x": "double", "city": "string"} | types
+    columns = TYPES | types
     return InputSchema(columns=tuple(Column(name=n, type=t) for n, t in columns.items() if t), file_rows=(1,))
 
 
@@ -164,42 +169,93 @@ def cast(**casts: Any) -> Deployment:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("wanted", "found", "target"),
     [
-        ("double", "decimal128(10, 2)"),
-        ("double", "decimal256(50, 2)"),
-        ("float", "double"),
-        ("float", "int64"),
-        ("integer", "int64"),
-        ("long", "decimal128(20, 0)"),
-        ("long", "double"),
+        ("double", "decimal128(10, 2)", "double"),
+        ("double", "decimal256(50, 2)", "double"),
+        ("double", "string", "double"),
+        ("float", "double", "float"),
+        ("float", "int64", "float"),
+        ("integer", "int64", "integer"),
+        ("long", "decimal128(20, 0)", "long"),
+        ("long", "double", "long"),
+        ("long", "dictionary<values=string, indices=int32>", "long"),
+        ("boolean", "int8", "boolean"),
+        ("string", "int64", "string"),
+        ("datetime", "string", "timestamp"),
     ],
 )
-def test_numbers_of_another_type_are_cast_where_the_deployment_says_so(wanted: str, found: str) -> None:
+def test_columns_of_another_type_are_cast_where_the_deployment_says_so(
+    wanted: str, found: str, target: Any
+) -> None:
     model = replace(MODEL, inputs=(Column(name="x", type=wanted), Column(name="city", type="string")))
     (problem,) = contract(DEPLOYMENT, model, schema(x=found))
-    assert f"the model wants {wanted}, the data holds {found}; data: {{casts: {{x: {wanted}}}}}" in str(
+    assert f"the model wants {wanted}, the data holds {found}; data: {{casts: {{x: {target}}}}}" in str(
         problem
     )
     assert str(casts_hint(DEPLOYMENT, model, schema(x=found))).startswith(
-        f"data: {{casts: {{x: {wanted}}}}} "
+        f"data: {{casts: {{x: {target}}}}} "
     )
-    assert contract(cast(x=wanted), model, schema(x=found)) == ()
-    assert casts_hint(cast(x=wanted), model, schema(x=found)) is None
+    assert contract(cast(x=target), model, schema(x=found)) == ()
+    assert casts_hint(cast(x=target), model, schema(x=found)) is None
 
 
-def test_nothing_but_numbers_is_cast() -> None:
-    text = schema(x="string")
-    assert "casts" not in str(contract(DEPLOYMENT, MODEL, text)[0])
-    assert casts_hint(DEPLOYMENT, MODEL, text) is None
-    wrong = [str(problem) for problem in contract(cast(x="double", y="long"), MODEL, text)]
-    assert wrong == [
-        "data.casts.x: the data holds string, which is not cast to numbers",
-        "data.casts.y: the model has no such input",
+@pytest.mark.parametrize(
+    ("wanted", "found"), [("string", "double"), ("double", "binary"), ("datetime", "int64")]
+)
+def test_what_no_cast_helps_has_no_line_to_write(wanted: str, found: str) -> None:
+    model = replace(MODEL, inputs=(Column(name="x", type=wanted), Column(name="city", type="string")))
+    (problem,) = contract(DEPLOYMENT, model, schema(x=found))
+    assert "casts" not in str(problem)
+    assert casts_hint(DEPLOYMENT, model, schema(x=found)) is None
+
+
+def test_casts_that_cannot_be_are_problems() -> None:
+    wrong = contract(cast(x="date", y="long", date="date"), MODEL, schema())
+    assert [str(problem) for problem in wrong] == [
+        "data.casts.x: the data holds double, which is cast to boolean, integer, long, float, double, "
+        "got date",
+        "data.casts.y: no such column in the data",
+        "data.casts.date: is the partition column; its values stay as the folders are named",
     ]
-    assert [str(problem) for problem in contract(cast(x="float"), MODEL, schema())] == [
-        "data.casts.x: the model wants double, got float"
-    ]
+
+
+def test_a_cast_to_another_type_than_the_model_takes_is_named_with_the_right_one() -> None:
+    model = replace(MODEL, inputs=(Column(name="x", type="long"), Column(name="city", type="string")))
+    (problem,) = contract(cast(x="double"), model, schema(x="string"))
+    assert str(problem) == (
+        "x: the model wants long, data.casts makes it double; data: {casts: {x: long}} casts it"
+    )
+    assert str(casts_hint(cast(x="double"), model, schema(x="string"))).startswith(
+        "data: {casts: {x: long}} "
+    )
+
+
+def test_every_other_check_sees_the_types_after_the_casts() -> None:
+    """Keys, kept columns, ``where`` and the policy."""
+    spec = DEPLOYMENT.data
+    where = (Predicate(column="born", op="ge", value="2000-01-01"),)
+    policy = PolicySpec(ranges={"price": (0, None)})
+    typed = {"id": "double", "born": "string", "price": "decimal128(10, 2)"}
+    plain = replace(DEPLOYMENT, data=replace(spec, where=where), policy=policy)
+    wrong = [str(problem) for problem in contract(plain, MODEL, schema(**typed))]
+    assert wrong[0] == "id: cannot be a key; data: {casts: {id: long}} casts it, got double"
+    assert "policy.ranges.price: does not fit the column; data: {casts: {price: double}}" in wrong[1]
+    casts = replace(plain.data, casts={"id": "long", "born": "date", "price": "double"})
+    assert contract(replace(plain, data=casts), MODEL, schema(**typed)) == ()
+
+
+FOUND = tuple(Column(name=name, type=kind) for name, kind in TYPES.items())
+HARMLESS = {
+    "another order": FOUND[::-1],
+    "nullable": tuple(replace(column, required=False) for column in FOUND),
+    "an extra column": (*FOUND, Column(name="more", type="binary")),
+}
+
+
+@pytest.mark.parametrize("columns", HARMLESS.values(), ids=HARMLESS.keys())
+def test_order_nullability_and_extra_columns_are_no_mismatch(columns: tuple[Column, ...]) -> None:
+    assert contract(DEPLOYMENT, MODEL, InputSchema(columns=columns, file_rows=(1,))) == ()
 
 
 def reference(*profiles: ColumnProfile) -> Reference:

@@ -15,6 +15,7 @@ from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import PartitionError
 from batchdeploy.kernel.batch_loop import Writers, flag_duplicates, score_batches
+from batchdeploy.kernel.casts import cast_batch
 from batchdeploy.kernel.keys import checksum, duplicate_rows, hash_keys, key_tuples
 from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
 from batchdeploy.kernel.scoring import columns_needed
@@ -106,7 +107,13 @@ class FakeScoring:
             name = f"part-{split.index:05d}-{len(split.duplicates)}.parquet"
             tables = {kind: pa.Table.from_batches(batches) for kind, batches in found.items() if batches}
             files = {kind: self._staging.write(attempt, kind, name, rows) for kind, rows in tables.items()}
-            written = [checksum(rows.select(list(spec.keys))) for rows in tables.values()]
+            keys = {kind: rows.select(list(spec.keys)).combine_chunks() for kind, rows in tables.items()}
+            casts = {key: spec.casts[key] for key in spec.keys if key in spec.casts}
+            written = [
+                checksum(cast_batch(batch, casts if kind == "quarantine" else {}).batch)
+                for kind, rows in keys.items()
+                for batch in rows.to_batches()
+            ]
             return SplitResult(
                 index=split.index,
                 scored=files["scored"],
@@ -120,6 +127,7 @@ class FakeScoring:
                 worker="memory:1",
                 rows_left_out=counts.rows_left_out,
                 findings=counts.findings,
+                casts=counts.casts,
             )
 
         return score

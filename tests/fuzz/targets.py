@@ -355,7 +355,7 @@ def _answers(draw: st.DrawFn) -> Any:
 
 def answers(home: Path) -> Target:
     """Answers of models: each row scored or quarantined, and no score that is not a number."""
-    from batchdeploy.kernel.scoring import score_batch
+    from batchdeploy.kernel.scoring import RowOrigin, score_batch
 
     types = st.sampled_from(["double", "float", "long", "integer", "boolean", "string"])
     select = st.sampled_from([None, None, 0, 1, "y"])
@@ -370,7 +370,7 @@ def answers(home: Path) -> Target:
             return answer
 
         spec = replace(SPEC, outputs=(("y", OutputColumn(type=kind, select=column)),))
-        scored, quarantined, _ = score_batch(BATCH, spec, predict, origin=("f", range(ROWS)))
+        scored, quarantined, _ = score_batch(BATCH, spec, predict, origin=RowOrigin("f", range(ROWS)))
         assert scored.num_rows + quarantined.num_rows == ROWS
         keys = scored["id"].to_pylist() + quarantined["id"].to_pylist()
         assert sorted(keys) == BATCH["id"].to_pylist()
@@ -414,7 +414,7 @@ def parquet_files(home: Path) -> Target:
     from batchdeploy.adapters.parquet_splits import inspect, make_splits
     from batchdeploy.adapters.parquet_splits.row_reader import read_batches
     from batchdeploy.adapters.sources.folder import FolderSource
-    from batchdeploy.kernel.scoring import score_batch
+    from batchdeploy.kernel.scoring import RowOrigin, score_batch
 
     whole: list[bytes] = []
     options: list[dict[str, Any]] = [
@@ -445,7 +445,10 @@ def parquet_files(home: Path) -> Target:
                     and found.batch.schema.field("x").type == pa.float64()
                 ):
                     rows = score_batch(
-                        found.batch, SPEC, lambda frame: frame["x"].fillna(0), origin=("f", found.places)
+                        found.batch,
+                        SPEC,
+                        lambda frame: frame["x"].fillna(0),
+                        origin=RowOrigin("f", found.places),
                     )
                     rows.scored.validate(full=True)
                     rows.quarantined.validate(full=True)

@@ -16,18 +16,6 @@ from batchdeploy.kernel.numbers import to_floats, to_integers
 
 NAN, INF = float("nan"), float("inf")
 FLOATS: dict[str, tuple[pa.Array, str, list[Any], list[int]]] = {
-    "decimals": (pa.array([Decimal("12.34"), None], pa.decimal128(10, 2)), "float64", [12.34, NAN], []),
-    "wide decimals": (pa.array([Decimal("-0.01")], pa.decimal256(50, 2)), "float64", [-0.01], []),
-    "decimals of more digits than doubles have": (
-        pa.array([Decimal("12345678901234567890.12"), Decimal(1)], pa.decimal128(38, 2)), "float64",
-        [12345678901234567890.12, 1.0], [0],
-    ),
-    "decimals that do not come back": (
-        pa.array([Decimal("9" * 38), Decimal(7)], pa.decimal128(38, 0)), "float64", [1e38, 7.0], [0],
-    ),
-    "decimals to floats": (
-        pa.array([Decimal("12.34")], pa.decimal128(10, 2)), "float32", [float(np.float32(12.34))], [],
-    ),
     "doubles to floats": (
         pa.array([0.1, 1e300, 1e-300, None, NAN, -INF, 0.0]), "float32",
         [float(np.float32(0.1)), INF, 0.0, NAN, NAN, -INF, 0.0], [1, 2],
@@ -67,19 +55,6 @@ def test_integers_name_what_they_cannot_hold(
     assert str(integers.type) == kind
     assert integers.to_pylist() == expected
     assert list(rows) == lost
-
-
-@given(
-    st.lists(
-        st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**20), max_value=10**20)
-    )
-)
-def test_a_decimal_is_kept_to_its_last_digit_or_named(numbers: list[Decimal]) -> None:
-    floats, rows = to_floats(pa.array(numbers, pa.decimal128(30, 4)), "float64")
-    kept = [row for row in range(len(numbers)) if row not in set(rows)]
-    assert all(round(Decimal(float(floats[row])), 4) == numbers[row] for row in kept)
-    # NOTE: fifteen digits a double always holds.
-    assert all(row in kept for row, number in enumerate(numbers) if abs(number) < 10**11)
 
 
 @given(st.lists(st.floats(width=64)))

@@ -14,7 +14,7 @@ from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Column
 from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
 from batchdeploy.errors import ScoringRefused
-from batchdeploy.kernel.scoring import columns_needed, score_batch
+from batchdeploy.kernel.scoring import RowOrigin, columns_needed, score_batch
 
 SPEC = scoring_spec(
     inputs=(
@@ -42,7 +42,7 @@ def score(
     predict: Callable[[pd.DataFrame], Any], given: pa.RecordBatch, spec: ScoringSpec = SPEC
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     scored, quarantined, _ = score_batch(
-        given, spec, predict, origin=("date=1/part-0.parquet", range(100, 100 + given.num_rows))
+        given, spec, predict, origin=RowOrigin("date=1/part-0.parquet", range(100, 100 + given.num_rows))
     )
     assert scored.num_rows + quarantined.num_rows == given.num_rows
     keys = sorted(map(str, scored["id"].to_pylist() + quarantined["id"].to_pylist()))

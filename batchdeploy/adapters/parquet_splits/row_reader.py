@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,12 +12,14 @@ import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput, int96_loss, open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
+from batchdeploy.core.casts import Casts
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
+from batchdeploy.kernel.casts import cast_table
 from batchdeploy.kernel.columns import Masks, plain_batch, plain_schema
 from batchdeploy.kernel.path_columns import add_path_columns
 from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
@@ -62,6 +65,7 @@ def read_frame(
     partition: tuple[str, str],
     where: Sequence[Predicate] = (),
     columns: Collection[str] | None = None,
+    casts: Casts = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Reads a partition as a pandas frame with nullable integers and booleans; NaN counts as null.
 
@@ -70,6 +74,7 @@ def read_frame(
         partition: name and value of the partition column, which is added.
         where: predicates that select the rows.
         columns: the columns to read, if the files have them; None for all.
+        casts: columns to cast, to which type; a value that is lost in the cast is null.
     """
     import pandas as pd
 
@@ -82,7 +87,7 @@ def read_frame(
     }
     if columns is not None:
         columns = {*columns, *(predicate.column for predicate in where)}
-    parts = [_read(file, pin.storage, columns) for file in pin.files]
+    parts = [cast_table(_read(file, pin.storage, columns), casts) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:

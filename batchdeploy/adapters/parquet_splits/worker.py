@@ -23,12 +23,14 @@ import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_splits.keys import write_hashes
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
+from batchdeploy.core.casts import Casts
 from batchdeploy.core.layout import PRINTED
 from batchdeploy.core.records import OutputFile
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import BatchdeployError, EngineError, Problem, ScoringRefused
 from batchdeploy.host.output_capture import capture_output
 from batchdeploy.kernel.batch_loop import Writers, flag_duplicates, retry_smaller, score_batches
+from batchdeploy.kernel.casts import cast_batch
 from batchdeploy.kernel.keys import MASK, hash_keys, sum_hashes
 from batchdeploy.kernel.row_filter import FilteredBatch
 
@@ -88,7 +90,11 @@ def _score(
             writers=Writers(writers["scored"].write, writers["quarantine"].write),
         )
     files = {kind: writer.finish(durable=job.durable) for kind, writer in writers.items()}
-    keys_out = sum(_file_keys(staging / kind / name, spec.keys) for kind, file in files.items() if file)
+    # NOTE: quarantined rows are written as their file holds them, so their keys are cast once more.
+    casts = {"scored": {}, "quarantine": {key: spec.casts[key] for key in spec.keys if key in spec.casts}}
+    keys_out = sum(
+        _file_keys(staging / kind / name, spec.keys, casts[kind]) for kind, file in files.items() if file
+    )
     return SplitResult(
         index=split.index,
         scored=files["scored"],
@@ -103,6 +109,7 @@ def _score(
         keys=write_hashes(staging, name, counts.hashes),
         findings=counts.findings,
         rows_left_out=counts.rows_left_out,
+        casts=counts.casts,
     )
 
 
@@ -168,6 +175,7 @@ def _model(
     return load(folder)
 
 
-def _file_keys(path: Path, keys: Sequence[str]) -> int:
+def _file_keys(path: Path, keys: Sequence[str], casts: Casts) -> int:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return sum(sum_hashes(hash_keys(batch)) for batch in file.iter_batches(columns=list(keys)))
+        batches = (cast_batch(batch, casts).batch for batch in file.iter_batches(columns=list(keys)))
+        return sum(sum_hashes(hash_keys(batch)) for batch in batches)

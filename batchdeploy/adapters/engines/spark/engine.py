@@ -25,6 +25,7 @@ from batchdeploy.adapters.engines.spark.worker_files import (
     locate_distributed,
     worker_versions,
 )
+from batchdeploy.core.casts import Casts
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
 from batchdeploy.core.work import Split, SplitResult
@@ -81,9 +82,10 @@ class SparkEngine:
         where: Sequence[Predicate] = (),
         *,
         nanoseconds: Collection[str] = (),
+        casts: Casts | None = None,
     ) -> Any:
         """The partition as a Spark DataFrame over exactly the pinned files; see `frames.read_rows`."""
-        return read_rows(self._spark(), pin, partition, where, nanoseconds)
+        return read_rows(self._spark(), pin, partition, where, nanoseconds=nanoseconds, casts=casts or {})
 
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.adapters.engines.spark.conditions import condition
+from batchdeploy.core.casts import Casts, CastType
 from batchdeploy.core.pins import PathColumn
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 # Arrow's types of path columns to Spark's.
@@ -33,7 +35,9 @@ def read_rows(
     pin: DataPin,
     partition: tuple[str, str],
     where: Sequence[Predicate],
+    *,
     nanoseconds: Collection[str],
+    casts: Casts,
 ) -> DataFrame:
     """The partition as a Spark DataFrame over exactly the pinned files.
 
@@ -46,10 +50,13 @@ def read_rows(
         partition: name and value of the partition column, which the files do not hold.
         where: predicates that select the rows.
         nanoseconds: the columns that hold timestamps in nanoseconds; Spark has them in microseconds.
+        casts: columns to cast, to which type; a value that is lost in the cast is null.
     """
     from pyspark.sql import functions, types
 
     frame = _read(spark, pin)
+    if any(name in casts for name in frame.columns):
+        frame = _cast(frame, casts, nanoseconds)
     floating = (types.DoubleType, types.FloatType)
     columns = []
     for field in frame.schema.fields:
@@ -80,6 +87,45 @@ def _read(spark: SparkSession, pin: DataPin) -> DataFrame:
         values = {c.name: functions.lit(c.value).cast(SPARK_TYPES[c.type]) for c in given}
         frames.append(frame.withColumns(values) if values else frame)
     return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _cast(frame: DataFrame, casts: Casts, nanoseconds: Collection[str]) -> DataFrame:
+    """The frame with these columns cast in the workers, by the function that casts them for scoring."""
+    from pyspark.sql import types
+
+    kinds: dict[CastType, types.DataType] = {
+        "boolean": types.BooleanType(),
+        "integer": types.IntegerType(),
+        "long": types.LongType(),
+        "float": types.FloatType(),
+        "double": types.DoubleType(),
+        "string": types.StringType(),
+        "date": types.DateType(),
+        "timestamp": types.TimestampNTZType(),
+    }
+    fields = []
+    for field in frame.schema.fields:
+        kind = kinds[casts[field.name]] if field.name in casts else field.dataType
+        listed = field.name in casts and isinstance(field.dataType, types.ArrayType)
+        fields.append(types.StructField(field.name, types.ArrayType(kind) if listed else kind))
+    named = [name for name in frame.columns if name in casts]
+    fine = [name for name in nanoseconds if name in casts]
+
+    def cast_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        from batchdeploy.kernel.casts import cast_batch
+        from batchdeploy.kernel.columns import plain_batch
+        from batchdeploy.kernel.scoring import replace_columns
+
+        for batch in batches:
+            # Spark reads timestamps in nanoseconds as integers.
+            times = {name: batch.column(name).view(pa.timestamp("ns")) for name in fine}
+            plain, _ = plain_batch(replace_columns(batch, times).select(named))
+            cast = cast_batch(plain, casts).batch
+            yield replace_columns(batch, {name: cast.column(name) for name in named})
+
+    return frame.mapInArrow(cast_batches, types.StructType(fields))
 
 
 def _in_microseconds(column: Any) -> Any:
