@@ -91,8 +91,8 @@ def cast_values(values: pa.Array, target: CastType) -> CastValues:
 
     Numbers are rounded to the digits of a float or double; whole numbers have to stay the same, except as
     ``float`` of a double or decimal. Texts are numbers in decimal notation, ``true``/``false`` or 1/0, and
-    dates and times in ISO 8601. A time with a zone is converted to UTC. Only midnight is cast to a date. Of lists
-    the elements are cast; a list is lost with any of them.
+    dates and times in ISO 8601. A time with a zone is converted to UTC. Only midnight is cast to a date. The
+    elements of lists are cast; a list is lost with any of them.
     """
     import numpy as np
 

@@ -122,6 +122,18 @@ def test_each_cast(case: Any) -> None:
     assert np.flatnonzero(found.rounded).tolist() == rounded
 
 
+LISTS = [pa.list_(pa.float64()), pa.large_list(pa.float64()), pa.list_(pa.float64(), 2)]
+
+
+@pytest.mark.parametrize("kind", LISTS, ids=str)
+def test_the_elements_of_lists_are_cast(kind: pa.DataType) -> None:
+    values = pa.array([[0.0, 0.5], None, [0.5, 1e300], [0.5, 0.1], [None, 1.0]], kind).slice(1)
+    found = cast_values(values, "float")
+    assert str(found.values.type) == "list<item: float>"
+    assert found.values.to_pylist() == [None, None, [0.5, float(np.float32(0.1))], [None, 1.0]]
+    assert (np.flatnonzero(found.lost).tolist(), np.flatnonzero(found.rounded).tolist()) == ([1], [2])
+
+
 TYPES = [
     pa.bool_(), pa.int8(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(),
     pa.decimal128(9, 2), pa.string(),
