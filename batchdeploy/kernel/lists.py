@@ -49,7 +49,10 @@ def flatten_lists(values: pa.Array) -> Elements:
 
     number, rows = len(values), np.arange(len(values))
     while is_list(values.type):
-        # NOTE: one kind of list for all; a null in a list of fixed size would else count as its elements.
+        # NOTE: a null list of fixed size has elements, which only some of Arrow's functions leave out.
+        if values.null_count:
+            there = values.is_valid()
+            values, rows = values.filter(there), rows[there.to_numpy(zero_copy_only=False)]
         values = values.cast(pa.large_list(values.type.value_type))
         rows = rows[pc.list_parent_indices(values).to_numpy(zero_copy_only=False)]
         values = pc.list_flatten(values)
