@@ -81,7 +81,7 @@ class Job:
 
     @shown_safely()
     def plan(self, partition: str, *, evolve: bool = False) -> Plan:
-        """What a run of the partition would do: every ref pinned, nothing written."""
+        """What a run of the partition would do: every ref pinned; caches a new model, writes nothing else."""
         return plan(self._tools, partition, evolve=evolve)
 
     @shown_safely()

@@ -18,6 +18,7 @@ from batchdeploy.core.system_errors import reason, translate_system_errors
 from batchdeploy.documents import parse_json
 from batchdeploy.errors import BatchdeployError, MissingPackageError, OutsideError, Problem
 from batchdeploy.stages.resolve import pin_reference, pin_suite
+from batchdeploy.workflows.plan import keep_model
 from batchdeploy.workflows.status import check_own
 from batchdeploy.workflows.toolbox import Toolbox
 
@@ -50,6 +51,8 @@ def check(tools: Toolbox) -> CheckResult:
             outside += _problems_of(error)
         except BatchdeployError as error:
             problems += _problems_of(error)
+    if not problems and not outside and isinstance(model := findings.get("model"), ModelPin):
+        keep_model(tools, model)
     return CheckResult(tuple(dict.fromkeys(problems + outside)), outside=not problems)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from batchdeploy.core.deployment import ModelRef
-from batchdeploy.core.records import Plan
+from batchdeploy.core.records import ModelPin, Plan
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.toolbox import Toolbox
 
 
 def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolve: bool = False) -> Plan:
-    """Plans one partition; writes nothing.
+    """Plans one partition; writes nothing but a new model's copy into the cache.
 
     Args:
         tools: the deployment's toolbox.
@@ -20,7 +22,18 @@ def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolv
     """
     pin = None if model is None else tools.registry.resolve(model)
     at = timing.now().isoformat()
-    return resolve(tools.deployment, partition, tools.to_resolve(), now=at, model=pin, evolve=evolve)
+    planned = resolve(tools.deployment, partition, tools.to_resolve(), now=at, model=pin, evolve=evolve)
+    keep_model(tools, planned.model)
+    return planned
+
+
+def keep_model(tools: Toolbox, model: ModelPin) -> None:
+    """Caches the model's files if planning had to download them, so that no later plan downloads them again.
+
+    Whoever may not write to the table can plan all the same.
+    """
+    with suppress(OSError):
+        tools.fetcher.keep_download(model, tools.layout.models)
 
 
 def replan(tools: Toolbox, planned: Plan) -> Plan:

@@ -60,6 +60,7 @@ class ModelCache:
 
     def __init__(self, download: Callable[[str, Path], Path], models: Path | None) -> None:
         self._download = download
+        self._models = models
         self._first_uses = None if models is None else FirstUseRecords(models)
         self._downloads: dict[tuple[str, int], Download] = {}
         self._scratch: Path | None = None
@@ -80,6 +81,14 @@ class ModelCache:
         if first is not None and self._first_uses is not None:
             self._first_uses.verify(first, *source.key, kept.digest)
         return kept.digest
+
+    def find(self, pin: ModelPin) -> Path | None:
+        """A copy of a pinned version that is here already: in the cache, or downloaded by `digest`."""
+        kept = self._downloads.get((pin.name, pin.version))
+        if kept is not None and kept.digest == pin.digest:
+            return kept.copy
+        folder = None if self._models is None else self._models / pin.digest
+        return folder if folder is not None and _is_intact(folder, pin.digest) else None
 
     def keep_download(self, pin: ModelPin, models: Path) -> None:
         """Moves the download of `digest` into the cache, and records the version's first use."""

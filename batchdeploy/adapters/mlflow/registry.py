@@ -142,6 +142,10 @@ class MlflowRegistry:
 
         with translate_errors(self._uri, ModelRef(name=pin.name, version=pin.version)):
             folder = self._cache.fetch(pin, models, find)
+        return self._checked(pin, folder)
+
+    def _checked(self, pin: ModelPin, folder: Path) -> Path:
+        """A copy whose small files are within limits, and whose types are allowed."""
         where = f"model {pin.name} version {pin.version}"
         read_mlmodel(folder / "MLmodel", where)
         check_small_files(folder, where)
@@ -168,6 +172,8 @@ class MlflowRegistry:
 
     def modules(self, pin: ModelPin) -> frozenset[str] | None:
         """The modules whose objects a model's files hold, found without loading; None if not known."""
+        if (copy := self._cache.find(pin)) is not None:
+            return list_modules(self._checked(pin, copy))
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             return list_modules(self.fetch(pin, Path(scratch)))
 
