@@ -167,7 +167,7 @@ def test_recovery_puts_the_published_attempts_evidence_in_place(deployment: Path
     drift = step_drift(tools, mine, scored)
     assert killed_at(point, lambda: step_publish(tools, mine, check=check, scored=scored, drift=drift))
     run = run_folder(tools, planned)
-    tools.maintenance.recover(now=timing.now().timestamp())
+    tools.publishing.maintenance.recover(now=timing.now().timestamp())
     step_validate(tools, other)
     manifest = record(run, "manifest.json")
     assert manifest["attempt"] == record(run, "scored.json")["attempt"] == scored.attempt

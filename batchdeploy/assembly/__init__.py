@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from batchdeploy.adapters.engines.local import LocalEngine
     from batchdeploy.adapters.engines.spark import SparkEngine
     from batchdeploy.adapters.mlflow.registry import MlflowRegistry
-    from batchdeploy.publishing.opening import TableAccess
     from batchdeploy.storage.interface import Storage
 
 
@@ -172,37 +171,13 @@ class LocalToolbox(Toolbox):
         return GxValidator(self.layout.suites)
 
     @cached_property
-    def _access(self) -> TableAccess:
+    def publishing(self) -> ports.TableAccess:
         require("mlflow", self.deployment)
         if self.deployment.publish.mode == "pointer":
             require("objects", self.deployment)
         from batchdeploy.publishing.opening import open_table
 
         return open_table(self.layout, self.deployment.output, self.deployment.publish)
-
-    @cached_property
-    def staging(self) -> ports.Staging:
-        return self._access.staging
-
-    @cached_property
-    def table(self) -> ports.PublishedTable:
-        return self._access.table
-
-    @cached_property
-    def publisher(self) -> ports.Publisher:
-        return self._access.publisher
-
-    @cached_property
-    def claims(self) -> ports.Claims:
-        return self._access.claims
-
-    @cached_property
-    def maintenance(self) -> ports.Maintenance:
-        return self._access.maintenance
-
-    @cached_property
-    def evidence(self) -> ports.Evidence:
-        return self._access.evidence
 
     @cached_property
     def _control(self) -> Storage:

@@ -180,7 +180,7 @@ class Job:
         """
         spec = self._tools.deployment.data.partition
         folder = spec.folder(check_partition(spec.column, partition, spec.format))
-        published = self._tools.table.published_run(folder)
+        published = self._tools.publishing.table.published_run(folder)
         if published is None:
             raise RequestError(folder, "not published yet", hint=f'job.run("{partition}")')
         return self._run(
@@ -283,7 +283,7 @@ class Job:
 
     def _run(self, outcome: Outcome) -> Run:
         spec = self._tools.deployment.data.partition
-        files = self._tools.table.files(spec.folder(outcome.manifest.partition))
+        files = self._tools.publishing.table.files(spec.folder(outcome.manifest.partition))
         return Run(
             status=outcome.status,
             partition=outcome.manifest.partition,

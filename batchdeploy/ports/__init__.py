@@ -20,7 +20,15 @@ from batchdeploy.core.records import (
 )
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import Problem
-from batchdeploy.ports.publishing import Claims, Evidence, Maintenance, PublishedTable, Publisher, Staging
+from batchdeploy.ports.publishing import (
+    Claims,
+    Evidence,
+    Maintenance,
+    PublishedTable,
+    Publisher,
+    Staging,
+    TableAccess,
+)
 
 __all__ = [
     "Claims",
@@ -38,6 +46,7 @@ __all__ = [
     "Scorer",
     "Source",
     "Staging",
+    "TableAccess",
     "TextSource",
     "Validator",
     "Work",

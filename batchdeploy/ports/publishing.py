@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,11 +85,35 @@ class Publisher(Protocol):
     """Publishes and rolls back partitions, each in one atomic step."""
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Publishes staged scores atomically and returns the manifest's JSON."""
+        """Publishes staged scores in one atomic step.
+
+        Args:
+            plan: its ``base_run`` is the fence: the run that must still be the published one.
+            scored: the scores in staging.
+            manifest: gives the manifest's JSON and the time of publishing.
+
+        Returns:
+            The manifest's JSON: this run's, or that of an earlier attempt with the same pins.
+
+        Raises:
+            StaleRunError: a run with other pins has published the partition since.
+            TableError: the table is another deployment's, or has other columns.
+        """
         ...
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Publishes an earlier generation again and returns its run id."""
+        """Publishes an earlier generation again in one atomic step, and returns its run id.
+
+        Args:
+            folder: the partition's folder name.
+            to: the run to go back to; None for the one before.
+            expected_run: the published run as the caller saw it: the fence.
+            at: the time, ISO 8601.
+
+        Raises:
+            PartitionError: there is no such generation.
+            StaleRunError: another run has published the partition since.
+        """
         ...
 
 
@@ -138,3 +163,15 @@ class Evidence(Protocol):
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
         """Writes the attempt's rows to the drift table."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableAccess:
+    """The publishing ports of one table and its control folder."""
+
+    staging: Staging
+    table: PublishedTable
+    publisher: Publisher
+    claims: Claims
+    maintenance: Maintenance
+    evidence: Evidence

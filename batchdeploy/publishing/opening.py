@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import Problem, RequestError
-from batchdeploy.ports import Claims, Evidence, Maintenance, PublishedTable, Publisher, Staging
+from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.claims import ClaimFiles
 from batchdeploy.publishing.control_folder import ControlFolder
@@ -21,18 +19,6 @@ from batchdeploy.publishing.swap import SwapPublisher
 from batchdeploy.publishing.swap_cleanup import SwapCleanup
 from batchdeploy.publishing.swap_table import SwapTable
 from batchdeploy.publishing.trash import Trash
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableAccess:
-    """The publishing ports of one table and its control folder."""
-
-    staging: Staging
-    table: PublishedTable
-    publisher: Publisher
-    claims: Claims
-    maintenance: Maintenance
-    evidence: Evidence
 
 
 def open_table(layout: Layout, output: OutputRef, spec: PublishSpec) -> TableAccess:

@@ -13,6 +13,7 @@ from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.evidence import EvidenceFolder
+from batchdeploy.publishing.fence import check_fence, same_pins_came_first
 from batchdeploy.publishing.generations import choose_generation
 from batchdeploy.publishing.ownership import claim_table
 from batchdeploy.publishing.pointer_commit import commit
@@ -62,10 +63,8 @@ class PointerPublisher:
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
         """Uploads the staged files, then replaces the pointer by one that names them.
 
-        Raises:
-            StaleRunError: a run with other pins published the partition since the plan was made.
-            TableError: the table belongs to another deployment, or has other columns.
-            PublishError: the store failed, or the outcome of replacing the pointer is unknown.
+        Raises, besides what `Publisher.publish` names:
+            PublishError: the store refused, or did not say whether the pointer was replaced.
         """
         staged = self._layout.staging / scored.attempt / "scored"
         if (published := self._published_manifest(plan, scored.attempt)) is not None:
@@ -109,25 +108,17 @@ class PointerPublisher:
         return text
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Replaces the pointer by one that names an earlier generation's files.
+        """Makes the pointer name an earlier generation's files again, as `Publisher.roll_back`.
 
-        Args:
-            folder: the partition's folder name.
-            to: the run to restore; None for the previous one.
-            expected_run: the published run that the caller saw; the fence.
-            at: the time, ISO 8601.
-
-        Raises:
-            PartitionError: the generation does not exist.
-            StaleRunError: another run published the partition since.
+        Raises, besides what `Publisher.roll_back` names:
+            PartitionError: files of that generation were removed.
         """
         chosen: dict[str, Any] = {}
 
         def change(document: dict[str, Any]) -> dict[str, Any]:
             before = document["partitions"].get(folder)
             found = None if before is None else before["run_id"]
-            if found != expected_run:
-                raise stale(folder, expected_run, found)
+            check_fence(folder, expected_run=expected_run, found=found)
             earlier = () if before is None else before["earlier"]
             runs = tuple(entry["run_id"] for entry in earlier)
             run = choose_generation(folder, runs, published_run=expected_run, to=to)
@@ -162,10 +153,9 @@ class PointerPublisher:
         entry, schema = staged
         before = document["partitions"].get(plan.folder)
         found = None if before is None else before["run_id"]
-        if found == plan.run_id != plan.base_run:
+        if same_pins_came_first(plan, found):
             raise _SameRun
-        if found != plan.base_run:
-            raise stale(plan.folder, plan.base_run, found)
+        check_fence(plan.folder, expected_run=plan.base_run, found=found)
         if time.time() - began > ORPHAN_SECONDS / 2:
             hint = "nothing was published; run it again"
             raise storage_error(

@@ -13,11 +13,12 @@ from batchdeploy.core.layout import MANIFEST
 from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.fence import check_fence, same_pins_came_first
 from batchdeploy.publishing.generations import choose_generation
 from batchdeploy.publishing.intents import Intent
 from batchdeploy.publishing.journal import Journal
 from batchdeploy.publishing.ownership import claim_table
-from batchdeploy.publishing.refusals import interrupted, same_filesystem, stale, translated
+from batchdeploy.publishing.refusals import interrupted, same_filesystem, translated
 from batchdeploy.publishing.swap_cleanup import SwapCleanup
 from batchdeploy.publishing.swap_table import SwapTable
 from batchdeploy.publishing.verification import verify
@@ -52,20 +53,10 @@ class SwapPublisher:
         self._cleanup = cleanup
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Publishes the staged scores of a partition.
+        """Swaps the staged folder with the partition's; the manifest is made under the table's lock.
 
-        Args:
-            plan: the run's plan; its ``base_run`` is the fence.
-            scored: the record of the staged files.
-            manifest: returns the manifest's JSON and the time of publishing; called under the table's lock.
-
-        Returns:
-            The JSON of this run's manifest, or of an earlier run's with the same pins.
-
-        Raises:
-            StaleRunError: a run with other pins published the partition since the plan was made.
-            TableError: the table belongs to another deployment, or has other columns.
-            PublishError: the table's lock was not released in time, or the disk failed.
+        Raises, besides what `Publisher.publish` names:
+            PublishError: the table stayed locked, or the disk refused.
         """
         staged = self._layout.staging / scored.attempt / "scored"
         run = self._layout.run(plan.folder, plan.run_id)
@@ -104,26 +95,11 @@ class SwapPublisher:
         return text
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Publishes an earlier generation again, in one atomic step.
-
-        Args:
-            folder: the partition's folder name.
-            to: the run to restore; None for the previous one.
-            expected_run: the published run that the caller saw; the fence.
-            at: the time, ISO 8601.
-
-        Returns:
-            The id of the restored run.
-
-        Raises:
-            PartitionError: the generation does not exist.
-            StaleRunError: another run published the partition since.
-        """
+        """Swaps a retired generation's folder with the partition's, as `Publisher.roll_back`."""
         try:
             with self._control.lock():
                 self._journal.settle(folder)
-                if (found := self._table.published_run(folder)) != expected_run:
-                    raise stale(folder, expected_run, found)
+                check_fence(folder, expected_run=expected_run, found=self._table.published_run(folder))
                 run = choose_generation(
                     folder, self._table.generations(folder), published_run=expected_run, to=to
                 )
@@ -157,10 +133,9 @@ class SwapPublisher:
         self._journal.settle(plan.folder)
         found = self._table.published_run(plan.folder)
         file = self._layout.manifest(plan.folder, plan.run_id)
-        if found == plan.run_id != plan.base_run and file.is_file():
+        if same_pins_came_first(plan, found) and file.is_file():
             return file.read_text(encoding="utf-8")
-        if found != plan.base_run:
-            raise stale(plan.folder, plan.base_run, found)
+        check_fence(plan.folder, expected_run=plan.base_run, found=found)
         hit("fence passed")
         return None
 

@@ -29,7 +29,7 @@ def begin_attempt(tools: Toolbox, planned: Plan) -> Plan:
     planned = replace(planned, attempt=f"{timing.now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
     tools.records.write(key_of_attempt(planned), planned)
     tools.fetcher.keep_download(planned.model, tools.layout.models)
-    tools.evidence.begin_evidence(planned)
+    tools.publishing.evidence.begin_evidence(planned)
     return planned
 
 

@@ -16,7 +16,7 @@ def recover(tools: Toolbox) -> CleanupReport:
     Raises:
         PublishError: the table could not be locked.
     """
-    return tools.maintenance.recover(now=timing.now().timestamp())
+    return tools.publishing.maintenance.recover(now=timing.now().timestamp())
 
 
 def collect_garbage(tools: Toolbox) -> CleanupReport:
@@ -29,4 +29,4 @@ def collect_garbage(tools: Toolbox) -> CleanupReport:
         PublishError: the table could not be locked.
     """
     check_own(tools)
-    return tools.maintenance.collect_garbage(now=timing.now().timestamp())
+    return tools.publishing.maintenance.collect_garbage(now=timing.now().timestamp())

@@ -27,7 +27,7 @@ def draw_report(tools: Toolbox, planned: Plan, records: AttemptRecords | None = 
     records = records or find_records(tools, planned)
     html = render_html(planned, records, reference=reference, painter=tools.painter)
     tools.records.write_page(key_of_attempt(planned), html)
-    tools.evidence.update_evidence(planned)
+    tools.publishing.evidence.update_evidence(planned)
     return attempt_folder(tools, planned) / PAGE
 
 

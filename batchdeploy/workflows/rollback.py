@@ -44,7 +44,7 @@ def rollback(tools: Toolbox, partition: str, *, to: str | None = None) -> Rollba
     spec = tools.deployment.data.partition
     folder = spec.folder(check_partition(spec.column, partition, spec.format))
     recover(tools)
-    published = tools.table.published_run(folder)
+    published = tools.publishing.table.published_run(folder)
     at = timing.now().isoformat()
-    run = tools.publisher.roll_back(folder, to=to, expected_run=published, at=at)
+    run = tools.publishing.publisher.roll_back(folder, to=to, expected_run=published, at=at)
     return Rollback(partition=partition, run_id=run, replaced=published)

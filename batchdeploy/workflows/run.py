@@ -111,7 +111,7 @@ def _take_steps(tools: Toolbox, planned: Plan, clock: StageClock) -> tuple[Manif
         with clock.stage("publish"):
             manifest = step_publish(tools, planned, check=check, scored=scored, drift=drift)
     except BaseException:
-        tools.staging.discard(scored.attempt)
+        tools.publishing.staging.discard(scored.attempt)
         raise
     return manifest, AttemptRecords(
         check=check,

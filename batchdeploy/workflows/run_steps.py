@@ -40,10 +40,10 @@ def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) ->
         gate_quarantine(planned, scored)
     except GateRefused:
         _keep_quarantine(tools, planned, scored)
-        tools.staging.discard(scored.attempt)
+        tools.publishing.staging.discard(scored.attempt)
         raise
     except BaseException:
-        tools.staging.discard(scored.attempt)
+        tools.publishing.staging.discard(scored.attempt)
         raise
     return scored
 
@@ -51,7 +51,7 @@ def step_score(tools: Toolbox, planned: Plan, *, done: Callable[[int], None]) ->
 def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftReport:
     """Writes drift.json and the drift table, then applies the gate."""
     report = measure_drift(planned, scored, references=tools.references)
-    tools.evidence.write_drift(planned, report)
+    tools.publishing.evidence.write_drift(planned, report)
     _write(tools, planned, report)
     try:
         gate_drift(planned, report)
@@ -66,7 +66,7 @@ def step_publish(
 ) -> Manifest:
     """Publishes; manifest.json is written last."""
     manifest = publish(
-        tools.publisher,
+        tools.publishing.publisher,
         planned,
         records=(check, scored, drift),
         versions=tools.versions,
@@ -89,13 +89,13 @@ def _validate(tools: Toolbox, planned: Plan) -> CheckReport:
 def _keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:
     """Stores the quarantined rows of a refused attempt; only warns on failure."""
     with warn_on_failure(f"the quarantined rows of run {planned.run_id} could not be kept"):
-        tools.evidence.keep_quarantine(planned, scored.attempt)
-        tools.evidence.update_evidence(planned)
+        tools.publishing.evidence.keep_quarantine(planned, scored.attempt)
+        tools.publishing.evidence.update_evidence(planned)
 
 
 def _write(tools: Toolbox, planned: Plan, record: T) -> T:
     """Writes and logs a record of an attempt, and returns it."""
     tools.records.write(key_of_attempt(planned), record)
     LOG.info(render_line(record))
-    tools.evidence.update_evidence(planned)
+    tools.publishing.evidence.update_evidence(planned)
     return record

@@ -133,7 +133,9 @@ def _check_files(found: Mapping[str, Any], open_tools: Callable[[], Toolbox], *,
     content = verify or sum(file.size for file in files) <= MOST_READ
     try:
         tools = open_tools()
-        published = tools.table.file_problems(plan.folder, plan.run_id, manifest.files, content=content)
+        published = tools.publishing.table.file_problems(
+            plan.folder, plan.run_id, manifest.files, content=content
+        )
         key = quarantine_key(plan.folder, plan.run_id)
         quarantined = tools.records.file_problems(key, manifest.quarantine, content=content)
     except (BatchdeployError, OSError) as error:

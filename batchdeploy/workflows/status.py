@@ -39,7 +39,9 @@ def statuses(tools: Toolbox) -> Sequence[Status]:
     """The status of every partition with rows or scores, and of those that the calendar expects between."""
     spec = tools.deployment.data.partition
     published = {
-        value for name in tools.table.published_partitions() if (value := spec.value(name)) is not None
+        value
+        for name in tools.publishing.table.published_partitions()
+        if (value := spec.value(name)) is not None
     }
     known = published | set(tools.source.partitions(tools.deployment.data))
     first = min(known) if spec.start is None else min(*known, spec.start)
@@ -54,10 +56,10 @@ def usual_seconds(tools: Toolbox) -> float | None:
 
 
 def _recent_manifests(tools: Toolbox) -> Iterator[Manifest]:
-    for folder in tools.table.published_partitions()[-RECENT:]:
+    for folder in tools.publishing.table.published_partitions()[-RECENT:]:
         # A folder that holds somebody else's files must not fail an estimate for another partition.
         with suppress(PublishError):
-            run = tools.table.published_run(folder)
+            run = tools.publishing.table.published_run(folder)
             manifest = None if run is None else tools.records.find(run_key(folder, run), Manifest)
             if manifest is not None:
                 yield manifest
@@ -75,12 +77,12 @@ def check_own(tools: Toolbox) -> None:
     Raises:
         TableError: it belongs to another deployment.
     """
-    check_owner(tools.deployment.output.path, tools.table.record(), tools.deployment)
+    check_owner(tools.deployment.output.path, tools.publishing.table.record(), tools.deployment)
 
 
 def _status(tools: Toolbox, partition: str) -> Status:
     folder = tools.deployment.data.partition.folder(partition)
-    published = tools.table.published_run(folder)
+    published = tools.publishing.table.published_run(folder)
     if published is not None:
         manifest = tools.records.find(run_key(folder, published), Manifest)
         return Status(partition=partition, state="published", run_id=published, manifest=manifest)

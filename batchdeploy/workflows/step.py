@@ -169,7 +169,7 @@ def _score(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer:
         _validate(tools, planned, request)
     with StageClock().stage("score") as done:
         scored = step_score(tools, planned, done=done)
-    tools.staging.hand_over(scored.attempt)
+    tools.publishing.staging.hand_over(scored.attempt)
     return {"scored": scored.rows_scored, "quarantined": scored.rows_quarantined}
 
 
@@ -213,13 +213,15 @@ STEPS_WITHOUT_RUN: dict[str, Callable[[Toolbox, StepRequest], Answer]] = {
 def _claim(tools: Toolbox, planned: Plan, request: StepRequest) -> Answer | None:
     if request.holder is None:
         return None
-    holder = tools.claims.claim(planned.folder, request.holder, expected_holder=request.expected_holder)
+    holder = tools.publishing.claims.claim(
+        planned.folder, request.holder, expected_holder=request.expected_holder
+    )
     return None if holder == request.holder else {"outcome": "busy", "holder": holder}
 
 
 def _release(tools: Toolbox, planned: Plan, request: StepRequest) -> None:
     if request.holder is not None:
-        tools.claims.release(planned.folder, request.holder)
+        tools.publishing.claims.release(planned.folder, request.holder)
 
 
 def _identical(tools: Toolbox, planned: Plan) -> Answer:

@@ -34,7 +34,7 @@ def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
         tools: the deployment's toolbox.
         plan: the plan being executed.
     """
-    before = tools.table.attempt_of(plan.folder)
+    before = tools.publishing.table.attempt_of(plan.folder)
     with _clock(tools.deployment.limits.minutes):
         try:
             yield
@@ -45,10 +45,10 @@ def stoppable(tools: Toolbox, plan: Plan) -> Iterator[None]:
 def _stopped(tools: Toolbox, plan: Plan, before: str | None, why: str) -> RunStopped:
     hint = "nothing was published; run it again"
     try:
-        tools.maintenance.recover(now=timing.now().timestamp())
+        tools.publishing.maintenance.recover(now=timing.now().timestamp())
         if (
-            tools.table.published_run(plan.folder) == plan.run_id
-            and tools.table.attempt_of(plan.folder) != before
+            tools.publishing.table.published_run(plan.folder) == plan.run_id
+            and tools.publishing.table.attempt_of(plan.folder) != before
         ):
             hint = "the scores were published already; only the report may be missing"
     except BatchdeployError as error:

@@ -10,20 +10,15 @@ from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import Layout, run_key
 from batchdeploy.core.records import Manifest
 from batchdeploy.ports import (
-    Claims,
     Engine,
-    Evidence,
-    Maintenance,
     ModelFetcher,
     ModelRegistry,
     Painter,
     PartitionReader,
-    PublishedTable,
-    Publisher,
     ReferenceSource,
     Scorer,
     Source,
-    Staging,
+    TableAccess,
     TextSource,
     Validator,
     Workers,
@@ -56,12 +51,7 @@ class Toolbox:
     engine: Engine
     workers: Workers
     scorer: Scorer
-    staging: Staging
-    table: PublishedTable
-    publisher: Publisher
-    claims: Claims
-    maintenance: Maintenance
-    evidence: Evidence
+    publishing: TableAccess
     records: RunRecords
     comparisons: ComparisonRecords
     painter: Painter
@@ -73,7 +63,7 @@ class Toolbox:
     def to_resolve(self) -> ResolvePorts:
         """The ports for `resolve`."""
         return ResolvePorts(
-            table=self.table,
+            table=self.publishing.table,
             source=self.source,
             registry=self.registry,
             reader=self.reader,
@@ -93,8 +83,8 @@ class Toolbox:
             engine=self.engine,
             workers=self.workers,
             scorer=self.scorer,
-            staging=self.staging,
-            evidence=self.evidence,
+            staging=self.publishing.staging,
+            evidence=self.publishing.evidence,
             models=self.layout.models,
             versions=self.versions,
         )

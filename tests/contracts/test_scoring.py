@@ -43,7 +43,7 @@ class Place:
         tools = self.tools
         pin = tools.registry.resolve(tools.deployment.model)
         model = tools.registry.fetch(pin, tools.layout.models)
-        staging = tools.staging.stage("0123456789abcdef")
+        staging = tools.publishing.staging.stage("0123456789abcdef")
         if self._folder is not None:
             staging = self._folder / "staging"
             (staging / "scored").mkdir(parents=True)

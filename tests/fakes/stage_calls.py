@@ -51,7 +51,7 @@ def published_of(tools: FakeToolbox, plan: Plan, scored: ScoredBatch) -> Manifes
     check = check_of(tools, plan)
     drift = drift_of(tools, plan, scored)
     return publish(
-        tools.publisher,
+        tools.publishing.publisher,
         plan,
         records=(check, scored, drift),
         versions=tools.versions,

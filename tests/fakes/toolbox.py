@@ -11,6 +11,7 @@ import pyarrow as pa
 from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef, PartitionSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import Column
+from batchdeploy.ports import TableAccess
 from batchdeploy.storage.comparison_records import ComparisonRecords
 from batchdeploy.storage.reference_profiles import ReferenceProfiles
 from batchdeploy.storage.run_records import RunRecords
@@ -79,10 +80,16 @@ class FakeToolbox(Toolbox):
         self.comparisons = ComparisonRecords(self.storage)
         self.staging: FakeStaging = FakeStaging()
         self.table: FakeTable = FakeTable(self.staging, self.storage)
-        self.publisher: FakeTable = self.table
-        self.claims: FakeClaims = FakeClaims()
         self.maintenance: FakeMaintenance = FakeMaintenance(self.staging, self.table)
         self.evidence: FakeEvidence = FakeEvidence(self.staging, self.storage)
+        self.publishing = TableAccess(
+            staging=self.staging,
+            table=self.table,
+            publisher=self.table,
+            claims=FakeClaims(),
+            maintenance=self.maintenance,
+            evidence=self.evidence,
+        )
         self.painter: FakePainter = FakePainter()
         self.versions = {"python": "3.11.0"}
         self.reader: FakeRows = FakeRows(self.source)

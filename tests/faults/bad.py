@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from batchdeploy.ports import TableAccess
 from batchdeploy.publishing import control_folder
-from batchdeploy.publishing.opening import TableAccess
 from faults.publishing import rows_of, swap_table
 
 FIXED = "0" * 16

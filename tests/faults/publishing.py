@@ -15,7 +15,8 @@ from tests_support import plan as made_up_plan
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
-from batchdeploy.publishing.opening import TableAccess, open_swap_table
+from batchdeploy.ports import TableAccess
+from batchdeploy.publishing.opening import open_swap_table
 from faults.oracle import Content, content_of
 
 FILES = 2

@@ -20,7 +20,8 @@ from urllib.request import Request, urlopen
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PublishError, StaleRunError
-from batchdeploy.publishing.opening import TableAccess, open_pointer_table
+from batchdeploy.ports import TableAccess
+from batchdeploy.publishing.opening import open_pointer_table
 from batchdeploy.publishing.pointer_files import PointerFiles
 
 sys.path[:0] = [str(Path(__file__).parents[1])]

@@ -168,9 +168,11 @@ def test_a_clock_that_goes_back_an_hour(deployment: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(timing, "now", lambda: now() - pd.Timedelta(hours=1).to_pytimedelta())
     move_alias(tools.root, "champion", 2)
     second = run_partition(tools, DAY).manifest.run_id
-    assert tools.table.generations(f"date={DAY}")[0] == first
-    tools.maintenance.collect_garbage(now=time.time())
-    back = tools.publisher.roll_back(f"date={DAY}", to=None, expected_run=second, at=timing.now().isoformat())
+    assert tools.publishing.table.generations(f"date={DAY}")[0] == first
+    tools.publishing.maintenance.collect_garbage(now=time.time())
+    back = tools.publishing.publisher.roll_back(
+        f"date={DAY}", to=None, expected_run=second, at=timing.now().isoformat()
+    )
     assert back == first
     assert leftovers(tools.layout.control) == []
 

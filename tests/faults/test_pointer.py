@@ -17,7 +17,8 @@ from tests_support import Result, tree
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
-from batchdeploy.publishing.opening import TableAccess, open_pointer_table
+from batchdeploy.ports import TableAccess
+from batchdeploy.publishing.opening import open_pointer_table
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS
 from batchdeploy.storage.locking import locked
 from faults.campaign import Known, repeated

@@ -129,7 +129,7 @@ def test_a_stop_while_the_report_is_drawn_says_that_the_scores_are_out(
     monkeypatch.setattr(report, "draw_report", stopped_here)
     with pytest.raises(RunStopped, match="the scores were published already"):
         run_partition(tools, DAY)
-    assert tools.table.published_run(f"date={DAY}") is not None
+    assert tools.publishing.table.published_run(f"date={DAY}") is not None
 
 
 def test_the_status_of_a_run_that_was_stopped_is_not_refused(

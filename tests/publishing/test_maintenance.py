@@ -14,7 +14,8 @@ from faults.publishing import manifest, plan, publish, run_name, stage
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.publishing.opening import TableAccess, open_table
+from batchdeploy.ports import TableAccess
+from batchdeploy.publishing.opening import open_table
 
 DAY = 86_400.0
 FOLDER = "date=2024-01-01"

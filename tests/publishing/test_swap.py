@@ -22,8 +22,8 @@ from faults.publishing import manifest, plan, publish, run_name, stage, swap_tab
 from batchdeploy.core.records import OutputFile, ScoredBatch
 from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
+from batchdeploy.ports import TableAccess
 from batchdeploy.publishing import attempts, journal
-from batchdeploy.publishing.opening import TableAccess
 
 FOLDER = "date=2024-01-01"
 A, B, C = (run_name(number) for number in range(3))
