@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import threading
 import warnings
@@ -27,23 +28,28 @@ def git(root: Path, *words: str) -> str:
 @contextmanager
 def dvc(root: Path) -> Iterator[Any]:
     """DVC's own repository, in this process: a `dvc` command starts for a second or more."""
+    with quiet() as kind, kind(str(root)) as repo:
+        yield repo
+
+
+@contextmanager
+def quiet() -> Iterator[Any]:
+    """DVC's class of repositories, without what it logs and warns of."""
     from dvc.repo import Repo
 
+    # NOTE: DVC logs to what was the standard output when it was imported; pytest has closed that since.
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Repo(str(root)) as repo:
-            yield repo
+        yield Repo
 
 
 def init(root: Path, *, subdir: bool = False) -> None:
-    from dvc.repo import Repo
-
     root.mkdir(parents=True, exist_ok=True)
     if not subdir:
         git(root, "init", "-q")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Repo.init(str(root), subdir=subdir).close()
+    with quiet() as kind:
+        kind.init(str(root), subdir=subdir).close()
 
 
 def set_remote(root: Path, url: str, **settings: str) -> None:

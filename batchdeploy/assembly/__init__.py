@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from batchdeploy import ports
 from batchdeploy.assembly.reading import LocalReader
 from batchdeploy.assembly.scoring import LocalScorer, cache_encoders
+from batchdeploy.assembly.sources import open_source, open_texts
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import CONTROL, Layout
 from batchdeploy.core.records import Plan
@@ -24,7 +24,6 @@ from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.comparison_records import ComparisonRecords
-from batchdeploy.storage.project_texts import TextFiles
 from batchdeploy.storage.reference_profiles import ReferenceProfiles
 from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
@@ -120,26 +119,7 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def source(self) -> ports.Source:
-        if self.deployment.data.rev is not None:
-            require("dvc", self.deployment)
-            from batchdeploy.adapters.sources.dvc import DvcSource
-
-            return DvcSource(self.root)
-        return self._workspace()
-
-    def _workspace(self) -> ports.Source:
-        from batchdeploy.adapters.sources.folder import FolderSource
-
-        fetched = self.deployment.data.fetch is True
-        if fetched:
-            require("dvc", self.deployment)
-        elif not (self.root / ".dvc").is_dir() or importlib.util.find_spec("dvc") is None:
-            return FolderSource(self.root)
-        from batchdeploy.adapters.sources.dvc import DvcWorkspace, pull_command, recorded_md5s
-
-        recorded, pull = partial(recorded_md5s, self.root), partial(pull_command, self.root)
-        folder = FolderSource(self.root, recorded=recorded, pull_command=pull)
-        return DvcWorkspace(self.root, folder) if fetched else folder
+        return open_source(self.root, self.deployment)
 
     @cached_property
     def engine(self) -> LocalEngine | SparkEngine:
@@ -212,7 +192,7 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def texts(self) -> ports.TextSource:
-        return TextFiles(self.root)
+        return open_texts(self.root, self.deployment)
 
     @cached_property
     def references(self) -> ports.ReferenceSource:

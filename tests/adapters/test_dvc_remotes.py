@@ -129,6 +129,23 @@ def test_the_folder_may_be_tracked_above_or_partition_by_partition(
         source.pin(ref, "2024-02-01")
 
 
+def test_markers_are_not_fetched_and_a_stray_file_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "origin"
+    init(root)
+    set_remote(root, "../../the store")
+    write_rows(root, FIRST, "a")
+    write_rows(root, SECOND, "b")
+    (root / DATA / f"date={FIRST}" / "_SUCCESS").write_text("done")
+    (root / DATA / f"date={SECOND}" / "notes.csv").write_text("a,b")
+    commit(root, DATA)
+    bare = clone(root, tmp_path / "clone")
+    pin = DvcSource(bare).pin(NOW, FIRST)
+    assert [file.path for file in pin.files] == [f"date={FIRST}/part-0.parquet"]
+    assert len(cached(bare)) == 2
+    with pytest.raises(DataError, match=r"date=2024-01-02/notes\.csv: not a Parquet file"):
+        DvcSource(bare).pin(NOW, SECOND)
+
+
 def test_a_project_in_a_folder_of_its_repository(tmp_path: Path) -> None:
     top = tmp_path / "mono"
     top.mkdir()
@@ -229,7 +246,7 @@ def test_what_the_remote_of_the_revision_lacks_comes_from_that_of_the_workspace(
     origin: Path, bare: Path
 ) -> None:
     (bare.parent / "the store").rename(bare.parent / "moved")
-    with pytest.raises(SourceError, match="neither in the DVC cache nor in DVC remote store"):
+    with pytest.raises(SourceError, match="cannot be read: there is no such folder"):
         DvcSource(bare).pin(BEFORE, FIRST)
     set_remote(bare, "../../moved")
     assert DvcSource(bare).pin(BEFORE, FIRST).files[0].md5 == md5_of(origin, "HEAD~1", FIRST)

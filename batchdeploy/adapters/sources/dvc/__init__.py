@@ -1,6 +1,6 @@
 """Partitions that DVC tracks: at a git revision, or as the workspace records them."""
 
 from batchdeploy.adapters.sources.dvc.source import DvcSource
-from batchdeploy.adapters.sources.dvc.workspace import DvcWorkspace, pull_command, recorded_md5s
+from batchdeploy.adapters.sources.dvc.workspace import DvcWorkspace, fetched_file, pull_command, recorded_md5s
 
-__all__ = ["DvcSource", "DvcWorkspace", "pull_command", "recorded_md5s"]
+__all__ = ["DvcSource", "DvcWorkspace", "fetched_file", "pull_command", "recorded_md5s"]

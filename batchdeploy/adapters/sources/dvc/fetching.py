@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from batchdeploy.adapters.sources.dvc.recorded import DvcObject, md5_of
 from batchdeploy.adapters.sources.dvc.repository import opened
 from batchdeploy.adapters.sources.dvc.transfer import download, place, scratch_folder, watched
 from batchdeploy.errors import MissingPackageError, Problem, SourceError
+
+NO_BUCKET = re.compile(r"(?i)(bucket|container) does not exist|NoSuchBucket|ContainerNotFound")
 
 
 @dataclass(kw_only=True)
@@ -62,6 +65,9 @@ def fetch(root: Path, repo: Any, wanted: Sequence[DvcObject], *, where: str) -> 
 def _bring(remote: Any, wanted: Sequence[DvcObject], lacking: _Lacking, folder: Path) -> None:
     """Downloads what a remote has of the objects, and moves the good ones into the cache."""
     lacking.remotes.append(_label(remote))
+    if remote.fs.protocol == "local" and not remote.fs.isdir(remote.path):
+        lacking.failed[_label(remote)] = FileNotFoundError("there is no such folder; is it mounted?")
+        return
     with scratch_folder(folder) as scratch:
         sources = {one.oid: _source(remote, one) for one in wanted}
         try:
@@ -77,7 +83,7 @@ def _bring(remote: Any, wanted: Sequence[DvcObject], lacking: _Lacking, folder: 
                 del lacking.objects[one.oid]
             elif one.oid not in errors:
                 lacking.spoilt[one.oid] = remote.fs.unstrip_protocol(sources[one.oid])
-            elif not isinstance(errors[one.oid], FileNotFoundError):
+            elif not _is_missing(errors[one.oid]):
                 lacking.failed[_label(remote)] = errors[one.oid]
 
 
@@ -123,6 +129,11 @@ def _source(remote: Any, wanted: DvcObject) -> str:
     return path
 
 
+def _is_missing(error: BaseException) -> bool:
+    """Whether it says that the object is not there, rather than the bucket."""
+    return isinstance(error, FileNotFoundError) and not NO_BUCKET.search(str(error))
+
+
 def _label(remote: Any) -> str:
     return f"DVC remote {remote.name} ({remote.fs.unstrip_protocol(remote.path)})"
 
@@ -134,11 +145,11 @@ def _error(lacking: _Lacking, where: str) -> SourceError:
         problems = [Problem(one.name, what) for one in left]
         return SourceError(where, tuple(problems), hint="dvc remote add --local -d NAME URL")
     problems = [
-        Problem(remote, "cannot be read", str(error) or type(error).__name__)
+        Problem(remote, f"cannot be read: {error or type(error).__name__}")
         for remote, error in lacking.failed.items()
     ]
     problems += [
-        Problem(one.name, "the remote holds other content than was recorded", lacking.spoilt[one.oid])
+        Problem(one.name, f"the remote holds other content than was recorded: {lacking.spoilt[one.oid]}")
         for one in left
         if one.oid in lacking.spoilt
     ]

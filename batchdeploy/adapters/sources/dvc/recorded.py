@@ -88,6 +88,18 @@ def files_below(
     return {"/".join(_below(path, folder)): file for path, file in found.items() if _below(path, wanted)}
 
 
+def recorded_file(repo: Any, path: str, fetch: Fetch | None) -> DvcObject | None:
+    """A tracked file, or one in a tracked folder; None if DVC does not record it.
+
+    Raises:
+        SourceError: the folder's listing is neither in the cache nor can it be fetched.
+    """
+    for out in repo.index.outs:
+        if out.use_cache and _overlap(repo, out, path) and (found := _files(out, fetch).get(path)):
+            return found
+    return None
+
+
 def is_recorded(repo: Any, path: str) -> bool:
     """Whether a path is that of a tracked file or folder, or may lie in one whose listing is not here."""
     for out in repo.index.outs:

@@ -14,7 +14,14 @@ from batchdeploy.adapters.sources.dvc.fetching import fetch
 from batchdeploy.adapters.sources.dvc.recorded import DvcObject, Fetch, files_below, folder_names, md5_of
 from batchdeploy.adapters.sources.dvc.repository import commit_of, opened, path_in, translated
 from batchdeploy.core.deployment import DataRef, PartitionSpec
-from batchdeploy.core.hive_layout import Entry, PartitionFolders, lister, partition_folders, path_columns
+from batchdeploy.core.hive_layout import (
+    Entry,
+    PartitionFolders,
+    lister,
+    partition_files,
+    partition_folders,
+    path_columns,
+)
 from batchdeploy.core.partition_names import parse_folder
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.pins import digest_files, identity_of
@@ -59,13 +66,19 @@ class DvcSource:
         """
         with self._opened(ref) as (repo, bring):
             data = path_in(repo, self._root, ref.path)
-            found: dict[str, DvcObject] = {}
-            for folder in _folders(repo, data, bring, ref.partition).by_value.get(partition, ()):
-                found |= files_below(repo, data, bring, name=folder.key)
-            wanted = dict(sorted(found.items()))
-            if not wanted:
+            folders = _folders(repo, data, bring, ref.partition).by_value.get(partition, ())
+            recorded: dict[str, DvcObject] = {}
+            for folder in folders:
+                recorded |= files_below(repo, data, bring, name=folder.key)
+            # Whether a file without an ending is Parquet shows when its footer is read.
+            listed = lister(map(Entry, recorded))
+            entries, problems = partition_files(listed, folders if recorded else (), lambda _: True)
+            if problems:
+                raise DataError(_where(ref), tuple(problems))
+            if not entries:
                 problem = Problem(ref.partition.column, "no such partition", partition)
                 raise PartitionError(_where(ref), (problem,))
+            wanted = {entry.key: recorded[entry.key] for entry in entries}
             missing = [one for one in wanted.values() if not os.path.isfile(one.location)]
             if missing:
                 bring(missing)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.adapters.sources.dvc.recorded import files_below, is_recorded
-from batchdeploy.adapters.sources.dvc.repository import opened, path_in
+from batchdeploy.adapters.sources.dvc.fetching import fetch
+from batchdeploy.adapters.sources.dvc.recorded import files_below, is_recorded, md5_of, recorded_file
+from batchdeploy.adapters.sources.dvc.repository import opened, path_in, translated
 from batchdeploy.adapters.sources.dvc.source import DvcSource
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.records import DataPin
-from batchdeploy.errors import BatchdeployError, DataError, Problem
+from batchdeploy.errors import BatchdeployError, DataError, Problem, SourceError
 from batchdeploy.ports import Source
 
 
@@ -80,6 +82,31 @@ def pull_command(root: Path, path: str) -> str | None:
         # The hint is left out; the problem is reported either way.
         return None
     return f"dvc --cd {shlex.quote(str(root))} pull {shlex.quote(path)}"
+
+
+def fetched_file(root: Path, path: str) -> Path | None:
+    """A file that the workspace's DVC files record, in the cache; fetched if it is not there.
+
+    None if DVC does not record it.
+
+    Args:
+        root: the project's root.
+        path: of the file, relative to the root.
+
+    Raises:
+        SourceError: it is neither in the cache nor can it be fetched, or has other content there.
+    """
+    with translated(path, root, path), opened(root) as repo:
+        bring = partial(fetch, root, repo, where=path)
+        found = recorded_file(repo, path_in(repo, root, path), bring)
+        if found is None:
+            return None
+        if not os.path.isfile(found.location):
+            bring([found])
+    if md5_of(found.location) != found.md5:
+        problem = Problem(path, "the DVC cache holds other content than was recorded", found.location)
+        raise SourceError(path, (problem,), hint="remove it there and run again")
+    return Path(found.location)
 
 
 def _stamp(root: Path, folder: Path) -> tuple[tuple[str, int, int], ...]:

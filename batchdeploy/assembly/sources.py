@@ -1,0 +1,59 @@
+"""Chooses where a deployment's rows and texts are read."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+
+from batchdeploy import ports
+from batchdeploy.core.deployment import Deployment
+from batchdeploy.host.packages import require
+from batchdeploy.storage.project_texts import TextFiles
+
+
+def open_source(root: Path, deployment: Deployment) -> ports.Source:
+    """What reads the deployment's partitions: DVC at a revision, or the workspace.
+
+    Raises:
+        MissingPackageError: DVC is needed and not installed.
+    """
+    data = deployment.data
+    if data.rev is not None or data.fetch:
+        require("dvc", deployment)
+    if data.rev is not None:
+        from batchdeploy.adapters.sources.dvc import DvcSource
+
+        return DvcSource(root)
+    from batchdeploy.adapters.sources.folder import FolderSource
+
+    if not data.fetch and not _has_dvc(root):
+        return FolderSource(root)
+    from batchdeploy.adapters.sources.dvc import DvcWorkspace, pull_command, recorded_md5s
+
+    recorded, pull = partial(recorded_md5s, root), partial(pull_command, root)
+    folder = FolderSource(root, recorded=recorded, pull_command=pull)
+    return DvcWorkspace(root, folder) if data.fetch else folder
+
+
+def open_texts(root: Path, deployment: Deployment) -> ports.TextSource:
+    """What reads suites and references: the workspace, and DVC's cache where rows are fetched."""
+    if not _has_dvc(root):
+        return TextFiles(root)
+    from batchdeploy.adapters.sources.dvc import fetched_file, pull_command
+
+    data = deployment.data
+    fetches = data.fetch or (data.rev is not None and data.fetch is not False)
+    if fetches:
+        return TextFiles(root, elsewhere=partial(fetched_file, root))
+    return TextFiles(root, hint=partial(pull_command, root))
+
+
+def _has_dvc(root: Path) -> bool:
+    """Whether DVC is installed, and the project is in one of its repositories."""
+    for folder in (root, *root.parents):
+        if (folder / ".dvc").is_dir():
+            return importlib.util.find_spec("dvc") is not None
+        if (folder / ".git").exists():
+            break
+    return False
