@@ -1,8 +1,7 @@
 """One contender on one workload: ``python contenders.py NAME PROJECT CORES`` prints the seconds it took.
 
-Every contender scores the large partition, key and score to Parquet, with one native thread a worker. Each
-warms up on the small partition first, so that what starts once in a session (JVM, workers, imports) is in
-nobody's figure.
+Every contender scores the large partition and writes key and score to Parquet, with one native thread per
+worker. Each warms up on the small partition first, so that start-up (JVM, workers, imports) is not measured.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Job = Callable[[str], int]
 
 
 def limit(root: Path, cores: int) -> Job:
-    """As many plain processes as cores, no engine: read with pyarrow, predict, write."""
+    """The upper limit: one plain process per core without an engine; reads with pyarrow, predicts, writes."""
     pool = ProcessPoolExecutor(cores)
     list(pool.map(_model, [str(root)] * cores))
 
@@ -59,7 +58,7 @@ def _limit_file(work: tuple[str, str, str]) -> int:
 
 
 def load_model(root: str) -> Any:
-    """The scikit-learn model itself, for one native thread."""
+    """The scikit-learn model, limited to one native thread."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -71,12 +70,12 @@ def load_model(root: str) -> Any:
 
 @cache
 def _model(root: str) -> Any:
-    """The same, loaded once in a process."""
+    """The model, loaded once per process."""
     return load_model(root)
 
 
 def spark_udf(root: Path, cores: int) -> Job:
-    """`mlflow.pyfunc.spark_udf`, as MLflow's documentation has it."""
+    """`mlflow.pyfunc.spark_udf`, as in MLflow's documentation."""
     import mlflow
     from pyspark.sql import functions
 
@@ -97,7 +96,7 @@ def spark_udf(root: Path, cores: int) -> Job:
 
 
 def map_in_pandas(root: Path, cores: int) -> Job:
-    """What a good engineer writes by hand: the model broadcast, `mapInPandas` over the rows."""
+    """Hand-written Spark: broadcasts the model, and runs `mapInPandas` over the rows."""
     spark = session(cores)
     model = spark.sparkContext.broadcast(_model(str(root)))
 
@@ -117,10 +116,10 @@ def map_in_pandas(root: Path, cores: int) -> Job:
 
 
 def ray_data(root: Path, cores: int) -> Job:
-    """Ray Data: `map_batches` with a pool of actors, a core each."""
+    """Ray Data: `map_batches` with a pool of actors, one core each."""
     import ray
 
-    # An actor a core; were that all there is, nothing would be left to list, read and write files with.
+    # One actor per core, and further slots for tasks that list, read and write files.
     ray.init(num_cpus=2 * cores, include_dashboard=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     place = str(root)
@@ -130,7 +129,7 @@ def ray_data(root: Path, cores: int) -> Job:
             self.model = load_model(place)
 
         def __call__(self, batch: pa.Table) -> pa.Table:
-            # Ray's own frames have Arrow's types, which scikit-learn does not take with nulls in them.
+            # Ray's frames have Arrow types, which scikit-learn does not accept with nulls.
             frame = batch.to_pandas()
             score = self.model.predict_proba(frame.drop(columns=["id"]))[:, 1]
             return pa.table({"id": batch.column("id"), "score": score})
@@ -148,7 +147,7 @@ def ray_data(root: Path, cores: int) -> Job:
 
 
 def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
-    """The scoring stage of batchdeploy alone: staged, flushed, reconciled; not validated, nor published."""
+    """Only the scoring stage of batchdeploy: stages, flushes, reconciles; does not validate or publish."""
     from batchdeploy.assembly import open_toolbox
     from batchdeploy.stages.score import score
     from batchdeploy.workflows.plan import plan
@@ -164,7 +163,7 @@ def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
 
 
 def whole_run(root: Path, _cores: int, engine: str = "spark") -> Job:
-    """`batchdeploy run`: pinned, validated, scored, profiled, compared, published, reported."""
+    """`batchdeploy run`: pins, validates, scores, measures drift, publishes, reports."""
     from batchdeploy.assembly import open_toolbox
     from batchdeploy.workflows.run import run
 
@@ -173,7 +172,7 @@ def whole_run(root: Path, _cores: int, engine: str = "spark") -> Job:
 
 
 def session(cores: int) -> Any:
-    """A local Spark session with what every contender needs, and nothing that slows one down."""
+    """A local Spark session with the same settings for every contender."""
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -1,4 +1,4 @@
-"""Small days, many days, and large ones: what starting costs, what a backfill saves, and how work grows.
+"""Measures start-up time, the gain of a backfill over single runs, and scaling with the number of rows.
 
 ``python benchmarks/days.py`` writes benchmarks/results/days.json.
 """
@@ -28,7 +28,7 @@ DAYS, DAY_ROWS = [f"2024-02-{day:02d}" for day in range(1, 15)], 20_000
 
 
 def command(root: Path, engine: str, *words: str) -> float:
-    """Seconds of one batchdeploy command in a process of its own."""
+    """The seconds of one batchdeploy command in a new process."""
     began = time.perf_counter()
     deployment = root / "dags" / f"{engine}.yaml"
     call = [sys.executable, "-m", "batchdeploy", words[0], str(deployment), *words[1:]]
@@ -39,14 +39,14 @@ def command(root: Path, engine: str, *words: str) -> float:
 
 
 def unpublish(root: Path, engine: str) -> None:
-    """As if nothing had been scored yet; the fetched model stays."""
+    """Removes the table and its records, but keeps the fetched model."""
     shutil.rmtree(root / "scores" / engine, ignore_errors=True)
     for name in ("runs", "retired", "drift"):
         shutil.rmtree(root / "scores" / f"{engine}.batchdeploy" / name, ignore_errors=True)
 
 
 def small(root: Path, rounds: int) -> dict[str, float]:
-    """One small day: cold on either engine, and on a session that is warm."""
+    """One small day: with a cold start on either engine, and on a warm session."""
     from batchdeploy.assembly import open_toolbox
     from batchdeploy.workflows.run import run
 
@@ -88,7 +88,7 @@ def many(root: Path, engine: str) -> dict[str, float]:
 
 
 def large(home: Path, rows: int, cores: int) -> dict[str, float]:
-    """Seconds of scoring on a warm session, and the most memory that one Python worker took, in MiB."""
+    """The seconds of scoring on a warm session, and the peak memory of one Python worker in MiB."""
     from contenders import score_only
 
     root = make(WORKLOADS["A"], home, rows=rows, cores=cores)
@@ -122,7 +122,7 @@ def _watch(peak: list[float], stop: threading.Event) -> None:
 @click.option("--home", default=HERE / ".data", type=click.Path(path_type=Path))
 @click.option("--results", default=HERE / "results", type=click.Path(path_type=Path))
 def main(what: tuple[str, ...], rounds: int, rows: tuple[int, ...], home: Path, results: Path) -> None:
-    """Runs what is named, or all."""
+    """Runs the named benchmarks, or all."""
     cores = psutil.cpu_count() or 1
     root = make(WORKLOADS["A"], home, rows=2_000, cores=cores)
     trials: dict[str, Callable[[], Any]] = {

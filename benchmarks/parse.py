@@ -1,7 +1,7 @@
-"""What DAG files cost to parse, in CPU time: one in a process of its own, 50 and 200 in one process.
+"""Measures the CPU time of parsing DAG files: one file in its own process, and 50 and 200 in one process.
 
-What `import airflow.sdk` costs is not in it. Airflow parses a DAG file again every half minute and in every
-task. Prints the least of several, to which other work on the machine adds little, and writes
+`import airflow.sdk` is not included. Airflow parses a DAG file every half minute and in every task. Prints
+the minimum of several measurements, which other work on the machine affects least, and writes
 benchmarks/results/parse.json.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def write_deployments(folder: Path, count: int) -> list[str]:
-    """So many deployments with a DAG file each, and a plain DAG of five tasks to compare with."""
+    """Writes ``count`` deployments with a DAG file each, and a plain DAG of five tasks for comparison."""
     (folder / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
     text = (REPOSITORY / "dags" / "flights.yaml").read_text(encoding="utf-8")
     files = []
@@ -77,7 +77,7 @@ def write_deployments(folder: Path, count: int) -> list[str]:
 
 
 def measure(files: list[str]) -> tuple[float, float]:
-    """CPU seconds for `import airflow.sdk`, and for the files after it, in a fresh process."""
+    """The CPU seconds of `import airflow.sdk` and of parsing the files after it, in a new process."""
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"AIRFLOW_HOME": home, "PYTHONWARNINGS": "ignore"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,7 +1,7 @@
-"""Rows a second, against what a user would pick instead: the same work, in turns, in one run.
+"""Measures rows per second against the alternatives: the same work, in alternating turns, in one run.
 
 ``python benchmarks/speed.py`` prints medians and ratios, and writes benchmarks/results/speed.json and
-speed.png. Each contender is a fresh process that warms up on a small partition; see contenders.py.
+speed.png. Each contender is a new process that warms up on a small partition; see contenders.py.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ def main(
 
 
 def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, float] | None:
-    """One turn of one contender; None where it failed, which is said and spoils nobody else's turns."""
+    """One turn of one contender; None if it failed, which is printed and does not affect the others."""
     command = [sys.executable, str(HERE / "contenders.py"), contender, str(root), str(cores)]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        # Into files, and the whole session ended: workers and JVMs outlive their parent, pipes in hand.
+        # Output goes to files, and the whole session is killed, because workers and JVMs outlive their parent
+        # and would keep pipes open.
         process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
         code = process.wait()
         with suppress(ProcessLookupError):
@@ -82,7 +83,7 @@ def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, floa
 
 
 def summary(turns: dict[str, list[dict[str, float]]], rows: int) -> dict[str, Any]:
-    """Medians, and ratios to the yardstick and to the limit."""
+    """Medians, and ratios to the baseline and to the limit."""
     seconds = {name: statistics.median(turn["seconds"] for turn in found) for name, found in turns.items()}
     return {
         name: {
@@ -101,12 +102,12 @@ def summary(turns: dict[str, list[dict[str, float]]], rows: int) -> dict[str, An
 
 
 def machine() -> str:
-    """What it ran on."""
+    """A description of this machine."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def show(name: str, found: dict[str, Any]) -> None:
-    """A table."""
+    """Prints the results of a workload as a table."""
     click.echo(f"{name}: {found['rows']:,} rows on {found['machine']}")
     for contender, figures in found["contenders"].items():
         ratio = figures.get(f"times {YARDSTICK}", "")
@@ -116,7 +117,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 
 
 def picture(known: dict[str, Any], file: Path) -> None:
-    """Bars: rows a second, as multiples of the yardstick."""
+    """Draws a bar chart of rows per second as multiples of the baseline."""
     import matplotlib
 
     matplotlib.use("Agg")

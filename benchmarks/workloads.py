@@ -1,4 +1,4 @@
-"""What is scored in the speed benchmarks: data, a registered model and a deployment, made once and kept."""
+"""The workloads of the benchmarks: data, a registered model and a deployment, created once and kept."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ FILE_ROWS, SMALL_FILES = 250_000, 4
 
 @dataclass(frozen=True)
 class Workload:
-    """One kind of work.
+    """One workload.
 
     Attributes:
-        told: in two words.
-        rows: of the large partition; there is a small one beside it, to warm up with.
-        frame: the features of so many rows, with the key first.
-        train: a fitted model, from features and label.
+        summary: a description of two words.
+        rows: the rows of the large partition; a small one is for warming up.
+        frame: returns the features of a number of rows for a seed, with the key first.
+        train: fits a model to features and label.
     """
 
     name: str
-    told: str
+    summary: str
     rows: int
     frame: Callable[[int, int], pd.DataFrame]
     train: Callable[[pd.DataFrame, Any], Any]
@@ -61,7 +61,7 @@ def _linear(features: pd.DataFrame, label: Any) -> Any:
 
 
 def _flights(rows: int, seed: int) -> pd.DataFrame:
-    """The flights of January 2013 again and again; needs `dvc repro` to have prepared them."""
+    """The flights of January 2013, repeated; needs the data that `dvc repro` prepares."""
     known = pd.concat(
         [
             pd.read_parquet(f)
@@ -78,7 +78,7 @@ def _flights(rows: int, seed: int) -> pd.DataFrame:
 
 
 def _pipeline(features: pd.DataFrame, label: Any) -> Any:
-    """The example's own: target encoding of six text columns, then boosting."""
+    """The pipeline of the flights example: target encoding of six text columns, then boosting."""
     from argparse import Namespace
 
     from batchdeploy.examples.flights.train import build
@@ -115,7 +115,7 @@ engine: {{kind: {engine}, master: "local[{cores}]"}}
 
 
 def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
-    """The workload's project; made where it is not there yet. Gives its folder."""
+    """Creates the workload's project, unless it exists, and returns its folder."""
     root = home / f"{workload.name}-{rows}-{cores}"
     if (root / "done").exists():
         return root
@@ -164,7 +164,7 @@ def _register(workload: Workload, root: Path) -> None:
     known = workload.frame(20_000, 7)
     features = known.drop(columns=["id"])
     numbers = features.select_dtypes("number").fillna(0.0)
-    # Half of the rows are of either class, whatever the features' units.
+    # Half of the rows belong to each class, independent of the features' units.
     spread = (numbers - numbers.mean()) / numbers.std().replace(0, 1)
     noise = np.random.default_rng(0).normal(size=len(numbers))
     label = (spread.sum(axis=1) + noise > 0).to_numpy()

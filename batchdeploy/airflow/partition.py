@@ -15,23 +15,23 @@ from batchdeploy.errors import PartitionError, Problem
 
 
 def resolve_partition(context: Mapping[str, Any], spec: PartitionSpec) -> str:
-    """The run's partition.
+    """The partition of a DAG run.
 
-    Its partition key; else the param ``partition``; else the one that a triggering asset event carries
-    in its extra; else that of its logical date, which only plain schedules, ``dag.test()`` and triggers that
-    give one have: the period it lies in, in the deployment's zone, ``run_offset`` further on. Where a person
-    gave only a date, it is that date in any zone.
+    The first of: the run's partition key; the param ``partition``; the extra of a triggering asset event; the
+    logical date, which plain schedules, ``dag.test()`` and triggers with a date have. A logical date means
+    the period that contains it in the deployment's zone, ``run_offset`` periods later. A date without a time
+    means that date in any zone.
 
     Args:
         context: Airflow's task context.
         spec: the deployment's partition block.
 
     Returns:
-        A value of the partition column, or ``latest`` where the param says so.
+        A value of the partition column, or ``latest`` if the param is ``latest``.
 
     Raises:
-        PartitionError: a run that says nothing of a partition, writes it otherwise than the key format, or
-            has a logical date outside of the deployment's start and end; with what to type.
+        PartitionError: the run names no partition or one in another notation, or its logical date is outside
+            the deployment's start and end; the hint says what to type.
     """
     return find_partition(context, spec)[0]
 

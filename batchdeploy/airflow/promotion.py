@@ -118,7 +118,7 @@ class PromoteOperator(StepOperator):
     """Moves the alias if that was approved and the alias is unchanged; emits an event on the model asset.
 
     Args:
-        decision: the output of a `DecisionOperator`; None if nobody was asked.
+        decision: the output of a `DecisionOperator`; None if no decision was requested.
     """
 
     template_fields = (*StepOperator.template_fields, "decision")

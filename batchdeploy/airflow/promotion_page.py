@@ -85,10 +85,10 @@ def verdict(compared: Comparison, outcome: PromotionOutcome) -> tuple[str, str]:
     if outcome.approved is False:
         return "bad", f"Rejected by {outcome.by} at {outcome.at} UTC: {stays}."
     if outcome.approved is None and outcome.requested:
-        return "warn", "Waiting for somebody to approve or to reject."
+        return "warn", "Waiting for approval or rejection."
     if outcome.approved is None and asking != "success":
-        return "warn", "Compared; nobody has been asked yet."
-    how = "Nobody was asked, because the approval was marked as success"
+        return "warn", "Compared; no decision was requested yet."
+    how = "No decision was requested, because the approval was marked as success"
     if outcome.approved:
         how = f"Approved by {outcome.by} at {outcome.at} UTC"
     if moving == "success":

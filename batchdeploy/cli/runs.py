@@ -41,7 +41,7 @@ def show(
 ) -> None:
     """Show the records of one run: pins, checks, scores, drift, and whether records and files are whole.
 
-    Each record or file that is missing, cannot be read, or is not as it was written, is named. Without
+    Names each record or file that is missing, unreadable or changed. Without
     --verify, files of more than 256 MiB in all are compared by size, and no file in an object store is read.
     """
     folder = _find(run, deployment)

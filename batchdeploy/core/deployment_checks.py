@@ -60,7 +60,7 @@ def _calendar_problems(spec: PartitionSpec) -> Iterator[Problem]:
         keys = [*key_problem("start", spec.start, spec.format), *key_problem("end", spec.end, spec.format)]
         found += keys
         if spec.start and spec.end and not keys and is_after(spec.start, spec.end, spec.format):
-            found.append(Problem("start", f"lies after end, {spec.end}", spec.start))
+            found.append(Problem("start", f"is after end, {spec.end}", spec.start))
     for problem in found:
         yield problem._replace(path=f"data.partition.{problem.path}")
 

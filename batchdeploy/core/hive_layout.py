@@ -128,7 +128,7 @@ def folder_problems(found: PartitionFolders, value: str) -> Iterator[Problem]:
     }
     first = min(mine)
     for name in sorted((mine | similar) - {first}):
-        text = f"{name} lies beside it, and other readers take both for one value; rename one"
+        text = f"{name} also exists, and other readers treat both as one value; rename one"
         yield Problem(first, text)
     for entry, column in found.strays:
         yield Problem(entry.key, f"lies where {column}=VALUE folders lie, and its rows would be missing")

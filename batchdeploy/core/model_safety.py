@@ -123,7 +123,7 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
         return
     for flavor in flavors.values():
         if isinstance(flavor, dict) and flavor.get("code"):
-            yield Problem("code", "brings Python code along", str(flavor["code"]))
+            yield Problem("code", "includes Python code", str(flavor["code"]))
     yield from _file_problems(name, known, function, own)
     for key, allowed in known.exact.items():
         if (key not in own and None not in allowed) or (key in own and not _is_one_of(own[key], allowed)):

@@ -38,7 +38,7 @@ def _not_runnable(value: str, spec: PartitionSpec) -> str | None:
     try:
         check_partition(spec.column, value)
     except PartitionError:
-        return "is not a value that a run can be asked for; rename it"
+        return "is not a value that a run can be given; rename it"
     return None
 
 

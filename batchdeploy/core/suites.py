@@ -100,7 +100,7 @@ def argument_problems(path: str, kwargs: Entry) -> Iterator[Problem]:
             yield Problem(f"{path}.{key}", "must name columns", repr(named))
     low, high = kwargs.get("min_value"), kwargs.get("max_value")
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
-        yield Problem(path, "min_value lies above max_value", f"{low} > {high}")
+        yield Problem(path, "min_value is above max_value", f"{low} > {high}")
     for key, value in kwargs.items():
         if isinstance(value, dict) and "$PARAMETER" in value:
             yield Problem(f"{path}.{key}", "suite parameters are not taken here")

@@ -101,7 +101,7 @@ def refuse_lost_output(
         problem = "its records would lie in a DAG bundle's checkout, which Airflow deletes"
         hint = f"write {project}, or set {ROOT_VARIABLE}: a folder that all workers see, for what has to last"
     else:
-        problem = f"{table} lies in a DAG bundle's checkout, which Airflow deletes after a later commit"
+        problem = f"{table} is in a DAG bundle's checkout, which Airflow deletes after a later commit"
         lasting = Path(path).name if Path(path).is_absolute() else os.path.normpath(path)
         hint = (
             f'write "path: /srv/{lasting}" there, a folder outside the bundle that all workers see; or write '

@@ -82,7 +82,7 @@ def _model_column(batch: pa.RecordBatch, column: Column, status: RowStatus) -> A
 
 
 def _typed(values: pa.Array, column: Column, quarantine: Quarantine) -> Any:
-    """Values as the model's type; ``quarantine`` is told the positions of those that cannot be."""
+    """Converts values to the model's type; calls ``quarantine`` with the positions that do not fit."""
     import numpy as np
     import pyarrow as pa
 

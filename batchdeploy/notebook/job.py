@@ -94,7 +94,7 @@ class Job:
             PartitionError: no partition in the range, or one that is missing where that fails.
         """
         policy = on_missing or self._tools.deployment.data.on_missing
-        # NOTE: a plan waits for nothing; it names what a backfill would wait for.
+        # A plan does not wait for rows; it names the partitions that a backfill would wait for.
         on_missing = "skip" if policy == "wait" else policy
         return plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing)
 
@@ -107,11 +107,11 @@ class Job:
         evolve: bool = False,
         on_missing: OnMissing | None = None,
     ) -> Run:
-        """Scores and publishes one partition; what is published already with the same pins stays as it is.
+        """Scores and publishes one partition, unless the same pins are already published.
 
         Args:
             partition: the partition's value.
-            repeat: scores and publishes again what is published already.
+            repeat: scores and publishes the partition even if the same pins are already published.
             evolve: lets the table get another model's scores, or other columns, than it has.
             on_missing: in place of the deployment's ``data.on_missing``. With ``skip``, a partition without
                 rows gives a `Run` whose status is ``skipped``.
@@ -147,7 +147,7 @@ class Job:
             first: the first partition.
             last: the last one.
             model: an alias or a version in place of the deployment's ``backfill.model``.
-            done: told of each run as it ends.
+            done: called with each run as it ends.
             evolve: lets the table get another model's scores, or other columns, than it has.
             on_missing: in place of the deployment's ``data.on_missing``.
 
@@ -173,7 +173,7 @@ class Job:
 
     @shown_safely()
     def published(self, partition: str) -> Run:
-        """The run whose scores are visible now.
+        """The run that is published now.
 
         Raises:
             RequestError: the partition is not published.
@@ -224,7 +224,7 @@ class Job:
 
     @shown_safely()
     def recover(self) -> CleanupReport:
-        """Finishes what killed runs had decided to publish, and removes what they left; every run does it."""
+        """Completes publishes of killed runs, and removes their leftovers; every run does it, too."""
         return maintenance.recover(self._tools)
 
     @shown_safely()

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The published rows: keys, kept columns, outputs, and what scored them when."""
+        """The published rows: keys, kept columns, outputs, model version, run id and time of scoring."""
         import pandas as pd
 
         self._found()
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def printed(self) -> str:
-        """What the model printed while it was loaded and asked; empty where it printed nothing."""
+        """The model's printed output while it loaded and predicted; empty if there is none."""
         return assembly.records_in(self.folder).find_output("")
 
     def _repr_html_(self) -> str:

@@ -33,7 +33,7 @@ class ShownRun:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What is missing, cannot be read, or is not as it was written."""
+        """Missing, unreadable or changed records and files."""
         return self.view.problems
 
     @property

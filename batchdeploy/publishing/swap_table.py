@@ -80,7 +80,7 @@ class SwapTable:
         try:
             visible = self.published_run(folder) == run_id
         except PublishError as error:
-            # Nobody can tell whose files are visible; an earlier generation lies elsewhere.
+            # The files belong to several runs; only an earlier generation in `retired` is unambiguous.
             visible, strange = not retired.is_dir(), error.problems
         if not visible:
             place, strange = retired, ()

@@ -69,7 +69,7 @@ def _refusal(error: BaseException, text: str, answer: tuple[str, str]) -> tuple[
     if "169.254.169.254" in text:
         return "there are no credentials", CREDENTIALS
     if status:
-        return "the store failed, also when asked again", "a retry may help"
+        return "the store failed, also on retries", "a retry may help"
     if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:
         return "the store did not answer in time", "a retry may help; is storage.endpoint right?"
     return "the store cannot be reached, or broke off", "a retry may help; is storage.endpoint right?"

@@ -53,7 +53,7 @@ def record_refusal(tools: Toolbox, planned: Plan, refusal: GateRefused) -> None:
     """Writes a gate's refusal and draws the page; adds the run id and the page's path to the exception."""
     folder = attempt_folder(tools, planned)
     refusal.folder = str(folder)
-    with warn_on_failure(f"why {folder} was refused could not be kept"):
+    with warn_on_failure(f"the refusal of {folder} could not be recorded"):
         tools.records.write_refusal(key_of_attempt(planned), refusal)
     draw_report(tools, planned)
 

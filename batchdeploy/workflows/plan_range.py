@@ -96,7 +96,7 @@ def partitions_in(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
     first, last = bounds
     spec = tools.deployment.data.partition
     if first > last:
-        raise PartitionError("the request", (Problem(spec.column, f"--from lies after --to, {last}", first),))
+        raise PartitionError("the request", (Problem(spec.column, f"--from is after --to, {last}", first),))
     known = tools.source.partitions(tools.deployment.data)
     existing = {partition for partition in known if first <= partition <= last}
     if not existing:

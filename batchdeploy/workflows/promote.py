@@ -28,7 +28,7 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
         raise RequestError(str(file), "there is no such comparison")
     if decision.approved:
         tools.registry.move_alias(seen.model, seen.alias, seen=seen.champion, version=seen.challenger)
-    with warn_on_failure("the decision could not be kept"):
+    with warn_on_failure("the decision could not be recorded"):
         tools.comparisons.add_decision(_decision(seen, decision, file.name))
     if not decision.approved:
         stays = f"was rejected by {decision.by or 'nobody'}: {seen.alias} stays at version {seen.champion}"

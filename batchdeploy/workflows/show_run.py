@@ -36,13 +36,13 @@ class FileCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """All that is on record about a run or an attempt.
+    """The records of a run or an attempt.
 
     Attributes:
         folder: where the records are.
         records: the records by their type's name: ``Plan``, ``CheckReport``, and so on.
-        printed: what the model printed.
-        problems: what is missing, cannot be read or is not as it was written; empty where all is whole.
+        printed: the model's printed output.
+        problems: missing, unreadable or changed records and files; empty if there are none.
         files: how the published and the quarantined files were compared.
     """
 
@@ -54,7 +54,7 @@ class RunView:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing was found that is missing or spoilt."""
+        """Whether no record or file is missing, unreadable or changed."""
         return not self.problems
 
 

@@ -140,7 +140,7 @@ UNSOUND = {
     "an unknown key": (NOT_NULL | {"args": {}}, "args: unknown key"),
     "limits the wrong way round": (
         BETWEEN | {"kwargs": {"column": "x", "min_value": 9, "max_value": 0}},
-        "min_value lies above max_value",
+        "min_value is above max_value",
     ),
     "a number GX would round": (
         BETWEEN | {"kwargs": {"column": "x", "max_value": 2**53 + 1}},

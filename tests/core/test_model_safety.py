@@ -55,9 +55,9 @@ CODE: dict[str, tuple[dict[str, Any], str]] = {
     "two files": (
         {"python_function": SKLEARN | {"model_path": "other.skops"}, "sklearn": SKOPS}, "is not one .skops",
     ),
-    "code beside a flavor": ({"python_function": SKLEARN, "sklearn": SKOPS | {"code": "c"}}, "brings Python"),
+    "code beside a flavor": ({"python_function": SKLEARN, "sklearn": SKOPS | {"code": "c"}}, "Python code"),
     "code beside another flavor": (
-        {"python_function": SKLEARN, "sklearn": SKOPS, "other": {"code": "code"}}, "brings Python",
+        {"python_function": SKLEARN, "sklearn": SKOPS, "other": {"code": "code"}}, "includes Python",
     ),
     "a booster's folder": (
         {"python_function": XGBOOST | {"data": "sub"}, "xgboost": BOOSTER}, "is not one file beside",

@@ -170,7 +170,7 @@ REQUESTS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a range that runs backwards": (
         ("backfill", "--from", "2024-03-04", "--to", "2024-03-01"),
-        "date: --from lies after --to, 2024-03-01, got 2024-03-04",
+        "date: --from is after --to, 2024-03-01, got 2024-03-04",
     ),
     "half a range": (("plan", "--from", "2024-03-01"), "give --partition, or --from and --to"),
     "a partition and a range": (("plan", "-p", DAY, "--from", "a", "--to", "b"), "give --partition, or"),
@@ -234,7 +234,7 @@ CHECKED: dict[str, tuple[Callable[[Path], None], str]] = {
     "30 February": (scheduled("schedule: '0 6 30 2 *'"), "names a day that none of its months has"),
     "a start after the end": (
         scheduled("start: 2024-05-01, end: 2024-01-31"),
-        "data.partition.start: lies after end, 2024-01-31",
+        "data.partition.start: is after end, 2024-01-31",
     ),
     "a suite for other columns": (
         suite(json.dumps({"name": "s", "expectations": [
@@ -256,7 +256,7 @@ CHECKED: dict[str, tuple[Callable[[Path], None], str]] = {
         beside("2024-3-5"), "date=2024-3-5: is not written as '%Y-%m-%d', which is 2024-03-05; rename it",
     ),
     "a day that is none": (beside("tomorrow"), "date=tomorrow: is not written as '%Y-%m-%d', so that no"),
-    "a day that globs would read": (beside("2024-03-0*"), "is not a value that a run can be asked for"),
+    "a day that globs would read": (beside("2024-03-0*"), "is not a value that a run can be given"),
     "a day of no Unicode name": (
         beside(os.fsdecode(b"2024-03-0\xe9")), "has a name that is not UTF-8; rename it",
     ),

@@ -288,8 +288,8 @@ COMPARED = Comparison(
 )
 ADA = {"id": "7", "name": "<b>ada"}
 ANSWERS: list[tuple[list[str] | None, dict[str, str], str]] = [
-    (None, {}, "Compared; nobody has been asked yet."),
-    ([], {"approve": "awaiting_input"}, "Waiting for somebody to approve or to reject."),
+    (None, {}, "Compared; no decision was requested yet."),
+    ([], {"approve": "awaiting_input"}, "Waiting for approval or rejection."),
     (
         ["Reject"],
         {"approve": "success", "promote": "failed"},
@@ -298,7 +298,7 @@ ANSWERS: list[tuple[list[str] | None, dict[str, str], str]] = [
     (["Approve"], {"approve": "success", "promote": "success"}, "champion moved from version 1 to 2."),
     (["Approve"], {"approve": "success", "promote": "failed"}, "but champion was not moved."),
     (["Approve"], {"approve": "success", "promote": "running"}, "champion is about to be moved."),
-    (None, {"approve": "success", "promote": "success"}, "Nobody was asked, because the approval was marked"),
+    (None, {"approve": "success", "promote": "success"}, "No decision was requested, because the approval was"),
 ]
 
 

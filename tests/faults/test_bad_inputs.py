@@ -207,7 +207,7 @@ FILES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "too many files": (many_files, ("more than limits.files = 20 files; compact them", "got 31")),
     "a huge footer": (large_footer, ("part-1.parquet: its footer is larger than limits.footer_mib = 0.1",)),
     "another folder for the same value": (
-        other_folder("date=2024-03-02 "), ("lies beside it, and other readers take both for one value",),
+        other_folder("date=2024-03-02 "), ("also exists, and other readers treat both as one value",),
     ),
     "a Delta table": (beside("_delta_log"), ("_delta_log: this is a Delta table",)),
     "an Iceberg table": (beside("metadata", "v1.metadata.json"), ("metadata: this is a Iceberg table",)),

@@ -138,7 +138,7 @@ def _hint(code: int | None) -> str:
         return "limits.model_seconds gives it more time"
     if code < 0:
         return HINTS.get(-code, CRASH_HINT)
-    return "a model must not end the process that it is asked in"
+    return "a model must not end the process that it predicts in"
 
 
 def _read_answer(scratch: Path) -> dict[str, Any]:
