@@ -37,7 +37,7 @@ def log_in(page: Page, url: str, user: str | None, password: str = "") -> None:
         page.get_by_label("Username").fill(user)
         page.get_by_label("Password").fill(password)
         page.keyboard.press("Enter")
-        # NOTE: whoever goes to another page before the answer is there is not logged in on that one.
+        # NOTE: wait for the response, or the next page is not logged in.
         page.get_by_label("Password").wait_for(state="hidden", timeout=PATIENCE)
 
 

@@ -24,15 +24,15 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("AIRFLOW__USAGE_DATA_COLLECTION__ENABLED", "False")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
-# NOTE: JVMs that live for seconds: what the second compiler would make of their code comes too late.
+# Only the first JIT compiler, because these JVMs live for seconds.
 for options in ("SPARK_SUBMIT_OPTS", "SPARK_DAEMON_JAVA_OPTS"):
     os.environ.setdefault(options, "-XX:TieredStopAtLevel=1")
 
-# NOTE: no test asserts a time, and a busy machine is no bug.
+# No test asserts a duration: a busy machine is no bug.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-# NOTE: py4j says goodbye at the interpreter's end, when pytest has closed the stream it would say it to.
+# py4j logs at the interpreter's exit, when pytest has closed the stream.
 logging.getLogger("py4j").setLevel(logging.WARNING)
 
 REPOSITORY = Path(__file__).parents[1]
@@ -77,7 +77,7 @@ SUITE = {
 }
 
 
-# NOTE: a file runs in one worker; a long one that begins last would leave the other with nothing to do.
+# A file runs in one worker, so long files start first, or the other worker would idle at the end.
 LONG_FILES = (
     "test_flights.py",
     "test_airflow_server.py",
@@ -162,8 +162,8 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(command, cwd=root, check=True)
     repro(root)
     with warnings.catch_warnings():
-        # NOTE: what MLflow's own modules warn of at their first use would fail whichever test came first, and
-        # leave them half imported for all that follow.
+        # NOTE: warnings of MLflow's modules at their first import would fail whichever test came first, and
+        # leave the modules half imported for the others.
         warnings.simplefilter("ignore")
         import mlflow.pyfunc
 
@@ -210,7 +210,7 @@ def write(file: Path, text: str) -> Path:
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """The entry point in this process, with its exit code."""
 
-    # NOTE: SIGTERM, which `timeout` sends, is to end pytest. The entry point would take it for the end of its
+    # NOTE: SIGTERM, which `timeout` sends, must end pytest. The entry point would handle it as the end of its
     # command, and the test would fail with exit code 3.
     monkeypatch.setattr(stopping, "stop_on_sigterm", lambda: None)
 

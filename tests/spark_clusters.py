@@ -29,7 +29,7 @@ def engine_on(kind: str, folder: Path) -> Iterator[SparkEngine]:
             master, conf = "local[2]", dict[str, str]()
         else:
             python = bare_python(folder / "bare")
-            # NOTE: what the workers' Python is has to be said to the cluster; the server was started with it.
+            # The cluster must be told the workers' Python; the server was started with it.
             conf = {
                 "spark.pyspark.python": str(python),
                 "spark.driver.host": "127.0.0.1",

@@ -94,7 +94,7 @@ def test_compiled_trees_answer_as_the_model_does(kind: str, tmp_path: Path) -> N
     answer = predict(rows)
     wanted = load_predictor(str(folder))(rows)
     assert answer.shape == wanted.shape
-    # NOTE: XGBoost itself answers in 32 bits.
+    # XGBoost itself predicts in 32 bits.
     rtol, atol = (2e-6, 1e-7) if kind.startswith("XGBoost") else (1e-9, 1e-12)
     np.testing.assert_allclose(answer, wanted, rtol=rtol, atol=atol)
     again = build_artifact("compiled", folder, into, lambda: pytest.fail("it was proved already"), LOADS)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_compiled_trees_answer_as_the_model_does(kind: str, tmp_path: Path) -> N
 
 
 MIXED: dict[str, Callable[[], Any]] = {
-    # NOTE: trees of up to 32 leaves, and beyond; so many that they make several groups.
+    # Trees with up to 32 leaves and more, enough for several groups.
     "small": lambda: HistGradientBoostingClassifier(max_iter=150, max_leaf_nodes=8, min_samples_leaf=2),
     "of 32 leaves": lambda: HistGradientBoostingClassifier(
         max_iter=10, max_leaf_nodes=32, min_samples_leaf=2
@@ -258,7 +258,7 @@ def test_a_library_that_answers_otherwise_later_is_refused_by_the_worker(
     folder = next(tools.layout.models.glob("*.compiled-*"))
     wrong = HistGradientBoostingClassifier(max_iter=2).fit(NUMBERS[list("abcd")], LABEL)
     tree_compiler._write(tree_compiler._trees(wrong), folder / tree_compiler.TREES)
-    # NOTE: another process: this one has the first library loaded.
+    # A new process, because this one has the first library loaded.
     command = [sys.executable, "-m", "batchdeploy", "run", str(boosting), "--partition", "2024-03-03"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr

@@ -149,7 +149,7 @@ def test_the_notebook_runs_and_meets_the_blizzard(flights: Path) -> None:
     client = NotebookClient(
         notebook,
         timeout=300,
-        # NOTE: a kernel sends one print in several messages where Python runs unbuffered.
+        # With unbuffered Python, a kernel sends one print in several messages.
         coalesce_streams=True,
         resources={"metadata": {"path": str(flights / "notebooks")}},
     )

@@ -178,7 +178,7 @@ def test_nothing_is_called_utils() -> None:
     assert not banned & {file.name for file in (REPOSITORY / "batchdeploy").rglob("*.py")}
 
 
-# NOTE: what takes text and executes it. pandas and Spark both have such doors besides Python's own.
+# Functions that execute text, in Python, pandas and Spark.
 EXECUTES = {
     "sql",
     "selectExpr",

@@ -26,7 +26,7 @@ def hide(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes packages look as if they were not installed."""
 
     def hide_them(*names: str) -> None:
-        # NOTE: patched, because the tests' environment has all of them.
+        # Patched, because the tests' environment has all packages.
         monkeypatch.setattr(packages, "find_spec", lambda name: None if name in names else find_spec(name))
 
     return hide_them

@@ -29,7 +29,7 @@ from batchdeploy.errors import DeploymentError, OutsideError, Problem, RequestEr
 from batchdeploy.redaction import redact
 
 DAY = "2024-03-02"
-# NOTE: at both ends and in the middle of every secret, so that a part of it is found as well.
+# At both ends and in the middle of every secret, so that parts of it are found, too.
 MARKS = ("Qz7", "Xk8", "Vw9")
 MARGINS = {
     "anything": "/+=@:%&;#?!$,.-_~'\"<>{}[]| ",
@@ -213,7 +213,7 @@ def test_records_and_docs_of_a_deployment_hold_names(
     assert conf["spark.hadoop.fs.s3a.secret.key"] == "***"
     assert planned.deployment.engine.remote == "sc://127.0.0.1:1/;token=***;user_agent=me;x-header=***"
     assert "# spark.last.years.token" in doc
-    # NOTE: what was in the file is known from now on, in whatever another library makes of it.
+    # From now on the file's secrets are redacted in messages of other libraries, too.
     assert leaks(shorten(f"denied: {given_['key']}", 10_000)) == []
     (file.parent / "again.yaml").write_text(doc, encoding="utf-8")
     assert replace(read_deployment(file.parent / "again.yaml"), model=deployment.model).name == "churn"
@@ -309,7 +309,7 @@ def test_what_nobody_foresaw_is_told_without_secrets(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("at https://bob:Qz7/x@host/?sig=Xk8")
 
-    # NOTE: patched, because what nobody foresees cannot be had otherwise.
+    # Patched, because an unforeseen error cannot be provoked.
     monkeypatch.setattr(assembly.LocalReader, "inspect", fail)
     done = cli("plan", deployment, "-p", DAY, "--json")
     assert (done.code, "ZeroDivisionError" in done.err) == (3, True)
@@ -425,7 +425,7 @@ def test_the_jvms_command_line_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
         told.update(conf.getAll())
         raise RuntimeError("no JVM")
 
-    # NOTE: patched, because a JVM takes seconds to start, and only what it is started with is looked at.
+    # Patched, because a JVM takes seconds to start, and only its command line matters here.
     monkeypatch.setattr(java_gateway, "launch_gateway", launch)
     monkeypatch.setattr(SparkContext, "_gateway", None)
     with pytest.raises(RuntimeError, match="no JVM"):

@@ -20,7 +20,7 @@ from batchdeploy.core.deployment import DataRef, Deployment, ModelRef, OutputRef
 from batchdeploy.core.records import DataPin, InputSchema, ModelPin, Plan
 
 ROWS = 200
-# NOTE: what a test's Spark may be.
+# Settings of Spark in tests.
 SPARKS = ("local", "standalone", "connect")
 FEATURES = ["age", "income", "visits", "member", "city"]
 SCHEMA = pa.schema(
@@ -263,7 +263,7 @@ def register(
         )
     version = int(logged.registered_model_version)
     client.set_registered_model_alias(name, alias, str(version))
-    # NOTE: set_tracking_uri also sets the variable that a deployment without a registry follows.
+    # NOTE: set_tracking_uri also sets MLFLOW_TRACKING_URI, which a deployment without a registry follows.
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     return version
 

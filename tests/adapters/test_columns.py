@@ -205,7 +205,7 @@ def test_large_cells_that_share_their_bytes_are_not_taken_apart_all_at_once(view
 def test_where_a_batch_is_too_large_its_split_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # NOTE: gigabytes would be too much for a test.
+    # A lower limit, because gigabytes would be too much for a test.
     monkeypatch.setattr("batchdeploy.kernel.columns.MAX_BYTES", 1000)
     note = pa.DictionaryArray.from_arrays(pa.array(np.zeros(64, "int32")), pa.array(["x" * 100]))
     pin = pinned(tmp_path, with_notes(note))

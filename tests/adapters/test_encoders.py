@@ -146,7 +146,7 @@ def test_the_first_answer_is_held_against_the_encoder(
     for _ in range(2):
         np.testing.assert_array_equal(quick.transform(ROWS[COLUMNS]), wanted)
     assert [length == len(ROWS) for length in asked] == [False, True, False]
-    # NOTE: an encoder of a later release, say, that looks at more than the value.
+    # An encoder whose result depends on more than the value, as in a later release.
     native = type(encoder).transform
     monkeypatch.setattr(
         type(encoder), "transform", lambda self, rows: native(self, rows) + np.arange(len(rows))[:, None]

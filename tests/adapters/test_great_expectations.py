@@ -254,9 +254,9 @@ def test_a_suite_that_gx_saved_is_taken_with_its_severities_and_conditions(saved
     assert [(r.column, r.arguments, r.level, r.success, r.evaluated, r.unexpected) for r in results] == [
         ("x", "", "block", False, 4, 1),
         ("y", "", "warn", False, 3, 2),
-        # NOTE: z is above 1 and y neither b nor null in the last row only.
+        # Only in the last row is z above 1, and y neither b nor null.
         ("y", "row_condition=(z > 1 and y != b)", "warn", True, 1, 0),
-        # NOTE: a null is neither in a set nor outside of it.
+        # A null is neither in a set nor outside it.
         ("x", "max_value=5.0, row_condition=y not in ['a']", "block", False, 1, 1),
         ("x", "max_value=5.0, row_condition=(y is null or z <= 1)", "block", False, 1, 1),
     ]

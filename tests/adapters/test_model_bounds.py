@@ -73,7 +73,7 @@ def test_aliases_that_stay_small_are_read(tmp_path: Path) -> None:
 def test_a_skops_file_that_unpacks_to_far_more_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str, mebibytes: int, refusal: str
 ) -> None:
-    # NOTE: a gibibyte takes a test too long to pack.
+    # A lower limit, because compressing a gibibyte takes too long.
     monkeypatch.setattr(mlmodel_file, "MIN_UNPACKED_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "model.skops", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(member, bytes(mebibytes << 20))

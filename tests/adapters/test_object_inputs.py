@@ -53,7 +53,7 @@ def read(pin: DataPin) -> pa.Table:
 
 def test_splits_of_an_object_hold_the_rows_of_the_file(bucket: Bucket) -> None:
     table = rows(1)
-    # NOTE: INT96 makes the reader open the file again, once for each unit.
+    # For INT96 the reader opens the file again, once per unit.
     bucket.put(KEY, table, row_group_size=10_000, use_deprecated_int96_timestamps=True)
     pin = bucket.pin(KEY)
     schema = inspect(pin)

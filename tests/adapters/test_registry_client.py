@@ -51,7 +51,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in registry_client.HTTP_LIMITS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(registry_client, "DEADLINE_SECONDS", 1.0)
-    # NOTE: its own clock only: other threads of this process, py4j's for one, go on sleeping.
+    # NOTE: patch the module's clock only; other threads of this process, such as py4j's, use the real one.
     monkeypatch.setattr(mlflow.store.db.utils, "time", SimpleNamespace(**vars(time) | {"sleep": wait}))
 
 

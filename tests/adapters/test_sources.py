@@ -64,7 +64,7 @@ def test_a_file_is_read_again_only_where_it_may_have_changed(
     write_day(tmp_path / "data", "2024-01-01", customers("a", 5))
     file = next((tmp_path / "data").rglob("*.parquet"))
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns
-    # NOTE: some ticks of the filesystem's clock.
+    # A few ticks of the filesystem's clock.
     time.sleep(0.1)
     store = FolderSource(tmp_path)
     first = store.pin(REF, "2024-01-01")
@@ -200,7 +200,7 @@ def test_what_the_cache_lacks_is_there_after_the_command_of_the_hint(
     ref = replace(REF, rev=git(tracked, "rev-parse", "HEAD"), fetch=False)
     before = DvcSource(tracked).pin(ref, "2024-01-01")
     listings = list((tracked / ".dvc" / "cache").rglob("*.dir"))
-    # NOTE: the workspace moves on, so that `dvc pull` brings other rows than those of the revision.
+    # The workspace changes, so that `dvc pull` restores other rows than the revision's.
     dvc(tracked, "unprotect", "data")
     write_day(tracked / "data", "2024-01-01", customers("b", 7))
     dvc(tracked, "add", "data")

@@ -232,7 +232,7 @@ def test_a_logical_date_is_never_green_with_nothing_done(project: Path, airflow_
         ("2026-01-01T00:00:00+00:00", {}, None),
         ("2013-01-01T00:00:00+00:00", {}, None),
         ("2024-03-02T00:00:00+00:00", {}, "(?!plan).*"),
-        # NOTE: the last, because dag.test() leaves a run's config in the DAG's params.
+        # NOTE: must come last, because dag.test() leaves a run's config in the DAG's params.
         ("2026-01-02T00:00:00+00:00", {"partition": "2024-03-03"}, None),
         ("2026-01-03T00:00:00+00:00", {"Partition": "2024-03-03", "dat": "x"}, None),
     ]
@@ -348,7 +348,7 @@ def test_which_model_a_run_takes_and_why(
         output=OutputRef(path="scores", columns={"y": "double"}),
         backfill=BackfillSpec(model=2),
     )
-    # NOTE: what a task gets, not the scheduler's enumeration of the same name, which prints its value.
+    # NOTE: the enumeration that a task gets, not the scheduler's of the same name, which prints its value.
     context = {"params": params, "dag_run": SimpleNamespace(run_type=DagRunType(kind))}
     found, reason = model_policy(context, spec)
     assert found == policy

@@ -121,7 +121,7 @@ def test_a_killed_task_ends_the_other_interpreter_and_its_children(tmp_path: Pat
     thread.join(20)
     assert not thread.is_alive()
     assert raised
-    # NOTE: a killed process is gone when the kernel comes to it, not when the signal is sent.
+    # A killed process ends some time after the signal is sent.
     assert until_gone(child, most=20), "an orphan process"
 
 

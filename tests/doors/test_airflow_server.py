@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.airflow,
     pytest.mark.slow,
     pytest.mark.timeout(1500),
-    # NOTE: Airflow's own, at the import of its packages.
+    # Warnings of Airflow itself, at the import of its packages.
     pytest.mark.filterwarnings("ignore"),
 ]
 
@@ -75,7 +75,7 @@ def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_day(root / "data" / "customers", day, customers(day))
     shutil.copytree(root / "data" / "customers", root / "data" / "gated")
     text = (root / "dags" / "churn.yaml").read_text()
-    # NOTE: with an end, unpausing makes no run for a partition of today.
+    # With a last partition, unpausing creates no run for today's.
     text = text.replace("{column: date}", "{column: date, end: 2024-12-31}")
     (root / "dags" / "churn.yaml").write_text(text)
     for name in ("one", "rescore"):
@@ -83,7 +83,7 @@ def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "scores/churn", f"scores/{name}"
         )
         if name == "one":
-            # NOTE: no param can say the model of a backfill by clicks.
+            # A backfill in the UI has no param for the model.
             of_its_own = of_its_own.replace("champion", "challenger") + "backfill: {model: 1}\n"
         (root / "dags" / f"{name}.yaml").write_text(of_its_own)
     gated = text.replace("name: churn\n", "name: gated\n").replace("data/customers", "data/gated")
@@ -156,7 +156,7 @@ def finished(call: Callable[..., Any], dag: str, wanted: int, kind: str | None =
 
     done = list(until(ended))
     if kind == "backfill":
-        # NOTE: the scheduler closes a backfill a little after its last run; until then another is refused.
+        # The scheduler closes a backfill shortly after its last run; until then it refuses another.
         until(lambda: all(b["completed_at"] for b in call(f"/backfills?dag_id={dag}")["backfills"]))
     return done
 
@@ -428,8 +428,8 @@ def question(call: Callable[..., Any], server: DevServer, run: str) -> tuple[str
             return None
 
     body = str(until(asked)["body"])
-    # NOTE: an answer that comes before the scheduler has heard that the task is parked fails the task; no
-    # person is that quick.
+    # NOTE: a response that arrives before the scheduler knows that the task is deferred fails the task; no
+    # person is that fast.
     task = f"TaskInstanceKey(dag_id='churn-promotion', task_id='approve', run_id='{run}'"
     heard = f"state success for task instance {task}"
     until(lambda: heard in server.log.read_text(errors="replace"))

@@ -135,7 +135,7 @@ def test_bad_input(
 ) -> None:
     spoil(project)
     if command == "check":
-        # NOTE: check looks at the newest partition; leave it the one that was spoilt.
+        # `check` reads the newest partition, so the corrupt one must be the newest.
         for day in ("2024-03-03", "2024-03-04"):
             shutil.rmtree(project / "data" / "customers" / f"date={day}", ignore_errors=True)
     before = tree(project)
@@ -143,7 +143,7 @@ def test_bad_input(
     result = cli(*words)
     assert result.code == 2, result.err
     assert expected in result.err
-    # NOTE: a run says first which stage has begun.
+    # A run first prints the stage that began.
     message = [line for line in result.err.splitlines() if not line.endswith(f"{DAY}: resolve")]
     assert message[0].endswith(":")
     assert " in " in message[0]

@@ -34,7 +34,7 @@ from batchdeploy.core.request import StepRequest
 request = StepRequest(step="run", partition=sys.argv[2])
 Interpreter(Path(sys.executable), Path(sys.argv[1]), print).take_step(request)
 """
-# NOTE: a step that takes no notice of SIGTERM, and one that ends in order but leaves a process behind.
+# A step that ignores SIGTERM, and one that ends cleanly but leaves a process behind.
 STUBBORN = """
 import os, signal, subprocess, sys, time
 from batchdeploy.host import process_session
@@ -134,7 +134,7 @@ def test_a_step_that_is_killed_leaves_nothing_that_its_task_waits_for(
     from batchdeploy.airflow.interpreter import Interpreter
     from batchdeploy.host import process_session
 
-    # NOTE: only so that the test need not wait for the moment that a JVM is given.
+    # Shortens the wait that a JVM is given.
     monkeypatch.setattr(process_session, "LEFTOVER_SECONDS", 0.2)
     mark = tmp_path / "left"
     other = python(tmp_path, f"#!/bin/sh\nsleep 600 &\necho $! > {mark}\nkill -9 $$\n")

@@ -32,7 +32,7 @@ def no_file_written() -> Iterator[None]:
 
 @cache
 def _install() -> None:
-    # NOTE: an audit hook stays for as long as the process.
+    # NOTE: an audit hook cannot be removed from a process.
     sys.addaudithook(_look)
 
 
@@ -42,7 +42,7 @@ def _look(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, mode, flags = arguments
         writes = bool(flags & WRITING) if isinstance(flags, int) else set(mode or "r") & set("wax+")
-        # NOTE: a module's first import in a process may leave its compiled code.
+        # The first import of a module may write its bytecode.
         if writes and "__pycache__" not in str(path) and path != os.devnull:
             raise FileWrittenError(f"{path} was opened to be written")
     elif event in CHANGES and "__pycache__" not in str(arguments[0]):

@@ -18,7 +18,7 @@ import click
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
-# NOTE: command lines that the trials start have to find the package as well.
+# Commands that the trials start must find the package, too.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)])
 
 Trial = Callable[[Path, int, float], dict[str, Any]]
@@ -67,7 +67,7 @@ def object_commits(home: Path, seed: int, scale: float) -> dict[str, Any]:
 def plain_readers(home: Path, _seed: int, scale: float) -> dict[str, Any]:
     from faults.readers import READERS, by_spark, racing_reads
 
-    # NOTE: Spark last: the others fork a publisher, which a process with a JVM should not do.
+    # NOTE: Spark must come last: the others fork a publisher, which a process with a JVM should not do.
     readers = {**READERS, "Spark": by_spark}
     return _together(
         {

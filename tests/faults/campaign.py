@@ -231,7 +231,7 @@ def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
                 plan(folder, run_name(2), run_name(1)), scored, lambda: manifest(run_name(2), scored, "1")
             ),
         )
-        # NOTE: the next one would finish what this one left; each has to be left.
+        # The next trial would complete this intent, so it is moved away until all have died.
         kept = next((root.with_name(root.name + ".batchdeploy") / "intents").glob("*.json"))
         kept.rename(root.parent / kept.name)
     for file in root.parent.glob("*.json"):

@@ -27,8 +27,8 @@ def in_child(work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
     code = FAILED
     try:
         os.close(reader)
-        # NOTE: one write of few bytes to a pipe is whole or not there; writev, because faults are put into
-        # the system calls of the work, which has none.
+        # NOTE: a short write to a pipe is atomic. It is a writev, because faults are injected into
+        # the system calls of the work, which does not use writev.
         work(lambda line: os.writev(writer, [f"{line}\n".encode()]) and None)
         code = ENDED
     except BaseException:  # noqa: BLE001

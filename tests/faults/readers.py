@@ -74,7 +74,7 @@ def racing_reads(root: Path, read: Read, *, reads: int, pause: float = PAUSE) ->
     known, found, counts = Known(), [], Counter[str]()
     seen: set[str] = set()
     try:
-        # NOTE: on a busy machine the publisher may be slower than the reader, and then proves nothing.
+        # On a busy machine the publisher may be slower than the reader; the trial then proves nothing.
         for _ in range(PATIENCE * reads):
             if counts["whole"] >= reads and len(seen) >= LEAST_RUNS:
                 break

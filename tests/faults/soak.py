@@ -28,7 +28,7 @@ from faults.projects import (
 )
 
 KILL_SHARE = 0.2
-# NOTE: an hour of it should leave the machine something for others.
+# Leaves some of the machine to others during an hour's soak.
 PAUSE = 1.5
 
 

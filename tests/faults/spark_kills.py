@@ -50,7 +50,7 @@ def driver_kills(home: Path, *, kills: int, seed: int) -> dict[str, Any]:
     while counts["killed"] < kills:
         day = random_.choice(days)
         process = start(deployment, day, "--force")
-        # NOTE: mostly in the second half, where the JVM runs and files are written.
+        # Mostly in the second half, when the JVM runs and files are written.
         wait = seconds * random_.triangular(0.1, 1.0, 0.75)
         try:
             process.wait(wait)

@@ -60,7 +60,7 @@ def s3() -> Iterator[int]:
             aws_secret_access_key="test",
             region_name="us-east-1",
         )
-        # NOTE: it keeps its buckets in this process, also from one server to the next.
+        # NOTE: moto keeps buckets in this process, even from one server to the next.
         urlopen(Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
         client.create_bucket(Bucket=BUCKET)
         yield port
@@ -73,7 +73,7 @@ def faulty(port: int, *, share: float, seed: int) -> Iterator[tuple[int, Counter
     """A proxy before a server; this share of its answers is spoilt. Gives its port and what it did."""
     fired: Counter[str] = Counter()
     random_ = random.Random(seed)
-    # NOTE: the fake S3 compares and swaps in two steps; S3 does it in one.
+    # The fake S3 compares and swaps in two steps; the lock makes it one, as in S3.
     one_at_a_time = threading.Lock()
 
     class Proxy(BaseHTTPRequestHandler):
@@ -153,7 +153,7 @@ def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> d
     found: list[str] = []
     with s3() as port, faulty(port, share=0.15, seed=seed) as (front, fired):
         share = -(-commits // publishers)
-        # NOTE: fresh processes, because the store's client has threads that a fork would not have.
+        # NOTE: spawn, because the store's client has threads, which a fork would lose.
         children = [
             subprocess.Popen(
                 [sys.executable, __file__, str(home / str(number)), *map(str, (front, number, share, seed))],

@@ -46,7 +46,7 @@ def syscall_faults(home: Path, situation: str, *, every: int = 1) -> dict[str, A
         situation: which operation, on which table.
         every: takes each so-manieth call only.
     """
-    # NOTE: once untraced, so that no call of the rehearsal is one that only a first time makes.
+    # Once untraced, so that the rehearsal has no system calls that only a first execution makes.
     _work(_table(home / "warming up", situation), situation)(print)
     calls = _calls(home / "rehearsal", situation)
     found: list[str] = []
@@ -114,7 +114,7 @@ def _work(root: Path, situation: str) -> Callable[[Callable[[str], None]], None]
         except BatchdeployError as error:
             tell(f"refused: {error.hint}")
         except OSError as error:
-            # NOTE: only the trial's own staging raises it, as a worker's writing would.
+            # Only the trial's own staging may raise it, as a worker's writes would.
             tell(f"failed: {error}")
 
     return work

@@ -58,7 +58,7 @@ def test_a_run_that_failed_at_any_step_succeeds_when_it_is_run_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(STEPS[step], step, failing)
-        # NOTE: a report that cannot be drawn is no reason to fail a run whose scores are out.
+        # A report that cannot be drawn must not fail a run whose scores are published.
         published = step == "render_html"
         with nullcontext() if published else pytest.raises(OutsideError):
             run_partition(tools, DAY)
@@ -233,7 +233,7 @@ def test_a_worker_that_dies_once_costs_a_retry_and_no_row(project: Path, tmp_pat
         import os
 
         if not os.path.exists(tried):
-            # NOTE: the process that it is tried out in; a worker is another one.
+            # The probe process, not a worker.
             with open(tried, "w") as stream:
                 stream.write(str(os.getpid()))
         if Path(tried).read_text() != str(os.getpid()) and not os.path.exists(mark):

@@ -325,8 +325,8 @@ VALUES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, str, str, s
 }  # fmt: skip
 
 
-# NOTE: an integer cannot be null, nor this model take an infinity, whatever the policy lets through; and it
-# lets no text through that readers refuse.
+# An integer cannot be null, and this model takes no infinity, whatever the policy passes. The policy also
+# passes no text that readers refuse.
 PASSABLE = [
     name for name in VALUES if "infinity" not in name and "UTF-8" not in name and name != "null in an integer"
 ]

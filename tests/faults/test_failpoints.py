@@ -15,7 +15,7 @@ from faults.publishing import expected, publish, run_name, swap_table
 FOLDERS = ("date=2024-01-01", "date=2024-01-02", "date=2024-01-03")
 OLD, NEW, NEXT = (run_name(number) for number in range(3))
 KNOWN = {(folder, run): expected(folder, run) for folder in FOLDERS for run in (OLD, NEW, NEXT)}
-# NOTE: a death after the intent is a publish; before it, it never was.
+# A process that dies after the intent has published; before it, nothing was published.
 DECIDED = POINTS.index("intent written")
 
 SITUATIONS = {

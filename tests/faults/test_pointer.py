@@ -79,7 +79,7 @@ def test_records_of_a_run_that_died_after_its_publish_are_written_later(
 ) -> None:
     publish_pointer(access, FOLDER, A, None)
     file = Layout(tmp_path / "scores").run(FOLDER, A) / "manifest.json"
-    # NOTE: manifests of the trials name no attempt, so recovery takes each for another one's.
+    # Manifests of the trials name no attempt, so recovery treats each as another attempt's.
     file.unlink()
     assert access.maintenance.recover(now=0).finished == (A,)
     assert json.loads(file.read_text())["run_id"] == A

@@ -21,7 +21,7 @@ from faults.publishing import manifest, plan, run_name, stage, swap_table
 
 FOLDER = FOLDERS[0]
 OLD, NEW = run_name(0), run_name(1)
-# NOTE: after these points the run is decided, and its staging may be gone already.
+# After these points the intent exists, and staging may be gone.
 DECIDED = POINTS[POINTS.index("intent written") : POINTS.index("staging removed") + 1]
 
 

@@ -145,7 +145,7 @@ class Table(RuleBasedStateMachine):
         assert violations(self.root, self.known) == []
         for folder, run in self.published.items():
             assert published_run(self.root, folder) == run
-            # NOTE: pruning may be cut short by a kill, so there may be more than the model has, never less.
+            # A kill may interrupt pruning, so there may be more generations than in the model, never fewer.
             assert set(self.generations.get(folder, [])) <= set(
                 swap_table(self.root).table.generations(folder)
             )

@@ -53,7 +53,7 @@ def stopped(process: subprocess.Popen[str], mark: Path, end: Callable[[], None])
     while not mark.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    # NOTE: a fault that never came about would prove nothing.
+    # A fault that never happened would prove nothing.
     assert len(session_of(process.pid)) >= 1
     end()
     _, err = process.communicate(timeout=60)
@@ -109,7 +109,7 @@ def test_a_run_ends_when_its_time_is_up(project: Path, tmp_path: Path) -> None:
     slow_model(project, mark)
     deployment = declare(project, "y: {type: double}", "limits: {minutes: 0.15}\n")
     process = start(deployment, DAY)
-    # NOTE: on a busy machine the time is up before the model is asked.
+    # On a busy machine the time is up before the model predicts.
     _, err = process.communicate()
     assert seconds_until_gone(process.pid, most=10) is not None, "an orphan process"
     assert process.returncode == 3, err

@@ -79,7 +79,7 @@ def bases(home: Path) -> dict[str, Path]:
 def lay_traps(folder: Path, canary: Path, description: bytes) -> None:
     """Beside a model's own files: pickles and modules that leave the canary when they are loaded."""
     for name in ("evil.pkl", "evil.skops", "evil.lgb", "evil.bin"):
-        # NOTE: every .skops file of a model is looked at, so that this one would have each model refused.
+        # Every .skops file of a model is checked, so this one would make every model refused.
         if name != "evil.skops" or name.encode() in description:
             (folder / name).write_bytes(pickle.dumps(Canary(canary)))
     code = folder / "code"

@@ -147,7 +147,7 @@ def suites(home: Path) -> Target:
     whole = json.dumps({"name": "s", "expectations": ENTRIES}).encode()
     broken = mangled(st.just(whole)).map(lambda raw: raw.decode("utf-8", "replace"))
     seen = 0
-    # NOTE: the first evaluation imports most of Great Expectations, which is no case's fault.
+    # The first evaluation imports most of Great Expectations, which must not count for a case.
     validator.check(whole.decode(), frame, where="suite.json")
 
     def attempt(text: str) -> bool:
@@ -272,7 +272,7 @@ PANDAS_DTYPES = [
 def _cast(values: list[Any], kind: str, make: Callable[..., Any]) -> Any:
     """The values as that type where they can be, else ones."""
     if kind.endswith("[pyarrow]"):
-        # NOTE: a NumPy date beside large integers ends the process in pyarrow, here as in the model itself.
+        # NOTE: a NumPy date beside large integers crashes pyarrow, here as in the model itself.
         values = [None if isinstance(value, np.datetime64) else value for value in values]
     try:
         return make(values, dtype=kind)

@@ -94,7 +94,7 @@ def test_a_table_is_scored_as_a_file_is(tmp_path: Path, batch_rows: int) -> None
     found = score_table(table(), spec, predict, source=SOURCE)
     assert found.scored.equals(scored)
     assert found.quarantined.schema == quarantined.schema
-    # NOTE: Arrow takes no NaN for equal to another.
+    # In Arrow, NaN does not equal NaN.
     assert str(found.quarantined.to_pylist()) == str(quarantined.to_pylist())
     counted = {name: getattr(result, name) for name in found.counts._fields if name != "hashes"}
     assert {name: getattr(found.counts, name) for name in counted} == counted
@@ -113,7 +113,7 @@ def test_a_frame_is_scored_as_the_file_that_pandas_writes_of_it(tmp_path: Path) 
     found = score_table(frame, spec, predict, source=SOURCE)
     assert found.scored.equals(scored)
     assert found.quarantined.schema == quarantined.schema
-    # NOTE: Arrow takes no NaN for equal to another.
+    # In Arrow, NaN does not equal NaN.
     assert str(found.quarantined.to_pylist()) == str(quarantined.to_pylist())
 
 

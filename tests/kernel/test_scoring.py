@@ -73,7 +73,7 @@ CITIES = ["Bern", None, "", "Bern", None, "Zürich", "Bern", "Genève"]
         pa.array(CITIES),
         pa.array(CITIES, pa.large_string()),
         pa.array(CITIES).dictionary_encode(),
-        # NOTE: null may also be one of the dictionary's values.
+        # A dictionary's values may include null.
         pa.DictionaryArray.from_arrays(
             pa.array([2, 0, 1, 2, None, 3, 2, 4]), pa.array([None, "", "Bern", "Zürich", "Genève"])
         ),

@@ -78,7 +78,7 @@ def test_a_record_in_hand_is_not_parsed(storage: ObjectStorage, monkeypatch: pyt
     records.write(RUN, PLANNED)
     RunRecords(storage).write(RUN, CHECK)
     first = records.read(RUN, CheckReport)
-    # NOTE: parsing is what must not happen, so it is what is taken away.
+    # Records must not be parsed again, so the parser is removed.
     monkeypatch.setattr(run_records, "from_json", None)
     assert records.read(RUN, Plan) is PLANNED
     assert records.read(RUN, CheckReport) is first

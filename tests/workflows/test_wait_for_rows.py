@@ -22,7 +22,7 @@ LATER = "2024-01-09"
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited; the patch stands for their passing."""
     waited: list[float] = []
-    # NOTE: for this module only: threads that other tests left behind sleep, too.
+    # NOTE: patch this module only; threads that other tests left behind sleep, too.
     clock = SimpleNamespace(sleep=waited.append, monotonic=lambda: sum(waited))
     monkeypatch.setattr(sys.modules[wait_for_rows.__module__], "time", clock)
     return waited
