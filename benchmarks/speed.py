@@ -136,7 +136,7 @@ def picture(known: dict[str, Any], file: Path) -> None:
         )
         panel.bar_label(bars, fmt="%.1f×", padding=3)
         panel.invert_yaxis()
-        panel.set_title(f"{name}, {WORKLOADS[name].told}: {found['rows']:,} rows")
+        panel.set_title(f"{name}, {WORKLOADS[name].summary}: {found['rows']:,} rows")
         panel.set_xlabel(f"rows a second, times {YARDSTICK}")
         panel.spines[["top", "right"]].set_visible(False)
         panel.margins(x=0.15)

@@ -298,7 +298,7 @@ ANSWERS: list[tuple[list[str] | None, dict[str, str], str]] = [
     (["Approve"], {"approve": "success", "promote": "success"}, "champion moved from version 1 to 2."),
     (["Approve"], {"approve": "success", "promote": "failed"}, "but champion was not moved."),
     (["Approve"], {"approve": "success", "promote": "running"}, "champion is about to be moved."),
-    (None, {"approve": "success", "promote": "success"}, "No decision was requested, because the approval was"),
+    (None, {"approve": "success", "promote": "success"}, "because the approval was marked as success"),
 ]
 
 
