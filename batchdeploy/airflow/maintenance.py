@@ -1,4 +1,4 @@
-"""`RollbackDag` and `MaintenanceDag`: what an operator triggers by hand on a published table."""
+"""`RollbackDag` and `MaintenanceDag`, which a person triggers by hand for a published table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     """A DAG that publishes an earlier run's scores of a partition again; nothing is scored.
 
     Trigger it with the partition, and with a run id to go further back than the run before. The tab Report
-    shows the report of the run that is visible then.
+    shows the report of the restored run.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
@@ -101,7 +101,7 @@ class RollbackOperator(StepOperator):
         return StepRequest(step=self.step, partition=params.get("partition"), to=params.get("to") or None)
 
     def conclude(self, answer: Answer, context: Any) -> Answer:
-        """Logs which run is visible now."""
+        """Logs which run is published now."""
         replaced = answer["replaced"] or "nothing"
         text = f"{answer['partition']}: run {answer['run_id']} is visible again, in place of {replaced}"
         self.log.info("%s", text)

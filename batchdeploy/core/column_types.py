@@ -1,4 +1,4 @@
-"""Types of list columns, as a model's signature and a data schema write them."""
+"""Names of list types in a model's signature and in a data schema."""
 
 from __future__ import annotations
 

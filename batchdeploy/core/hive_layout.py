@@ -20,7 +20,7 @@ from batchdeploy.errors import Problem
 MARKERS = {"_SUCCESS", "_metadata", "_common_metadata", ".gitignore", ".DS_Store"}
 MARKER_PREFIXES = ("_committed_", "_started_", "_SUCCESS")
 SUFFIX = ".parquet"
-# The endings of other formats; a file without any of them may be Parquet, and its first bytes tell.
+# Extensions of other formats; a file with none of them is Parquet if its first bytes say so.
 OTHER_FORMATS = (".csv", ".tsv", ".json", ".txt", ".orc", ".avro", ".gz", ".zip", ".xml", ".html", ".tmp")
 
 
@@ -45,9 +45,9 @@ class Entry(NamedTuple):
         return self.key.rsplit("/", 1)[-1]
 
 
-# What lies directly in a folder, by its key; "" is the data's path itself.
+# The entries directly in a folder, by its key; "" is the data's path itself.
 ListFolder = Callable[[str], Iterable[Entry]]
-# Whether a file, by its first and last bytes, is Parquet; asked only where its name does not tell.
+# Whether a file is Parquet by its first and last bytes; called only if the name does not show it.
 IsParquet = Callable[[Entry], bool]
 
 
@@ -57,8 +57,8 @@ class PartitionFolders(NamedTuple):
     Attributes:
         by_value: the folders of each value of the partition column, in the order of their keys; several where
             the path has other columns above it.
-        strays: ``column=value`` folders of another column than those beside them.
-        seen: the names of all folders that were looked at.
+        strays: ``column=value`` folders with another column than their siblings.
+        seen: the names of all listed folders.
     """
 
     by_value: dict[str, tuple[Entry, ...]]
@@ -67,7 +67,7 @@ class PartitionFolders(NamedTuple):
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The values that have a folder which can be read, sorted."""
+        """The values with a readable folder, sorted."""
         return tuple(
             sorted(v for v, folders in self.by_value.items() if any(f.failure is None for f in folders))
         )
@@ -79,7 +79,7 @@ def is_marker(name: str) -> bool:
 
 
 def partition_folders(list_folder: ListFolder, spec: PartitionSpec) -> PartitionFolders:
-    """Finds the partition column in the path: looks into ``column=value`` folders until one is its.
+    """Finds the partition column in the path: descends ``column=value`` folders until it is reached.
 
     Args:
         list_folder: lists one folder.
@@ -110,10 +110,10 @@ def partition_folders(list_folder: ListFolder, spec: PartitionSpec) -> Partition
 
 
 def folder_problems(found: PartitionFolders, value: str) -> Iterator[Problem]:
-    """What is wrong with the folders that lead to a partition.
+    """The problems of the folders that lead to a partition.
 
-    Two folders of one value, or of values that other readers take for one, are a problem; so are folders of
-    another column beside those of the partition column, which hold rows that no run would see.
+    Two folders of one value, or of values that other readers treat as one, are a problem; so are folders of
+    another column beside the partition column's, because no run would read their rows.
 
     Args:
         found: all folders.
@@ -142,12 +142,12 @@ def _as_read(value: str) -> str:
 def partition_files(
     list_folder: ListFolder, folders: Sequence[Entry], is_parquet: IsParquet
 ) -> tuple[list[Entry], list[Problem]]:
-    """The Parquet files in a partition's folders by key, and problems of what else lies there.
+    """The Parquet files in a partition's folders by key, and problems of the other entries.
 
     Args:
         list_folder: lists one folder.
-        folders: those of the partition.
-        is_parquet: looks into a file whose name does not tell.
+        folders: the partition's folders.
+        is_parquet: checks a file if the name does not show its format.
     """
     files: list[Entry] = []
     problems = [Problem(e.key, "cannot be read", e.failure) for e in folders if e.failure is not None]
@@ -170,7 +170,7 @@ def _is_new_column(key: str) -> bool:
 
 
 def _uneven(files: Sequence[Entry]) -> Iterator[Problem]:
-    """Files that do not lie in folders of the same columns as the first one."""
+    """Files in folders of other columns than those of the first file."""
     for file in files[1:]:
         if (mine := _columns(file.key)) != (expected := _columns(files[0].key)):
             text = f"does not lie in folders of the same columns as {files[0].key}: {'/'.join(expected)}"
@@ -185,8 +185,8 @@ def data_files(entries: Iterable[Entry], is_parquet: IsParquet) -> tuple[list[En
     """The Parquet files among a folder's entries by key, and problems of the other entries.
 
     Args:
-        entries: what lies in the folder.
-        is_parquet: looks into a file whose name does not tell.
+        entries: the folder's entries.
+        is_parquet: checks a file if the name does not show its format.
     """
     files, problems = [], []
     for entry in sorted(entries, key=_key):
@@ -220,7 +220,7 @@ def is_text(name: str) -> bool:
 
 
 def path_columns(key: str, spec: PartitionSpec) -> tuple[PathColumn, ...]:
-    """The columns that the folders of a file's key give to all of its rows, but the partition column."""
+    """The columns in the folders of a file's key, except the partition column."""
     named = [parsed for name in key.split("/")[:-1] if (parsed := parse_folder(name)) is not None]
     return tuple(
         PathColumn(name=parsed.column, value=None if parsed.value == NULL else parsed.value)
@@ -230,7 +230,7 @@ def path_columns(key: str, spec: PartitionSpec) -> tuple[PathColumn, ...]:
 
 
 def lister(files: Iterable[Entry]) -> ListFolder:
-    """Lists folders of a complete list of files, as a store or a version control system gives it."""
+    """Lists folders from a complete list of files, such as a listing of a store."""
     below: dict[str, dict[str, Entry]] = defaultdict(dict)
     for file in files:
         key, child = file.key, file

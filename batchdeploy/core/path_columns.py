@@ -1,4 +1,4 @@
-"""Types of the columns that folders give: what the model's signature asks for, else text."""
+"""Types of path columns: the type in the model's signature, else text."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ NAMES = {"float32": "float", "float64": "double"}
 def type_path_columns(
     pin: DataPin, schema: InputSchema, inputs: Sequence[Column], *, casts: Collection[str] = ()
 ) -> tuple[DataPin, InputSchema]:
-    """The pin and its schema, with the types that a model gives to path columns.
+    """The pin and its schema with path columns in the types of the model's inputs.
 
     Args:
-        pin: files whose path columns are texts.
-        schema: of these files.
-        inputs: the model's, with the types of its signature.
-        casts: columns that the deployment casts itself, from text.
+        pin: files with path columns as text.
+        schema: the schema of these files.
+        inputs: the model's inputs, with the types of its signature.
+        casts: columns that the deployment casts from text.
 
     Raises:
-        DataError: a folder's value is none of the type; the error lists all of them.
+        DataError: a folder's value does not fit the type; lists all of them.
     """
     inside = {column.name for file in pin.files for column in file.path_columns}
     kinds = {

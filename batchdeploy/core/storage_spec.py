@@ -1,4 +1,4 @@
-"""How object stores are reached, as the deployment file says it."""
+"""The deployment's settings for object stores."""
 
 from __future__ import annotations
 

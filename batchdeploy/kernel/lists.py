@@ -1,4 +1,4 @@
-"""List columns: their elements in one array, and the rows that they are from."""
+"""Flattens list columns to one array of elements, with the row of each element."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Elements(NamedTuple):
     """The elements of a list column, nested lists flattened.
 
     Attributes:
-        elements: all of them, row after row.
+        elements: all elements, in row order.
         rows: the row of each element.
-        lengths: how many each row has; 0 for null.
+        lengths: the number of elements per row; 0 for null.
     """
 
     elements: pa.Array
@@ -23,7 +23,7 @@ class Elements(NamedTuple):
     lengths: np.ndarray[Any, Any]
 
     def rows_where(self, mask: pa.Array) -> pa.Array:
-        """A mask of the rows that have an element for which the mask of the elements is true."""
+        """A mask of the rows that have an element selected by ``mask``."""
         import numpy as np
         import pyarrow as pa
 
@@ -33,7 +33,7 @@ class Elements(NamedTuple):
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether values of an Arrow type are lists of any kind."""
+    """Whether an Arrow type is a list type of any kind."""
     import pyarrow as pa
 
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)

@@ -1,4 +1,4 @@
-"""Calls a model with what its signature takes: a frame, or tensors of its columns; and with its params."""
+"""Calls a model with a frame or with tensors of its columns, as in its signature, and with its params."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ModelCall:
     """A model as a function of a frame of its inputs.
 
     Args:
-        predict: takes what the model's signature says, and the keyword ``params`` if the spec has any.
-        spec: how the frame's columns are put together, and the params.
+        predict: takes the input in the model's signature, and the keyword ``params`` if the spec has any.
+        spec: the tensors that the frame's columns form, and the params.
 
     Attributes:
-        single: whether the model answers in 32 bits.
+        single: whether the model predicts in 32 bits.
     """
 
     def __init__(self, predict: Callable[..., Any], spec: ScoringSpec) -> None:
@@ -32,22 +32,22 @@ class ModelCall:
 
     @property
     def native(self) -> ModelCall:
-        """The same with the model as it is, where ``predict`` is an accelerated one."""
+        """The call of the original model, if ``predict`` is an accelerated one."""
         return ModelCall(getattr(self._predict, "native", self._predict), self._spec)
 
     def __call__(self, frame: pd.DataFrame) -> Any:
-        """The model's answer for the rows of a frame."""
+        """The model's predictions for the rows of a frame."""
         return self._predict(model_input(frame, self._spec), **call_params(self._spec))
 
 
 def call_params(spec: ScoringSpec) -> dict[str, Any]:
     """The keyword arguments that the model is called with."""
-    # NOTE: a model may change what it is given.
+    # NOTE: a copy, because a model may modify its params.
     return {"params": dict(spec.params)} if spec.params else {}
 
 
 def model_input(frame: pd.DataFrame, spec: ScoringSpec) -> Any:
-    """What the model takes: the frame itself, an array, or a dictionary of arrays by the tensor's name."""
+    """The model's input: the frame itself, an array, or a dictionary of arrays by tensor name."""
     if not spec.tensors:
         return frame
     arrays = {tensor.name: _tensor(frame, tensor) for tensor in spec.tensors}

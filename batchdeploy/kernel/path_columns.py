@@ -1,4 +1,4 @@
-"""Columns whose values the folders of a file give, as Arrow columns."""
+"""Adds path columns, such as ``country=US`` in a file's folders, as Arrow columns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Rows = TypeVar("Rows", "pa.RecordBatch", "pa.Table")
 
 
 def add_path_columns(rows: Rows, columns: Iterable[PathColumn]) -> Rows:
-    """The rows with a constant column for each of these that they do not have yet.
+    """Adds a constant column for each path column that the rows do not have yet.
 
     Args:
         rows: a batch or table of one file's rows.
-        columns: those of the file's folders, with types that their texts fit.
+        columns: the path columns of the file, with types that their values fit.
     """
     import pyarrow as pa
 

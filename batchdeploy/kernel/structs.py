@@ -1,4 +1,4 @@
-"""Predictions that hold structs: dictionaries by row or by column, and their fields by dotted names."""
+"""Reads predictions that contain structs: dictionaries by row or column, with fields by dotted names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def select_path(columns: Columns, name: str, column: OutputColumn) -> Any:
     """
     source = name if column.select is None else str(column.select)
     found = {title: values for title, values in columns if title is not None}
-    # NOTE: a column's own name may hold dots, so the longest one that fits is taken.
+    # NOTE: a column's name may contain dots, so the longest matching name is used.
     for title in sorted(found, key=len, reverse=True):
         if source == title:
             return found[title]
@@ -82,7 +82,7 @@ def _walk(values: Any, parts: Sequence[str]) -> np.ndarray[Any, Any] | None:
 def _step(value: Any, parts: Sequence[str]) -> Any:
     for place, part in enumerate(parts):
         if isinstance(value, Mapping):
-            # NOTE: a field's own name may hold dots, and classes may be numbers.
+            # NOTE: a field's name may contain dots, and class names may be numbers.
             rest = ".".join(parts[place:])
             known = {str(field): inner for field, inner in value.items()}
             if rest in known:

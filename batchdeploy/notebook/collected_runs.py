@@ -1,4 +1,4 @@
-"""What a backfill tells a notebook: each run as it ends."""
+"""Collects the runs of a backfill for a notebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchdeploy.workflows.run import Outcome
 
 
 class CollectedRuns:
-    """Collects a backfill's outcomes as runs, and passes each on as it ends."""
+    """Collects a backfill's outcomes as runs, and calls a callback with each run as it ends."""
 
     def __init__(self, to_run: Callable[[Outcome], Run], done: Callable[[Run], None] | None) -> None:
         self.runs: list[Run] = []
@@ -23,11 +23,11 @@ class CollectedRuns:
         """Does nothing."""
 
     def begin(self, partition: str) -> timing.Progress:  # noqa: ARG002
-        """Gives a no-op progress callback."""
+        """Returns a no-op progress callback."""
         return timing.no_progress
 
     def end(self, outcome: Outcome | BatchdeployError) -> None:
-        """Keeps what was published."""
+        """Collects a published run."""
         if isinstance(outcome, BatchdeployError):
             return
         self.runs.append(self._to_run(outcome))

@@ -1,4 +1,4 @@
-"""All that is on record about a run, as a notebook shows it."""
+"""The records of a run for display in a notebook."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from batchdeploy.workflows.show_run import RunView, render_run
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ShownRun:
-    """The records of a run or of an attempt, and whether they and its files are whole.
+    """The records of a run or an attempt, and whether they and its files are complete and unchanged.
 
-    A record is None where the run did not get that far, or where it cannot be read; `problems` says which.
+    A record is None if the run did not get that far or the record is unreadable; see `problems`.
     """
 
     view: RunView
 
     @property
     def folder(self) -> Path:
-        """Where the records are."""
+        """The folder of the records."""
         return self.view.folder
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing or spoilt."""
+        """Whether no record or file is missing, unreadable or changed."""
         return self.view.whole
 
     @property
@@ -38,7 +38,7 @@ class ShownRun:
 
     @property
     def printed(self) -> str:
-        """What the model printed; empty where it printed nothing."""
+        """The model's printed output; empty if there is none."""
         return self.view.printed
 
     @property

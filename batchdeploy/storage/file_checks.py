@@ -1,4 +1,4 @@
-"""Compares stored files with what a run recorded of them."""
+"""Compares stored files with their records."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHUNK = 2**20
 
 
 def file_problems(storage: Storage, files: Mapping[str, OutputFile], *, content: bool) -> tuple[Problem, ...]:
-    """How stored files differ from their records; empty where none does.
+    """One problem per stored file that differs from its record; empty if none does.
 
     Args:
-        storage: where they are.
-        files: key to what was recorded of the file there.
-        content: reads each file and compares its SHA-256; else only its size is compared.
+        storage: the storage of the files.
+        files: key to the record of the file.
+        content: whether to read each file and compare its SHA-256; otherwise only sizes are compared.
 
     Raises:
         OSError: the storage does not answer.

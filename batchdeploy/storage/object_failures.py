@@ -1,4 +1,4 @@
-"""What an object store's failure means: one sentence each, without what the store said of credentials."""
+"""Translates failures of an object store to one sentence each, without quoting credentials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchdeploy.errors import BatchdeployError, DataError, Problem, SourceError
 
 FAILURES = (BaseError, OSError, NotImplementedError)
 CREDENTIALS = "give credentials by the environment, or by the role of the machine; see docs/data.md"
-# NOTE: only these are quoted; the rest of an answer may hold key ids, signatures and tokens.
+# NOTE: only these are quoted; the rest of a response may contain key ids, signatures and tokens.
 CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 STATUS = re.compile(r"status code: (\d{3})")
 EXPIRED = {"ExpiredToken", "RequestExpired", "ExpiredTokenException"}
@@ -21,14 +21,14 @@ NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"}
 
 @contextmanager
 def translate_failures(where: str, target: str) -> Iterator[None]:
-    """Raises what an object store failed with as an error of ours.
+    """Raises failures of an object store as errors of this package.
 
     Args:
-        where: what the error is about, such as a file or folder.
-        target: the URI that was asked for.
+        where: the subject of the error, such as a file or folder.
+        target: the requested URI.
 
     Raises:
-        DataError: the bucket or object does not exist; asking again would not help.
+        DataError: the bucket or object does not exist; a retry does not help.
         SourceError: the store refused, failed or did not answer.
     """
     try:
@@ -52,7 +52,7 @@ def failure(where: str, target: str, error: BaseException) -> BatchdeployError:
 
 
 def was_replaced(error: BaseException) -> bool:
-    """Whether a read failed because the object is no longer what was pinned."""
+    """Whether a read failed because the object differs from the pinned one."""
     return isinstance(error, PreconditionError | FileNotFoundError) and not (
         NO_BUCKET & {*CODE.findall(str(error))}
     )

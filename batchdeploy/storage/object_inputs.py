@@ -1,4 +1,4 @@
-"""Pinned objects, read in place by ranges: an object that is no longer the pinned one is never read."""
+"""Reads pinned objects by ranges, in place; refuses an object that changed since it was pinned."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from batchdeploy.errors import DataError, Problem
 from batchdeploy.storage.object_failures import FAILURES, failure, was_replaced
 from batchdeploy.storage.object_store import open_store, split_uri
 
-# As much as pyarrow reads first; most footers are smaller.
+# The size of pyarrow's first read; most footers are smaller.
 TAIL_BYTES = 64 * 1024
 
 
 class PinnedObject:
     """One state of one object, as a `PinnedInput`.
 
-    What was read of its end is kept, so that a footer is fetched once, however often the file is opened.
+    Its last bytes are cached, so that a footer is fetched once even if the file is opened several times.
 
     Args:
         file: the pinned object.
-        storage: how to reach its store.
+        storage: the deployment's settings for its store.
     """
 
     remote = True
@@ -39,11 +39,11 @@ class PinnedObject:
         self._tail_start, self._tail = file.size, b""
 
     def open(self) -> Any:
-        """A new seekable stream, as pyarrow takes it."""
+        """Opens a seekable stream that pyarrow accepts."""
         return pa.PythonFile(_Ranges(self), mode="r")
 
     def read(self, start: int, end: int) -> bytes:
-        """These bytes of it.
+        """Reads a range of bytes.
 
         Raises:
             DataError: the object was replaced or deleted since it was pinned.
@@ -75,7 +75,7 @@ class PinnedObject:
             if was_replaced(error):
                 raise _changed(file.path) from None
             raise failure(file.path, file.location, error) from None
-        # NOTE: not every store that speaks S3 heeds the condition.
+        # NOTE: some S3-compatible stores ignore the condition.
         if meta["size"] != file.size or (file.etag is not None and meta["e_tag"] not in (None, file.etag)):
             raise _changed(file.path)
         if len(found) != end - start:
@@ -84,7 +84,7 @@ class PinnedObject:
 
 
 class _Ranges(io.RawIOBase):
-    """A stream over a pinned object, each read of which is one request at most."""
+    """A stream over a pinned object; each read makes at most one request."""
 
     def __init__(self, source: PinnedObject) -> None:
         self._source = source

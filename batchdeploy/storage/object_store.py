@@ -1,4 +1,4 @@
-"""Opens the object store of a URI: S3, GCS or Azure, with bounded tries and times."""
+"""Opens the object store of a URI: S3, GCS or Azure, with bounded retries and timeouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, MissingPackageError, Problem
 
 URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.DOTALL)
-# An endpoint that is not there is reported within half a minute, whether it refuses or never answers.
+# An unreachable endpoint is reported within half a minute, whether it refuses or never answers.
 TIMES = {
     "connect_timeout": timedelta(seconds=5),
     "read_timeout": timedelta(seconds=12),
@@ -28,10 +28,10 @@ S3, GCS, AZURE = frozenset({"s3", "s3a"}), frozenset({"gs"}), frozenset({"az", "
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """The URI of a bucket, and the key in it, as it is: nothing is unquoted.
+    """Splits a URI into the bucket's URI and the key, without unquoting.
 
     Raises:
-        DataError: it is no URI of an object store.
+        DataError: the URI is not that of an object store.
     """
     match = URI.fullmatch(uri)
     bucket, _, key = match.group(2).partition("/") if match else ("", "", "")
@@ -42,14 +42,14 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def open_store(bucket: str, spec: StorageSpec) -> Any:
-    """The store of a bucket, as obstore's functions take it; no request is made.
+    """Opens the obstore store of a bucket, without a request.
 
     Args:
-        bucket: its URI, as `split_uri` gives it.
-        spec: the endpoint and region, where they are not the environment's.
+        bucket: the bucket's URI, from `split_uri`.
+        spec: endpoint, region and profile; they override the environment.
 
     Raises:
-        DataError: the store cannot be opened that way.
+        DataError: obstore rejects these settings.
     """
     # NOTE: a store keeps the environment that it was opened in.
     seen = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(VARIABLES)))
@@ -67,7 +67,7 @@ def _open(bucket: str, spec: StorageSpec, environment: tuple[tuple[str, str], ..
         config["region"] = spec.region
     endpoints = [spec.endpoint, *(value for name, value in environment if "ENDPOINT" in name)]
     if any((endpoint or "").startswith("http://") for endpoint in endpoints):
-        # Without TLS, as a store on one's own machine is; whoever names such an endpoint wants it.
+        # Plain HTTP, for example for a local store; the endpoint's scheme asks for it.
         options["allow_http"] = True
     profile = spec.profile or dict(environment).get("AWS_PROFILE")
     others: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The reference profiles of a project, each parsed once a process."""
+"""The reference profiles of a project, each parsed once per process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from batchdeploy.core.profiles import Reference
 from batchdeploy.documents import from_json
 from batchdeploy.ports import TextSource
 
-# NOTE: a notebook may work with several deployments; a reference of 1,000 columns takes some 20 MB in memory.
+# For notebooks with several deployments. A reference of 1,000 columns takes about 20 MB of memory.
 MOST_KNOWN = 2
 
 
 class ReferenceProfiles:
     """Reference profiles by the path that a deployment names.
 
-    Their text is read each time, because it may have changed; the same text is parsed once.
+    The text is read each time, because it may have changed; equal text is parsed once.
 
     Args:
-        texts: where they are.
+        texts: reads the files.
     """
 
     def __init__(self, texts: TextSource) -> None:
@@ -27,20 +27,20 @@ class ReferenceProfiles:
         self._known: OrderedDict[TextPin, Reference] = OrderedDict()
 
     def read(self, path: str, *, key: str) -> tuple[Reference, TextPin]:
-        """The reference at a path, and its pin.
+        """The reference in a file, and its pin.
 
         Raises:
-            DataError: there is none (names the deployment's ``key``), or it is no reference.
+            DataError: the file is missing or unreadable (names the deployment's ``key``), or no reference.
         """
         text, pin = self._texts.read(path, key=key)
         return self._parsed(pin, text), pin
 
     def read_pinned(self, pin: TextPin) -> Reference:
-        """The reference that was pinned.
+        """The reference in a pinned file.
 
         Raises:
-            DataError: it is another one by now.
-            OSError: it cannot be read.
+            DataError: the file changed since it was pinned.
+            OSError: the file cannot be read.
         """
         return self._parsed(pin, self._texts.read_pinned(pin))
 

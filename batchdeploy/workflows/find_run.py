@@ -1,4 +1,4 @@
-"""A run's folder, found by its id, by the beginning of its id, or by the folder itself."""
+"""Finds a run's folder by its id, by a prefix of its id, or by the folder itself."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SHOWN = 3
 def find_run(
     text: str, root: Path, *, records_in: Callable[[Path], RunRecords], hint: str | None = None
 ) -> Path:
-    """The folder of a run or of an attempt.
+    """Finds the folder of a run or an attempt.
 
     Args:
-        text: the run's folder, its id, or the beginning of its id or of its attempt's name.
-        root: the control folder that holds it, or a folder that control folders are searched in.
+        text: the run's folder, its id, or a prefix of its id or of its attempt's name.
+        root: the control folder of the run, or a folder to search for control folders.
         records_in: opens the records in a folder.
-        hint: what to do where there is no such run.
+        hint: the hint of the error if no run matches.
 
     Raises:
         RequestError: no run matches, or several do.
@@ -40,7 +40,7 @@ def find_run(
 
 
 def find_runs(root: Path, beginning: str, *, records_in: Callable[[Path], RunRecords]) -> list[Path]:
-    """The folders of all runs and attempts below a root whose name begins so."""
+    """The folders of all runs and attempts below a root with this prefix in their name."""
     if not beginning.isalnum():
         return []
     controls = [root] if root.name.endswith(CONTROL) else _controls(root)
@@ -48,7 +48,7 @@ def find_runs(root: Path, beginning: str, *, records_in: Callable[[Path], RunRec
 
 
 def _controls(root: Path) -> Iterator[Path]:
-    """The control folders a few levels down, past environments, caches and partitions."""
+    """Yields the control folders a few levels below a root; skips environments, caches and partitions."""
     for folder, names, _ in os.walk(root):
         names[:] = [n for n in names if not n.startswith(".") and "=" not in n and n != "node_modules"]
         yield from (Path(folder, name) for name in names if name.endswith(CONTROL))

@@ -1,4 +1,4 @@
-"""What is on record about a run, and whether its records and files are whole."""
+"""Collects the records of a run, and checks whether records and files are complete and unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchdeploy.errors import BatchdeployError, DataError, Problem
 from batchdeploy.storage.run_records import FILES, RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
 
-# Files of more bytes in all are read only where that is asked for.
+# Files with more bytes in total are read only on request.
 MOST_READ = 2**28
 Compared = Literal["content", "size", "nothing"]
 
@@ -24,8 +24,8 @@ class FileCheck:
 
     Attributes:
         compared: ``content``: by SHA-256; ``size``: by their sizes only; ``nothing``: see ``reason``.
-        files: how many files the manifest names, published and quarantined.
-        reason: why no file was looked at; empty where they were.
+        files: the number of files in the manifest, published and quarantined.
+        reason: why files were not compared; empty if they were.
     """
 
     compared: Compared
@@ -61,16 +61,16 @@ class RunView:
 def show_run(
     folder: Path, records: RunRecords, open_tools: Callable[[], Toolbox], *, verify: bool = False
 ) -> RunView:
-    """The records of a run or of an attempt, with what is wrong with them and with its files.
+    """The records of a run or an attempt, with the problems of records and files.
 
-    A record that cannot be read is among the problems; the others are shown.
+    An unreadable record is a problem; the others are still shown.
 
     Args:
         folder: the run's folder.
         records: the records in it, under the empty key.
-        open_tools: opens the run's deployment; called only where there are files to compare.
-        verify: reads all files, however large, and those in an object store. Else files of more than 256 MiB
-            in all are compared by size, and those in an object store are left alone.
+        open_tools: opens the run's deployment; called only if there are files to compare.
+        verify: whether to read all files, including large ones and those in an object store. Otherwise files
+            of more than 256 MiB in total are compared by size, and those in an object store are skipped.
     """
     found: dict[str, Any] = {}
     problems = list(records.verify(""))
@@ -111,7 +111,7 @@ def render_run(view: RunView, *, folder: str) -> str:
 
 
 def _missing(found: Mapping[str, Any], named: set[str]) -> list[Problem]:
-    """The records that each published run has, and that this one has not."""
+    """The records that every published run has, but that this one lacks."""
     if "Manifest" not in found:
         return []
     kinds = (CheckReport, ScoredBatch, DriftReport)
@@ -181,7 +181,7 @@ def _score_lines(scored: ScoredBatch | None) -> list[str]:
 
 
 def _whole_lines(view: RunView) -> list[str]:
-    """Whether records and files are whole, and each that is not."""
+    """Lines that say whether records and files are complete and unchanged, and name those that are not."""
     files = view.files
     how = {"content": "compared by SHA-256", "size": "compared by size; --verify reads them"}
     told = f"{files.files} files {how[files.compared]}" if not files.reason else f"files: {files.reason}"

@@ -1,8 +1,8 @@
 """Turns columns into the pandas categories that a LightGBM model was trained with.
 
-LightGBM knows categories by their place in the list of each column's categories, which the model keeps, and
-takes a value that is not in the list as missing. A signature types such a column as its values, as strings
-mostly, so the columns arrive without categories.
+LightGBM identifies a category by its index in the column's list of categories, which the model stores, and
+treats a value outside the list as missing. A signature has only the type of the values, usually string, so
+the columns arrive without categories.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Categories = Mapping[str, Sequence[Any]]
 
 
 def find_categories(model: Any, signature: Any) -> Categories:
-    """The categories of each column that had some in training; empty for other models.
+    """The categories of each categorical column in training; empty for other models.
 
     Args:
-        model: what MLflow loaded.
-        signature: the model's, whose columns are in the order of training; or None.
+        model: the model that MLflow loaded.
+        signature: the model's signature, with columns in training order; or None.
 
     Raises:
-        ScoringRefused: the model does not tell which columns its categories belong to.
+        ScoringRefused: the model does not say which columns its categories belong to.
     """
     if type(model).__module__.partition(".")[0] != "lightgbm":
         return {}
@@ -52,7 +52,7 @@ def find_categories(model: Any, signature: Any) -> Categories:
 
 
 def with_categories(ask: Callable[..., Any], categories: Categories) -> Callable[..., Any]:
-    """The function, given frames whose columns have these categories; values not among them are missing."""
+    """Wraps a prediction function so that these columns become categorical; unknown values become missing."""
     if not categories:
         return ask
     import pandas as pd
@@ -67,7 +67,7 @@ def with_categories(ask: Callable[..., Any], categories: Categories) -> Callable
 
 
 def _categorical_features(booster: Any) -> list[int]:
-    """The places of the features that the booster splits by category."""
+    """The indices of the features that the booster splits by category."""
     given = (booster.params or {}).get(
         "categorical_column", (booster.params or {}).get("categorical_feature")
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from batchdeploy.errors import Problem, RequestError, shorten
 
-# NOTE: the wrappers of these flavors have an argument `params` and never look at it.
+# NOTE: the wrappers of these flavors accept an argument `params` but ignore it.
 IGNORED_BY = frozenset(
     f"mlflow.{flavor}"
     for flavor in (
@@ -18,7 +18,7 @@ IGNORED_BY = frozenset(
 
 
 def read_params(schema: Any, given: Mapping[str, Any] | None, loader: str, *, where: str) -> dict[str, Any]:
-    """The params to pass with every batch: those given, as the schema types them, and the model's defaults.
+    """The params to pass with every batch: the given ones in the schema's types, and the model's defaults.
 
     Args:
         schema: the params schema of MLflow's signature, or None.

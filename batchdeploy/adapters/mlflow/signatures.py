@@ -20,13 +20,13 @@ UNNAMED_HINT = (
 
 
 class ModelColumns(NamedTuple):
-    """What a signature says of a model, with the deployment's columns in place of unnamed inputs.
+    """The columns in a signature, with the deployment's columns in place of unnamed inputs.
 
     Attributes:
         inputs: the columns to read, each once.
-        tensors: how they are put together; empty if the model takes a frame of them.
-        outputs: the columns of the answer.
-        returns: what kind of answer it is.
+        tensors: how the columns form tensors; empty if the model takes a frame.
+        outputs: the columns of the predictions.
+        returns: the kind of the predictions.
     """
 
     inputs: tuple[Column, ...]
