@@ -1,4 +1,4 @@
-"""What the kernel, and a worker, is told to do, for tests of what comes of it."""
+"""Scoring specs and jobs for tests of the kernel and of workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchdeploy.core.work import ScoreJob
 
 
 def scoring_spec(**given: Any) -> ScoringSpec:
-    """A spec with the key ``id``, the input ``x`` and the output ``y``, except for what is given."""
+    """A spec with the key ``id``, the input ``x`` and the output ``y``; arguments override it."""
     usual: dict[str, Any] = {
         "model_version": 7,
         "inputs": (Column(name="x", type="double"),),
@@ -26,6 +26,6 @@ def scoring_spec(**given: Any) -> ScoringSpec:
 
 
 def score_job(spec: ScoringSpec, **given: Any) -> ScoreJob:
-    """A job that does this, except for what is given."""
+    """A job with this spec; arguments override it."""
     usual: dict[str, Any] = {"model_folder": "", "model_digest": "d", "staging": ""}
     return ScoreJob(spec=spec, **usual | given)

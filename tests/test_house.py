@@ -1,4 +1,4 @@
-"""The house stands: what may import what, and what a door may load. Planted breaches prove the guards."""
+"""Checks the import contracts and what a door loads. Planted breaches prove that the checks work."""
 
 from __future__ import annotations
 

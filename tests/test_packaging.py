@@ -1,4 +1,4 @@
-"""What is installed: the wheel, and what is said where a part of it is missing."""
+"""The installed wheel, and the errors for missing optional packages."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ TALK = ("loading", "asking", "C is asking", "warning")
 
 
 def talking(root: Path) -> Path:
-    """The project with a model that prints in every way, at its end too; gives the deployment."""
+    """The project with a model that prints in every way, also at exit; returns the deployment."""
     entry = ENTRY.replace(
         "return Model()",
         "print('loading'); atexit.register(print, 'at the end'); return Model()",
@@ -234,7 +234,7 @@ def talking(root: Path) -> Path:
 def register(
     root: Path, model: Any, sample: pd.DataFrame, *, alias: str, name: str = "churn", signed: bool = True
 ) -> int:
-    """Registers a fitted model in the project's own MLflow; gives the version."""
+    """Registers a fitted model in the project's own MLflow and returns the version."""
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
@@ -296,7 +296,7 @@ RUNS = {name: name * 16 for name in "abcdef"}
 
 
 def plan(run: str, base_run: str | None) -> Plan:
-    """A plan with made-up pins, for what only looks at run ids."""
+    """A plan with made-up pins, for code that uses only run ids."""
     return Plan(
         run_id=RUNS[run],
         deployment=Deployment(
@@ -320,7 +320,7 @@ def plan(run: str, base_run: str | None) -> Plan:
 
 
 class Result:
-    """What a command did."""
+    """The result of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err

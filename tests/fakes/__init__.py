@@ -1,4 +1,4 @@
-"""In-memory implementations of the ports: no file, no process, no network. The contract tests hold them."""
+"""In-memory implementations of the ports: no file, no process, no network. Contract tests check them."""
 
 from fakes.engine import FakeEngine
 from fakes.evidence import FakeEvidence, FakePainter

@@ -11,14 +11,14 @@ from batchdeploy.ports import Work
 
 
 class FakeEngine:
-    """Does the work on each split, in order.
+    """Runs the work on each split, in order.
 
     Attributes:
-        loses: the indexes of splits that are worked on, but whose results never arrive.
+        loses: the indexes of splits that are processed, but with results that never arrive.
         failure: raised in place of any work while it is set.
-        installed: versions that the one worker says it has; every other package has version 1.0.
-        lacks: packages that the worker says it does not have.
-        shipped: the folders that were shipped, in order.
+        installed: versions that the worker reports; every other package has version 1.0.
+        lacks: packages that the worker reports as missing.
+        shipped: the distributed folders, in order.
         closed: whether the engine was closed.
     """
 
@@ -36,11 +36,11 @@ class FakeEngine:
 
     @property
     def locate(self) -> Callable[[str], str]:
-        """A worker finds a folder under the name that `distribute` gave."""
+        """The identity: the name from `distribute` is the folder's path."""
         return str
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterator[SplitResult]:
-        """Does the work on each split; what the work refuses is raised as it was, all else as EngineError."""
+        """Applies the work to each split; BatchdeployErrors are raised unchanged, others as EngineError."""
         if self.failure is not None:
             raise self.failure
         for split in splits:
@@ -55,7 +55,7 @@ class FakeEngine:
                 yield result
 
     def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """What the one worker has of these packages."""
+        """The versions of these packages on the one worker."""
         found = {name: self.installed.get(name, "1.0") for name in names if name not in self.lacks}
         return (("the fake worker", found),)
 
@@ -65,5 +65,5 @@ class FakeEngine:
         return str(folder)
 
     def close(self) -> None:
-        """Notes that it was closed."""
+        """Records that it was closed."""
         self.closed = True

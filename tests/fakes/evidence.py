@@ -1,4 +1,4 @@
-"""Evidence in memory: what was kept of which attempt."""
+"""Evidence of attempts in memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fakes.staging import FakeStaging
 
 
 class FakeEvidence:
-    """What each attempt left behind, by the attempt's name.
+    """The evidence of each attempt, by the attempt's name.
 
-    A run's folder shows the records of one attempt: of that which was published, else of the newest.
+    A run's folder shows the records of one attempt: the published one, else the newest.
 
     Attributes:
-        quarantine: the rows that were kept, by the name of their file.
-        drift: the drift reports that were written.
-        output_of: the attempts of whose models the output was kept.
+        quarantine: the stored quarantined rows, by file name.
+        drift: the written drift reports.
+        output_of: the attempts with stored model output.
     """
 
     def __init__(self, staging: FakeStaging, storage: Storage) -> None:
@@ -31,28 +31,28 @@ class FakeEvidence:
         self._shown: dict[str, str] = {}
 
     def begin_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show a new attempt, unless the run was published."""
+        """Makes the run's folder show a new attempt, unless the run is published."""
         run = run_key(plan.folder, plan.run_id)
         if self._storage.read(f"{run}/{MANIFEST}") is None:
             self._shown[run] = plan.attempt
             self._show(run)
 
     def update_evidence(self, plan: Plan) -> None:
-        """Has the run's folder show all that an attempt has by now, where it shows that attempt's."""
+        """Copies an attempt's new evidence to the run's folder, if the folder shows that attempt."""
         run = run_key(plan.folder, plan.run_id)
         if self._shown.get(run) == plan.attempt:
             self._show(run)
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
-        """Notes that the output was kept."""
+        """Records that the output was stored."""
         self.output_of.append(plan.attempt or attempt)
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
-        """Keeps the rows that an attempt quarantined."""
+        """Stores the quarantined rows of an attempt."""
         self.quarantine[plan.attempt or attempt] = self._staging.tables(attempt, "quarantine")
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
-        """Keeps the attempt's drift report."""
+        """Stores the attempt's drift report."""
         self.drift[plan.attempt] = report
 
     def _show(self, run: str) -> None:

@@ -1,4 +1,4 @@
-"""A guard that raises where this process would write a file, for tests that need none."""
+"""A guard that raises if this process writes a file, for tests that must not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _forbidden = False
 
 
 class FileWrittenError(AssertionError):
-    """Something wrote to a file where nothing may."""
+    """A file was written although none may be."""
 
 
 @contextmanager
 def no_file_written() -> Iterator[None]:
-    """Raises `FileWrittenError` where Python opens a file to write, or changes a folder."""
+    """Raises `FileWrittenError` if Python opens a file for writing or changes a folder."""
     global _forbidden  # noqa: PLW0603
     _install()
     _forbidden = True

@@ -18,8 +18,8 @@ class FakeModel:
     """One version of a registered model.
 
     Attributes:
-        predict: a frame of the inputs to the model's answer.
-        content: stands for the bytes of the model's files; other content has another digest.
+        predict: a function from a frame of the inputs to predictions.
+        content: represents the bytes of the model's files; other content has another digest.
         code: what `code_problems` says of it.
         modules: what `modules` says of it.
         package_versions: package (and ``python``) to version.
@@ -39,7 +39,7 @@ class FakeRegistry:
     """Registered models by name and version.
 
     Attributes:
-        failure: raised by every question while it is set, as by a registry that does not answer.
+        failure: raised by every method while it is set, like by a registry that does not answer.
     """
 
     def __init__(self) -> None:
@@ -57,16 +57,16 @@ class FakeRegistry:
         return len(versions)
 
     def replace(self, name: str, version: int, model: FakeModel) -> None:
-        """Puts other files in the place of a version's, as anybody can who may write there."""
+        """Replaces a version's files, as anybody with write access to the store can."""
         self._versions[name][version - 1] = model
 
     @property
     def load(self) -> LoadPredictor:
-        """Loads a fetched copy, by the digest that its folder is named for."""
+        """Loads a fetched copy by the digest in its folder's name."""
         return self._load
 
     def resolve(self, ref: ModelRef) -> ModelPin:
-        """Pins the model: RequestError for a ref that leads nowhere."""
+        """Pins the model; RequestError if no model version matches the ref."""
         self._answer()
         alias = None if ref.version is not None else (ref.alias or "champion")
         version = ref.version if alias is None else self._aliases.get((ref.name, alias))
@@ -84,10 +84,10 @@ class FakeRegistry:
         )
 
     def fetch(self, pin: ModelPin, models: Path) -> Path:
-        """Where a copy of the model would lie; nothing is written.
+        """The folder that a copy of the model would have; writes nothing.
 
         Raises:
-            RegistryError: the version's files are not those that were pinned.
+            RegistryError: the version's files differ from the pinned ones.
         """
         self._answer()
         model = self._find(ModelRef(name=pin.name, version=pin.version), pin.version)
@@ -99,23 +99,23 @@ class FakeRegistry:
         return models / found
 
     def code_problems(self, ref: ModelRef) -> tuple[Problem, ...]:
-        """What the model was registered with as its code."""
+        """The ``code`` of the registered model."""
         return self._find(ref, self.resolve(ref).version).code
 
     def keep_download(self, pin: ModelPin, models: Path) -> None:
-        """Nothing was downloaded, so there is nothing to keep."""
+        """Does nothing, because nothing was downloaded."""
 
     def modules(self, pin: ModelPin) -> frozenset[str] | None:
-        """What the model was registered with as its modules."""
+        """The ``modules`` of the registered model."""
         self._answer()
         return self._find(ModelRef(name=pin.name, version=pin.version), pin.version).modules
 
     def package_versions(self, folder: Path) -> dict[str, str]:
-        """Package (and ``python``) to the version that a fetched model was made with."""
+        """The versions of packages (and of ``python``) that a fetched model was logged with."""
         return self._by_digest[folder.name].package_versions
 
     def move_alias(self, name: str, alias: str, *, seen: int, version: int) -> None:
-        """Points an alias at a version; RequestError where it is no longer where it was seen."""
+        """Points an alias at a version; RequestError if it no longer points at version ``seen``."""
         self._answer()
         current = self._aliases.get((name, alias))
         self._find(ModelRef(name=name, alias=alias), current)

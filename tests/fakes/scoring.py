@@ -1,4 +1,4 @@
-"""Partitions in memory read and scored: the real kernel between tables of a source and tables in staging."""
+"""Reads and scores partitions in memory, with the real kernel between source tables and staged tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FakeRows:
         self._source = source
 
     def inspect(self, pin: DataPin) -> InputSchema:
-        """Columns and rows of a partition: PartitionError where there is no row."""
+        """The columns and row count of a partition; PartitionError if it has no rows."""
         tables = [self._source.read(file.location, file.md5) for file in pin.files]
         rows = tuple(table.num_rows for table in tables)
         if not sum(rows):
@@ -56,7 +56,7 @@ class FakeRows:
         yield frame
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
-        """One split for each table."""
+        """One split per table."""
         return tuple(
             Split(
                 index=index,
@@ -135,7 +135,7 @@ class FakeScoring:
     def find_duplicates(
         self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
     ) -> tuple[Split, ...]:
-        """The splits with rows whose keys are not unique in the partition, with those rows named."""
+        """The splits that hold rows with duplicate keys, each with its duplicate rows listed."""
         names = list(job.spec.keys)
         batches = (self._rows.batch(split, job.spec).batch.select(names) for split in splits)
         keys = [pa.Table.from_batches([batch]) for batch in batches]

@@ -16,10 +16,10 @@ SCHEME = "memory:"
 
 
 class FakeSource:
-    """Rows by data path and partition; what is put later replaces what was there.
+    """Rows by data path and partition.
 
     Attributes:
-        failure: raised by every question while it is set, as by a store that does not answer.
+        failure: raised by every method while it is set, like by a store that does not answer.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class FakeSource:
         self._tables: dict[str, dict[str, tuple[Any, ...]]] = {}
 
     def put(self, path: str, partition: str, *tables: Any) -> None:
-        """Sets a partition's rows, one Arrow table a file; without a table it is a folder without a file."""
+        """Sets a partition's rows, one Arrow table per file; without tables it is an empty folder."""
         self._tables.setdefault(path, {})[partition] = tables
 
     def remove(self, path: str, partition: str) -> None:
-        """Takes a partition away."""
+        """Removes a partition."""
         del self._tables[path][partition]
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
@@ -39,14 +39,14 @@ class FakeSource:
         return tuple(sorted(self._at(ref)))
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
-        """Why partitions cannot be run: by their values, and those without a file."""
+        """The problems of partitions with invalid values or without files."""
         found = self._at(ref)
         column = ref.partition.column
         empty = (Problem(f"{column}={value}", "holds no file") for value in sorted(found) if not found[value])
         return (*value_problems(sorted(found), ref.partition), *empty)
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
-        """The partition's tables by their content: PartitionError where there are none."""
+        """Pins the partition's tables by content; PartitionError if there are none."""
         found = self._at(ref)
         name = f"{ref.partition.column}={partition}"
         if not found.get(partition):
@@ -70,11 +70,11 @@ class FakeSource:
         )
 
     def read(self, location: str, md5: str) -> Any:
-        """A pinned file's table: DataError where other rows are there by now.
+        """A pinned file's table; DataError if its rows changed since.
 
         Args:
-            location: of a file's pin.
-            md5: of the same pin.
+            location: the location in the file's pin.
+            md5: the MD5 in the same pin.
         """
         path, partition, number = location.removeprefix(SCHEME).rsplit("/", 2)
         tables = self._tables.get(path, {}).get(partition, ())

@@ -1,4 +1,4 @@
-"""Each stage called with the fakes of a toolbox: the only place where tests spell the stages' arguments."""
+"""Calls each stage with the fakes of a toolbox; the only place with the stages' arguments in tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plan_of(tools: FakeToolbox, day: str = DAY, **options: Any) -> Plan:
 
 
 def check_of(tools: FakeToolbox, plan: Plan) -> CheckReport:
-    """What validation finds."""
+    """The check report of a plan."""
     return validate(
         plan,
         texts=tools.texts,
@@ -60,6 +60,6 @@ def published_of(tools: FakeToolbox, plan: Plan, scored: ScoredBatch) -> Manifes
 
 
 def scores(tools: FakeToolbox, day: str = DAY) -> dict[str, float]:
-    """What is visible of a day, by key."""
+    """The published scores of a day, by key."""
     table = pa.concat_tables(tools.table.visible(f"date={day}").values())
     return dict(zip(table["id"].to_pylist(), table["y"].to_pylist(), strict=True))

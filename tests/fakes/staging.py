@@ -21,7 +21,7 @@ STAGING = Path("/memory/staging")
 
 @dataclass(slots=True)
 class FakeAttempt:
-    """What one attempt has staged.
+    """The staged tables of one attempt.
 
     Attributes:
         tables: kind and name of a file to its rows.
@@ -42,7 +42,7 @@ class FakeStaging:
     """The attempts that are neither published nor discarded.
 
     Attributes:
-        handed_over: the attempts that another process may go on with.
+        handed_over: the attempts that another process may continue.
     """
 
     def __init__(self) -> None:
@@ -51,21 +51,21 @@ class FakeStaging:
         self._begun = 0
 
     def stage(self, run_id: str) -> Path:
-        """A new attempt; nothing lies at the path, whose name is the attempt's."""
+        """Begins an attempt; the returned path does not exist, its name is the attempt's."""
         self._begun += 1
         name = f"{run_id}-{self._begun:012x}"
         self.attempts[name] = FakeAttempt(run_id)
         return STAGING / name
 
     def write(self, attempt: str, kind: Kind, name: str, table: Any) -> OutputFile:
-        """Stages rows, as a worker does: the record of the file that would hold them."""
+        """Stages rows like a worker, and returns the record of their file."""
         self._of(attempt).tables[kind, name] = table
         return OutputFile(path=name, rows=table.num_rows, size=table.nbytes, sha256=digest_of(table))
 
     def collect(
         self, attempt: Path, run_id: str, results: Sequence[SplitResult]
     ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
-        """Gives what results name its final names, and drops all else: (scored, quarantine)."""
+        """Renames the tables in ``results`` and drops the others; returns (scored, quarantined)."""
         kept = self._of(attempt.name)
         before, kept.tables = kept.tables, {}
 
@@ -81,7 +81,7 @@ class FakeStaging:
         return scored, named("quarantine", [result.quarantine for result in results])
 
     def tables(self, attempt: str, kind: Kind) -> dict[str, Any]:
-        """What an attempt has staged of one kind, by name."""
+        """The staged tables of one kind of an attempt, by name."""
         return {name: table for (of, name), table in self._of(attempt).tables.items() if of == kind}
 
     def staged(self, scored: ScoredBatch) -> Any:
@@ -94,11 +94,11 @@ class FakeStaging:
         self.attempts.pop(attempt, None)
 
     def hand_over(self, attempt: str) -> None:
-        """Notes that another process may go on with an attempt."""
+        """Records that another process may continue an attempt."""
         self.handed_over.append(attempt)
 
     def kill(self, attempt: str) -> None:
-        """Lets the process of an attempt be dead, so that recovery removes it."""
+        """Marks the process of an attempt as dead, so that recovery removes it."""
         self._of(attempt).dead = True
 
     def _of(self, attempt: str) -> FakeAttempt:

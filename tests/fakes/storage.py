@@ -1,4 +1,4 @@
-"""A storage in memory: bytes under keys, each state with a token of its own."""
+"""A storage in memory: bytes under keys, each state with a unique token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from batchdeploy.storage.interface import Entry, Stored, Token
 
 
 class FakeStorage:
-    """Bytes by key; what is stored lasts as long as the object.
+    """Bytes by key.
 
     Attributes:
-        failure: raised by every call while it is set, as by a store that does not answer.
+        failure: raised by every method while it is set, like by a store that does not answer.
     """
 
     def __init__(self, target: str = "memory:control", clock: Callable[[], float] = time.time) -> None:
@@ -28,38 +28,38 @@ class FakeStorage:
         self._states = 0
 
     def read(self, key: str) -> Stored | None:
-        """What is stored under a key; None where nothing is."""
+        """The content and token of a key; None if the key does not exist."""
         self._answer()
         found = self._stored.get(key)
         return None if found is None else found[0]
 
     def create(self, key: str, content: bytes) -> bool:
-        """Stores the content where the key does not exist yet."""
+        """Stores the content if the key does not exist."""
         self._answer()
         with self._lock:
             return key not in self._stored and self._put(key, content)
 
     def swap(self, key: str, content: bytes, token: Token) -> bool:
-        """Replaces the state that `read` gave with this token. False where it is another state by now."""
+        """Replaces the content if the key still has this token, from `read`; otherwise returns False."""
         self._answer()
         with self._lock:
             found = self._stored.get(key)
             return found is not None and found[0].token == dict(token) and self._put(key, content)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """All keys below a prefix of whole names, in the order in which they were stored."""
+        """All keys below a prefix of whole path segments, in the order of storing."""
         self._answer()
         for key, (stored, modified) in list(self._stored.items()):
             if not prefix or key.startswith(f"{prefix}/"):
                 yield Entry(key, len(stored.content), modified)
 
     def delete(self, key: str) -> None:
-        """Removes a key, where it is still there."""
+        """Removes a key, if it exists."""
         self._answer()
         self._stored.pop(key, None)
 
     def open_input(self, key: str) -> BinaryIO:
-        """A stream to read from: FileNotFoundError where nothing is stored under the key."""
+        """Opens a key for reading; FileNotFoundError if it does not exist."""
         found = self.read(key)
         if found is None:
             raise FileNotFoundError(key)
@@ -67,7 +67,7 @@ class FakeStorage:
 
     @contextmanager
     def open_output(self, key: str) -> Iterator[BinaryIO]:
-        """Yields a stream to write to; at its end all of it is under the key, after an exception nothing."""
+        """Yields a stream to write to; on success its content replaces the key's."""
         self._answer()
         stream = _Output()
         yield stream
@@ -86,7 +86,7 @@ class FakeStorage:
 
 
 class _Output(io.BytesIO):
-    """A stream whose content can still be asked for when a writer has closed it."""
+    """A stream that can still be read after a writer closed it."""
 
     def close(self) -> None:
-        """Leaves it open: pyarrow closes what it wrote to."""
+        """Leaves it open, because pyarrow closes its output."""

@@ -31,10 +31,10 @@ class FakeTable:
     """Reads and publishes one table; a manifest goes to the storage of the control folder.
 
     Attributes:
-        failure: raised by what changes the table while it is set, as by a disk that is full.
-        before_fence: called before a publish looks at its fence, as when another run publishes just then.
-        keep: how many earlier generations `FakeMaintenance` leaves.
-        audit: one line a change: the action, the folder, the run, and the run that it replaced.
+        failure: raised by every change of the table while it is set, like by a full disk.
+        before_fence: called before a publish checks its fence, to simulate another run that publishes then.
+        keep: the number of earlier generations that `FakeMaintenance` keeps.
+        audit: one line per change: the action, the folder, the run, and the run that it replaced.
     """
 
     def __init__(self, staging: FakeStaging, storage: Storage, *, keep: int = 3) -> None:
@@ -50,26 +50,26 @@ class FakeTable:
         self._by_attempt: dict[str, str] = {}
 
     def published_run(self, folder: str) -> str | None:
-        """The run whose scores are visible in a partition's folder, or None."""
+        """The id of the run that is published in a partition's folder, or None."""
         found = self._visible.get(folder)
         return None if found is None else found.run_id
 
     def published_partitions(self) -> tuple[str, ...]:
-        """The folder names of all partitions that are visible, sorted."""
+        """The folder names of all published partitions, sorted."""
         return tuple(sorted(self._visible))
 
     def files(self, folder: str) -> tuple[str, ...]:
-        """The names of a partition's visible tables."""
+        """The names of a partition's published tables."""
         return tuple(sorted(self.visible(folder))) if folder in self._visible else ()
 
     def visible(self, folder: str) -> dict[str, Any]:
-        """A partition's visible tables by name."""
+        """A partition's published tables by name."""
         return {f"{TABLE}/{folder}/{name}": table for name, table in self._visible[folder].files.items()}
 
     def file_problems(
         self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
     ) -> tuple[Problem, ...] | None:
-        """How the tables of a run differ from what it recorded; None where there is no such run."""
+        """One problem per table of a run that differs from its record; None if the run does not exist."""
         known = [self._visible[folder]] if folder in self._visible else []
         known += self._earlier.get(folder, [])
         found = next((generation.files for generation in known if generation.run_id == run_id), None)
@@ -87,25 +87,25 @@ class FakeTable:
         return tuple(problems)
 
     def attempt_of(self, folder: str) -> str | None:
-        """The attempt that published what is visible."""
+        """The attempt that published a partition."""
         found = self._visible.get(folder)
         return None if found is None else found.attempt
 
     def generations(self, folder: str) -> tuple[str, ...]:
-        """The run ids of a partition's earlier generations, the last published first."""
+        """The run ids of a partition's earlier generations, newest first."""
         return tuple(generation.run_id for generation in self._earlier.get(folder, ()))
 
     def record(self) -> TableRecord | None:
-        """Whose table it is and what its rows hold; None where nothing is published."""
+        """The table's owner and columns; None if nothing is published."""
         return self._record if self._visible else None
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Makes staged scores visible; gives the manifest's JSON, or that of the same pins that came first.
+        """Publishes staged scores; returns the manifest's JSON, or that of an earlier run with the same pins.
 
         Raises:
-            StaleRunError: a run with other pins has published the partition since.
-            TableError: the table is another deployment's, or has other columns.
-            PublishError: the staged tables are not those that were scored.
+            StaleRunError: a run with other pins published the partition since.
+            TableError: the table belongs to another deployment, or has other columns.
+            PublishError: the staged tables differ from the scored ones.
         """
         if scored.attempt in self._by_attempt:
             return self._by_attempt[scored.attempt]
@@ -141,7 +141,7 @@ class FakeTable:
         return text
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
-        """Makes an earlier generation the visible one again; gives its run id.
+        """Publishes an earlier generation again and returns its run id.
 
         Raises:
             PartitionError: there is no such generation.

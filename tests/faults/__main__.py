@@ -1,4 +1,4 @@
-"""Runs the long trials, each or all, and writes what came out: ``python -m faults`` in the folder tests."""
+"""Runs the long trials, one or all, and writes the results: ``python -m faults`` in the folder tests."""
 
 from __future__ import annotations
 

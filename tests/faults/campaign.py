@@ -1,4 +1,4 @@
-"""The long trials, by number: each gives what it did and what was violated. Tests call them with small ones.
+"""The long trials, by number; each returns its counts and violations. Tests call them with small numbers.
 
 `make faults` runs them all and writes tests/faults/results.json; docs/reliability.md shows the figures.
 """
@@ -41,16 +41,16 @@ class Known(dict[tuple[str, str], Content]):
 
 
 def lacks(counts: Mapping[str, int], enough: Mapping[str, int]) -> bool:
-    """Whether something has not happened as often as it has to."""
+    """Whether an event has not happened often enough."""
     return any(counts.get(what, 0) < least for what, least in enough.items())
 
 
 def repeated(trial: Callable[[int], dict[str, Any]], *, enough: Mapping[str, int]) -> dict[str, Any]:
-    """Does a trial again, at most `PATIENCE` times, until chance has done enough; the counts are added up.
+    """Repeats a trial, at most `PATIENCE` times, until every event was frequent enough; adds up the counts.
 
     Args:
         trial: the number of the trial to its counts and ``violations``.
-        enough: how often each thing has to have happened; ``violations`` are counted too.
+        enough: the required number of each event; ``violations`` are counted, too.
     """
     counts, found = Counter[str](), []
     for number in range(PATIENCE):
@@ -132,7 +132,7 @@ def _recovering(root: Path) -> Callable[[Callable[[str], None]], None]:
 
 
 def _promises(root: Path, lines: list[str], last: dict[str, str | None], counts: Counter[str]) -> list[str]:
-    """What the process told against what is there: done is done, and only what was begun may be there."""
+    """Checks a process's reports: what it completed is published, and what it never began is not."""
     may = {folder: {run} for folder, run in last.items()}
     for line in lines:
         word, _, rest = line.partition(" ")
@@ -153,7 +153,7 @@ def _promises(root: Path, lines: list[str], last: dict[str, str | None], counts:
 def racing_publishers(
     root: Path, *, publishers: int, publishes: int, seed: int, table: Callable[[Path], Any] = swap_table
 ) -> dict[str, Any]:
-    """Many processes publish one partition; a run that was overtaken must hear so.
+    """Many processes publish one partition; a run that was overtaken must get an error.
 
     Every publish names the run it replaces; two that replaced the same one have lost an update.
     """
@@ -202,7 +202,7 @@ def _racer(
 
 
 def lock_times(root: Path, *, partitions: int) -> dict[str, Any]:
-    """How long each of many publishes holds the lock, and how long recovery takes, in milliseconds."""
+    """Measures, in milliseconds, how long each of many publishes holds the lock, and recovery takes."""
     table = swap_table(root, durability="power")
     held: list[float] = []
     began = 0.0
@@ -257,7 +257,7 @@ def _recovery(root: Path) -> float:
 
 
 def preflight_times(home: Path, *, files: int) -> dict[str, Any]:
-    """What it costs to look at every footer of a partition before any task, in microseconds a file."""
+    """Measures the time to read every footer of a partition before any task, in microseconds per file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

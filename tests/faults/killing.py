@@ -18,7 +18,7 @@ FAILED = 70
 
 
 def in_child(work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
-    """Forks; the child does the work and may tell its parent lines. Gives (pid, file to read them from)."""
+    """Forks a child that does the work and may write lines to its parent; returns (pid, their file)."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:
@@ -39,7 +39,7 @@ def in_child(work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
 
 
 def finished(pid: int, reader: int) -> tuple[int, list[str]]:
-    """Waits for the child's end: how it ended (negative: the signal), and the lines it had told."""
+    """Waits for the child; returns its exit status (negative: the signal) and the lines that it wrote."""
     with os.fdopen(reader) as stream:
         lines = stream.read().splitlines()
     _, status = os.waitpid(pid, 0)
@@ -81,7 +81,7 @@ def killed_after(seconds: float, work: Callable[[Callable[[str], None]], None]) 
 
 
 def seed_of(name: str) -> int:
-    """The trial's seed: from FAULT_SEED where it is set, to play a trial again; else a new one, printed."""
+    """The trial's seed: FAULT_SEED if it is set, to repeat a trial; else a new one, which is printed."""
     seed = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(2**32))
     print(f"{name}: FAULT_SEED={seed}")
     return seed

@@ -1,4 +1,4 @@
-"""What must hold after every fault, found with a listing, hashlib and pyarrow alone: never our own code."""
+"""Checks the invariants after a fault, with a listing, hashlib and pyarrow only, and no code under test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = re.compile(r"part-\d{5}-([0-9a-f]{16})\.parquet")
 
 
 class Content(NamedTuple):
-    """What a run's rows are: how many, how many distinct keys, and a hash over the sorted rows."""
+    """A fingerprint of a run's rows: their number, the distinct keys, and a hash of the sorted rows."""
 
     rows: int
     keys: int
@@ -34,12 +34,12 @@ def content_of(table: pa.Table) -> Content:
 
 
 def violations(root: Path, expected: dict[tuple[str, str], Content], *, settled: bool = True) -> list[str]:
-    """Everything that is wrong with a published table.
+    """All violations in a published table.
 
     Args:
         root: the table's folder.
-        expected: what each run's rows in each partition are; any other run is a violation.
-        settled: whether recovery has run; before it a decided run's records may still be missing.
+        expected: the rows of each run in each partition; any other run is a violation.
+        settled: whether recovery has run; before it, the records of a run with an intent may be missing.
     """
     control = root.with_name(root.name + ".batchdeploy")
     found = [*_public_tree(root)]
@@ -49,7 +49,7 @@ def violations(root: Path, expected: dict[tuple[str, str], Content], *, settled:
 
 
 def published_run(root: Path, folder: str) -> str | None:
-    """The one run whose files a partition holds; None without one."""
+    """The only run with files in a partition; None if there is none."""
     try:
         runs = {match[1] for name in os.listdir(root / folder) if (match := FILE.fullmatch(name))}
     except FileNotFoundError:

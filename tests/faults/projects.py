@@ -1,4 +1,4 @@
-"""A whole project for the long trials: data, a registered model, the command line, and what it must give."""
+"""A project for the long trials: data, a registered model, the command line, and the expected scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAYS = ("2024-03-01", "2024-03-02", "2024-03-03")
 
 
 def make_project(root: Path, *, engine: str, extra: str = "", rows: int = 200, files: int = 1) -> Path:
-    """A project with three days; gives the deployment's file."""
+    """Creates a project with three days and returns the deployment's file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         build_project(root, DAYS)
@@ -77,7 +77,7 @@ def session_of(pid: int) -> list[int]:
 
 
 def seconds_until_gone(session: int, *, most: float) -> float | None:
-    """How long until no process of a session lives; None (and all are killed) where that takes too long."""
+    """The seconds until a session has no process left; kills all and returns None if it takes too long."""
     began = time.monotonic()
     while session_of(session):
         if time.monotonic() - began > most:
@@ -89,7 +89,7 @@ def seconds_until_gone(session: int, *, most: float) -> float | None:
 
 
 def first_scores(deployment: Path, days: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What runs that nothing disturbs publish, by day: what all later ones have to show too."""
+    """The scores of undisturbed runs by day, which all later runs must publish, too."""
     expected = {}
     for day in days:
         must(start(deployment, day))
@@ -99,7 +99,7 @@ def first_scores(deployment: Path, days: Sequence[str]) -> dict[str, dict[str, f
 
 
 def scores_in(folder: Path) -> dict[str, float]:
-    """What a partition shows: key to score; loud where a key is there twice or the runs are mixed."""
+    """The published scores of a partition by key; fails for duplicate keys or mixed runs."""
     tables = [pq.read_table(file, partitioning=None) for file in sorted(folder.glob("*.parquet"))]
     table = pa.concat_tables(tables)
     assert len(set(table["_run_id"].to_pylist())) == 1, "mixed runs"
@@ -116,7 +116,7 @@ def same_scores(first: dict[str, float], second: dict[str, float]) -> bool:
 
 
 def leftovers(control: Path) -> list[str]:
-    """What no run at work explains: staging, intents, trash, half-written records."""
+    """Leftovers that no active run explains: staging, intents, trash, half-written records."""
     found = [
         f"{place}/{name}"
         for place in ("staging", "intents", "trash")

@@ -1,4 +1,4 @@
-"""What the trials publish: small runs whose rows follow from their run id, so that any can be checked."""
+"""Small runs for the trials; their rows are a function of the run id, so that any can be checked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_name(number: int) -> str:
 
 
 def rows_of(folder: str, run: str) -> pa.Table:
-    """The rows of a run, which its id decides."""
+    """The rows of a run, a function of its id."""
     seed = int(run[:8], 16) ^ hash_of(folder)
     count = ROWS + seed % 5
     return pa.table(

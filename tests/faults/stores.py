@@ -1,4 +1,4 @@
-"""A local S3 with conditional writes, and a proxy before it that loses, delays and refuses answers."""
+"""A local S3 with conditional writes, and a proxy that loses, delays and refuses its responses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAULTS = ("answer lost", "409", "412", "503", "cut short")
 
 @contextmanager
 def s3() -> Iterator[int]:
-    """An S3 server on loopback with one bucket; gives its port."""
+    """An S3 server on loopback with one bucket; yields its port."""
     import boto3
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
@@ -70,7 +70,7 @@ def s3() -> Iterator[int]:
 
 @contextmanager
 def faulty(port: int, *, share: float, seed: int) -> Iterator[tuple[int, Counter[str]]]:
-    """A proxy before a server; this share of its answers is spoilt. Gives its port and what it did."""
+    """A proxy that spoils this share of a server's responses; yields its port and the counts of faults."""
     fired: Counter[str] = Counter()
     random_ = random.Random(seed)
     # The fake S3 compares and swaps in two steps; the lock makes it one, as in S3.

@@ -27,7 +27,7 @@ SITUATIONS = ("first publish", "overwrite", "rollback", "garbage")
 
 
 def available() -> bool:
-    """Whether there is a strace that may trace here."""
+    """Whether strace is installed and may trace here."""
     if shutil.which("strace") is None:
         return False
     done = subprocess.run(
@@ -44,7 +44,7 @@ def syscall_faults(home: Path, situation: str, *, every: int = 1) -> dict[str, A
     Args:
         home: an empty folder.
         situation: which operation, on which table.
-        every: takes each so-manieth call only.
+        every: injects at every n-th call only.
     """
     # Once untraced, so that the rehearsal has no system calls that only a first execution makes.
     _work(_table(home / "warming up", situation), situation)(print)
@@ -172,7 +172,7 @@ def _trial(home: Path, situation: str, where: tuple[str, int, str]) -> tuple[lis
 def _claim(
     lines: list[str], shown: str | None, may: tuple[str | None, str | None], *, early: bool
 ) -> list[str]:
-    """What is shown against what the process said of it: published, not, or to be finished."""
+    """Compares the table with the process's report: published, not published, or to be completed."""
     before, after = may
     said = lines[-1] if lines else ""
     right = {before, after}

@@ -1,4 +1,4 @@
-"""What else goes wrong at night: steps that fail, registries that do not answer, clocks, crowds, memory."""
+"""Other accidents: failing steps, unresponsive registries, wrong clocks, many processes, little memory."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_an_alias_that_moves_during_the_run_changes_nothing_of_it(deployment: Pa
 
 
 def test_three_kinds_of_runs_of_one_partition_at_once(project: Path, deployment: Path) -> None:
-    """A scheduled, a backfilled and a forced run: each published, found it published, or was told so."""
+    """A scheduled, a backfilled and a forced run: each published, or found the partition published."""
     days = ["--from", "2024-03-01", "--to", "2024-03-03"]
     backfill = [sys.executable, "-m", "batchdeploy", "backfill", str(deployment), *days]
     processes = [start(deployment, DAY), start(deployment, DAY, "--force")]
@@ -158,7 +158,7 @@ def test_a_registry_that_fails_or_hangs_is_named(
 
 
 def test_a_clock_that_goes_back_an_hour(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that decides hangs on it: the fence, the order of generations, what is leftovers."""
+    """No decision depends on the clock: the fence, the order of generations, what is a leftover."""
     import time
 
     tools = open_toolbox(deployment)

@@ -1,4 +1,4 @@
-"""Every bad input of which we know, through the command line: named, told apart, and nothing changed.
+"""Every known bad input, through the command line: each is named and distinguished, and nothing changes.
 
 What comes in as a file is refused before any task (exit code 2). What comes in as a value goes where the
 policy says: to quarantine with its reason, file and row, or it refuses the partition (exit code 1).

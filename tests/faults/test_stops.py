@@ -1,4 +1,4 @@
-"""A run that is told to end: it ends at once, leaves no process, and says whether it published."""
+"""A run that is stopped ends at once, leaves no process, and says whether it published."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 def slow_model(project: Path, mark: Path) -> None:
-    """The champion says that it was asked, and takes a minute; as long as the mark's folder is there."""
+    """While the mark's folder exists, the champion marks its call and takes a minute to predict."""
     place = str(mark)
 
     def answer(frame: pd.DataFrame) -> Any:
@@ -49,7 +49,7 @@ def slow_model(project: Path, mark: Path) -> None:
 
 
 def stopped(process: subprocess.Popen[str], mark: Path, end: Callable[[], None]) -> tuple[int, str]:
-    """Waits until the model is asked, ends the run, and gives its exit code and what it said."""
+    """Waits until the model predicts, stops the run, and returns its exit code and output."""
     while not mark.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)

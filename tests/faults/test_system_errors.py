@@ -1,4 +1,4 @@
-"""What the operating system refuses, through every door: the path, what to do, and the right exit code.
+"""Errors of the operating system through every door: the path, the remedy, and the right exit code.
 
 2 where a name in the request cannot be right, 3 where something outside failed; never a traceback.
 """
