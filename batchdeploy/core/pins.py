@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import canonical_key
 from batchdeploy.core.partition_names import NULL, escape
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.errors import PartitionError, Problem
+from batchdeploy.errors import DataError, PartitionError, Problem
 
 # NOTE: without the device number, which differs between machines on a network filesystem.
 Identity = tuple[int, int, int, int]
@@ -202,6 +202,31 @@ def digest_files(pairs: Iterable[tuple[str, str]]) -> str:
     for path, file_digest in sorted(pairs):
         digest.update(f"{file_digest}  {path}\n".encode())
     return digest.hexdigest()
+
+
+def pin_changes(before: DataPin, pin: Callable[[], DataPin]) -> tuple[Problem, ...]:
+    """What changed since a partition was pinned, by file; empty if nothing did.
+
+    Args:
+        before: the pin.
+        pin: pins the partition again, as it is now.
+    """
+    try:
+        now = {file.path: file.fingerprint for file in pin().files}
+    except PartitionError:
+        now = {}
+    old = {file.path: file.fingerprint for file in before.files}
+    gone = (Problem(path, "was deleted since it was pinned") for path in old if path not in now)
+    other = (
+        Problem(path, "changed since it was pinned") for path in old if now.get(path, old[path]) != old[path]
+    )
+    new = (Problem(path, "was added since the partition was pinned") for path in now if path not in old)
+    return tuple(sorted((*gone, *other, *new)))
+
+
+def input_changed(pin: DataPin, problems: tuple[Problem, ...]) -> DataError:
+    """The error to raise where the input is no longer the pinned one."""
+    return DataError(pin.path, problems, hint="run it again; nothing was published")
 
 
 def digest_model(pairs: Iterable[tuple[str, str]]) -> str:

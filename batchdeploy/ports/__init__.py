@@ -126,6 +126,13 @@ class Source(Protocol):
         """
         ...
 
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:
+        """What of a partition is no longer as it was pinned, by file; empty if all is.
+
+        A pinned state that stays readable, such as a table's version, does not change.
+        """
+        ...
+
 
 class Engine(Protocol):
     """Runs functions over splits, on this machine or on a cluster.

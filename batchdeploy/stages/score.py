@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from batchdeploy.core.casts import add_counts
+from batchdeploy.core.pins import input_changed
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Plan, QuarantinedRows, ScoredBatch
 from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import (
-    DataError,
     EngineError,
     MissingPackageError,
     Problem,
@@ -109,8 +109,8 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
             casts=add_counts([count for result in results for count in result.casts]),
         )
         _reconcile(plan, scored)
-        if ports.source.pin(plan.deployment.data, plan.partition).digest != plan.data.digest:
-            raise DataError(plan.data.path, f"{plan.folder} changed while it was scored", hint="run it again")
+        if changes := ports.source.changes(plan.deployment.data, plan.partition, plan.data):
+            raise input_changed(plan.data, changes)
     except BaseException:
         ports.evidence.keep_output(plan, attempt.name)
         ports.staging.discard(attempt.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from batchdeploy.core.pins import input_changed
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.errors import GateRefused
 from batchdeploy.redaction import logger
@@ -64,7 +65,13 @@ def step_drift(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> DriftRepor
 def step_publish(
     tools: Toolbox, planned: Plan, *, check: CheckReport, scored: ScoredBatch, drift: DriftReport
 ) -> Manifest:
-    """Publishes; manifest.json is written last."""
+    """Publishes; manifest.json is written last.
+
+    Raises:
+        DataError: the input changed since it was planned, and nothing was published.
+    """
+    if changes := tools.source.changes(planned.deployment.data, planned.partition, planned.data):
+        raise input_changed(planned.data, changes)
     manifest = publish(
         tools.publishing.publisher,
         planned,

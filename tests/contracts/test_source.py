@@ -31,11 +31,13 @@ class Place:
         put: sets a partition's rows to those of `customers` with this seed, in one file.
         open: the source, as a new process would open it.
         ref: what to ask it for.
+        keeps_pins: whether what was pinned stays readable when other rows take its place.
     """
 
     put: Callable[[str, str], None]
     open: Callable[[], Source]
     ref: DataRef = REF
+    keeps_pins: bool = False
 
 
 def in_memory(_: Path) -> Place:
@@ -69,7 +71,7 @@ def recorded_by_dvc(root: Path) -> Place:
         run("git", "add", "-A")
         run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", seed)
 
-    return Place(put=put, open=lambda: DvcSource(root), ref=replace(REF, rev="HEAD"))
+    return Place(put=put, open=lambda: DvcSource(root), ref=replace(REF, rev="HEAD"), keeps_pins=True)
 
 
 KINDS = {"fake": in_memory, "folder": in_a_folder, "dvc": recorded_by_dvc}
@@ -103,6 +105,20 @@ def test_a_pin_changes_with_its_own_rows_and_no_others(place: Place) -> None:
     assert place.open().pin(place.ref, FIRST).digest != before.digest
     place.put(FIRST, "a")
     assert place.open().pin(place.ref, FIRST).digest == before.digest
+
+
+def test_changes_since_a_pin_are_told_by_file(place: Place) -> None:
+    before = place.open().pin(place.ref, FIRST)
+    place.put(SECOND, "c")
+    assert place.open().changes(place.ref, FIRST, before) == ()
+    place.put(FIRST, "c")
+    changes = place.open().changes(place.ref, FIRST, before)
+    if place.keeps_pins:
+        assert changes == ()
+    else:
+        assert [(c.path, c.problem) for c in changes] == [
+            (before.files[0].path, "changed since it was pinned")
+        ]
 
 
 def test_what_is_not_there_is_told_apart(place: Place) -> None:

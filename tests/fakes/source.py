@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partitions import value_problems
-from batchdeploy.core.pins import DataPin, FilePin, digest_files
+from batchdeploy.core.pins import DataPin, FilePin, digest_files, pin_changes
 from batchdeploy.errors import BatchdeployError, DataError, PartitionError, Problem
 
 SCHEME = "memory:"
@@ -68,6 +68,10 @@ class FakeSource:
             digest=digest_files((file.path, file.md5) for file in files),
             files=files,
         )
+
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:
+        """What changed since the partition was pinned, by file."""
+        return pin_changes(pin, lambda: self.pin(ref, partition))
 
     def read(self, location: str, md5: str) -> Any:
         """A pinned file's table; DataError if its rows changed since.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,7 @@ from fakes.stage_calls import DAY, plan_of, published_of, scored_of, scores
 from batchdeploy.core.deployment import DriftSpec, QuarantineSpec
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.errors import (
+    DataError,
     DriftRefused,
     EngineError,
     PartitionError,
@@ -47,6 +48,29 @@ def break_a_key(tools: FakeToolbox, day: str = DAY) -> None:
     """Gives one of a day's six rows no key, so that it is quarantined."""
     first, second = rows(day)
     tools.source.put("data", day, first, second.set_column(0, "id", pa.array([None, "b", "c"])))
+
+
+def test_rows_that_change_between_scoring_and_publishing_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tools = make_tools()
+    first, second = rows(DAY)
+    write_drift = tools.evidence.write_drift
+
+    def change(*arguments: Any) -> None:
+        write_drift(*arguments)
+        tools.source.put("data", DAY, first, first, second)
+
+    monkeypatch.setattr(tools.evidence, "write_drift", change)
+    with pytest.raises(DataError) as raised:
+        run(tools, DAY)
+    found = [(problem.path, problem.problem) for problem in raised.value.problems]
+    assert found == [
+        (f"date={DAY}/part-1.parquet", "changed since it was pinned"),
+        (f"date={DAY}/part-2.parquet", "was added since the partition was pinned"),
+    ]
+    assert tools.table.audit == []
+    assert tools.staging.attempts == {}
 
 
 def test_rows_become_visible_scores_with_all_records() -> None:

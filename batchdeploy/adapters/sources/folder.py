@@ -23,7 +23,7 @@ from batchdeploy.core.hive_layout import (
 )
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.path_hints import describe_lookup
-from batchdeploy.core.pins import digest_files
+from batchdeploy.core.pins import digest_files, pin_changes
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
@@ -112,6 +112,15 @@ class FolderSource:
             digest=digest_files((file.path, file.md5) for file in files),
             files=tuple(files),
         )
+
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:
+        """What changed since the partition was pinned, by file.
+
+        Reads only files whose inode, size or times are no longer the pinned ones.
+        """
+        for file in pin.files:
+            self._files.remember(self._root / ref.path / file.path, file)
+        return pin_changes(pin, lambda: self.pin(ref, partition))
 
     def _folder(self, ref: DataRef, wanted: str = "") -> Path:
         """The data folder; ``wanted`` is the folder in it that is looked for."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from batchdeploy.core.pins import FilePin
+from batchdeploy.core.pins import FilePin, identity_of
 
 # FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
 SETTLED_NS = 3_000_000_000
@@ -29,6 +30,13 @@ class LocalFiles:
 
     def __init__(self) -> None:
         self._hashed: dict[Path, tuple[Identity, str]] = {}
+
+    def remember(self, file: Path, pin: FilePin) -> None:
+        """Takes the MD5 of an earlier pin, if the file still has its inode, size and times."""
+        with suppress(OSError):
+            found = file.stat()
+            if identity_of(found) == pin.identity:
+                self._hashed[file] = _identity(found), pin.md5
 
     def pin(self, file: Path, key: str) -> FilePin:
         """The file by its MD5.

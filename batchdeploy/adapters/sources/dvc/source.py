@@ -87,6 +87,14 @@ class DvcSource:
         digest = digest_files((file.path, file.md5) for file in files)
         return DataPin(path=ref.path, rev=commit, tracked="dvc", digest=digest, files=files)
 
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:  # noqa: ARG002
+        """What the cache no longer holds as it was pinned; the commit's own files do not change."""
+        return tuple(
+            Problem(file.path, "changed in the DVC cache since it was pinned", file.location)
+            for file in pin.files
+            if not _is_pinned(file)
+        )
+
     def _pin_files(self, ref: DataRef, wanted: dict[str, DvcObject]) -> Iterator[FilePin]:
         # NOTE: must run before hashing, so that a write in between is noticed.
         seen = {path: os.stat(one.location) for path, one in wanted.items()}
@@ -122,6 +130,13 @@ class DvcSource:
     def _refuse(self, ref: DataRef, missing: Sequence[DvcObject]) -> None:
         problems = tuple(Problem(one.name, "not in the DVC cache") for one in missing)
         raise SourceError(_where(ref), problems, hint=_fetching(self._root, ref))
+
+
+def _is_pinned(file: FilePin) -> bool:
+    try:
+        return identity_of(os.stat(file.location)) == file.identity or md5_of(file.location) == file.md5
+    except OSError:
+        return False
 
 
 def _folders(repo: Any, data: str, bring: Fetch, spec: PartitionSpec) -> PartitionFolders:

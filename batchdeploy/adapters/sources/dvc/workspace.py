@@ -50,6 +50,11 @@ class DvcWorkspace:
         source = self._folder if partition in self._here(ref) else self._recorded
         return source.pin(ref, partition)
 
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:
+        """What changed since the partition was pinned, in the workspace or in DVC's cache."""
+        source = self._folder if partition in self._here(ref) else self._recorded
+        return source.changes(ref, partition, pin)
+
     def _here(self, ref: DataRef) -> tuple[str, ...]:
         try:
             return self._folder.partitions(ref)
