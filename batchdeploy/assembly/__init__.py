@@ -157,7 +157,7 @@ class LocalToolbox(Toolbox):
             require("objects", self.deployment)
         from batchdeploy.publishing.opening import open_table
 
-        return open_table(self.layout, self.deployment.output, self.deployment.publish)
+        return open_table(self.layout, self.deployment.output, self.deployment.publish, self.records)
 
     @cached_property
     def _control(self) -> Storage:

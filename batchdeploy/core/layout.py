@@ -8,9 +8,16 @@ from pathlib import Path
 from batchdeploy.core.deployment import OutputRef
 
 CONTROL = ".batchdeploy"
+STAGING, MODELS, INTENTS = "staging", "models", "intents"
+# The folders of an attempt in staging, one file for each split; the second is also one beside its records.
+STAGED, QUARANTINE = "scored", "quarantine"
+# Beside an attempt in staging: the file that its process keeps locked, and the mark that another may go on.
+ALIVE, HANDED = ".alive", ".handed"
 PLAN, MANIFEST, PAGE = "plan.json", "manifest.json", "report.html"
 FIRST_USES = "first-used"
-RUNS, ATTEMPTS = "runs", "attempts"
+RUNS, ATTEMPTS, COMPARISONS, RETIRED = "runs", "attempts", "comparisons", "retired"
+# In a table that is published by pointer: the document that names the visible files, and where all files are.
+POINTER, POINTER_DATA, POINTER_MANIFESTS = "current.json", "data", "manifests"
 # One line per decision about a comparison, with its author.
 PROMOTIONS = "promotions.jsonl"
 # Captured model output: a folder in an attempt with one file per split, and the run's merged file.
@@ -27,14 +34,39 @@ def attempt_key(folder: str, run_id: str, name: str) -> str:
     return f"{run_key(folder, run_id)}/{ATTEMPTS}/{name}"
 
 
+def drift_key(folder: str, run_id: str) -> str:
+    """The key of a run's rows of the drift table in the control folder."""
+    return f"drift/{folder}/{run_id}.parquet"
+
+
+def retired_key(folder: str, run_id: str) -> str:
+    """The key of an earlier generation in the control folder."""
+    return f"{RETIRED}/{folder}/{run_id}"
+
+
+def staged_key(attempt: str) -> str:
+    """The key of the folder with an attempt's staged scores in the control folder."""
+    return f"{STAGING}/{attempt}/{STAGED}"
+
+
+def data_key(folder: str, attempt: str, file: str) -> str:
+    """The key of a published file in a table that is published by pointer."""
+    return f"{POINTER_DATA}/{folder}/run={attempt}/{file}"
+
+
+def manifest_key(folder: str, attempt: str) -> str:
+    """The key of a manifest in a table that is published by pointer."""
+    return f"{POINTER_MANIFESTS}/{folder}/{attempt}.json"
+
+
 def comparison_key(folder: str, name: str) -> str:
     """The key of a comparison in the control folder."""
-    return f"comparisons/{folder}/{name}"
+    return f"{COMPARISONS}/{folder}/{name}"
 
 
 def quarantine_key(folder: str, run_id: str) -> str:
     """The key of the folder with a run's quarantined rows in the control folder."""
-    return f"quarantine/{folder}/{run_id}"
+    return f"{QUARANTINE}/{folder}/{run_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +96,41 @@ class Layout:
         return self.table.with_name(f"{self.table.name}{CONTROL}")
 
     @property
+    def pointer(self) -> Path:
+        """The document that names the visible files, where the table is published by pointer."""
+        return self.table / POINTER
+
+    @property
     def staging(self) -> Path:
-        return self.control / "staging"
+        return self.control / STAGING
+
+    def staged(self, attempt: str) -> Path:
+        """The scores that an attempt has staged."""
+        return self.control / staged_key(attempt)
+
+    def staged_quarantine(self, attempt: str) -> Path:
+        """The rows that an attempt quarantined, while they are in staging."""
+        return self.staging / attempt / QUARANTINE
+
+    def printed(self, attempt: str) -> Path:
+        """What the model printed in an attempt, one file for each split."""
+        return self.staging / attempt / PRINTED
+
+    def liveness(self, attempt: str) -> Path:
+        """The file that the process of an attempt keeps locked."""
+        return self.staging / f"{attempt}{ALIVE}"
+
+    def handed_over(self, attempt: str) -> Path:
+        """Marks an attempt that another process may go on with."""
+        return self.staging / f"{attempt}{HANDED}"
 
     @property
     def intents(self) -> Path:
-        return self.control / "intents"
+        return self.control / INTENTS
+
+    def intent(self, attempt: str) -> Path:
+        """The write-ahead record of an attempt's publish."""
+        return self.intents / f"{attempt}.json"
 
     @property
     def trash(self) -> Path:
@@ -82,7 +143,7 @@ class Layout:
     @property
     def models(self) -> Path:
         """Fetched copies of models, one folder per digest, on the filesystem that workers use anyway."""
-        return self.control / "models"
+        return self.control / MODELS
 
     @property
     def first_uses(self) -> Path:
@@ -99,6 +160,11 @@ class Layout:
         return self.control / "lock"
 
     @property
+    def lock_holder(self) -> Path:
+        """Names the process that holds the lock."""
+        return self.control / "lock.holder.json"
+
+    @property
     def record(self) -> Path:
         """The table's record: its deployment and columns."""
         return self.control / "table.json"
@@ -110,31 +176,31 @@ class Layout:
     def partition_dir(self, folder: str) -> Path:
         return self.table / folder
 
-    @property
-    def runs(self) -> Path:
-        return self.control / RUNS
-
     def run(self, folder: str, run_id: str) -> Path:
         return self.control / run_key(folder, run_id)
-
-    def manifest(self, folder: str, run_id: str) -> Path:
-        """The manifest, written last: it exists only for published runs."""
-        return self.run(folder, run_id) / MANIFEST
 
     def attempt(self, folder: str, run_id: str, name: str) -> Path:
         """The evidence of one attempt at a run; the run's folder shows one attempt's."""
         return self.control / attempt_key(folder, run_id, name)
 
+    def attempt_drift(self, folder: str, run_id: str, name: str) -> Path:
+        """An attempt's rows of the drift table."""
+        return self.attempt(folder, run_id, name) / "drift.parquet"
+
+    def attempt_quarantine(self, folder: str, run_id: str, name: str) -> Path:
+        """The rows that an attempt quarantined, kept beside its records."""
+        return self.attempt(folder, run_id, name) / QUARANTINE
+
     @property
     def retirement(self) -> Path:
         """Earlier generations, by partition and run."""
-        return self.control / "retired"
+        return self.control / RETIRED
 
     def retired(self, folder: str, run_id: str) -> Path:
-        return self.retirement / folder / run_id
+        return self.control / retired_key(folder, run_id)
 
     def quarantine(self, folder: str, run_id: str) -> Path:
         return self.control / quarantine_key(folder, run_id)
 
     def drift(self, folder: str, run_id: str) -> Path:
-        return self.control / "drift" / folder / f"{run_id}.parquet"
+        return self.control / drift_key(folder, run_id)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import ALIVE, HANDED, STAGED, Layout
 from batchdeploy.publishing.refusals import cannot_exchange
 from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.files import can_exchange
@@ -38,8 +38,8 @@ class Attempts:
     """
 
     def __init__(self, layout: Layout, check: Callable[[Path], None] | None = check_exchange) -> None:
+        self._layout = layout
         self._staging = layout.staging
-        self._intents = layout.intents
         self._check = check
         self._held: dict[str, LivenessLock] = {}
 
@@ -59,7 +59,7 @@ class Attempts:
         self._held[name] = lock
         try:
             attempt.mkdir()
-            (attempt / "scored").mkdir()
+            (attempt / STAGED).mkdir()
             if self._check is not None:
                 self._check(attempt)
         except BaseException:
@@ -78,7 +78,7 @@ class Attempts:
 
     def discard(self, name: str) -> None:
         """Removes an attempt's staging folder, unless an intent to publish it exists."""
-        if (self._intents / f"{name}.json").exists():
+        if self._layout.intent(name).exists():
             return
         shutil.rmtree(self._staging / name, ignore_errors=True)
         # If deletion fails, the lock file stays, unlocked, so that the next sweep retries.
@@ -100,7 +100,7 @@ class Attempts:
         """
         swept = []
         names = sorted(os.listdir(self._staging)) if self._staging.is_dir() else []
-        for file in (self._staging / name for name in names if name.endswith(".alive")):
+        for file in (self._staging / name for name in names if name.endswith(ALIVE)):
             if (lock := try_lock(file)) is not None:
                 if self._handed_file(file.stem).exists():
                     file.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class Attempts:
                     self.discard(file.stem)
                     swept.append(file.stem)
                 unlock(lock)
-        for attempt in (self._staging / name for name in names if not name.endswith((".alive", ".handed"))):
+        for attempt in (self._staging / name for name in names if not name.endswith((ALIVE, HANDED))):
             # Other processes create and remove attempts meanwhile.
             with suppress(FileNotFoundError):
                 old = now - attempt.stat().st_mtime > ORPHAN_DAYS * 86_400
@@ -118,7 +118,7 @@ class Attempts:
         return tuple(swept)
 
     def _lock_file(self, name: str) -> Path:
-        return self._staging / f"{name}.alive"
+        return self._layout.liveness(name)
 
     def _handed_file(self, name: str) -> Path:
-        return self._staging / f"{name}.handed"
+        return self._layout.handed_over(name)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import stat
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.host.file_modes import restrict_tree
 from batchdeploy.storage.files import Disk
+from batchdeploy.storage.folder_storage import FolderStorage
 from batchdeploy.storage.locking import locked
+from batchdeploy.storage.run_records import RunRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +22,27 @@ class ControlFolder:
     Attributes:
         layout: the table's folders.
         spec: the deployment's ``publish`` section.
+        records: the records of the table's runs, for a caller that is the only one to write them: under the
+            lock, or in its own attempt's folder.
     """
 
     layout: Layout
     spec: PublishSpec
+    records: RunRecords
+
+    @classmethod
+    def of(cls, layout: Layout, spec: PublishSpec, records: RunRecords | None = None) -> ControlFolder:
+        """The control folder of a table.
+
+        Args:
+            layout: the table's folders.
+            spec: the deployment's ``publish`` section.
+            records: the records that the caller uses; what was parsed through them is not parsed again.
+        """
+        disk = Disk(spec.durability == "power")
+        storage = FolderStorage(layout.control, nullcontext, disk, alone=True)
+        own = RunRecords(storage) if records is None else records.through(storage)
+        return cls(layout=layout, spec=spec, records=own)
 
     @property
     def disk(self) -> Disk:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from batchdeploy.core.layout import OUTPUT, PRINTED
+from batchdeploy.core.layout import attempt_key
 from batchdeploy.core.records import DriftReport, Plan
 from batchdeploy.errors import PublishError
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.drift_table import write_table
 from batchdeploy.publishing.refusals import translated
-from batchdeploy.publishing.run_evidence import DRIFT, QUARANTINE, RunEvidence
+from batchdeploy.publishing.run_evidence import RunEvidence
 from batchdeploy.redaction import redact
 
 LOCK_SECONDS = 5.0
@@ -38,14 +37,13 @@ class EvidenceFolder:
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
         """Writes the model's printed output, if any, beside the attempt's records."""
-        source = self._control.layout.staging / attempt / PRINTED
-        records = self._attempt_folder(plan, attempt)
+        source = self._control.layout.printed(attempt)
+        records, key = self._control.records, attempt_key(plan.folder, plan.run_id, plan.attempt or attempt)
         # Output is evidence only, so a failure to store it does not stop the run.
         with suppress(OSError):
             text = b"".join(file.read_bytes() for file in sorted(source.iterdir())[:MOST_SPLITS])
-            if records.is_dir():
-                redacted = redact(text.decode("utf-8", "replace"))[:MOST_OUTPUT]
-                self._control.disk.write(records / OUTPUT, redacted)
+            if records.has(key, Plan):
+                records.write_output(key, redact(text.decode("utf-8", "replace"))[:MOST_OUTPUT])
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
         """Copies the quarantined rows from staging to the attempt's evidence.
@@ -53,8 +51,9 @@ class EvidenceFolder:
         Raises:
             PublishError: the disk failed.
         """
-        source = self._control.layout.staging / attempt / QUARANTINE
-        target = self._attempt_folder(plan, attempt) / QUARANTINE
+        layout = self._control.layout
+        source = layout.staged_quarantine(attempt)
+        target = layout.attempt_quarantine(plan.folder, plan.run_id, plan.attempt or attempt)
         try:
             for file in sorted(source.iterdir()) if source.is_dir() else ():
                 self._control.disk.place(file, target / file.name)
@@ -69,14 +68,11 @@ class EvidenceFolder:
         """
         file = self._control.layout.drift(plan.folder, plan.run_id)
         if plan.attempt:
-            file = self._control.layout.attempt(plan.folder, plan.run_id, plan.attempt) / DRIFT
+            file = self._control.layout.attempt_drift(plan.folder, plan.run_id, plan.attempt)
         try:
             write_table(file, plan, report)
         except OSError as error:
             raise translated(error, file) from error
-
-    def _attempt_folder(self, plan: Plan, attempt: str) -> Path:
-        return self._control.layout.attempt(plan.folder, plan.run_id, plan.attempt or attempt)
 
     def _change_shown(self, plan: Plan, change: Callable[[str, str, str], None]) -> None:
         seconds = min(LOCK_SECONDS, self._control.spec.lock_seconds)

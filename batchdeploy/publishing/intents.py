@@ -43,6 +43,7 @@ class IntentFiles:
     """The intents of one table, one file each; every method but `waiting` needs the table's lock."""
 
     def __init__(self, control: ControlFolder) -> None:
+        self._layout = control.layout
         self._folder = control.layout.intents
         self._disk = control.disk
 
@@ -77,4 +78,4 @@ class IntentFiles:
 
     def file(self, intent: Intent) -> Path:
         """The path of an intent's file."""
-        return self._folder / f"{intent.attempt}.json"
+        return self._layout.intent(intent.attempt)

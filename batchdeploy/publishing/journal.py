@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from batchdeploy.core.layout import run_key
+from batchdeploy.core.records import Manifest
 from batchdeploy.publishing.audit import AuditLine, AuditLog
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.intents import Intent, IntentFiles
@@ -111,13 +113,14 @@ class Journal:
         hit("folders swapped")
         self._retire(intent, source)
         hit("old generation retired")
-        quarantined = layout.staging / intent.attempt / "quarantine"
+        quarantined = layout.staged_quarantine(intent.attempt)
         if quarantined.is_dir():
             self._move_over(quarantined, layout.quarantine(intent.folder, intent.run_id))
         hit("quarantine kept")
         self._evidence.show_published(intent.folder, intent.run_id, intent.evidence)
         if intent.manifest is not None:
-            self._disk.write(layout.manifest(intent.folder, intent.run_id), intent.manifest)
+            run = run_key(intent.folder, intent.run_id)
+            self._control.records.write_text(run, Manifest, intent.manifest)
         hit("manifest written")
         self._write_audit(intent, action=intent.action)
         hit("audit written")

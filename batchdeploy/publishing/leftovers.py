@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import INTENTS, MODELS, RUNS, Layout
 
 HALF_WRITTEN_SECONDS = 3600.0
 CACHE_DAYS = 30
-HALF_WRITTEN = ("runs/**/*.tmp", "*/*.tmp", "models/*/*.tmp", "intents/*.lost")
+HALF_WRITTEN = (f"{RUNS}/**/*.tmp", "*/*.tmp", f"{MODELS}/*/*.tmp", f"{INTENTS}/*.lost")
 
 
 def remove_leftovers(layout: Layout, now: float) -> tuple[str, ...]:

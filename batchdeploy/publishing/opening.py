@@ -19,15 +19,19 @@ from batchdeploy.publishing.swap import SwapPublisher
 from batchdeploy.publishing.swap_cleanup import SwapCleanup
 from batchdeploy.publishing.swap_table import SwapTable
 from batchdeploy.publishing.trash import Trash
+from batchdeploy.storage.run_records import RunRecords
 
 
-def open_table(layout: Layout, output: OutputRef, spec: PublishSpec) -> TableAccess:
+def open_table(
+    layout: Layout, output: OutputRef, spec: PublishSpec, records: RunRecords | None = None
+) -> TableAccess:
     """Opens a deployment's table.
 
     Args:
         layout: the table's folders.
         output: the table's path.
         spec: the deployment's ``publish`` section.
+        records: the records of its runs that the caller uses.
 
     Raises:
         RequestError: the table was published in the other mode.
@@ -37,23 +41,25 @@ def open_table(layout: Layout, output: OutputRef, spec: PublishSpec) -> TableAcc
         remote = "://" in output.path
         if not remote and any(layout.table.glob("*=*/*.parquet")):
             raise _other_mode(layout, "swap", spec)
-        return open_pointer_table(layout, output.path.rstrip("/") if remote else str(layout.table), spec)
-    if (layout.table / "current.json").is_file():
+        target = output.path.rstrip("/") if remote else str(layout.table)
+        return open_pointer_table(layout, target, spec, records)
+    if layout.pointer.is_file():
         raise _other_mode(layout, "pointer", spec)
-    return open_swap_table(layout, spec)
+    return open_swap_table(layout, spec, records)
 
 
-def open_swap_table(layout: Layout, spec: PublishSpec) -> TableAccess:
+def open_swap_table(layout: Layout, spec: PublishSpec, records: RunRecords | None = None) -> TableAccess:
     """Opens a table of partition folders that are swapped.
 
     Args:
         layout: the table's folders.
         spec: the deployment's ``publish`` section.
+        records: the records of its runs that the caller uses.
     """
-    control = ControlFolder(layout=layout, spec=spec)
+    control = ControlFolder.of(layout, spec, records)
     attempts, trash, intents = Attempts(layout), Trash(control), IntentFiles(control)
     generations = Generations(control, trash)
-    table = SwapTable(layout, generations)
+    table = SwapTable(control, generations)
     journal = Journal(control, intents, trash)
     cleanup = SwapCleanup(control, table, journal=journal, generations=generations, trash=trash)
     return TableAccess(
@@ -66,13 +72,16 @@ def open_swap_table(layout: Layout, spec: PublishSpec) -> TableAccess:
     )
 
 
-def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableAccess:
+def open_pointer_table(
+    layout: Layout, target: str, spec: PublishSpec, records: RunRecords | None = None
+) -> TableAccess:
     """Opens a table whose published files are named by a pointer document.
 
     Args:
         layout: the table's control folder.
         target: the table's URI or folder.
         spec: the deployment's ``publish`` section.
+        records: the records of its runs that the caller uses.
 
     Raises:
         PublishError: the object store cannot be opened.
@@ -84,18 +93,18 @@ def open_pointer_table(layout: Layout, target: str, spec: PublishSpec) -> TableA
     from batchdeploy.publishing.pointer_records import PointerRecords
     from batchdeploy.publishing.pointer_table import PointerTable
 
-    control = ControlFolder(layout=layout, spec=spec)
+    control = ControlFolder.of(layout, spec, records)
     attempts = Attempts(layout, check=None)
     evidence = EvidenceFolder(control)
     files = open_files(target, control)
     table = PointerTable(files)
-    records = PointerRecords(control, table)
-    cleanup = PointerCleanup(control, files, records)
+    kept = PointerRecords(control, table)
+    cleanup = PointerCleanup(control, files, kept)
     return TableAccess(
         staging=StagingArea(control, attempts),
         table=table,
         publisher=PointerPublisher(
-            control, files, table=table, records=records, attempts=attempts, evidence=evidence
+            control, files, table=table, records=kept, attempts=attempts, evidence=evidence
         ),
         claims=ClaimFiles(control),
         maintenance=TableMaintenance(layout, attempts=attempts, trash=Trash(control), mode=cleanup),

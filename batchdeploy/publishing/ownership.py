@@ -9,29 +9,30 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.core.layout import Layout
-from batchdeploy.core.records import Plan
+from batchdeploy.core.layout import run_key
+from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.core.tables import TableRecord, check_owner, check_table, table_record
 from batchdeploy.documents import from_json, to_json
+from batchdeploy.publishing.control_folder import ControlFolder
 
 
-def read_table(layout: Layout, folders: tuple[str, ...], run: str | None) -> TableRecord | None:
+def read_table(control: ControlFolder, folders: tuple[str, ...], run: str | None) -> TableRecord | None:
     """The record of a table of partition folders; inferred from its files if it has none.
 
     Args:
-        layout: the table's folders.
+        control: the table's control folder.
         folders: the published partitions; a table without any has no owner.
         run: the published run of the last of them, if it is known.
     """
     if not folders:
         return None
+    layout = control.layout
     if layout.record.is_file():
         return from_json(TableRecord, layout.record.read_bytes(), where=str(layout.record))
     columns: dict[str, str] = {}
     with suppress(OSError, StopIteration, pa.ArrowException):
         columns = columns_of(pq.read_schema(next(layout.partition_dir(folders[-1]).glob("*.parquet"))))
-    manifest = layout.manifest(folders[-1], run or "")
-    text = manifest.read_text(encoding="utf-8") if manifest.is_file() else None
+    text = None if run is None else control.records.find_text(run_key(folders[-1], run), Manifest)
     return infer_record(text, folders[-1], columns)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchdeploy.core.layout import data_key, manifest_key
 from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.control_folder import ControlFolder
@@ -66,7 +67,7 @@ class PointerPublisher:
         Raises, besides what `Publisher.publish` names:
             PublishError: the store refused, or did not say whether the pointer was replaced.
         """
-        staged = self._layout.staging / scored.attempt / "scored"
+        staged = self._layout.staged(scored.attempt)
         if (published := self._published_manifest(plan, scored.attempt)) is not None:
             return published
         try:
@@ -74,17 +75,17 @@ class PointerPublisher:
         except OSError as error:
             raise translated(error, staged) from error
         began = time.time()
-        prefix = f"data/{plan.folder}/run={scored.attempt}"
-        self._files.upload({f"{prefix}/{file.path}": staged / file.path for file in scored.files})
+        keys = {file.path: data_key(plan.folder, scored.attempt, file.path) for file in scored.files}
+        self._files.upload({key: staged / path for path, key in keys.items()})
         text, published_at = manifest()
         entry = {
             "run_id": plan.run_id,
             "attempt": scored.attempt,
             "published_at": published_at,
             "evidence": plan.attempt or scored.attempt,
-            "manifest": f"manifests/{plan.folder}/{scored.attempt}.json",
+            "manifest": manifest_key(plan.folder, scored.attempt),
             "files": [
-                {"path": f"{prefix}/{file.path}", "rows": file.rows, "size": file.size, "sha256": file.sha256}
+                {"path": keys[file.path], "rows": file.rows, "size": file.size, "sha256": file.sha256}
                 for file in scored.files
             ],
         }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from batchdeploy.core.layout import POINTER_DATA, POINTER_MANIFESTS, run_key
 from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.core.records import Manifest
 from batchdeploy.publishing.control_folder import ControlFolder
-from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of, tells_of
+from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of
 from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.publishing.pointer_records import PointerRecords
 
@@ -27,8 +29,8 @@ class PointerCleanup:
         """Writes the records of runs that died right after they were published; returns their run ids."""
         finished = []
         for folder, entry in self._files.read().document["partitions"].items():
-            file = self._control.layout.manifest(folder, entry["run_id"])
-            if not tells_of(file, entry["attempt"]) and (text := self._files.text(entry["manifest"])):
+            shown = self._control.records.find_attempt(run_key(folder, entry["run_id"]), Manifest)
+            if shown != entry["attempt"] and (text := self._files.text(entry["manifest"])):
                 self._records.write_published(folder, entry, text)
                 finished.append(entry["run_id"])
         return tuple(finished)
@@ -45,7 +47,7 @@ class PointerCleanup:
         dropped = {path: one["since"] for one in document.get("dropped", ()) for path in one["paths"]}
         reader_seconds = self._control.spec.reader_seconds
         removed = []
-        for prefix in ("data", "manifests"):
+        for prefix in (POINTER_DATA, POINTER_MANIFESTS):
             for path, stored in self._files.listed(prefix):
                 since, grace = stored, max(ORPHAN_SECONDS, reader_seconds)
                 if path in dropped:

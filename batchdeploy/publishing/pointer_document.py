@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 from batchdeploy.core.deployment import PublishSpec
@@ -44,14 +42,6 @@ def with_entry(
 def paths_of(entry: dict[str, Any]) -> list[str]:
     """The paths of all stored files of a run."""
     return [*(file["path"] for file in entry["files"]), entry["manifest"]]
-
-
-def tells_of(manifest: Path, attempt: str) -> bool:
-    """Whether a manifest belongs to an attempt."""
-    try:
-        return bool(json.loads(manifest.read_text(encoding="utf-8"))["attempt"] == attempt)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _bare(entry: dict[str, Any]) -> dict[str, Any]:

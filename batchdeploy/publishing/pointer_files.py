@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from batchdeploy.core.layout import POINTER
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.storage.folder_storage import FolderStorage
 from batchdeploy.storage.interface import Storage, Token, write
 from batchdeploy.storage.object_storage import ObjectStorage, storage_error
 
-POINTER = "current.json"
 FORMAT = "batchdeploy.pointer/1"
 CHUNK = 2**20
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from batchdeploy.core.layout import run_key
+from batchdeploy.core.records import Manifest
 from batchdeploy.errors import PublishError
 from batchdeploy.publishing.audit import AuditLine, AuditLog
 from batchdeploy.publishing.control_folder import ControlFolder
@@ -46,7 +48,7 @@ class PointerRecords:
             if not self._overtaken(folder, entry):
                 self._evidence.show_published(folder, run, evidence)
                 self._evidence.show_published_quarantine(folder, run, evidence)
-                self._control.disk.write(self._control.layout.manifest(folder, run), manifest)
+                self._control.records.write_text(run_key(folder, run), Manifest, manifest)
             self._audit.append(line)
 
     def write_rollback(self, folder: str, run_id: str, *, replaced: str | None, at: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.core.layout import QUARANTINE, STAGED
 from batchdeploy.core.records import OutputFile, ScoredBatch
 from batchdeploy.core.work import SplitResult
 from batchdeploy.host.file_modes import restrict
@@ -58,10 +59,10 @@ class StagingArea:
         try:
             scored = [result.scored for result in results if result.scored]
             quarantine = [result.quarantine for result in results if result.quarantine]
-            kept = self._collect_kind(attempt / "scored", run_id, scored)
-            quarantined = self._collect_kind(attempt / "quarantine", run_id, quarantine)
+            kept = self._collect_kind(attempt / STAGED, run_id, scored)
+            quarantined = self._collect_kind(attempt / QUARANTINE, run_id, quarantine)
             # Scores become public files, quarantined rows never do.
-            restrict(*(attempt / "quarantine" / file.path for file in quarantined))
+            restrict(*(attempt / QUARANTINE / file.path for file in quarantined))
         except OSError as error:
             raise translated(error, attempt) from error
         hit("files collected")
@@ -73,7 +74,7 @@ class StagingArea:
 
     def staged(self, scored: ScoredBatch) -> Any:
         """The scores in staging as a pandas frame."""
-        folder = self._control.layout.staging / scored.attempt / "scored"
+        folder = self._control.layout.staged(scored.attempt)
         return pa.concat_tables(
             pq.read_table(folder / file.path, partitioning=None) for file in scored.files
         ).to_pandas()

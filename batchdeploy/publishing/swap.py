@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from batchdeploy.core.layout import MANIFEST
-from batchdeploy.core.records import Plan, ScoredBatch
+from batchdeploy.core.layout import retired_key, run_key, staged_key
+from batchdeploy.core.records import Manifest, Plan, ScoredBatch
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.fence import check_fence, same_pins_came_first
@@ -58,13 +56,13 @@ class SwapPublisher:
         Raises, besides what `Publisher.publish` names:
             PublishError: the table stayed locked, or the disk refused.
         """
-        staged = self._layout.staging / scored.attempt / "scored"
-        run = self._layout.run(plan.folder, plan.run_id)
+        staged = self._layout.staged(scored.attempt)
         try:
-            if (text := self._decided_before(run, scored.attempt)) is not None:
+            if (text := self._decided_before(plan, scored.attempt)) is not None:
                 self._tidy(plan.folder, scored.attempt)
                 return text
             schema = verify(staged, plan, scored)
+            run = self._layout.run(plan.folder, plan.run_id)
             own = self._layout.attempt(plan.folder, plan.run_id, plan.attempt) if plan.attempt else run
             self._control.disk.sync_files(own)
             with self._control.lock():
@@ -80,7 +78,7 @@ class SwapPublisher:
                             folder=plan.folder,
                             run_id=plan.run_id,
                             attempt=scored.attempt,
-                            source=f"staging/{scored.attempt}/scored",
+                            source=staged_key(scored.attempt),
                             inode=staged.stat().st_ino,
                             replaced=plan.base_run,
                             manifest=text,
@@ -110,7 +108,7 @@ class SwapPublisher:
                         folder=folder,
                         run_id=run,
                         attempt=f"{run}-{uuid.uuid4().hex[:12]}",
-                        source=str(source.relative_to(self._layout.control)),
+                        source=retired_key(folder, run),
                         inode=source.stat().st_ino,
                         replaced=expected_run,
                         manifest=None,
@@ -121,20 +119,20 @@ class SwapPublisher:
             raise translated(error, self._layout.partition_dir(folder)) from error
         return run
 
-    def _decided_before(self, run: Path, attempt: str) -> str | None:
+    def _decided_before(self, plan: Plan, attempt: str) -> str | None:
         """The manifest if a process had written this attempt's intent before it died; else None."""
         self._journal.finish_waiting()
-        file = run / MANIFEST
-        text = file.read_text(encoding="utf-8") if file.is_file() else None
-        return text if text is not None and json.loads(text).get("attempt") == attempt else None
+        records, run = self._control.records, run_key(plan.folder, plan.run_id)
+        return records.find_text(run, Manifest) if records.find_attempt(run, Manifest) == attempt else None
 
     def _fenced(self, plan: Plan) -> str | None:
         """Checks the fence; returns the manifest if the same pins are already published, else None."""
         self._journal.settle(plan.folder)
         found = self._table.published_run(plan.folder)
-        file = self._layout.manifest(plan.folder, plan.run_id)
-        if same_pins_came_first(plan, found) and file.is_file():
-            return file.read_text(encoding="utf-8")
+        if same_pins_came_first(plan, found):
+            text = self._control.records.find_text(run_key(plan.folder, plan.run_id), Manifest)
+            if text is not None:
+                return text
         check_fence(plan.folder, expected_run=plan.base_run, found=found)
         hit("fence passed")
         return None

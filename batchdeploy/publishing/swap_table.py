@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
-from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.errors import Problem, PublishError
+from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.generations import Generations
 from batchdeploy.publishing.ownership import read_table
 from batchdeploy.publishing.refusals import translated
@@ -25,12 +25,13 @@ class SwapTable:
     """A table whose published files are those in its partition folders.
 
     Args:
-        layout: the table's folders.
+        control: the table's control folder.
         generations: its earlier generations.
     """
 
-    def __init__(self, layout: Layout, generations: Generations) -> None:
-        self._layout = layout
+    def __init__(self, control: ControlFolder, generations: Generations) -> None:
+        self._control = control
+        self._layout = control.layout
         self._generations = generations
 
     def published_run(self, folder: str) -> str | None:
@@ -105,4 +106,4 @@ class SwapTable:
         folders, run = self.published_partitions(), None
         with suppress(PublishError):
             run = self.published_run(folders[-1]) if folders else None
-        return read_table(self._layout, folders, run)
+        return read_table(self._control, folders, run)

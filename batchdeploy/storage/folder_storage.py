@@ -23,13 +23,23 @@ class FolderStorage:
         lock: returns the lock under which `create` and `swap` compare and write. It is not reentrant: a
             caller that holds it must call neither.
         disk: writes the files.
+        alone: whether no other process writes the same key at the same time. What a killed writer leaves has
+            one name then, so that the next writer overwrites it.
     """
 
-    def __init__(self, root: Path, lock: Callable[[], AbstractContextManager[object]], disk: Disk) -> None:
+    def __init__(
+        self,
+        root: Path,
+        lock: Callable[[], AbstractContextManager[object]],
+        disk: Disk,
+        *,
+        alone: bool = False,
+    ) -> None:
         self.target = str(root)
         self._root = root
         self._lock = lock
         self._disk = disk
+        self._alone = alone
 
     def path(self, key: str) -> Path:
         """The path of a key's file.
@@ -79,6 +89,20 @@ class FolderStorage:
                     found = file.stat()
                     yield Entry(file.relative_to(self._root).as_posix(), found.st_size, found.st_mtime)
 
+    def copy(self, key: str, target: str) -> bool:
+        """Gives the file of a key a second name, where the filesystem has hard links.
+
+        That name survives a power cut once its folder is synced, and the content as it did before.
+        """
+        file, second = self.path(key), self.path(target)
+        if not file.is_file():
+            return False
+        with suppress(OSError):
+            if file.samefile(second):
+                return True
+        self._disk.place(file, second)
+        return True
+
     def delete(self, key: str) -> None:
         """Removes a key, if it exists."""
         self.path(key).unlink(missing_ok=True)
@@ -92,9 +116,11 @@ class FolderStorage:
         """Yields a stream to write to; of concurrent writers of one key, the last to finish wins."""
         file = self.path(key)
         make_folder(file.parent)
-        scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
+        scratch = file.with_name(f"{file.name}.tmp")
+        if not self._alone:
+            scratch = file.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
         try:
-            with scratch.open("xb") as stream:
+            with scratch.open("wb") as stream:
                 yield stream
             restrict(scratch)
             self._disk.sync_file(scratch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 # Opaque to callers: S3 and Azure compare the ETag, GCS the version.
 Token = Mapping[str, str]
@@ -77,3 +77,22 @@ def write(storage: Storage, key: str, content: bytes) -> None:
     """Stores the content under a key atomically, replacing any earlier content."""
     with storage.open_output(key) as stream:
         stream.write(content)
+
+
+@runtime_checkable
+class CopyingStorage(Protocol):
+    """Storage that copies a key without reading its content."""
+
+    def copy(self, key: str, target: str) -> bool:
+        """Stores the content of a key under a second one as well; False if the first one does not exist."""
+        ...
+
+
+def copy(storage: Storage, key: str, target: str) -> bool:
+    """Stores the content of a key under a second one as well; False if the first one does not exist."""
+    if isinstance(storage, CopyingStorage):
+        return storage.copy(key, target)
+    stored = storage.read(key)
+    if stored is not None:
+        write(storage, target, stored.content)
+    return stored is not None

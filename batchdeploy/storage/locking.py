@@ -27,7 +27,7 @@ def locked(layout: Layout, seconds: float) -> Iterator[None]:
     Raises:
         PublishError: another process still held the lock after ``seconds``.
     """
-    holder = layout.control / "lock.holder.json"
+    holder = layout.lock_holder
     lock = filelock.FileLock(layout.lock, timeout=seconds)
     try:
         lock.acquire()

@@ -62,6 +62,13 @@ class ObjectStorage:
                 for found in chunk:
                     yield Entry(found["path"], found["size"], found["last_modified"].timestamp())
 
+    def copy(self, key: str, target: str) -> bool:
+        """Has the store copy what is under a key; False where nothing is there."""
+        with suppress(FileNotFoundError), _as_os_error():
+            obstore.copy(self._store, key, target)
+            return True
+        return False
+
     def delete(self, key: str) -> None:
         """Removes a key, if it exists."""
         with suppress(FileNotFoundError), _as_os_error():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from io import SEEK_END
@@ -22,7 +23,7 @@ from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, DataError, Problem, RequestError
 from batchdeploy.storage.file_checks import file_problems
-from batchdeploy.storage.interface import Storage
+from batchdeploy.storage.interface import Storage, copy
 from batchdeploy.storage.interface import write as store
 
 T = TypeVar("T")
@@ -112,9 +113,66 @@ class RunRecords:
         gate = type(error).__name__
         self.write(folder, Refusal(gate=gate, where=error.where, problems=problems, hint=error.hint))
 
+    def through(self, storage: Storage) -> RunRecords:
+        """These records, written through another storage of the same folder, as one that survives more.
+
+        What either of the two has in hand the other has, too.
+        """
+        other = RunRecords(storage)
+        other._known = self._known
+        return other
+
+    def has(self, folder: str, kind: type) -> bool:
+        """Whether a folder has a record of a kind."""
+        return self._storage.read(_key(folder, FILES[kind])) is not None
+
+    def find_text(self, folder: str, kind: type) -> str | None:
+        """The text of a record, or None."""
+        stored = self._storage.read(_key(folder, FILES[kind]))
+        return None if stored is None else stored.content.decode()
+
+    def write_text(self, folder: str, kind: type, text: str) -> None:
+        """Writes a record that was made into text before, whole or not at all."""
+        store(self._storage, _key(folder, FILES[kind]), text.encode())
+
+    def find_attempt(self, folder: str, kind: type[Plan] | type[Manifest]) -> str | None:
+        """The attempt whose plan or manifest a folder has; None where it has none that can be read.
+
+        A record of another version of this package tells its attempt, too.
+        """
+        try:
+            stored = self._storage.read(_key(folder, FILES[kind]))
+            if stored is None:
+                return None
+            known = self._known.get((kind, hashlib.sha256(stored.content).digest()))
+            return str(json.loads(stored.content)["attempt"] if known is None else known.attempt)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def show(self, attempt: str, run: str) -> None:
+        """Copies an attempt's records to the run's folder, and removes others but the manifest from there.
+
+        Args:
+            attempt: the attempt's key.
+            run: the run's key.
+        """
+        for name in (*(name for kind, name in FILES.items() if kind is not Manifest), OUTPUT):
+            if not copy(self._storage, _key(attempt, name), _key(run, name)):
+                self._storage.delete(_key(run, name))
+        # NOTE: a page with a second name is served to nobody.
+        page = self._storage.read(_key(attempt, PAGE))
+        if page is None:
+            self._storage.delete(_key(run, PAGE))
+        else:
+            store(self._storage, _key(run, PAGE), page.content)
+
     def write_page(self, folder: str, html: str) -> None:
         """Writes a folder's report page atomically."""
         self._write(_key(folder, PAGE), html)
+
+    def write_output(self, folder: str, text: str) -> None:
+        """Writes what the model printed, whole or not at all."""
+        store(self._storage, _key(folder, OUTPUT), text.encode())
 
     def has_page(self, folder: str) -> bool:
         """Whether a folder has a complete report page; a full disk may have truncated it."""

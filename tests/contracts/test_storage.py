@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -19,7 +20,7 @@ from batchdeploy.core.layout import Layout
 from batchdeploy.errors import PublishError
 from batchdeploy.storage.files import Disk
 from batchdeploy.storage.folder_storage import FolderStorage
-from batchdeploy.storage.interface import Storage, write
+from batchdeploy.storage.interface import Storage, copy, write
 from batchdeploy.storage.locking import locked
 from batchdeploy.storage.object_storage import ObjectStorage
 
@@ -105,6 +106,29 @@ def test_swap_replaces_the_state_that_was_seen(storage: Storage) -> None:
     storage.delete(KEY)
     assert not storage.swap(KEY, b"fourth", second.token)
     assert content(storage, KEY) is None
+
+
+def test_a_copy_is_another_key(storage: Storage) -> None:
+    other = "runs/date=2013-02-01/0123456789abcdef/attempts/1/plan.json"
+    assert not copy(storage, KEY, other)
+    assert content(storage, other) is None
+    for text in (b"first", b"second"):
+        write(storage, KEY, text)
+        assert copy(storage, KEY, other)
+        assert copy(storage, KEY, other)
+        assert content(storage, other) == text
+    write(storage, KEY, b"third")
+    assert content(storage, other) == b"second"
+    storage.delete(KEY)
+    assert keys(storage) == [other]
+
+
+def test_what_a_killed_writer_left_is_overwritten_by_the_next(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path, nullcontext, Disk(power=False), alone=True)
+    left = tmp_path / "manifest.json.tmp"
+    left.write_bytes(b"half of a manif")
+    write(storage, "manifest.json", b"whole")
+    assert (content(storage, "manifest.json"), left.exists()) == (b"whole", False)
 
 
 def at_once(call: Callable[[int], Any], number: int = 4) -> list[Any]:

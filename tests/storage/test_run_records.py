@@ -145,3 +145,65 @@ def test_what_is_wrong_with_records_is_said(storage: ObjectStorage) -> None:
     assert problems[2].got == sealed.plan_sha256
     with pytest.raises(DataError):
         records.find(RUN, run_records.ScoredBatch)
+
+
+ATTEMPT = attempt_key(PLANNED.folder, PLANNED.run_id, "20240101beef")
+
+
+def test_the_attempt_of_a_record_in_hand_is_not_parsed(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = RunRecords(storage)
+    records.write(RUN, replace(PLANNED, attempt="one"))
+    monkeypatch.setattr(run_records, "json", None)
+    assert records.find_attempt(RUN, Plan) == "one"
+
+
+@pytest.mark.parametrize(
+    ("text", "attempt"),
+    [
+        (b'{"attempt": "one", "of": "a later version"}', "one"),
+        (b"{}", None),
+        (b"[]", None),
+        (b"{", None),
+        (b"\xff", None),
+        (None, None),
+    ],
+)
+def test_the_attempt_of_a_foreign_record(
+    storage: ObjectStorage, text: bytes | None, attempt: str | None
+) -> None:
+    if text is not None:
+        write(storage, f"{RUN}/manifest.json", text)
+    assert RunRecords(storage).find_attempt(RUN, Manifest) == attempt
+
+
+def test_a_run_shows_the_records_of_one_attempt(storage: ObjectStorage) -> None:
+    records = RunRecords(storage)
+    sealed = records.write(RUN, manifest(PLANNED))
+    records.write(RUN, CHECK)
+    records.write_refusal(RUN, ScoringRefused("here", "too many"))
+    records.write_page(RUN, "<html>old</html>")
+    records.write(ATTEMPT, replace(PLANNED, attempt="20240101beef"))
+    records.write(ATTEMPT, replace(CHECK, rows=11))
+    records.write_output(ATTEMPT, "printed")
+    records.show(ATTEMPT, RUN)
+    assert records.read(RUN, Plan).attempt == "20240101beef"
+    assert records.read(RUN, CheckReport).rows == 11
+    assert records.read(RUN, Manifest) == sealed
+    assert records.find(RUN, Refusal) is None
+    assert records.find_output(RUN) == "printed"
+    assert not records.has_page(RUN)
+    records.write_page(ATTEMPT, "<html>new</html>")
+    records.show(ATTEMPT, RUN)
+    assert records.has_page(RUN)
+
+
+def test_two_storages_of_one_folder_share_what_is_in_hand(
+    storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = RunRecords(storage)
+    other = records.through(storage)
+    other.write(RUN, PLANNED)
+    monkeypatch.setattr(run_records, "from_json", None)
+    assert records.read(RUN, Plan) is PLANNED
