@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from batchdeploy.airflow.report_access import read_within
+from batchdeploy.airflow.report_access import find_key, open_folder
 from batchdeploy.core.comparison import Comparison
-from batchdeploy.documents import from_json
+from batchdeploy.core.layout import is_comparison_key
 from batchdeploy.errors import BatchdeployError
+from batchdeploy.storage.comparison_records import ComparisonRecords
 
-COMPARISON = re.compile(r"comparisons/[^/=]+=[^/]+/[0-9-]{1,80}\.json")
 APPROVAL_OPERATOR, PROMOTION_OPERATOR = "DecisionOperator", "PromoteOperator"
 APPROVED = ["Approve"]
 
@@ -38,12 +38,11 @@ class PromotionOutcome:
 def read_comparison(path: str, controls: frozenset[str]) -> Comparison | None:
     """The comparison in a file; None if it is outside these control folders or invalid."""
     for control in controls:
-        text = read_within(control, path, COMPARISON)
-        try:
-            if text is not None:
-                return from_json(Comparison, text, where=path)
-        except BatchdeployError:
-            continue
+        key = find_key(control, path, is_comparison_key)
+        with suppress(BatchdeployError):
+            found = None if key is None else ComparisonRecords(open_folder(control)).find(key)
+            if found is not None:
+                return found
     return None
 
 

@@ -6,19 +6,15 @@ only below the control folder that the DAG itself names.
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from re import Pattern
 from typing import Any
 
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.core.layout import Layout
 from batchdeploy.errors import BatchdeployError
-
-# A report has some hundred kilobytes; another file must not fill the API server's memory.
-MAX_BYTES = 32 * 1024 * 1024
+from batchdeploy.storage.guarded_folder import GuardedFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +58,26 @@ def control_folders(task: Any, dag_file: str) -> frozenset[str]:
     return frozenset(folders)
 
 
-def read_within(control: str, path: str, shape: Pattern[str]) -> str | None:
-    """The text of a file below a control folder; None if it is missing or not allowed.
+def find_key(control: str, path: str, allowed: Callable[[str], bool]) -> str | None:
+    """The key of a file below a control folder; None if it is elsewhere or not allowed.
 
     Args:
         control: the control folder.
         path: the requested file; not trusted.
-        shape: the pattern that its path in the control folder must match after links are resolved.
+        allowed: whether a key, after links are resolved, may be read.
     """
     try:
         file = Path(path).parent.resolve() / Path(path).name
-        if not shape.fullmatch(file.relative_to(Path(control).resolve()).as_posix()):
-            return None
-        # NOTE: O_NONBLOCK, because opening a named pipe would block.
-        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        key = file.relative_to(Path(control).resolve()).as_posix()
     except (OSError, ValueError, RuntimeError):
         # The path may be too long, hold a zero byte, or contain a link loop.
         return None
-    with open(opened, "rb") as stream:
-        found = os.fstat(opened)
-        # NOTE: a file with a second hard link may be anybody's.
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > MAX_BYTES:
-            return None
-        return stream.read(MAX_BYTES).decode("utf-8", errors="replace")
+    return key if allowed(key) else None
+
+
+def open_folder(control: str) -> GuardedFolder:
+    """Reads what may be shown of a control folder."""
+    return GuardedFolder(Path(control).resolve())
 
 
 def _expanded(value: Any) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -11,12 +10,12 @@ from typing import Any
 
 from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY, SUMMARY_KEY
 from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
-from batchdeploy.airflow.report_access import control_folders, read_within
+from batchdeploy.airflow.report_access import control_folders, find_key, open_folder
 from batchdeploy.airflow.step_operator import PROBLEM_KEY
-from batchdeploy.core.layout import PAGE
+from batchdeploy.core.layout import PAGE, RUNS, is_page_key
+from batchdeploy.storage.run_records import RunRecords
 
 STEPS = ("plan", "validate", "score", "drift", "publish")
-REPORT = re.compile(r"runs/[^/=]+=[^/]+/[0-9a-f]{16}(?:/attempts/[0-9a-z]{1,64})?/report\.html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
         served = controls.get(task, frozenset())
         if (page := read_report(folder, served)) is not None:
             pages[folder] = page
-        elif not any(folder.startswith(f"{control}/runs/") for control in served):
+        elif not any(folder.startswith(f"{control}/{RUNS}/") for control in served):
             foreign.append(f"{task}: what it handed on is no run of its deployment, and is not shown")
     if number is not None and 0 <= number < len(pages):
         return list(pages.values())[number]
@@ -109,8 +108,11 @@ def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozense
 def read_report(folder: str, controls: frozenset[str]) -> str | None:
     """The report in a run's folder; None if it is missing or outside these control folders."""
     for control in controls:
-        if (page := read_within(control, f"{folder}/{PAGE}", REPORT)) is not None:
-            return page
+        key = find_key(control, f"{folder}/{PAGE}", is_page_key)
+        if key is not None:
+            page = RunRecords(open_folder(control)).find_page(key.rpartition("/")[0])
+            if page is not None:
+                return page
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,23 @@ def run_key(folder: str, run_id: str) -> str:
 def attempt_key(folder: str, run_id: str, name: str) -> str:
     """The key of one attempt's folder in the control folder."""
     return f"{run_key(folder, run_id)}/{ATTEMPTS}/{name}"
+
+
+# What may be shown in a page: nothing else in the control folder may be asked for by a path.
+_PAGE_KEY = re.compile(
+    rf"{RUNS}/[^/=]+=[^/]+/[0-9a-f]{{16}}(?:/{ATTEMPTS}/[0-9a-z]{{1,64}})?/{re.escape(PAGE)}"
+)
+_COMPARISON_KEY = re.compile(rf"{COMPARISONS}/[^/=]+=[^/]+/[0-9-]{{1,80}}\.json")
+
+
+def is_page_key(key: str) -> bool:
+    """Whether a key is that of a run's or an attempt's report."""
+    return _PAGE_KEY.fullmatch(key) is not None
+
+
+def is_comparison_key(key: str) -> bool:
+    """Whether a key is that of a comparison."""
+    return _COMPARISON_KEY.fullmatch(key) is not None
 
 
 def drift_key(folder: str, run_id: str) -> str:

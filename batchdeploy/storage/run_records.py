@@ -183,6 +183,11 @@ class RunRecords:
         except OSError:
             return False
 
+    def find_page(self, folder: str) -> str | None:
+        """A folder's page, or None."""
+        stored = self._storage.read(_key(folder, PAGE))
+        return None if stored is None else stored.content.decode("utf-8", "replace")
+
     def find_output(self, folder: str) -> str:
         """The model's printed output in a run, empty if there is none."""
         stored = self._storage.read(_key(folder, OUTPUT))
