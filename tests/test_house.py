@@ -173,6 +173,45 @@ def test_a_planted_large_protocol_is_seen(tmp_path: Path) -> None:
         assert large_protocols(file) == ["planted.py: Port has 8 members"]
 
 
+# What only `core.layout` and `storage.run_records` spell: everybody else asks them.
+ON_DISK = {
+    "plan.json", "check.json", "scored.json", "drift.json", "refusal.json", "manifest.json", "report.html",
+    "current.json", "staging", "intents", "claims", "retired", "comparisons", "attempts",
+}  # fmt: skip
+SPELLED_BY = {"layout.py", "run_records.py"}
+# NOTE: errors may import nothing, and says where the report of a refusal is.
+SPELLED_BY |= {"errors.py"}
+
+
+def names_on_disk(file: Path) -> list[str]:
+    """Text in code, not in docstrings, that has one of those names between its slashes."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    return [
+        f"{file.name}:{text.lineno} {text.value}"
+        for text in texts
+        if id(text) not in prose and ON_DISK & set(str(text.value).split("/"))
+    ]
+
+
+def test_nobody_else_spells_what_lies_on_disk() -> None:
+    files = [f for f in (REPOSITORY / "batchdeploy").rglob("*.py") if f.name not in SPELLED_BY]
+    assert [found for file in files for found in names_on_disk(file)] == []
+
+
+def test_a_planted_name_on_disk_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "planted.py"
+    lines = (
+        '"""Writes manifest.json."""',
+        "a = run / 'manifest.json'",
+        "b = f'{run}/attempts/{a}'",
+        "c = 'plan'",
+    )
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert names_on_disk(file) == ["planted.py:2 manifest.json", "planted.py:3 /attempts/"]
+
+
 def test_nothing_is_called_utils() -> None:
     banned = {"utils.py", "helpers.py", "common.py", "base.py", "manager.py", "misc.py"}
     assert not banned & {file.name for file in (REPOSITORY / "batchdeploy").rglob("*.py")}

@@ -9,6 +9,8 @@ from pathlib import Path
 from batchdeploy.core.deployment import OutputRef
 
 CONTROL = ".batchdeploy"
+# The pattern of the folders in a published table.
+PARTITIONS = "*=*"
 STAGING, MODELS, INTENTS = "staging", "models", "intents"
 # The folders of an attempt in staging, one file for each split; the second is also one beside its records.
 STAGED, QUARANTINE = "scored", "quarantine"

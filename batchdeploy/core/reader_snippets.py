@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.layout import POINTER
 
 
 def reader_snippets(deployment: Deployment, table: str) -> dict[str, str]:
@@ -26,7 +27,7 @@ def reader_snippets(deployment: Deployment, table: str) -> dict[str, str]:
 
 def _by_pointer(table: str) -> dict[str, str]:
     """Snippets that take the file list from current.json, whose files are complete and never change."""
-    current = f"{table}/current.json"
+    current = f"{table}/{POINTER}"
     files = (
         f"import json, fsspec\nwith fsspec.open({current!r}) as stream:\n"
         f"    files = [{table + '/'!r} + path for path in json.load(stream)['files']]"

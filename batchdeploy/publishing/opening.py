@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
-from batchdeploy.core.layout import Layout
+from batchdeploy.core.layout import PARTITIONS, Layout
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.attempts import Attempts
@@ -39,7 +39,7 @@ def open_table(
     """
     if spec.mode == "pointer":
         remote = "://" in output.path
-        if not remote and any(layout.table.glob("*=*/*.parquet")):
+        if not remote and any(layout.table.glob(f"{PARTITIONS}/*.parquet")):
             raise _other_mode(layout, "swap", spec)
         target = output.path.rstrip("/") if remote else str(layout.table)
         return open_pointer_table(layout, target, spec, records)

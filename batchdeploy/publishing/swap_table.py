@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
+from batchdeploy.core.layout import PARTITIONS
 from batchdeploy.core.records import OutputFile
 from batchdeploy.core.tables import TableRecord
 from batchdeploy.errors import Problem, PublishError
@@ -58,7 +59,7 @@ class SwapTable:
     def published_partitions(self) -> tuple[str, ...]:
         """The folder names of all published partitions."""
         table = self._layout.table
-        return tuple(sorted(path.name for path in table.glob("*=*"))) if table.is_dir() else ()
+        return tuple(sorted(path.name for path in table.glob(PARTITIONS))) if table.is_dir() else ()
 
     def files(self, folder: str) -> tuple[str, ...]:
         """The paths of a partition's published files."""
