@@ -27,7 +27,7 @@ are redacted::
 
     2 problems in dags/flights.yaml:
     - output.columns: is required
-    - drift.false_alarm_rate: must lie between 0 and 1, got 7
+    - drift.false_alarm_rate: must be between 0 and 1, got 7
     Hint: batchdeploy check dags/flights.yaml
 """
 

@@ -113,7 +113,7 @@ def _suite_problems(entries: dict[int, dict[str, Any]]) -> Iterator[Problem]:
         identity = canonical([entry["type"], entry["kwargs"]])
         seen[identity] += 1
         if seen[identity] == 2:
-            yield Problem(path, "the same expectation stands here twice", entry["type"])
+            yield Problem(path, "duplicates an earlier expectation", entry["type"])
 
 
 def _construction_problems(path: str, entry: dict[str, Any]) -> Iterator[Problem]:

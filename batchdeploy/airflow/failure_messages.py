@@ -100,7 +100,7 @@ def recovery_action(error: BatchdeployError, task: Any) -> str:
         deciding = sorted(task.upstream_task_ids - {_task_for(task, "compare_models")})
         return f"clear {', '.join(deciding)} to ask again"
     if isinstance(error, StaleRunError):
-        return f"clear {_task_for(task, 'plan')} and what follows it: it plans against what is there now"
+        return f"clear {_task_for(task, 'plan')} and what follows it: it plans against the published run"
     mended = _task_for(task, RESUMES_FROM.get(task.step))
     if isinstance(error, OutsideError):
         return f"Airflow tries again while tries are left; after that clear {mended} and what follows it"

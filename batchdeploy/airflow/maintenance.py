@@ -33,7 +33,7 @@ def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     partition = source.spec.data.partition
     arguments = _arguments(source, "rollback") | {
         "doc_md": f"### Rollback of {source.spec.name}\n\nPublishes an earlier run's scores of a partition "
-        "again, at once. A later run of the same partition publishes what its pins say, as always.",
+        "again, at once. A later run of the same partition publishes as usual.",
         "params": {
             "partition": Param(
                 type="string",

@@ -47,7 +47,7 @@ def rollback(
     """Publish an earlier run's scores of a partition again, at once; nothing is scored.
 
     The rows, files and records are those of that run, untouched. A later `run` of the same partition
-    publishes what its pins say, as always.
+    publishes as usual.
     """
     with open_deployment(deployment) as tools:
         done = roll_back(tools, partition, to=to)

@@ -197,4 +197,4 @@ def _runtime_problems(deployment: Deployment, model: ModelPin) -> Iterator[Probl
     runtime = deployment.model.runtime
     if model.params and runtime != "native":
         got = ", ".join(model.params)
-        yield Problem("model.runtime", f"{runtime} answers without the model's params; use native", got)
+        yield Problem("model.runtime", f"{runtime} predicts without the model's params; use native", got)

@@ -50,7 +50,7 @@ def _part_problem(part: str, name: str, low: int, high: int, names: tuple[str, .
     for value in base.partition("#")[0].split("-", 1):
         number = _number(value, names, low)
         if number is None or not low <= number <= high:
-            return Problem("schedule", f"the {name} must lie between {low} and {high}", part)
+            return Problem("schedule", f"the {name} must be between {low} and {high}", part)
     return None
 
 

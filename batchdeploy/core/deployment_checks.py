@@ -72,7 +72,7 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         if text is not None and (not text.strip() or "\0" in text):
             yield Problem(path, "must be a path", repr(text))
         elif text is not None and "://" in text and path not in ("data.path", "output.path"):
-            yield Problem(path, "only local paths are taken so far, not URIs", text)
+            yield Problem(path, "only local paths are supported, not URIs", text)
     if "://" in output and deployment.publish.mode != "pointer":
         yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
     if "://" in output and output.partition("://")[0] not in STORES:
@@ -84,7 +84,7 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
     if not target.name:
         yield Problem("output.path", "must be a folder with a name of its own", output)
     elif source == target or target in source.parents or source in target.parents:
-        yield Problem("output.path", "must lie apart from data.path", output)
+        yield Problem("output.path", "must be outside data.path", output)
 
 
 def _storage_problems(deployment: Deployment) -> Iterator[Problem]:
@@ -142,7 +142,7 @@ def _model_input_problems(model: ModelRef) -> Iterator[Problem]:
 def _number_problems(deployment: Deployment) -> Iterator[Problem]:
     drift = deployment.drift
     if drift and not 0 < drift.false_alarm_rate < 1:
-        yield Problem("drift.false_alarm_rate", "must lie between 0 and 1", f"{drift.false_alarm_rate:g}")
+        yield Problem("drift.false_alarm_rate", "must be between 0 and 1", f"{drift.false_alarm_rate:g}")
     elif drift and drift.false_alarm_rate < MIN_RATE:
         got = f"{drift.false_alarm_rate:g}"
         yield Problem("drift.false_alarm_rate", f"must be at least {MIN_RATE:g}", got)
@@ -150,7 +150,7 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("drift.min_psi", "must not be negative", f"{drift.min_psi:g}")
     if not 0 <= deployment.quarantine.max_share <= 1:
         share = deployment.quarantine.max_share
-        yield Problem("quarantine.max_share", "must lie between 0 and 1", f"{share:g}")
+        yield Problem("quarantine.max_share", "must be between 0 and 1", f"{share:g}")
     limits = {f"limits.{field.name}": getattr(deployment.limits, field.name) for field in fields(LimitsSpec)}
     above_zero: dict[str, float | None] = {
         "data.wait_hours": deployment.data.wait_hours,
@@ -173,7 +173,7 @@ def _number_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("publish.reader_seconds", "must not be negative")
     if not 0 < deployment.publish.lock_seconds <= 3600:
         got = f"{deployment.publish.lock_seconds:g}"
-        yield Problem("publish.lock_seconds", "must lie between 0 and 3600", got)
+        yield Problem("publish.lock_seconds", "must be between 0 and 3600", got)
     for path, version in (
         ("model.version", deployment.model.version),
         ("backfill.model", deployment.backfill.model),
@@ -195,4 +195,4 @@ def _time_problems(deployment: Deployment) -> Iterator[Problem]:
             yield Problem(path, f"must be at most {3_650 * a_day:,}, ten years", f"{value:g}")
     if abs(deployment.data.partition.run_offset) > MAX_STEPS:
         got = str(deployment.data.partition.run_offset)
-        yield Problem("data.partition.run_offset", f"must lie between -{MAX_STEPS:,} and {MAX_STEPS:,}", got)
+        yield Problem("data.partition.run_offset", f"must be between -{MAX_STEPS:,} and {MAX_STEPS:,}", got)

@@ -119,7 +119,7 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
     name = str(loader).rpartition(".")[2]
     own = flavors.get(name)
     if not isinstance(own, dict):
-        yield Problem(name, "is not described, and would be taken for a pickle")
+        yield Problem(name, "has no description, and would be loaded as a pickle")
         return
     for flavor in flavors.values():
         if isinstance(flavor, dict) and flavor.get("code"):
@@ -129,7 +129,7 @@ def code_in_model(flavors: dict[str, Any]) -> Iterator[Problem]:
         if (key not in own and None not in allowed) or (key in own and not _is_one_of(own[key], allowed)):
             yield Problem(f"{name}.{key}", _setting_problem(name, key), str(own.get(key, ABSENT)))
     if not _is_one_of(function.get("predict_fn", "predict"), known.methods):
-        yield Problem("predict_fn", "is no method that answers", str(function["predict_fn"]))
+        yield Problem("predict_fn", "is not a prediction method", str(function["predict_fn"]))
     yield from _setting_name_problems("python_function", function, (*SERVED, known.served))
     yield from _setting_name_problems(name, own, (known.file, *known.exact, *known.ignored, *UNREAD))
     if name == "onnx":
@@ -162,7 +162,9 @@ def _file_problems(
         text = f"is not {one} beside the description, named {' or '.join(known.suffixes)}"
         yield Problem(f"{name}.{known.file}", text, f"{file} and {served}")
     if known.served != "data" and "data" in function:
-        yield Problem("python_function.data", "leads away from what is described", str(function["data"]))
+        yield Problem(
+            "python_function.data", "names another file than the flavor does", str(function["data"])
+        )
 
 
 def _setting_name_problems(name: str, flavor: Mapping[str, Any], known: Iterable[str]) -> Iterator[Problem]:

@@ -28,14 +28,14 @@ def _reference(reference: Reference) -> Iterator[Problem]:
     names = Counter((profile.role, profile.name) for profile in reference.profiles)
     for (role, name), times in names.items():
         if times > 1:
-            yield Problem(name, f"this {role} is there twice")
+            yield Problem(name, f"this {role} is listed twice")
 
 
 def _column(column: ReferenceColumn) -> Iterator[Problem]:
     profile = column.profile
     yield from _counts(profile)
     if not profile.rows:
-        yield Problem(profile.name, "made of no rows")
+        yield Problem(profile.name, "has no rows")
     if not 0 <= column.partitions <= MAX_ROWS:
         what = "a negative number" if column.partitions < 0 else "more than there can be"
         yield Problem(f"{profile.name}.partitions", what, str(column.partitions))

@@ -92,7 +92,7 @@ def entry_problems(path: str, entry: Entry) -> Iterator[Problem]:
 def argument_problems(path: str, kwargs: Entry) -> Iterator[Problem]:
     """The problems of arguments that Great Expectations itself would accept."""
     for key in sorted(OVERRIDES & set(kwargs)):
-        yield Problem(f"{path}.{key}", "not taken here")
+        yield Problem(f"{path}.{key}", "is not supported")
     for key in (*ONE_COLUMN, "column_list"):
         named = kwargs.get(key, [] if key == "column_list" else "")
         names = named if key == "column_list" and isinstance(named, list) else [named]
@@ -103,7 +103,7 @@ def argument_problems(path: str, kwargs: Entry) -> Iterator[Problem]:
         yield Problem(path, "min_value is above max_value", f"{low} > {high}")
     for key, value in kwargs.items():
         if isinstance(value, dict) and "$PARAMETER" in value:
-            yield Problem(f"{path}.{key}", "suite parameters are not taken here")
+            yield Problem(f"{path}.{key}", "suite parameters are not supported")
         if isinstance(value, int) and abs(value) > EXACT:
             yield Problem(f"{path}.{key}", "GX compares as double; this is beyond 2**53", str(value))
         if key == "value_set" and not value:

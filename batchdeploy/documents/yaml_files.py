@@ -131,7 +131,7 @@ def _refuse_bombs(file: Path, text: str) -> None:
         for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
             if isinstance(event, AliasEvent):
                 place = f"line {event.start_mark.line + 1}"
-                raise DeploymentError(str(file), (Problem(place, "YAML aliases are not taken here"),))
+                raise DeploymentError(str(file), (Problem(place, "YAML aliases are not supported"),))
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > MAX_DEPTH:
                 place = f"line {event.start_mark.line + 1}"

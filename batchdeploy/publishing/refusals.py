@@ -19,7 +19,7 @@ from batchdeploy.errors import (
 
 def stale(folder: str, planned: str | None, found: str | None) -> StaleRunError:
     problem = Problem(folder, f"when planned, its run was {planned or 'none'}", found or "none")
-    hint = "nothing was published; run it again: it plans against what is there now"
+    hint = "nothing was published; run it again: it plans against the published run"
     return StaleRunError("the published table", (problem,), hint=hint)
 
 

@@ -95,7 +95,7 @@ def _validate(tools: Toolbox, planned: Plan) -> CheckReport:
 
 def _keep_quarantine(tools: Toolbox, planned: Plan, scored: ScoredBatch) -> None:
     """Stores the quarantined rows of a refused attempt; only warns on failure."""
-    with warn_on_failure(f"the quarantined rows of run {planned.run_id} could not be kept"):
+    with warn_on_failure(f"the quarantined rows of run {planned.run_id} could not be stored"):
         tools.publishing.evidence.keep_quarantine(planned, scored.attempt)
         tools.publishing.evidence.update_evidence(planned)
 

@@ -125,7 +125,9 @@ def test_a_tag_of_another_versions_digest_has_nobody_score_with_its_files(
     first, copy = champion.use()
     other = Registered(project, "second")
     register_folder(project, other.folder, digest=first.digest)
-    with pytest.raises(RequestError, match=r"claims [0-9a-f]{16}, its files are others, got") as refused:
+    with pytest.raises(
+        RequestError, match=r"claims [0-9a-f]{16}, but its files have another digest, got"
+    ) as refused:
         champion.registry.resolve(CHURN)
     assert first.digest[:16] in str(refused.value)
     assert digest_folder(other.folder)[:16] in str(refused.value)
@@ -141,7 +143,7 @@ def test_a_tag_that_is_true_is_taken_and_one_that_changes_is_not(project: Path) 
     assert made.use()[0].digest == digest_folder(made.folder)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     client.set_model_version_tag("churn", str(version), "batchdeploy.digest", "0" * 64)
-    with pytest.raises(RequestError, match="claims 0000000000000000, its files are others"):
+    with pytest.raises(RequestError, match="claims 0000000000000000, but its files have another digest"):
         made.registry.resolve(CHURN)
 
 

@@ -148,7 +148,7 @@ UNSOUND = {
     ),
     "a suite parameter": (
         BETWEEN | {"kwargs": {"column": "x", "max_value": {"$PARAMETER": "m"}}},
-        "suite parameters are not taken",
+        "suite parameters are not supported",
     ),
     "an empty set": (
         {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "x", "value_set": []}},
@@ -156,7 +156,7 @@ UNSOUND = {
     ),
     "an override": (
         NOT_NULL | {"kwargs": {"column": "x", "result_format": "BASIC"}},
-        "result_format: not taken",
+        "result_format: is not supported",
     ),
 }
 
@@ -168,7 +168,9 @@ def test_names_what_gx_would_drop_or_trip_over(entry: Any, expected: str) -> Non
 
 
 def test_the_same_expectation_twice_is_a_mistake() -> None:
-    assert "stands here twice" in str(GxValidator().problems(suite(NOT_NULL, NOT_NULL), where="s.json")[0])
+    assert "duplicates an earlier" in str(
+        GxValidator().problems(suite(NOT_NULL, NOT_NULL), where="s.json")[0]
+    )
 
 
 def test_a_sound_suite_has_no_problems() -> None:

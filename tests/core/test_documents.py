@@ -23,7 +23,7 @@ output: {path: scores, columns: {p: double}}
 WRONG = {
     "a syntax error": ("name: [1\n", "line 2, column 1"),
     "a key twice": ("name: a\nname: b\n", 'found duplicate key "name"'),
-    "an alias": ("a: &x [1]\nb: *x\n", "line 2: YAML aliases are not taken here"),
+    "an alias": ("a: &x [1]\nb: *x\n", "line 2: YAML aliases are not supported"),
     "nothing": ("", "must hold a mapping"),
     "a list": ("- 1\n", "must hold a mapping"),
     "deep nesting": ("a: " + "[" * 40 + "]" * 40, "nested deeper than 12"),
@@ -66,7 +66,7 @@ WRONG = {
     ),
     "a step beyond the calendar": (
         SOUND.replace("{column: date}", "{column: date, run_offset: 10000000000}"),
-        "data.partition.run_offset: must lie between",
+        "data.partition.run_offset: must be between",
     ),
     "a rate that is nothing": (
         SOUND + "drift: {reference: r, false_alarm_rate: 1e-320}\n",
@@ -112,15 +112,15 @@ WRONG = {
     ),
     "an output inside the data": (
         SOUND.replace("path: scores", "path: data/x"),
-        "must lie apart from data.path",
+        "must be outside data.path",
     ),
     "an output without a name": (SOUND.replace("path: scores", "path: ."), "a folder with a name of its own"),
     "a password": (
         SOUND.replace("{name: churn}", "{name: churn, registry: 'http://a:b@c'}"),
         "model.registry: holds credentials",
     ),
-    "a rate of 2": (SOUND + "drift: {reference: r, false_alarm_rate: 2}\n", "must lie between 0 and 1"),
-    "a share of -1": (SOUND + "quarantine: {max_share: -1}\n", "must lie between 0 and 1"),
+    "a rate of 2": (SOUND + "drift: {reference: r, false_alarm_rate: 2}\n", "must be between 0 and 1"),
+    "a share of -1": (SOUND + "quarantine: {max_share: -1}\n", "must be between 0 and 1"),
     "a name with a slash": (SOUND.replace("name: churn\n", "name: a/b\n", 1), "use 1 to 100 letters"),
     "NO is a name, not false": (SOUND.replace("name: churn\n", "name: ''\n", 1), "use 1 to 100 letters"),
     "a python object": ("!!python/object/apply:os.system [ls]\n", "must hold a mapping"),

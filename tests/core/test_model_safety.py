@@ -43,9 +43,9 @@ CODE: dict[str, tuple[dict[str, Any], str]] = {
     "code of its own": ({"python_function": {"loader_module": "mlflow.pyfunc.model"}}, "runs Python code"),
     "a loader of its own": ({"python_function": FOREIGN}, "runs Python code"),
     "a pickle": ({"python_function": SKLEARN, "sklearn": PICKLE}, "is a pickle"),
-    "no flavor of the loader's": ({"python_function": SKLEARN}, "would be taken for a pickle"),
+    "no flavor of the loader's": ({"python_function": SKLEARN}, "would be loaded as a pickle"),
     "a data path that leads away": (
-        {"python_function": SKLEARN | {"data": "sub/weights.bin"}, "sklearn": SKOPS}, "leads away",
+        {"python_function": SKLEARN | {"data": "sub/weights.bin"}, "sklearn": SKOPS}, "names another file",
     ),
     "a file that is not called skops": (
         {"python_function": SKLEARN | {"model_path": "m.bin"}, "sklearn": SKOPS | {"pickled_model": "m.bin"}},
@@ -82,7 +82,7 @@ CODE: dict[str, tuple[dict[str, Any], str]] = {
         "is no class of that",
     ),
     "a method that does not answer": (
-        {"python_function": SKLEARN | {"predict_fn": "__setstate__"}, "sklearn": SKOPS}, "no method that ans",
+        {"python_function": SKLEARN | {"predict_fn": "__setstate__"}, "sklearn": SKOPS}, "not a prediction",
     ),
     "a setting that nobody knows": (
         {"python_function": SKLEARN | {"config": {"a": 1}}, "sklearn": SKOPS}, "not known to be harmless",

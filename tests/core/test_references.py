@@ -52,7 +52,7 @@ WRONG: dict[str, tuple[Callable[[Any], None], str]] = {
         put(0, "counts", [2**70, 0, 0]),
         "x.counts: more rows than",
     ),
-    "no rows": (put(1, "counts", [0, 0, 0]), "c: made of no rows"),
+    "no rows": (put(1, "counts", [0, 0, 0]), "c: has no rows"),
     "a bin too many": (put(0, "counts", [1, 2, 3, 4]), "x: bins, counts or calibration do not agree"),
     "edges upside down": (put(0, "edges", [2.5, 0.0]), "x: bins, counts or calibration do not agree"),
     "NaN for an edge": (put(0, "edges", [float("nan"), 1.0]), "finite number"),
@@ -66,7 +66,7 @@ WRONG: dict[str, tuple[Callable[[Any], None], str]] = {
     "negative partitions": (put(0, "partitions", -2), "x.partitions: a negative number, got -2"),
     "a category twice": (put(1, "categories", ["a", "a"]), "c: a category is named twice, got a"),
     "a rare category that is none": (put(1, "rare", ["b"]), "c: a category is named twice, got b"),
-    "a column twice": (doubled, "x: this feature is there twice"),
+    "a column twice": (doubled, "x: this feature is listed twice"),
 }
 
 

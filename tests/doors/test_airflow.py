@@ -469,7 +469,7 @@ print(DagBag(sys.argv[1]).import_errors)
     [
         (
             ("partition: {column: date}", 'partition: {column: date, schedule: "99 6 * * *"}'),
-            "the minute must lie between 0 and 59",
+            "the minute must be between 0 and 59",
         ),
         (("engine: {kind: local}", "engine: {kind: loco}"), "line 14, column 10"),
         (("keys: [customer_id]", "keys: [customer_id"), "line 8, column 13"),

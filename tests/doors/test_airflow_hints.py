@@ -72,7 +72,7 @@ def tasks(deployment: Path) -> dict[str, Any]:
     return dict(ScoringDag(str(deployment)).task_dict)
 
 
-AGAIN = "nothing was published; run it again: it plans against what is there now"
+AGAIN = "nothing was published; run it again: it plans against the published run"
 CASES: list[tuple[str, BatchdeployError, str]] = [
     (
         "validate",

@@ -228,8 +228,8 @@ def no_control(root: Path) -> None:
 
 
 CHECKED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "hours that no day has": (scheduled("schedule: '0 24 * * *'"), "the hour must lie between 0 and 23"),
-    "words in place of hours": (scheduled("schedule: 'a b c d e'"), "the minute must lie between 0 and 59"),
+    "hours that no day has": (scheduled("schedule: '0 24 * * *'"), "the hour must be between 0 and 23"),
+    "words in place of hours": (scheduled("schedule: 'a b c d e'"), "the minute must be between 0 and 59"),
     "a step of none": (scheduled("schedule: '*/0 6 * * *'"), "the minute has a step that is no number above"),
     "30 February": (scheduled("schedule: '0 6 30 2 *'"), "names a day that none of its months has"),
     "a start after the end": (

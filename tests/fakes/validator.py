@@ -59,7 +59,7 @@ def _problems(entries: Mapping[int, Entry]) -> Iterator[Problem]:
                 yield Problem(f"{path}.type", "is not known", entry["type"])
         identity = canonical([entry.get("type"), entry.get("kwargs")])
         if identity in seen:
-            yield Problem(path, "the same expectation stands here twice", entry["type"])
+            yield Problem(path, "duplicates an earlier expectation", entry["type"])
         seen.add(identity)
 
 

@@ -18,7 +18,7 @@ def external_weight_problems(file: Path) -> Iterator[Problem]:
     try:
         import onnx
     except ModuleNotFoundError:
-        text = "cannot be looked into without the package onnx: pip install 'batchdeploy[onnx]'"
+        text = "cannot be checked without the package onnx: pip install 'batchdeploy[onnx]'"
         yield Problem(file.name, text)
         return
     try:

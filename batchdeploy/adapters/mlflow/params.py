@@ -31,7 +31,7 @@ def read_params(schema: Any, given: Mapping[str, Any] | None, loader: str, *, wh
     """
     given, specs = given or {}, {} if schema is None else {spec.name: spec for spec in schema.params}
     if loader in IGNORED_BY:
-        text = f"MLflow's flavor {loader.removeprefix('mlflow.')} does not look at params"
+        text = f"MLflow's flavor {loader.removeprefix('mlflow.')} ignores params"
         _refuse(where, [Problem(f"model.params.{name}", text) for name in given])
         return {}
     known = ", ".join(specs) or "none: log the model again with infer_signature(..., params={...})"

@@ -197,7 +197,7 @@ class MlflowRegistry:
                 raise RequestError(
                     f"model {name}",
                     (Problem(f"alias {alias}", f"was at version {seen} when it was compared", str(current)),),
-                    hint="compare again with what is there now",
+                    hint="compare again with the current version",
                 )
             client.get_model_version(name, str(version))
             client.set_registered_model_alias(name, alias, str(version))
@@ -254,7 +254,7 @@ def _location(client: Any, version: Any) -> str:
 
 def _check_digest_tag(claimed: str | None, digest: str, where: str) -> None:
     if claimed is not None and claimed != digest:
-        text = f"its tag {DIGEST_TAG} claims {claimed[:SHOWN_DIGITS]}, its files are others"
+        text = f"its tag {DIGEST_TAG} claims {claimed[:SHOWN_DIGITS]}, but its files have another digest"
         hint = "the files, or the tag, were changed after the version was registered: register it anew"
         raise RequestError(f"model {where}", (Problem("digest", text, digest[:SHOWN_DIGITS]),), hint=hint)
 
