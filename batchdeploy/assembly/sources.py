@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.util
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchdeploy import ports
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.host.packages import require
 from batchdeploy.storage.project_texts import TextFiles
+
+if TYPE_CHECKING:
+    from batchdeploy.adapters.parquet_splits import RowPartitions
 
 
 def open_source(root: Path, deployment: Deployment) -> ports.Source:
@@ -27,13 +31,22 @@ def open_source(root: Path, deployment: Deployment) -> ports.Source:
         return DvcSource(root)
     from batchdeploy.adapters.sources.folder import FolderSource
 
+    rows = partial(_row_partitions, deployment)
     if not data.fetch and not _has_dvc(root):
-        return FolderSource(root)
+        return FolderSource(root, rows=rows)
     from batchdeploy.adapters.sources.dvc import DvcWorkspace, pull_command, recorded_md5s
 
     recorded, pull = partial(recorded_md5s, root), partial(pull_command, root)
-    folder = FolderSource(root, recorded=recorded, pull_command=pull)
+    folder = FolderSource(root, recorded=recorded, pull_command=pull, rows=rows)
     return DvcWorkspace(root, folder) if data.fetch else folder
+
+
+def _row_partitions(deployment: Deployment) -> RowPartitions:
+    """What reads partitions from a column of the files."""
+    require("mlflow", deployment)
+    from batchdeploy.adapters.parquet_splits import RowPartitions
+
+    return RowPartitions(deployment.limits)
 
 
 def open_texts(root: Path, deployment: Deployment) -> ports.TextSource:

@@ -92,8 +92,6 @@ def _kind(type_name: str) -> str | None:
 
 
 def _key_problems(deployment: Deployment, columns: dict[str, Column], inputs: set[str]) -> Iterator[Problem]:
-    if deployment.data.partition.column in columns:
-        yield Problem(deployment.data.partition.column, "is the partition column, and in the files as well")
     for name in deployment.data.keys:
         if name in columns and arrow_family(columns[name].type) not in KEY_TYPES:
             mend = _cast_line(name, "long") if can_cast(columns[name].type, "long") else ""

@@ -99,6 +99,22 @@ class PathColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionKey:
+    """One partition: the column, its value, and how the value writes a date or time.
+
+    Attributes:
+        key_format: ``strftime`` format of the values of dates and timestamps.
+        timezone: in which timestamps with a time zone are written.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    column: str
+    value: str
+    key_format: str
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilePin:
     """One input file: its path inside the data folder, what pins its content, and where to read it.
 
@@ -114,6 +130,9 @@ class FilePin:
         version: the object's version, in a bucket that keeps versions.
         modified: when the object was stored, ISO 8601 in UTC. Stores answer with whole seconds.
         path_columns: the columns that the file's folders give to all of its rows, but the partition column.
+        row_groups: those that hold rows of the partition, where an ordinary column tells the partition;
+            None where all rows of the file are the partition's.
+        rows: how many rows of the partition these hold.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -126,6 +145,8 @@ class FilePin:
     version: str | None = None
     modified: str | None = None
     path_columns: tuple[PathColumn, ...] = ()
+    row_groups: tuple[int, ...] | None = None
+    rows: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -147,6 +168,7 @@ class DataPin:
             ``plain`` if they are not tracked.
         digest: MD5 over the sorted (path, fingerprint) pairs of the files.
         storage: how to reach the store that holds the files.
+        partition: the partition that the rows belong to.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -156,6 +178,7 @@ class DataPin:
     digest: str
     files: tuple[FilePin, ...]
     storage: StorageSpec = StorageSpec()
+    partition: PartitionKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ Rule = Literal[
     "invalid_text",
     "inexact",
     "cast",
+    "other_partition",
 ]
 MEBIBYTE = 1 << 20
 
@@ -52,6 +53,8 @@ class PolicySpec:
             INT96 timestamp is finer than microseconds or outside their range.
         cast: ``data.casts`` would change a value beyond the precision of the declared type, or the value is
             none of that type. Quarantine stores it as the file holds it.
+        other_partition: the file has the partition column, or another column of its path, with a value that
+            is not its folder's.
         output: the model's output for the row is missing (None, NaN, masked) or does not fit the declared
             type (infinity, 1.7 for an integer, an overflow).
         nondeterministic: the model's predictions differ when the same rows are predicted twice (a few rows of
@@ -73,6 +76,7 @@ class PolicySpec:
     invalid_text: Strict = "quarantine"
     inexact: Strict = "quarantine"
     cast: Strict = "quarantine"
+    other_partition: Strict = "quarantine"
     output: Strict = "quarantine"
     nondeterministic: Literal["fail", "pass"] = "fail"
     ranges: dict[str, tuple[float | None, float | None]] | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchdeploy.core.casts import CastCount
-from batchdeploy.core.pins import Identity, PathColumn
+from batchdeploy.core.pins import Identity, PartitionKey, PathColumn
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import OutputFile, QuarantinedRows
@@ -26,6 +26,9 @@ class Split:
             ``data.where``.
         storage: how to reach the store that holds the file.
         path_columns: the columns that the file's folders give to all of its rows.
+        partition: the partition that is scored.
+        selects: whether the file has rows of other partitions, which a column tells.
+        checks: columns of the file that its folders give as well, and whose values may differ from theirs.
     """
 
     index: int
@@ -43,6 +46,9 @@ class Split:
     modified: str | None = None
     storage: StorageSpec = StorageSpec()
     path_columns: tuple[PathColumn, ...] = ()
+    partition: PartitionKey | None = None
+    selects: bool = False
+    checks: tuple[PathColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ REASONS: dict[Rule, str] = {
     "invalid_text": "not UTF-8:",
     "inexact": "finer than microseconds, or beyond them:",
     "cast": "lost in the cast of",
+    "other_partition": "not the folder's value:",
 }
 Broken = tuple[Rule, str, "pa.Array"]
 

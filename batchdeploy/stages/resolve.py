@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.path_columns import type_path_columns
-from batchdeploy.core.pins import check_partition, run_id
+from batchdeploy.core.pins import PartitionKey, check_partition, run_id
 from batchdeploy.core.records import DataPin, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.tables import check_owner, check_table, describe_table
@@ -73,7 +73,9 @@ def resolve(
     check_partition(deployment.data.partition.column, partition, deployment.data.partition.format)
     table = ports.table.record()
     check_owner(deployment.output.path, table, deployment)
-    data = ports.source.pin(deployment.data, partition)
+    spec = deployment.data.partition
+    key = PartitionKey(column=spec.column, value=partition, key_format=spec.format, timezone=spec.timezone)
+    data = replace(ports.source.pin(deployment.data, partition), partition=key)
     schema = ports.reader.inspect(data)
     model = model or ports.registry.resolve(deployment.model)
     data, schema = type_path_columns(data, schema, model.inputs, casts=deployment.data.casts or ())

@@ -53,10 +53,6 @@ MISFITS = {
     "numbers for text": ({"city": "int64"}, "city: the model wants string"),
     "a decimal": ({"x": "decimal128(10, 2)"}, "the data holds decimal128(10, 2)"),
     "a missing key": ({"id": ""}, "id: named in data.keys"),
-    "the partition column in the files": (
-        {"date": "string"},
-        "date: is the partition column, and in the files",
-    ),
 }
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from tests_support import SCHEMA, Result, customers
+from tests_support import SCHEMA, Result, customers, edit
 
-DAY = "2024-03-02"
+from batchdeploy.core.partition_names import escape, unescape
+
+DAYS = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
+DAY = DAYS[1]
 NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -38,11 +44,63 @@ def without_ending(root: Path) -> None:
         file.rename(file.with_suffix(""))
 
 
+def write_files(**columns: Callable[[str], pa.Array]) -> Callable[[Path], None]:
+    """Adds these columns to the files in the plain folders, by day."""
+
+    def apply(root: Path) -> None:
+        for file in (root / "data" / "customers").glob("*/*.parquet"):
+            table = pq.read_table(file, partitioning=None)
+            for name, values in columns.items():
+                table = table.append_column(name, values(file.parent.name.partition("=")[2]))
+            pq.write_table(table, file)
+
+    return apply
+
+
+def write_rows(
+    convert: Callable[[pa.Array], pa.Array] = lambda days: days, *, statistics: bool = True, folders: str = ""
+) -> Callable[[Path], None]:
+    """Writes all days into three files without partition folders, in row groups that straddle days."""
+
+    def apply(root: Path) -> None:
+        data = root / "data" / "customers"
+        shutil.rmtree(data)
+        days = [rows(day).append_column("date", convert(pa.array([day] * 200))) for day in DAYS]
+        even, odd = ([day.take([*range(start, 200, 2)]) for day in days] for start in (0, 1))
+        for name, parts in {"even": even, "odd-1": odd[:2], "odd-2": odd[2:]}.items():
+            file = data / folders / f"{name}.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            table = pa.concat_tables(parts)
+            pq.write_table(table, file, row_group_size=65, write_statistics=statistics)
+
+    return apply
+
+
+def as_date(days: pa.Array) -> pa.Array:
+    return days.cast(pa.timestamp("s")).cast(pa.date32())
+
+
+def at_noon(days: pa.Array) -> pa.Array:
+    return pc.add(days.cast(pa.timestamp("us")), pa.scalar(12 * 3600 * 10**6, pa.duration("us")))
+
+
+def same(days: str) -> pa.Array:
+    return pa.array([days] * 200)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "a column above": write_by(["city", "date"]),
     "a column below": write_by(["date", "city"]),
     "two columns, one with nulls": write_by(["member", "date", "visits"]),
     "names without an ending": without_ending,
+    "the partition column in the files as well": write_files(date=same),
+    "the same, typed, without statistics": write_files(date=lambda day: as_date(pa.array([day] * 200))),
+    "a column of text": write_rows(),
+    "a column of text without statistics": write_rows(statistics=False),
+    "a column of text, as a dictionary": write_rows(lambda days: days.dictionary_encode()),
+    "a column of dates": write_rows(as_date),
+    "a column of timestamps": write_rows(at_noon),
+    "a column of dates, in folders of another column": write_rows(as_date, folders="region=EU"),
 }
 
 
@@ -74,3 +132,98 @@ def test_every_layout_gives_the_same_scores(
     done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
     assert done.code == 0, done.err
     pd.testing.assert_frame_equal(scores(project), scores(plain))
+
+
+def quarantined(root: Path) -> pd.DataFrame:
+    (folder,) = (root / "scores" / "churn.batchdeploy" / "quarantine" / f"date={DAY}").iterdir()
+    return pq.read_table(folder, partitioning=None).to_pandas()
+
+
+def test_rows_that_contradict_their_folder_are_quarantined(project: Path, cli: Callable[..., Result]) -> None:
+    wrong = pa.array(["2024-03-09", None, *[DAY] * 198])
+    write_files(date=lambda day: wrong if day == DAY else same(day))(project)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 0, done.err
+    found = quarantined(project)
+    assert sorted(found["customer_id"]) == [f"{DAY}-0000", f"{DAY}-0001"]
+    assert set(found["_reason"]) == {"not the folder's value: date"}
+    assert len(scores(project)) == 198
+
+
+def test_a_column_as_partition_counts_its_own_rows_alone(project: Path, cli: Callable[..., Result]) -> None:
+    write_rows(as_date)(project)
+    edit("  keys:", "  where: [{column: age, op: lt, value: 50}]\n  keys:")(project)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY, "--json")
+    assert done.code == 0, done.err
+    young = int((customers(DAY)["age"] < 50).sum())
+    (file,) = (project / "scores" / "churn.batchdeploy" / "runs" / f"date={DAY}").glob("*/scored.json")
+    scored = json.loads(file.read_text())
+    assert (scored["rows_in"], scored["rows_left_out"]) == (young, 200 - young)
+    plan = json.loads(file.with_name("plan.json").read_text())
+    assert [pinned["path"] for pinned in plan["data"]["files"]] == ["even.parquet", "odd-1.parquet"]
+    assert sum(plan["schema"]["file_rows"]) == 200
+    listed = cli("status", project / "dags" / "churn.yaml", "--json")
+    assert [row["partition"] for row in listed.json["partitions"]] == list(DAYS)
+
+
+def few_visits(root: Path) -> None:
+    write_by(["visits", "date"])(root)
+    folder = next((root / "data" / "customers").glob(f"*/date={DAY}")).parent
+    folder.rename(folder.with_name("visits=few"))
+
+
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no folder and no column": (
+        edit("column: date", "column: day"), "no folder named day=VALUE, and no column day in the files",
+    ),
+    "a column that tells no partition": (
+        write_rows(lambda days: pc.cast(pc.utf8_length(days), pa.float64())),
+        "the column date of the files is not exact text, number, date or time, got double",
+    ),
+    "no such value": (
+        write_rows(lambda days: pc.replace_substring(days, DAY, DAYS[0])), "no such partition",
+    ),
+    "a folder of another column beside it": (
+        lambda root: (root / "data" / "customers" / "country=US" / f"date={DAY}").mkdir(parents=True),
+        "country=US: lies where date=VALUE folders lie",
+    ),
+    "a value that the model does not take": (
+        few_visits,
+        "the folder's visits is none that the model takes, int64, got few",
+    ),
+    "a CSV without an ending": (
+        lambda root: (root / "data" / "customers" / f"date={DAY}" / "notes").write_text("a,b") and None,
+        f"date={DAY}/notes: not a Parquet file",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "expected"), BAD.values(), ids=BAD.keys())
+def test_a_layout_that_cannot_be_read_is_named(
+    project: Path, cli: Callable[..., Result], spoil: Callable[[Path], None], expected: str
+) -> None:
+    spoil(project)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 2, done.err
+    assert expected in done.err
+    assert not (project / "scores" / "churn").exists()
+
+
+@pytest.mark.parametrize("name", ["a%2Fb%20c", "a%2Fb c", "50%25 é", "t=05%3A00"])
+def test_escaped_values_are_the_unescaped_ones_everywhere(
+    project: Path, cli: Callable[..., Result], plain: Path, name: str
+) -> None:
+    data = project / "data" / "customers"
+    value = unescape(name)
+    (data / f"date={DAY}").rename(data / f"region={name}")
+    for day in {*DAYS} - {DAY}:
+        shutil.rmtree(data / f"date={day}")
+    edit("column: date", "column: region")(project)
+    file = project / "dags" / "churn.yaml"
+    done = cli("run", file, "-p", value)
+    assert done.code == 0, done.err
+    (row,) = cli("status", file, "--json").json["partitions"]
+    assert (row["partition"], row["state"]) == (value, "published")
+    table = pq.read_table(project / "scores" / "churn", partitioning=ds.partitioning(flavor="hive"))
+    assert set(table.column("region").to_pylist()) == {value}
+    pd.testing.assert_frame_equal(scores(project, f"region={escape(value)}"), scores(plain))

@@ -3,12 +3,14 @@
 from batchdeploy.adapters.parquet_splits.input_checks import inspect
 from batchdeploy.adapters.parquet_splits.keys import find_duplicates
 from batchdeploy.adapters.parquet_splits.pinned_files import watch_pinned_files
+from batchdeploy.adapters.parquet_splits.row_partitions import RowPartitions
 from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
 from batchdeploy.adapters.parquet_splits.worker import score_split
 from batchdeploy.host.output_capture import capture_output
 from batchdeploy.kernel.keys import checksum
 
 __all__ = [
+    "RowPartitions",
     "capture_output",
     "checksum",
     "find_duplicates",

@@ -51,7 +51,7 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
         problems += _engine_problems(found) if engine == "spark" else _codec_problems(found)
     if problems:
         raise DataError(pin.path, tuple(problems))
-    rows = tuple(footer.metadata.num_rows for footer in found)
+    rows = tuple(_rows(footer) for footer in found)
     if not sum(rows):
         raise PartitionError(f"{pin.path}/{_folder(pin)}", "the partition holds no rows")
     columns = tuple(
@@ -97,7 +97,7 @@ def _file_count_problem(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
 
 
 def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Footer]]:
-    read = partial(_footer, storage=pin.storage, limits=limits)
+    read = partial(read_footer, storage=pin.storage, limits=limits)
     if any("://" in file.location for file in pin.files):
         with ThreadPoolExecutor(REQUESTS) as pool:
             answers = list(pool.map(read, pin.files))
@@ -107,7 +107,8 @@ def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Foot
     return problems, [answer for answer in answers if isinstance(answer, Footer)]
 
 
-def _footer(file: FilePin, *, storage: StorageSpec, limits: LimitsSpec) -> Footer | Problem:
+def read_footer(file: FilePin, *, storage: StorageSpec, limits: LimitsSpec) -> Footer | Problem:
+    """The footer of a file, or why it cannot be read as Parquet."""
     try:
         with open_pinned(file, storage) as source:
             with source.open() as stream:
@@ -205,8 +206,8 @@ def _differences(path: str, first: tuple[str, pa.Schema], other: pa.Schema) -> I
 
 
 def _size_problems(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Iterator[Problem]:
-    rows = sum(footer.metadata.num_rows for footer in found)
-    sizes = {footer.file.path: _uncompressed(footer.metadata) for footer in found}
+    rows = sum(_rows(footer) for footer in found)
+    sizes = {footer.file.path: _uncompressed(footer) for footer in found}
     facts: tuple[tuple[str, float, float], ...] = (
         ("rows", rows, limits.rows),
         ("cells", rows * len(found[0].schema), limits.cells),
@@ -222,10 +223,17 @@ def _size_problems(pin: DataPin, found: list[Footer], limits: LimitsSpec) -> Ite
             yield Problem(file.path, "decompresses to far more than any ordinary file of its size", got)
 
 
-def _uncompressed(metadata: Any) -> int:
+def _rows(footer: Footer) -> int:
+    """The rows of the partition that a file holds."""
+    return int(footer.metadata.num_rows) if footer.file.rows is None else footer.file.rows
+
+
+def _uncompressed(footer: Footer) -> int:
     """Bytes after decoding: the sum over the row groups, and at least one bit per cell."""
-    pages = sum(int(metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups))
-    return max(pages, int(metadata.num_rows) * int(metadata.num_columns) // 8)
+    metadata, chosen = footer.metadata, footer.file.row_groups
+    groups = [metadata.row_group(i) for i in (range(metadata.num_row_groups) if chosen is None else chosen)]
+    rows = int(metadata.num_rows) if chosen is None else sum(group.num_rows for group in groups)
+    return max(sum(int(group.total_byte_size) for group in groups), rows * int(metadata.num_columns) // 8)
 
 
 def _codec_problems(found: list[Footer]) -> Iterator[Problem]:

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput, int96_loss, open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
+from batchdeploy.adapters.parquet_splits.row_placement import folder_checks, place_rows, placing_columns
 from batchdeploy.core.casts import Casts
+from batchdeploy.core.pins import PartitionKey
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.scoring_spec import ScoringSpec
@@ -21,6 +23,7 @@ from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.casts import cast_table
 from batchdeploy.kernel.columns import Masks, plain_batch, plain_schema
+from batchdeploy.kernel.partition_rows import rows_of_partition
 from batchdeploy.kernel.path_columns import add_path_columns
 from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
 from batchdeploy.kernel.scoring import columns_needed, valid_frame
@@ -38,7 +41,8 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
     for file in pin.files:
         with open_pinned(file, pin.storage) as source, open_file(source) as opened:
             sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
-        for groups, first, rows in _grouped(sizes):
+            checks = folder_checks(file, opened, pin.partition)
+        for groups, first, rows in _grouped(sizes, file.row_groups):
             splits.append(
                 Split(
                     index=len(splits),
@@ -55,6 +59,9 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
                     modified=file.modified,
                     storage=pin.storage,
                     path_columns=file.path_columns,
+                    partition=pin.partition,
+                    selects=file.row_groups is not None,
+                    checks=checks,
                 )
             )
     return tuple(splits)
@@ -87,7 +94,7 @@ def read_frame(
     }
     if columns is not None:
         columns = {*columns, *(predicate.column for predicate in where)}
-    parts = [cast_table(_read(file, pin.storage, columns), casts) for file in pin.files]
+    parts = [cast_table(_read(file, pin.storage, pin.partition, columns), casts) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:
@@ -112,6 +119,7 @@ def read_batches(
         held, given = file.schema_arrow.names, [column.name for column in split.path_columns]
         columns = columns or columns_needed(spec, [*held, *given])
         needed = columns_read(columns, spec.where)
+        needed += [name for name in placing_columns(split) if name not in needed]
         # At least one column, or the batches would have no rows.
         names = [name for name in needed if name in held] or held[:1]
         lost = _int96_loss(file, source, split, columns)
@@ -121,7 +129,9 @@ def read_batches(
             batch = add_path_columns(batch, split.path_columns)
             inexact = {name: mask[start : start + batch.num_rows] for name, mask in lost.items()}
             try:
-                found = filter_batch(batch, spec, columns, first_row=split.first_row + start, inexact=inexact)
+                placed = place_rows(batch, split, inexact)
+                found = filter_batch(placed.batch, spec, columns, first_row=0, inexact=placed.inexact)
+                found = placed.restore(found, split.first_row + start)
             # Corrupt pages may hold dictionary indices that are out of range.
             except pa.ArrowIndexError as error:
                 raise _unreadable(split.path, error) from error
@@ -153,13 +163,19 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
         raise _unreadable(path, error) from error
 
 
-def _read(pinned: FilePin, storage: StorageSpec, columns: Collection[str] | None) -> pa.Table:
+def _read(
+    pinned: FilePin, storage: StorageSpec, key: PartitionKey | None, columns: Collection[str] | None
+) -> pa.Table:
+    if columns is not None and pinned.row_groups is not None and key is not None:
+        columns = {*columns, key.column}
     with open_pinned(pinned, storage) as source:
-        table = _read_file(source, pinned.path, columns)
+        table = _read_file(source, pinned, columns)
+    if pinned.row_groups is not None and key is not None:
+        table = table.filter(pa.array(rows_of_partition(table.column(key.column), key)))
     return add_path_columns(table, pinned.path_columns)
 
 
-def _read_file(source: PinnedInput, path: str, columns: Collection[str] | None) -> pa.Table:
+def _read_file(source: PinnedInput, pinned: FilePin, columns: Collection[str] | None) -> pa.Table:
     names = None
     try:
         with open_file(source, page_checksum_verification=True) as file:
@@ -167,10 +183,11 @@ def _read_file(source: PinnedInput, path: str, columns: Collection[str] | None) 
                 known = file.schema_arrow.names
                 # At least one column, or the table would have no rows.
                 names = [name for name in known if name in columns] or known[:1]
-            table = file.read(columns=names)
+            groups = range(file.num_row_groups) if pinned.row_groups is None else pinned.row_groups
+            table = file.read_row_groups(list(groups), columns=names)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
-    batches = [part for batch in table.to_batches() for part in _plain_parts(batch, path)]
+        raise _unreadable(pinned.path, error) from error
+    batches = [part for batch in table.to_batches() for part in _plain_parts(batch, pinned.path)]
     return pa.Table.from_batches(batches, plain_schema(table.schema))
 
 
@@ -194,12 +211,19 @@ def _unreadable(path: str, error: Exception) -> DataError:
     )
 
 
-def _grouped(sizes: list[int]) -> Iterator[tuple[tuple[int, ...], int, int]]:
+def _grouped(
+    sizes: Sequence[int], chosen: Collection[int] | None
+) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Neighbouring row groups, with their first row's number in the file and how many rows they have."""
     groups: list[int] = []
     first = rows = 0
     for index, size in enumerate(sizes):
-        groups.append(index)
-        rows += size
-        if rows >= SPLIT_ROWS or index == len(sizes) - 1:
+        taken = chosen is None or index in chosen
+        if taken:
+            groups.append(index)
+            rows += size
+        if groups and (not taken or rows >= SPLIT_ROWS or index == len(sizes) - 1):
             yield tuple(groups), first, rows
             groups, first, rows = [], first + rows, 0
+        if not taken:
+            first += size

@@ -7,10 +7,12 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from batchdeploy.adapters.sources.local_files import LocalFiles
+from batchdeploy.adapters.sources.row_layout import OpenIndex, RowIndex, row_files, row_values
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.hive_layout import (
     Entry,
@@ -23,7 +25,7 @@ from batchdeploy.core.hive_layout import (
 )
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.path_hints import describe_lookup
-from batchdeploy.core.pins import digest_files, pin_changes
+from batchdeploy.core.pins import digest_files, identity_of, pin_changes
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
@@ -43,15 +45,22 @@ class FolderSource:
             tracked; omitted if there is no DVC.
         pull_command: returns the command that brings a path which DVC records into the workspace, or None if
             it is not tracked; omitted if there is no DVC.
+        rows: opens what reads partitions from a column of the files; without it, only folders name them.
     """
 
     def __init__(
-        self, root: Path, *, recorded: Recorded | None = None, pull_command: PullCommand | None = None
+        self,
+        root: Path,
+        *,
+        recorded: Recorded | None = None,
+        pull_command: PullCommand | None = None,
+        rows: OpenIndex | None = None,
     ) -> None:
         self._root = root
         self._recorded = recorded
         self._pull_command = pull_command
         self._files = LocalFiles()
+        self._rows = rows
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted.
@@ -61,18 +70,22 @@ class FolderSource:
         """
         folder = self._folder(ref)
         found = partition_folders(_lister(folder), ref.partition)
-        if not found.values:
+        if found.values:
+            return found.values
+        files, _ = self._unfolded(folder)
+        if self._rows is None or not files:
             names = ", ".join(sorted(found.seen)[:5]) or "no folder at all"
             what = f"no folder named {ref.partition.column}=VALUE in {folder}"
             raise DataError(ref.path, (Problem("data.partition.column", what, names),))
-        return found.values
+        return row_values([_unhashed(folder, file) for file in files], self._index, ref.partition)
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
         """Problems of partition folders: invalid values, and folders without a Parquet file."""
         data = self._folder(ref)
         found = partition_folders(_lister(data), ref.partition)
-        values = sorted(found.by_value)
-        empty = (problem for value in values for e in found.by_value[value] for problem in _empty(data, e))
+        values = sorted(found.by_value) or self.partitions(ref)
+        folders = (folder for value in sorted(found.by_value) for folder in found.by_value[value])
+        empty = (problem for folder in folders for problem in _empty(data, folder))
         return (*value_problems(values, ref.partition), *empty)
 
     def pin(self, ref: DataRef, partition: str) -> DataPin:
@@ -86,13 +99,18 @@ class FolderSource:
         """
         data = self._folder(ref, ref.partition.folder(partition))
         found = partition_folders(_lister(data), ref.partition)
-        if not (folders := found.by_value.get(partition, ())):
-            raise self._unknown(ref, partition, data)
-        problems = [
-            *table_format_problems((*os.listdir(data), *_metadata_keys(data))),
-            *folder_problems(found, partition),
-        ]
-        entries, wrong = partition_files(_lister(data), folders, lambda entry: _is_parquet(data / entry.key))
+        problems = [*table_format_problems((*os.listdir(data), *_metadata_keys(data)))]
+        if folders := found.by_value.get(partition, ()):
+            problems += folder_problems(found, partition)
+            entries, wrong = partition_files(_lister(data), folders, _looks_like_parquet(data))
+            selected: dict[str, FilePin] = {}
+        else:
+            if found.by_value or partition not in self.partitions(ref):
+                raise self._unknown(ref, partition, data)
+            entries, wrong = self._unfolded(data)
+            unhashed = [_unhashed(data, entry) for entry in entries]
+            selected = {f.path: f for f in row_files(unhashed, self._index, ref.partition, partition)}
+            entries = [entry for entry in entries if entry.key in selected]
         problems += wrong
         files = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -100,7 +118,9 @@ class FolderSource:
             pins = list(pool.map(lambda entry: self._files.pin(data / entry.key, entry.key), entries))
         for pinned in pins:
             problems += self._strays(pinned, data)
-            files.append(replace(pinned, path_columns=path_columns(pinned.path, ref.partition)))
+            chosen = selected.get(pinned.path, pinned)
+            given = path_columns(pinned.path, ref.partition)
+            files.append(replace(pinned, path_columns=given, row_groups=chosen.row_groups, rows=chosen.rows))
         if problems:
             raise DataError(ref.path, tuple(problems))
         if not files:
@@ -121,6 +141,16 @@ class FolderSource:
         for file in pin.files:
             self._files.remember(self._root / ref.path / file.path, file)
         return pin_changes(pin, lambda: self.pin(ref, partition))
+
+    def _unfolded(self, data: Path) -> tuple[list[Entry], list[Problem]]:
+        """All Parquet files of the data, where no folder names a partition."""
+        return partition_files(_lister(data), [Entry("", is_file=False)], _looks_like_parquet(data))
+
+    @cached_property
+    def _index(self) -> RowIndex:
+        if self._rows is None:
+            raise TypeError("this source reads no rows")
+        return self._rows()
 
     def _folder(self, ref: DataRef, wanted: str = "") -> Path:
         """The data folder; ``wanted`` is the folder in it that is looked for."""
@@ -171,7 +201,8 @@ class FolderSource:
         recorded = self._recorded(data) if self._recorded else None
         if recorded is None:
             return "plain"
-        prefixes = tuple(f"{folder.key}/" for folder in folders)
+        # Without folders, only those files are the partition's that hold rows of it.
+        prefixes = tuple(f"{folder.key}/" for folder in folders) or tuple(file.path for file in files)
         expected = {path: md5 for path, md5 in recorded.items() if path.startswith(prefixes)}
         return "dvc" if expected == {file.path: file.md5 for file in files} else "modified"
 
@@ -190,13 +221,24 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _is_parquet(file: Path) -> bool:
-    """Whether a file begins and ends as Parquet does."""
-    try:
-        with file.open("rb") as stream:
-            return stream.read(4) == MAGIC and stream.seek(-4, os.SEEK_END) > 0 and stream.read() == MAGIC
-    except OSError:
-        return False
+def _looks_like_parquet(data: Path) -> Callable[[Entry], bool]:
+    """Tells whether a file begins and ends as Parquet does."""
+
+    def look(entry: Entry) -> bool:
+        try:
+            with (data / entry.key).open("rb") as stream:
+                return stream.read(4) == MAGIC and stream.seek(-4, os.SEEK_END) > 0 and stream.read() == MAGIC
+        except OSError:
+            return False
+
+    return look
+
+
+def _unhashed(data: Path, entry: Entry) -> FilePin:
+    """A file to look into, pinned by its identity alone."""
+    location = data / entry.key
+    found = identity_of(location.stat())
+    return FilePin(path=entry.key, md5="", size=entry.size, location=str(location), identity=found)
 
 
 def _metadata_keys(data: Path) -> Iterator[str]:

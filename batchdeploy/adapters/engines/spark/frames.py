@@ -55,6 +55,8 @@ def read_rows(
     from pyspark.sql import functions, types
 
     frame = _read(spark, pin)
+    if any(file.row_groups is not None for file in pin.files):
+        frame = _select(frame, pin, nanoseconds)
     if any(name in casts for name in frame.columns):
         frame = _cast(frame, casts, nanoseconds)
     floating = (types.DoubleType, types.FloatType)
@@ -66,6 +68,7 @@ def read_rows(
         elif field.name in nanoseconds and isinstance(field.dataType, types.LongType):
             column = _in_microseconds(column).alias(field.name)
         columns.append(column)
+    columns = [column for field, column in zip(frame.columns, columns, strict=True) if field != partition[0]]
     frame = frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
     for predicate in where:
         column = functions.col("`" + predicate.column.replace("`", "``") + "`")
@@ -126,6 +129,27 @@ def _cast(frame: DataFrame, casts: Casts, nanoseconds: Collection[str]) -> DataF
             yield replace_columns(batch, {name: cast.column(name) for name in named})
 
     return frame.mapInArrow(cast_batches, types.StructType(fields))
+
+
+def _select(frame: DataFrame, pin: DataPin, nanoseconds: Collection[str]) -> DataFrame:
+    """The rows of the partition, where a column of the files tells it, chosen as for scoring."""
+    key = pin.partition
+    if key is None:
+        return frame
+    # Spark reads timestamps in nanoseconds as integers.
+    as_integer = key.column in nanoseconds
+
+    def select_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        from batchdeploy.kernel.partition_rows import rows_of_partition
+
+        for batch in batches:
+            values = batch.column(key.column)
+            values = values.view(pa.timestamp("ns")) if as_integer else values
+            yield batch.filter(pa.array(rows_of_partition(values, key)))
+
+    return frame.mapInArrow(select_rows, frame.schema)
 
 
 def _in_microseconds(column: Any) -> Any:

@@ -1,0 +1,107 @@
+"""Partitions told by a column: row groups are pruned by their statistics, and read no further than needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchdeploy.adapters.parquet_splits import RowPartitions, row_partitions
+from batchdeploy.core.deployment import PartitionSpec
+from batchdeploy.core.pins import FilePin, identity_of
+
+DATE = PartitionSpec(column="day")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The row groups whose column was read."""
+    groups: list[int] = []
+    original = row_partitions._read_counts
+
+    def count(file: FilePin, group: int, *more: Any) -> Any:
+        groups.append(group)
+        return original(file, group, *more)
+
+    monkeypatch.setattr(row_partitions, "_read_counts", count)
+    return groups
+
+
+def write(tmp_path: Path, values: pa.Array, *, group: int = 2, **options: Any) -> FilePin:
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"day": values, "x": range(len(values))}), file, row_group_size=group, **options)
+    found = file.stat()
+    return FilePin(
+        path=file.name, md5="", size=found.st_size, location=str(file), identity=identity_of(found)
+    )
+
+
+DAYS = ["2024-01-01"] * 2 + ["2024-01-01", "2024-01-03"] + ["2024-01-03"] * 2 + ["2024-01-04"] * 2
+KINDS = {
+    "text": pa.array(DAYS),
+    "dictionary": pa.array(DAYS).dictionary_encode(),
+    "date": pa.array(DAYS).cast(pa.timestamp("s")).cast(pa.date32()),
+    "timestamp": pa.array(DAYS).cast(pa.timestamp("us")),
+}
+
+
+@pytest.mark.parametrize("values", KINDS.values(), ids=KINDS.keys())
+def test_statistics_say_which_row_groups_to_read(tmp_path: Path, read: list[int], values: pa.Array) -> None:
+    file, rows = write(tmp_path, values), RowPartitions()
+    assert rows.select(file, DATE, "2024-01-04") == ((3,), 2)
+    assert rows.select(file, DATE, "2024-01-09") == ((), 0)
+    assert read == []
+    assert rows.select(file, DATE, "2024-01-01") == ((0, 1), 3)
+    assert rows.select(file, DATE, "2024-01-02") == ((), 0)
+    assert rows.values(file, DATE) == {"2024-01-01", "2024-01-03", "2024-01-04"}
+    assert read == [1]
+
+
+def test_without_statistics_the_column_is_read_once(tmp_path: Path, read: list[int]) -> None:
+    file, rows = write(tmp_path, KINDS["text"], write_statistics=False), RowPartitions()
+    assert rows.select(file, DATE, "2024-01-03") == ((1, 2), 3)
+    assert rows.values(file, DATE) == {"2024-01-01", "2024-01-03", "2024-01-04"}
+    assert read == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "expected"),
+    [
+        (pa.array([5, 10, 7, 12]), "7", ((1,), 1)),
+        (pa.array([5, 10, 7, 12]), "07", ((), 0)),
+        (pa.array(["5", "10", "7", "12"]), "5", ((0,), 1)),
+        (pa.array([True, None, False, False]), "true", ((0,), 1)),
+        (pa.array(["b", None, None, "a"]), "a", ((1,), 1)),
+        (pa.array([0, 1, 2, 3], pa.timestamp("us", "UTC")), "1970-01-01", ((0, 1), 4)),
+    ],
+    ids=["whole numbers", "not as written", "text of numbers", "booleans", "nulls", "with a time zone"],
+)
+def test_values_are_told_by_type(
+    tmp_path: Path, values: pa.Array, value: str, expected: tuple[tuple[int, ...], int]
+) -> None:
+    assert RowPartitions().select(write(tmp_path, values), DATE, value) == expected
+
+
+def test_a_time_belongs_to_the_period_in_the_partitions_zone(tmp_path: Path) -> None:
+    late = pa.array(["2024-01-01 23:30:00", "2024-01-02 00:30:00"]).cast(pa.timestamp("us"))
+    file = write(tmp_path, late.cast(pa.timestamp("us", "UTC")))
+    assert RowPartitions().values(file, DATE) == {"2024-01-01", "2024-01-02"}
+    zurich = PartitionSpec(column="day", timezone="Europe/Zurich")
+    assert RowPartitions().values(file, zurich) == {"2024-01-02"}
+    assert RowPartitions().values(file, PartitionSpec(column="day", grain="hourly")) == {
+        "2024-01-01T23", "2024-01-02T00",
+    }  # fmt: skip
+
+
+def test_nulls_are_a_partition_that_no_run_scores(tmp_path: Path) -> None:
+    file = write(tmp_path, pa.array(["b", None]))
+    assert RowPartitions().values(file, DATE) == {"b", "__HIVE_DEFAULT_PARTITION__"}
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    rows = RowPartitions()
+    assert rows.values(write(tmp_path, pa.array(["a", "b"])), DATE) == {"a", "b"}
+    assert rows.values(write(tmp_path, pa.array(["c", "d", "e"])), DATE) == {"c", "d", "e"}
