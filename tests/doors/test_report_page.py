@@ -371,3 +371,27 @@ def test_a_rejection_is_handed_on_with_who_decided(deployment: Path) -> None:
     assert request.decision == Decision(approved=False, by="<b>ada", at="2026-01-02T00:00:00+00:00")
     promote.decision = None
     assert promote.request({}).decision is None
+
+
+def test_the_page_of_a_maintenance_run_says_what_was_done(
+    deployment: Path, page: Page, record: Callable[..., None]
+) -> None:
+    from batchdeploy.airflow import MaintenanceDag
+
+    dag = MaintenanceDag(str(deployment), dag_id="churn")
+    told = {"recover": "1 decided run(s) published: a <b>", "collect_garbage": "nothing to do"}
+    record(dag, told, key="batchdeploy_summary")
+    status, text = page()
+    assert status == 200
+    assert "recover: 1 decided run(s) published: a &lt;b&gt;" in text
+    assert "collect_garbage: nothing to do" in text
+    assert "No report yet" not in text
+
+
+def test_the_page_of_a_rollback_is_the_report_of_the_run_that_is_visible(
+    project: Path, deployment: Path, page: Page, record: Callable[..., None]
+) -> None:
+    from batchdeploy.airflow import RollbackDag
+
+    record(RollbackDag(str(deployment), dag_id="churn"), {"rollback": str(report_in(project))})
+    assert page() == (200, "<p>ours")
