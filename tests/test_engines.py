@@ -89,7 +89,7 @@ def by_mlflow(tools: LocalToolbox, rows: pd.DataFrame) -> Any:
 
     frame = rows[FEATURES].astype({"member": object})
     frame["member"] = frame["member"].where(frame["member"].notna(), None)
-    mlflow.set_tracking_uri(tools.registry_uri)
+    mlflow.set_tracking_uri(tools.registry_uris.tracking)
     return mlflow.pyfunc.load_model("models:/churn/1").predict(frame)[:, 1]
 
 

@@ -350,12 +350,57 @@ def test_a_variable_is_filled_in_and_a_secret_one_at_its_use(
             r"owner: the environment variable NO_SUCH is not set \(line 2",
         ),
         ("scores/churn", "scores/${MY_TOKEN}", "output.path: MY_TOKEN is a secret; those are taken by model"),
+        (
+            "engine:",
+            "storage: {endpoint: 'https://${STORE_KEY}@host'}\nengine:",
+            "storage.endpoint: STORE_KEY is a secret; those are taken by model",
+        ),
+        (
+            "keys: [customer_id]",
+            "keys: [customer_id]\n  where: [{column: city, op: in, value: ['${API_SECRET}']}]",
+            r"data.where.0.value.0: API_SECRET is a secret",
+        ),
+        (
+            "alias: champion",
+            "alias: champion, registry: databricks-uc",
+            r"model.name: Unity Catalog wants catalog.schema.model",
+        ),
+        (
+            "alias: champion",
+            "alias: champion, tracking: 'http://bob:Qz7abcdef@host'",
+            "model.tracking: holds credentials; write",
+        ),
     ],
 )
 def test_a_variable_that_cannot_be_filled_in(deployment: Path, before: str, after: str, told: str) -> None:
     tests_support.edit(before, after)(deployment.parents[1])
     with pytest.raises(DeploymentError, match=told):
         read_deployment(deployment)
+
+
+def test_a_variable_stands_in_any_text_and_is_recorded_as_its_value(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Result]
+) -> None:
+    """Of a secret one, a record has the name; one that is not set is a wrong request."""
+    root = deployment.parents[1]
+    monkeypatch.setenv("CITY", "Bern")
+    monkeypatch.setenv("TRACKING_PASSWORD", "Qz7-Xk8-Vw9")
+    where = "where: [{column: city, op: in, value: ['${CITY}', '${OTHER:-Genève}']}]"
+    tests_support.edit("keys: [customer_id]", f"keys: ['${{KEY_COLUMN:-customer_id}}']\n  {where}")(root)
+    uris = "registry: 'sqlite:///mlflow.db', tracking: 'http://bob:${TRACKING_PASSWORD}@127.0.0.1:1'"
+    tests_support.edit("alias: champion", f"alias: champion, {uris}")(root)
+    tools = assembly.open_toolbox(deployment)
+    assert tools.registry_uris.tracking == "http://bob:Qz7-Xk8-Vw9@127.0.0.1:1"
+    planned = to_json(replace(tests_support.plan("a", None), deployment=tools.deployment))
+    assert leaks(planned) == []
+    found = json.loads(planned)["deployment"]
+    assert found["data"]["keys"] == ["customer_id"]
+    assert found["data"]["where"][0]["value"] == ["Bern", "Genève"]
+    assert found["model"]["tracking"] == "http://bob:${TRACKING_PASSWORD}@127.0.0.1:1"
+    monkeypatch.delenv("TRACKING_PASSWORD")
+    refused = cli("plan", deployment, "-p", DAY)
+    assert refused.code == 2
+    assert "model.tracking: the environment variable TRACKING_PASSWORD is not set" in refused.err
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from batchdeploy.assembly.sources import open_source, open_texts
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import CONTROL, Layout
 from batchdeploy.core.records import Plan
+from batchdeploy.core.registry_uris import RegistryUris, registry_uris
 from batchdeploy.core.secrets import with_secrets
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import read_deployment
@@ -95,14 +96,9 @@ class LocalToolbox(Toolbox):
         return deployment
 
     @cached_property
-    def registry_uri(self) -> str:
-        """The deployment's registry, else ``MLFLOW_TRACKING_URI``, else the project's own SQLite file."""
-        given = self._connected.model.registry
-        if given is None:
-            return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
-        if given.startswith("sqlite:///"):
-            return f"sqlite:///{self.root / given.removeprefix('sqlite:///')}"
-        return given if "://" in given or given.startswith("databricks") else str(self.root / given)
+    def registry_uris(self) -> RegistryUris:
+        """Where the deployment's model is registered, and where it was logged."""
+        return registry_uris(self._connected.model, os.environ, self.root)
 
     @cached_property
     def registry(self) -> MlflowRegistry:
@@ -111,7 +107,7 @@ class LocalToolbox(Toolbox):
 
         model, limits = self.deployment.model, self.deployment.limits
         load = PredictorLoader(rewrite=cache_encoders)
-        return open_registry(self.registry_uri, model, limits, self.layout.models, load)
+        return open_registry(self.registry_uris, model, limits, self.layout.models, load)
 
     @property
     def fetcher(self) -> ports.ModelFetcher:

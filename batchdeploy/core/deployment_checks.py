@@ -12,6 +12,7 @@ from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, ModelRef, PartitionSpec
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
+from batchdeploy.core.registry_uris import is_unity_catalog
 from batchdeploy.errors import Problem
 from batchdeploy.redaction import REFERENCE, names_secret, secrets_in
 
@@ -44,9 +45,12 @@ def _name_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("model.name", "not a registered model's name", model.name)
     if model.alias is not None and model.version is not None:
         yield Problem("model", "give alias or version, not both")
-    if "://" in (model.registry or "") and any(secrets_in(model.registry or "")):
-        what = "holds credentials; write ${NAME} for an environment variable, or set MLFLOW_TRACKING_USERNAME"
-        yield Problem("model.registry", what)
+    if is_unity_catalog(model.registry or "") and model.name.count(".") != 2:
+        yield Problem("model.name", "Unity Catalog wants catalog.schema.model", model.name)
+    for path, uri in (("model.registry", model.registry), ("model.tracking", model.tracking)):
+        if "://" in (uri or "") and any(secrets_in(uri or "")):
+            what = "holds credentials; write ${NAME} for an environment variable, or set "
+            yield Problem(path, f"{what}MLFLOW_TRACKING_USERNAME")
     remote = deployment.engine.remote
     if remote is not None and not REFERENCE.match(remote) and not re.fullmatch(r"sc://[^/\s]+(/.*)?", remote):
         yield Problem("engine.remote", "is not a Spark Connect address, sc://host:port", remote)

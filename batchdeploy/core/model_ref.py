@@ -32,8 +32,10 @@ class ModelRef:
         name: the registered model's name in MLflow.
         alias: resolved at each run and pinned in its plan; ``champion`` if neither is given.
         version: an exact version instead of an alias.
-        registry: the MLflow tracking URI; null uses ``MLFLOW_TRACKING_URI``, else the project's
-            ``mlflow.db``.
+        registry: the URI of MLflow's model registry, ``databricks-uc`` or ``databricks-uc://profile`` for
+            Unity Catalog; null uses ``MLFLOW_REGISTRY_URI``, else the registry that belongs to ``tracking``.
+        tracking: the URI of the tracking server with the logged models, if it is another one; null uses that
+            of ``registry``. Without both, ``MLFLOW_TRACKING_URI``, else the project's ``mlflow.db``.
         code: ``allow`` loads any model that MLflow can load; a pickle or a Python model then runs its
             author's code. ``refuse`` accepts only formats that hold data: scikit-learn saved by skops,
             XGBoost and LightGBM boosters, CatBoost, ONNX.
@@ -55,6 +57,7 @@ class ModelRef:
     alias: str | None = None
     version: int | None = None
     registry: str | None = None
+    tracking: str | None = None
     code: Literal["allow", "refuse"] = "allow"
     trusted_types: tuple[str, ...] = ()
     runtime: Literal["native", "compiled", "onnx"] = "native"

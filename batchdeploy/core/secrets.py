@@ -2,8 +2,8 @@
 
 Any text of the deployment file may hold ``${NAME}`` or ``${NAME:-default}``. They stand for variables of the
 environment and are filled in when the file is read. In the keys that describe connections
-(``model.registry``, ``engine.remote``, ``engine.master``, ``engine.conf``), a secret stays a name until it is
-used.
+(``model.registry``, ``model.tracking``, ``engine.remote``, ``engine.master``, ``engine.conf``), a secret
+stays a name until it is used.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from batchdeploy.errors import Problem
 from batchdeploy.redaction import MASK, REFERENCE, names_secret, redact_uri, secrets_in
 
 Path = tuple[str, ...]
-URIS = (("model", "registry"), ("engine", "remote"), ("engine", "master"))
+URIS = (("model", "registry"), ("model", "tracking"), ("engine", "remote"), ("engine", "master"))
 CONF = ("engine", "conf")
-PLACES = "model.registry, engine.remote, engine.master, engine.conf"
+PLACES = "model.registry, model.tracking, engine.remote, engine.master, engine.conf"
 
 
 def without_secrets(deployment: Deployment) -> Deployment:
@@ -27,7 +27,8 @@ def without_secrets(deployment: Deployment) -> Deployment:
     model, engine = deployment.model, deployment.engine
     conf = None if engine.conf is None else {k: _public_setting(k, v) for k, v in engine.conf.items()}
     engine = replace(engine, conf=conf, remote=_public_uri(engine.remote), master=redact_uri(engine.master))
-    return replace(deployment, model=replace(model, registry=_public_uri(model.registry)), engine=engine)
+    model = replace(model, registry=_public_uri(model.registry), tracking=_public_uri(model.tracking))
+    return replace(deployment, model=model, engine=engine)
 
 
 def with_secrets(
@@ -49,7 +50,11 @@ def with_secrets(
         remote=fill("engine.remote", engine.remote),
         master=fill("engine.master", engine.master),
     )
-    model = replace(model, registry=fill("model.registry", model.registry))
+    model = replace(
+        model,
+        registry=fill("model.registry", model.registry),
+        tracking=fill("model.tracking", model.tracking),
+    )
     return replace(deployment, model=model, engine=engine), tuple(problems)
 
 

@@ -87,6 +87,7 @@ def published(project: Path) -> pa.Table:
     return pq.read_table(project / "scores" / "churn" / f"date={DAY}", partitioning=None)
 
 
+@pytest.mark.slow
 def test_each_cast_is_published_and_what_it_would_change_is_quarantined(
     project: Path, cli: Callable[..., Result]
 ) -> None:
@@ -138,6 +139,7 @@ def retyped(project: Path) -> None:
     with_columns(part(project), {"age": texts, "visits": table["visits"].cast("double"), "member": members})
 
 
+@pytest.mark.slow
 def test_a_model_gets_its_types_once_the_lines_of_the_message_are_written(
     project: Path, cli: Callable[..., Result]
 ) -> None:

@@ -104,7 +104,7 @@ def deployments(home: Path) -> Target:
         deployment = read_deployment(file)
         to_json(deployment)
         tools = open_toolbox(file)
-        assert tools.registry_uri
+        assert tools.registry_uris
         return True
 
     return cases, attempt

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.core.registry_uris import RegistryUris
 from batchdeploy.errors import Problem, RegistryError, RequestError
 
 GIBIBYTE = 1 << 30
@@ -33,12 +34,12 @@ class Listing(NamedTuple):
     stable: bool
 
 
-def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listing:
+def list_files(location: str, uris: RegistryUris, limits: LimitsSpec, where: str) -> Listing:
     """Lists the files below a location: size, plus inode and timestamps (local) or ETag (S3).
 
     Args:
         location: where the model's files are stored.
-        uri: the registry's URI, for locations that only the registry can read.
+        uris: of registry and tracking server, for locations that only they can read.
         limits: the most files and bytes.
         where: the model, for messages.
 
@@ -49,7 +50,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
     found: dict[str, str] = {}
     count = size = 0
     now, newest = time.time_ns(), 0
-    for path, bytes_, state, changed in _list_entries(location, uri, where):
+    for path, bytes_, state, changed in _list_entries(location, uris, where):
         count, size = count + 1, size + bytes_
         if count > limits.model_files:
             problem = Problem("files", "are more than limits.model_files", f"over {limits.model_files}")
@@ -67,7 +68,7 @@ def list_files(location: str, uri: str, limits: LimitsSpec, where: str) -> Listi
     return Listing(found, now - newest > STABLE_SECONDS * 1e9)
 
 
-def _list_entries(location: str, uri: str, where: str) -> Iterator[tuple[str, int, str, int]]:
+def _list_entries(location: str, uris: RegistryUris, where: str) -> Iterator[tuple[str, int, str, int]]:
     """Yields (path, size, version mark, last change in ns) of each file; folder paths end in a slash."""
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
@@ -75,7 +76,7 @@ def _list_entries(location: str, uri: str, where: str) -> Iterator[tuple[str, in
     if is_local_uri(location, is_tracking_or_registry_uri=False):
         yield from _list_local(Path(local_file_uri_to_path(location)), where)
     else:
-        yield from _list_remote(location, uri)
+        yield from _list_remote(location, uris)
 
 
 def _list_local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]:
@@ -93,11 +94,14 @@ def _list_local(folder: Path, where: str) -> Iterator[tuple[str, int, str, int]]
             yield file.relative_to(folder).as_posix(), found.st_size, "-".join(map(str, state)), changed
 
 
-def _list_remote(location: str, uri: str) -> Iterator[tuple[str, int, str, int]]:
+def _list_remote(location: str, uris: RegistryUris) -> Iterator[tuple[str, int, str, int]]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository: Any = get_artifact_repository(location, tracking_uri=uri, registry_uri=uri)
-    waiting: list[str | None] = [None]
+    repository: Any = get_artifact_repository(
+        location, tracking_uri=uris.tracking, registry_uri=uris.registry
+    )
+    # NOTE: for Unity Catalog, MLflow joins paths with what it is given; None is a TypeError there.
+    waiting: list[str | None] = ["" if location.startswith("models:/") else None]
     while waiting:
         folder = waiting.pop()
         marks = _etags(repository, folder or "")

@@ -30,6 +30,7 @@ from batchdeploy.core.first_use import VersionFiles
 from batchdeploy.core.model_safety import code_if_allowed, code_in_model
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import ModelPin
+from batchdeploy.core.registry_uris import RegistryUris, default_tracking, is_unity_catalog
 from batchdeploy.errors import Problem, RequestError, ScoringRefused
 
 DIGEST_TAG = "batchdeploy.digest"
@@ -39,7 +40,8 @@ class MlflowRegistry:
     """Resolves and downloads models.
 
     Args:
-        uri: the tracking URI, also used as registry URI.
+        uri: the URI of the model registry.
+        tracking: that of the tracking server; None for the one that belongs to the registry.
         code: whether models may contain code, ``allow`` or ``refuse``.
         trusted_types: further types that a skops file may hold under ``refuse``.
         limits: the most files and bytes of a model.
@@ -51,6 +53,7 @@ class MlflowRegistry:
         self,
         uri: str,
         *,
+        tracking: str | None = None,
         code: str = "allow",
         trusted_types: Sequence[str] = (),
         limits: LimitsSpec = LimitsSpec(),
@@ -58,6 +61,7 @@ class MlflowRegistry:
         load: Callable[[str], Callable[[Any], Any]] = load_predictor,
     ) -> None:
         self._uri = uri
+        self._uris = RegistryUris(uri, tracking or default_tracking(uri))
         self._load = load
         self._limits = limits
         self._cache = ModelCache(self._download, models)
@@ -206,9 +210,9 @@ class MlflowRegistry:
         """A version's location with its listing, and its ``MLmodel``. Loads nothing of the model."""
         where = f"model {found.name} version {found.version}"
         with translate_file_errors(str(found.source), where):
-            location = _location(client, found)
+            location = _location(client, found, self._uri)
         with translate_file_errors(location, where):
-            listing = call_registry(partial(list_files, location, self._uri, self._limits, where), location)
+            listing = call_registry(partial(list_files, location, self._uris, self._limits, where), location)
         with tempfile.TemporaryDirectory(prefix="batchdeploy-") as scratch:
             file = self._download(f"{location}/MLmodel", Path(scratch))
             described = read_mlmodel(file, where)
@@ -233,8 +237,8 @@ class MlflowRegistry:
                 mlflow.artifacts.download_artifacts(
                     artifact_uri=location,
                     dst_path=str(scratch),
-                    tracking_uri=self._uri,
-                    registry_uri=self._uri,
+                    tracking_uri=self._uris.tracking,
+                    registry_uri=self._uris.registry,
                 )
             )
 
@@ -242,11 +246,14 @@ class MlflowRegistry:
         """A client that leaves MLflow's process-wide URIs as they are."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        return RegistryClient(self._uri)
+        return RegistryClient(self._uris)
 
 
-def _location(client: Any, version: Any) -> str:
+def _location(client: Any, version: Any, registry: str) -> str:
     """The location of a registered version's files."""
+    if is_unity_catalog(registry):
+        # NOTE: its files are read with temporary credentials, which MLflow asks for by name and version only.
+        return f"models:/{version.name}/{version.version}"
     if version.model_id:
         return str(client.get_logged_model(version.model_id).artifact_location).rstrip("/")
     return str(client.get_model_version_download_uri(version.name, str(version.version))).rstrip("/")

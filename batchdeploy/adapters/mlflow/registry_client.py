@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from batchdeploy.core.registry_uris import RegistryUris
+
 T = TypeVar("T")
 DEADLINE_SECONDS = 20.0
 # MLflow makes eight attempts of two minutes each and honours any Retry-After header. These limits hold for
@@ -26,12 +28,12 @@ LOCK = threading.Lock()
 class RegistryClient:
     """MLflow's client for a registry; `call_registry` gives each of its calls a deadline."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uris: RegistryUris) -> None:
         # Imports MLflow first, because that takes seconds, which must not count against the deadline.
         import mlflow  # noqa: F401
 
-        self._uri = uri
-        self._client: Any = call_registry(partial(_connect, uri), uri)
+        self._uri = uris.registry
+        self._client: Any = call_registry(partial(_connect, uris), uris.registry)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *given, **named: call_registry(
@@ -70,13 +72,13 @@ def root_cause(error: BaseException) -> str:
     return f"{type(found).__name__}: {' '.join(str(found).split())}"
 
 
-def _connect(uri: str) -> Any:
+def _connect(uris: RegistryUris) -> Any:
     from mlflow import MlflowClient
 
-    scheme = uri.partition(":")[0].partition("+")[0]
-    if scheme in ("sqlite", "postgresql", "mysql", "mssql"):
-        _check_database(uri)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    for uri in dict.fromkeys(uris):
+        if uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql"):
+            _check_database(uri)
+    return MlflowClient(tracking_uri=uris.tracking, registry_uri=uris.registry)
 
 
 def _check_database(uri: str) -> None:

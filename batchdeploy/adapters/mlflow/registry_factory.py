@@ -9,13 +9,12 @@ from batchdeploy.adapters.mlflow.loading import Predictor, load_predictor
 from batchdeploy.adapters.mlflow.registry import MlflowRegistry
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.core.registry_uris import SQLITE, RegistryUris
 from batchdeploy.errors import Problem, RequestError
-
-SQLITE = "sqlite:///"
 
 
 def open_registry(
-    uri: str,
+    uris: RegistryUris,
     model: ModelRef,
     limits: LimitsSpec,
     models: Path,
@@ -26,13 +25,24 @@ def open_registry(
     Raises:
         RequestError: the SQLite file does not exist. MLflow would create an empty one, then miss the model.
     """
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    missing = [
+        uri
+        for uri in dict.fromkeys(uris)
+        if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file()
+    ]
+    if missing:
         raise RequestError(
             "the MLflow registry",
-            (Problem(uri, "there is no such database"),),
+            tuple(Problem(uri, "there is no such database") for uri in missing),
             hint="register a model first, or set MLFLOW_TRACKING_URI; "
             "a relative path in model.registry starts at the project's root",
         )
     return MlflowRegistry(
-        uri, code=model.code, trusted_types=model.trusted_types, limits=limits, models=models, load=load
+        uris.registry,
+        tracking=uris.tracking,
+        code=model.code,
+        trusted_types=model.trusted_types,
+        limits=limits,
+        models=models,
+        load=load,
     )
