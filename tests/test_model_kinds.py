@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from model_kinds import (
     DAY,
@@ -23,7 +24,7 @@ from model_kinds import (
     save_threshold,
     write_rows,
 )
-from tests_support import register_folder
+from tests_support import Result, register_folder
 
 import batchdeploy as bd
 from batchdeploy.assembly import open_toolbox
@@ -70,7 +71,9 @@ def root(house: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def deploy(root: Path, kind: str, outputs: str, *, model: str = "", data: str = "", more: str = "") -> Path:
+def deploy(
+    root: Path, kind: str, outputs: str, *, model: str = "", data: str = "", engine: str = "{kind: local}"
+) -> Path:
     """Writes a deployment of a model of the project."""
     file = root / "dags" / f"{NAMES[kind]}.yaml"
     file.parent.mkdir(exist_ok=True)
@@ -84,8 +87,7 @@ data:
   keys: [id]
 {f"  {data}" if data else ""}
 output: {{path: scores/{NAMES[kind]}, columns: {outputs}}}
-engine: {{kind: local}}
-{more}
+engine: {engine}
 """
     )
     return file
@@ -191,3 +193,99 @@ def test_params_are_passed_pinned_and_part_of_the_run(house: Path) -> None:
         ids.append(planned.run_id)
     assert ids[0] == ids[2], "a default that is written down is the same value"
     assert len(set(ids)) == 3
+
+
+@pytest.mark.jvm
+def test_spark_scores_the_same(house: Path) -> None:
+    one = KINDS["a tensor of lists"]
+    local = deploy(house, "a tensor of lists", one.outputs, model=one.model)
+    wanted = scores(local)
+    engine = "{kind: spark, master: 'local[2]'}"
+    text = deploy(house, "a tensor of lists", one.outputs, model=one.model, engine=engine).read_text()
+    spark = house / "dags" / "spark.yaml"
+    spark.write_text(
+        text.replace("name: a-tensor-of-lists\n", "name: spark\n").replace("scores/", "scores/spark-")
+    )
+    found = scores(spark)
+    columns = ["id", *one.answers(np.zeros((1, 2)))]
+    pd.testing.assert_frame_equal(found[columns], wanted[columns])
+
+
+def test_lists_of_another_length_are_quarantined_or_fail(root: Path) -> None:
+    table = rows()
+    wide = table["wide"].to_pylist()
+    wide[3], wide[7], wide[9] = wide[3][:-1], None, [*wide[9], 1.0]
+    place = table.schema.get_field_index("wide")
+    write_rows(root, table.set_column(place, "wide", pa.array(wide, pa.list_(pa.float32()))))
+    one = KINDS["a tensor of lists"]
+    deployment = deploy(root, "a tensor of lists", one.outputs, model=one.model)
+    deployment.write_text(deployment.read_text() + "quarantine: {max_share: 0.1}\n")
+    with bd.load(deployment) as job:
+        run = job.run(DAY)
+    assert sorted(run.scores["id"]) == [row for row in range(ROWS) if row not in (3, 7, 9)]
+    deployment.write_text(deployment.read_text() + "policy: {wrong_length: fail}\n")
+    with bd.load(deployment) as job, pytest.raises(bd.GateRefused, match="wide: wrong_length: 2 of 60 rows"):
+        job.run(DAY)
+
+
+REFUSED = {
+    "no columns": (
+        "a tensor of columns",
+        "{score: double}",
+        "",
+        "Hint: model: {input: {columns: [a, b, c]}}",
+    ),
+    "too few columns": (
+        "a tensor of columns",
+        "{score: double}",
+        "input: {columns: [a, b]}",
+        "takes 3 values a row",
+    ),
+    "a column that is not there": (
+        "a tensor of columns",
+        "{score: double}",
+        "input: {columns: [a, b, z]}",
+        "z: the model needs it as double, the data has no such column",
+    ),
+    "a key": (
+        "a tensor of columns",
+        "{score: double}",
+        "input: {columns: [a, b, id]}",
+        "keys are never given to it",
+    ),
+    "doubles for floats": (
+        "a tensor of lists",
+        "{score: {type: float, select: 1}}",
+        "input: {columns: [wide64]}",
+        "the model wants Array(float)[6], the data holds list<element: double>",
+    ),
+    "an unknown param": (
+        "params",
+        "{score: double}",
+        "params: {limit: 1}",
+        "params.limit: the model has no such param",
+    ),
+    "a param of another type": (
+        "params",
+        "{score: double}",
+        "params: {threshold: high}",
+        "wants double, got 'high'",
+    ),
+    "a param that nobody reads": (
+        "categories",
+        "{score: double}",
+        "params: {a: 1}",
+        "lightgbm ignores params",
+    ),
+    "no such field": ("structs", "{scroe: double}", "", "write scroe: {type: double, select: result.score}"),
+}
+
+
+@pytest.mark.parametrize(("kind", "outputs", "model", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_the_command_line_refuses_by_name(
+    root: Path, cli: Callable[..., Result], kind: str, outputs: str, model: str, said: str
+) -> None:
+    done = cli("plan", deploy(root, kind, outputs, model=model), "--partition", DAY)
+    assert done.code == 2, done.err
+    assert said in " ".join(done.err.split())
+    assert not (root / "scores").exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
 
 from batchdeploy.core.deployment import Deployment, OutputColumn
 from batchdeploy.core.records import ModelPin
@@ -48,9 +49,19 @@ def _struct_problems(declared: Sequence[tuple[str, OutputColumn]], model: ModelP
                 text = f"is {fields[source]}; take one value of it by {source}.{ending}"
                 yield Problem(f"output.columns.{name}", text)
         elif not any(source.startswith(f"{field}.") and _is_open(kind) for field, kind in fields.items()):
-            line = output_line(name, column, next(iter(fields)))
+            line = output_line(name, column, _closest(source, fields))
             text = f"the model's answer has the fields {offered}; write {line}"
             yield Problem(f"output.columns.{name}", text, source)
+
+
+def _closest(source: str, fields: Mapping[str, str]) -> str:
+    """The field whose name, or its last part, is most like the one that was asked for."""
+
+    def likeness(field: str) -> float:
+        pairs = ((source, field), (source.rpartition(".")[2], field.rpartition(".")[2]))
+        return max(SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    return max((field for field, kind in fields.items() if not _is_open(kind)), key=likeness, default="FIELD")
 
 
 def _is_open(type_name: str) -> bool:

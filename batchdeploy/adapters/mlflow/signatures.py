@@ -95,7 +95,7 @@ def _tensor_inputs(
     for found in specs:
         path, columns = _columns_of(found, spec)
         if columns is None:
-            raise RequestError(f"model {where}", (_unnamed(found),), hint=UNNAMED_HINT)
+            raise RequestError(f"model {where}", (*problems, _unnamed(found)), hint=UNNAMED_HINT)
         shape = tuple(int(length) for length in found.shape)
         problem = _tensor_problem(path, found, shape) or _width_problem(path, shape, columns)
         if problem is not None:
