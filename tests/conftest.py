@@ -126,6 +126,27 @@ def s3_port() -> Iterator[int]:
         yield port
 
 
+@pytest.fixture(scope="session")
+def azure_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """An Azure Blob server on loopback, its port; for the whole session."""
+    from object_stores import azurite, azurite_command
+
+    command = azurite_command()
+    if command is None:
+        pytest.skip("needs azurite-blob: bash .ci/azurite")
+    with azurite(command, tmp_path_factory.mktemp("azurite")) as port:
+        yield port
+
+
+@pytest.fixture
+def store_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The credentials of both servers, in the environment."""
+    from object_stores import CREDENTIALS
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """A copy of the template that a test may spoil; the models' files stay in the template."""

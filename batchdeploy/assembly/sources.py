@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchdeploy import ports
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.path_hints import is_remote
 from batchdeploy.host.packages import require
 from batchdeploy.storage.project_texts import TextFiles
 
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 
 
 def open_source(root: Path, deployment: Deployment) -> ports.Source:
-    """What reads the deployment's partitions: DVC at a revision, or the workspace.
+    """What reads the deployment's partitions: an object store, DVC at a revision, or the workspace.
 
     Raises:
-        MissingPackageError: DVC is needed and not installed.
+        MissingPackageError: DVC or the object store's client is needed and not installed.
     """
     data = deployment.data
+    if is_remote(data.path):
+        require("objects", deployment)
+        from batchdeploy.adapters.sources.object_folder import ObjectFolderSource
+
+        return ObjectFolderSource(deployment.storage)
     if data.rev is not None or data.fetch:
         require("dvc", deployment)
     if data.rev is not None:

@@ -17,6 +17,8 @@ from batchdeploy.errors import Problem
 from batchdeploy.redaction import REFERENCE, names_secret, secrets_in
 
 STORES = {"s3", "gs", "az", "abfs", "abfss"}
+# Where rows are read from; `file` is a local folder.
+READ_FROM = STORES | {"s3a", "azure", "file"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Below it, the drift limit overflows a double.
 MIN_RATE = 1e-12
@@ -81,6 +83,8 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
     if "://" in output and output.partition("://")[0] not in STORES:
         yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
+    if "://" in data and data.partition("://")[0] not in READ_FROM:
+        yield Problem("data.path", f"is in no store that is known: {', '.join(sorted(READ_FROM))}", data)
     for path, text in (("data.path", data), ("output.path", output)):
         if "://" in text and any(secrets_in(text)):
             yield Problem(path, "holds credentials; they belong in the environment")

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import unquote
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is the URI of an object store."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local_path(path: str) -> str:
+    """The path that a path or a ``file://`` URI stands for."""
+    if not path.startswith("file://"):
+        return path
+    return unquote("/" + path.removeprefix("file://").partition("/")[2])
 
 
 def describe_lookup(path: str, root: str | os.PathLike[str]) -> str:
@@ -12,6 +25,7 @@ def describe_lookup(path: str, root: str | os.PathLike[str]) -> str:
         path: as written in the deployment.
         root: the project's root.
     """
+    path = local_path(path)
     place = f"looked for {os.path.join(root, path)}"
     if os.path.isabs(path):
         return place

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.path_hints import is_remote
 from batchdeploy.errors import MissingPackageError, Problem
 
 # The modules of each extra in setup.cfg without which something fails.
@@ -23,17 +24,23 @@ MODULES = {
 
 def required_extras(deployment: Deployment) -> dict[str, str]:
     """The extras that a deployment requires, each with the key that requires it."""
-    runtime, mode, data = deployment.model.runtime, deployment.publish.mode, deployment.data
+    runtime, data = deployment.model.runtime, deployment.data
     extras = {
         "mlflow": "model",
         "gx": "expectations" if deployment.expectations is not None else None,
         "dvc": "data.rev" if data.rev is not None else "data.fetch" if data.fetch else None,
         "spark": "engine.kind: spark" if deployment.engine.kind == "spark" else None,
-        "objects": "publish.mode: pointer" if mode == "pointer" else None,
+        "objects": _objects(deployment),
         "compiled": "model.runtime: compiled" if runtime == "compiled" else None,
         "onnx": "model.runtime: onnx" if runtime == "onnx" else None,
     }
     return {extra: key for extra, key in extras.items() if key is not None}
+
+
+def _objects(deployment: Deployment) -> str | None:
+    if is_remote(deployment.data.path):
+        return "data.path"
+    return "publish.mode: pointer" if deployment.publish.mode == "pointer" else None
 
 
 def require(extra: str, deployment: Deployment) -> None:

@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 
 from batchdeploy.errors import BatchdeployError, DataError, Problem, SourceError
 
@@ -45,6 +51,9 @@ def failure(where: str, target: str, error: BaseException) -> BatchdeployError:
     said = " ".join(filter(None, (status, code))) or None
     if code in NO_BUCKET:
         return DataError(where, (Problem(target, "there is no such bucket", said),))
+    if isinstance(error, InvalidPathError):
+        what = "there is a key that cannot be a path; rename the object"
+        return DataError(where, (Problem(target, what, text.partition("\n")[0]),))
     if isinstance(error, FileNotFoundError):
         return DataError(where, (Problem(target, "there is no such object", said),))
     what, hint = _refusal(error, text, (status, code))
@@ -60,14 +69,14 @@ def was_replaced(error: BaseException) -> bool:
 
 def _refusal(error: BaseException, text: str, answer: tuple[str, str]) -> tuple[str, str]:
     status, code = answer
+    if "169.254." in text:
+        return "there are no credentials", CREDENTIALS
     if code in EXPIRED:
         return "the store says that the credentials have expired", "renew them, then run it again"
     if isinstance(error, UnauthenticatedError) or status == "401":
         return "the store does not accept the credentials", CREDENTIALS
     if isinstance(error, PermissionDeniedError) or status == "403":
         return "the store refuses access", CREDENTIALS
-    if "169.254.169.254" in text:
-        return "there are no credentials", CREDENTIALS
     if status:
         return "the store failed, also on retries", "a retry may help"
     if "kind: Timeout" in text or "TimedOut" in text or "timed out" in text:

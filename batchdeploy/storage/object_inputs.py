@@ -13,7 +13,7 @@ from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.storage.object_failures import FAILURES, failure, was_replaced
-from batchdeploy.storage.object_store import open_store, split_uri
+from batchdeploy.storage.object_store import open_store, split_uri, unquoted
 
 # The size of pyarrow's first read; most footers are smaller.
 TAIL_BYTES = 64 * 1024
@@ -65,7 +65,8 @@ class PinnedObject:
         file = self._file
         options: dict[str, Any] = {"range": (start, end)}
         if file.etag is not None:
-            options["if_match"] = file.etag
+            # Azure lists without quotes what it answers with.
+            options["if_match"] = f'"{file.etag}"' if not file.etag.startswith("W/") else file.etag
         if file.version is not None:
             options["version"] = file.version
         try:
@@ -76,7 +77,8 @@ class PinnedObject:
                 raise _changed(file.path) from None
             raise failure(file.path, file.location, error) from None
         # NOTE: some S3-compatible stores ignore the condition.
-        if meta["size"] != file.size or (file.etag is not None and meta["e_tag"] not in (None, file.etag)):
+        other = file.etag is not None and unquoted(meta["e_tag"]) not in (None, file.etag)
+        if meta["size"] != file.size or other:
             raise _changed(file.path)
         if len(found) != end - start:
             raise failure(file.path, file.location, OSError("the store gave fewer bytes than it has"))

@@ -41,6 +41,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     return f"{match.group(1)}://{bucket}", key.strip("/")
 
 
+def unquoted(etag: str | None) -> str | None:
+    """An ETag without its quotes, which Azure gives in some answers only."""
+    return etag if etag is None else etag.removeprefix('"').removesuffix('"')
+
+
 def open_store(bucket: str, spec: StorageSpec) -> Any:
     """Opens the obstore store of a bucket, without a request.
 

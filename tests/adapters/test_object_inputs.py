@@ -12,7 +12,7 @@ import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from object_stores import Bucket, s3_bucket, s3_client
+from object_stores import Bucket, new_bucket, s3_bucket, s3_client
 from score_jobs import scoring_spec
 
 from batchdeploy.adapters.parquet_splits import inspect, make_splits, read_frame
@@ -35,15 +35,9 @@ def rows(seed: int, count: int = 50_000) -> pa.Table:
     return pa.table({"id": ids, "x": random.random(count), "at": at} | columns)
 
 
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "versioned"])
-def bucket(request: pytest.FixtureRequest, s3_port: int, credentials: None) -> Bucket:
-    return s3_bucket(s3_port, versions=request.param)
+@pytest.fixture(params=["S3", "S3 with versions", pytest.param("Azure", marks=pytest.mark.slow)])
+def bucket(request: pytest.FixtureRequest, store_credentials: None) -> Bucket:
+    return new_bucket(request, request.param)
 
 
 def read(pin: DataPin) -> pa.Table:
@@ -75,7 +69,7 @@ def deleted(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("change", [replaced, deleted])
 def test_an_object_that_is_no_longer_the_pinned_one_is_never_read(
-    s3_port: int, credentials: None, change: Any
+    s3_port: int, store_credentials: None, change: Any
 ) -> None:
     bucket = s3_bucket(s3_port)
     bucket.put(KEY, rows(1))
@@ -94,7 +88,7 @@ def test_an_object_that_is_no_longer_the_pinned_one_is_never_read(
 
 @pytest.mark.parametrize("change", [replaced, deleted])
 def test_a_pinned_version_is_read_after_the_object_was_replaced(
-    s3_port: int, credentials: None, change: Any
+    s3_port: int, store_credentials: None, change: Any
 ) -> None:
     bucket = s3_bucket(s3_port, versions=True)
     bucket.put(KEY, rows(1))
@@ -143,7 +137,9 @@ def test_a_footer_is_fetched_once_and_columns_that_nobody_wants_never(
     assert len(asked) <= 6
 
 
-def test_two_objects_of_the_same_content_are_told(bucket: Bucket) -> None:
+def test_two_objects_of_the_same_content_are_told(s3_port: int, store_credentials: None) -> None:
+    # Azure's ETags say nothing of the content.
+    bucket = s3_bucket(s3_port)
     bucket.put("date=1/a.parquet", rows(1, 10))
     bucket.put("date=1/b.parquet", rows(1, 10))
     bucket.put("date=1/c.parquet", rows(2, 10))

@@ -24,7 +24,7 @@ from batchdeploy.core.hive_layout import (
     table_format_problems,
 )
 from batchdeploy.core.partitions import value_problems
-from batchdeploy.core.path_hints import describe_lookup
+from batchdeploy.core.path_hints import describe_lookup, local_path
 from batchdeploy.core.pins import digest_files, identity_of, pin_changes
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.system_errors import reason
@@ -139,7 +139,7 @@ class FolderSource:
         Reads only files whose inode, size or times are no longer the pinned ones.
         """
         for file in pin.files:
-            self._files.remember(self._root / ref.path / file.path, file)
+            self._files.remember(self._root / local_path(ref.path) / file.path, file)
         return pin_changes(pin, lambda: self.pin(ref, partition))
 
     def _unfolded(self, data: Path) -> tuple[list[Entry], list[Problem]]:
@@ -154,9 +154,7 @@ class FolderSource:
 
     def _folder(self, ref: DataRef, wanted: str = "") -> Path:
         """The data folder; ``wanted`` is the folder in it that is looked for."""
-        if "://" in ref.path:
-            raise DataError(ref.path, (Problem("data.path", "only local folders are read so far, not URIs"),))
-        folder = self._root / ref.path
+        folder = self._root / local_path(ref.path)
         try:
             is_folder = stat.S_ISDIR(folder.stat().st_mode)
         except FileNotFoundError:

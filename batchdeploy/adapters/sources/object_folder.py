@@ -1,0 +1,161 @@
+"""Partitions in an object store: objects below `column=value` prefixes, pinned by version or by ETag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from batchdeploy.core.deployment import DataRef
+from batchdeploy.core.hive_layout import (
+    Entry,
+    PartitionFolders,
+    folder_problems,
+    is_marker,
+    lister,
+    partition_files,
+    partition_folders,
+    path_columns,
+    table_format_problems,
+)
+from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.pins import digest_files, pin_changes
+from batchdeploy.core.records import DataPin
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.errors import DataError, PartitionError, Problem
+from batchdeploy.storage.object_inputs import PinnedObject
+from batchdeploy.storage.object_listing import Found, ObjectFolder
+
+MAGIC = b"PAR1"
+
+
+class ObjectFolderSource:
+    """Reads objects of S3, GCS or Azure below a URI, by the same rules as a local folder.
+
+    No object is read to pin it, except for the ends of those whose names do not tell what they are.
+
+    Args:
+        storage: how to reach the store; credentials come from the environment.
+    """
+
+    def __init__(self, storage: StorageSpec) -> None:
+        self._storage = storage
+
+    def partitions(self, ref: DataRef) -> tuple[str, ...]:
+        """All values of the partition column, sorted.
+
+        Raises:
+            DataError: there is nothing below the URI, or no folder named for the column.
+            SourceError: the store failed.
+        """
+        return self._values(ref, partition_folders(self._listing(ref).entries, ref.partition))
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Problems of partition folders: invalid values, and folders without a Parquet file."""
+        entries = [Entry(found.key, found.size) for found in self._folder(ref).descend()]
+        found = partition_folders(lister(entries), ref.partition)
+        data = {folder for e in entries if not is_marker(e.name) for folder in _folders_above(e.key)}
+        values = sorted(found.by_value)
+        folders = (entry for value in values for entry in found.by_value[value])
+        empty = (Problem(e.key, "holds no Parquet file") for e in folders if e.key not in data)
+        return (*value_problems(values, ref.partition), *empty)
+
+    def pin(self, ref: DataRef, partition: str) -> DataPin:
+        """Pins the partition's objects by version, where the bucket keeps versions, or else by ETag.
+
+        Raises:
+            PartitionError: the partition does not exist, or is empty.
+            DataError: the partition holds something that is not a Parquet file.
+            SourceError: the store failed.
+        """
+        listing = self._listing(ref)
+        found = partition_folders(listing.entries, ref.partition)
+        if not (folders := found.by_value.get(partition, ())):
+            known = self._values(ref, found)
+            raise PartitionError(
+                ref.path,
+                (Problem(ref.partition.column, f"no such partition in {ref.path}", partition),),
+                hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+            )
+        problems = [*table_format_problems(listing.table_keys()), *folder_problems(found, partition)]
+        entries, wrong = partition_files(listing.entries, folders, listing.is_parquet)
+        if problems := [*problems, *wrong]:
+            raise DataError(ref.path, tuple(problems))
+        if not entries:
+            raise PartitionError(f"{ref.path}/{folders[0].key}", "the partition holds no Parquet file")
+        pins = listing.folder.pins([listing.found[entry.key] for entry in entries])
+        files = tuple(replace(pin, path_columns=path_columns(pin.path, ref.partition)) for pin in pins)
+        return DataPin(
+            path=ref.path,
+            rev=None,
+            tracked="plain",
+            digest=digest_files((file.path, file.fingerprint) for file in files),
+            files=files,
+            storage=self._storage,
+        )
+
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:
+        """What was replaced, deleted or added since the partition was pinned, by object.
+
+        An object of which the pinned version is still readable counts as replaced, too.
+        """
+        return pin_changes(pin, lambda: self.pin(ref, partition))
+
+    def _values(self, ref: DataRef, found: PartitionFolders) -> tuple[str, ...]:
+        if not found.values:
+            names = ", ".join(sorted(found.seen)[:5])
+            if not found.seen:
+                raise DataError(ref.path, (Problem("data.path", "there is no folder below this URI"),))
+            what = f"no folder named {ref.partition.column}=VALUE"
+            raise DataError(ref.path, (Problem("data.partition.column", what, names),))
+        return found.values
+
+    def _listing(self, ref: DataRef) -> _Listing:
+        return _Listing(self._folder(ref), self._storage)
+
+    def _folder(self, ref: DataRef) -> ObjectFolder:
+        if ref.rev is not None:
+            raise DataError(ref.path, (Problem("data.rev", "objects have no revisions; remove it", ref.rev),))
+        return ObjectFolder(ref.path, self._storage)
+
+
+class _Listing:
+    """The listings of one question; each folder is listed once.
+
+    Attributes:
+        folder: the objects below the data's URI.
+        found: what was listed, by key.
+    """
+
+    def __init__(self, folder: ObjectFolder, storage: StorageSpec) -> None:
+        self.folder = folder
+        self.found: dict[str, Found] = {}
+        self._storage = storage
+        self._listed: dict[str, list[Entry]] = {}
+
+    def entries(self, key: str) -> list[Entry]:
+        """What lies directly in a folder."""
+        if key not in self._listed:
+            folders, objects = self.folder.children(key)
+            self.found |= {found.key: found for found in objects}
+            files = [Entry(found.key, found.size) for found in objects]
+            self._listed[key] = [*(Entry(name, is_file=False) for name in folders), *files]
+        return self._listed[key]
+
+    def table_keys(self) -> Iterator[str]:
+        """The keys by which other table formats are told."""
+        for entry in self.entries(""):
+            yield entry.key
+            if entry.key == "metadata" and not entry.is_file:
+                yield from (below.key for below in self.entries(entry.key))
+
+    def is_parquet(self, entry: Entry) -> bool:
+        """Whether an object begins and ends as Parquet does."""
+        (pin,) = self.folder.pins([self.found[entry.key]])
+        stored = PinnedObject(pin, self._storage)
+        return stored.read(pin.size - 4, pin.size) == MAGIC == stored.read(0, 4)
+
+
+def _folders_above(key: str) -> Iterator[str]:
+    while "/" in key:
+        key = key.rpartition("/")[0]
+        yield key
