@@ -13,7 +13,7 @@ from batchdeploy.core.records import DataPin, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.tables import check_owner, check_table, describe_table
 from batchdeploy.documents import canonical, to_plain
-from batchdeploy.errors import ContractError, DataError
+from batchdeploy.errors import ContractError, DataError, Problem, TableError
 from batchdeploy.ports import (
     ModelRegistry,
     PartitionReader,
@@ -73,6 +73,7 @@ def resolve(
     check_partition(deployment.data.partition.column, partition, deployment.data.partition.format)
     table = ports.table.record()
     check_owner(deployment.output.path, table, deployment)
+    _check_name(deployment, partition, ports.table)
     spec = deployment.data.partition
     key = PartitionKey(column=spec.column, value=partition, key_format=spec.format, timezone=spec.timezone)
     data = replace(ports.source.pin(deployment.data, partition), partition=key)
@@ -104,6 +105,16 @@ def resolve(
         planned_at=now,
         evolve=evolve,
     )
+
+
+def _check_name(deployment: Deployment, partition: str, table: PublishedTable) -> None:
+    """Raises if an earlier version published the partition in a folder whose name is not escaped."""
+    name = deployment.data.partition.folder(partition)
+    plain = f"{deployment.data.partition.column}={partition}"
+    if plain != name and "/" not in partition and table.published_run(plain) is not None:
+        text = f"is published under a name that is not escaped; its rows would lie in {name}, too"
+        problem = Problem(plain, text)
+        raise TableError(deployment.output.path, (problem,), hint="give the deployment another output.path")
 
 
 def pin_suite(deployment: Deployment, texts: TextSource, validator: Validator | None) -> TextPin | None:

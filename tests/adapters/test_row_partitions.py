@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,16 @@ def test_a_time_belongs_to_the_period_in_the_partitions_zone(tmp_path: Path) -> 
     assert RowPartitions().values(file, PartitionSpec(column="day", grain="hourly")) == {
         "2024-01-01T23", "2024-01-02T00",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("key_format", ["%G-W%V", "%Y-%m", "%Y%m%d", "%d.%m.%Y"])
+def test_key_formats_write_dates_as_python_does(tmp_path: Path, key_format: str) -> None:
+    days = [date(2023, 12, 20) + timedelta(days=number) for number in range(80)]
+    file, spec = write(tmp_path, pa.array(days), group=7), PartitionSpec(column="day", key_format=key_format)
+    expected = Counter(day.strftime(key_format) for day in days)
+    rows = RowPartitions()
+    assert {value: rows.select(file, spec, value)[1] for value in expected} == expected
+    assert rows.values(file, spec) == set(expected)
 
 
 def test_nulls_are_a_partition_that_no_run_scores(tmp_path: Path) -> None:

@@ -89,3 +89,14 @@ def test_another_column_needs_a_word() -> None:
     with pytest.raises(TableError, match="x: is not a column of this table"):
         plan_of(tools)
     assert plan_of(tools, evolve=True).state == "changed"
+
+
+def test_a_folder_that_an_earlier_version_did_not_escape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = make_tools()
+    hours = replace(tools.deployment.data.partition, key_format="%Y-%m-%d %H:%M")
+    tools.deployment = replace(tools.deployment, data=replace(tools.deployment.data, partition=hours))
+    monkeypatch.setattr(
+        tools.table, "published_run", lambda folder: "f" * 16 if folder == "date=2024-01-01 05:00" else None
+    )
+    with pytest.raises(TableError, match="is published under a name that is not escaped"):
+        plan_of(tools, "2024-01-01 05:00")

@@ -270,4 +270,5 @@ def _unreadable_by_spark(kind: pa.DataType) -> bool:
 
 
 def _folder(pin: DataPin) -> str:
-    return pin.files[0].path.rpartition("/")[0] if pin.files else os.path.basename(pin.path)
+    folder = pin.files[0].path.rpartition("/")[0] if pin.files else ""
+    return folder or os.path.basename(pin.path)

@@ -138,8 +138,8 @@ def _may_hold(bounds: Bounds | None, kind: pa.DataType, key: PartitionKey) -> bo
             first, wanted, last = (datetime.strptime(text, key.key_format) for text in texts)
             return first <= wanted <= last
     except ValueError:
-        # A value that is no number, or that the key format does not write, is none of the column's.
-        return key.value in texts[::2]
+        # The text is no number, or of a format that cannot be put in order: the column itself tells.
+        return True
     return bounds.low <= key.value <= bounds.high
 
 
