@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchdeploy import ports
-from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.deployment import Deployment, EngineSpec
 from batchdeploy.core.path_hints import is_remote
 from batchdeploy.host.packages import require
 from batchdeploy.storage.project_texts import TextFiles
@@ -34,17 +34,19 @@ def open_source(root: Path, deployment: Deployment) -> ports.Source:
     if data.rev is not None:
         from batchdeploy.adapters.sources.dvc import DvcSource
 
-        return DvcSource(root)
+        return DvcSource(root, in_place=_has_workers_elsewhere(deployment.engine))
     from batchdeploy.adapters.sources.folder import FolderSource
 
     rows = partial(_row_partitions, deployment)
     if not data.fetch and not _has_dvc(root):
         return FolderSource(root, rows=rows)
-    from batchdeploy.adapters.sources.dvc import DvcWorkspace, pull_command, recorded_md5s
+    from batchdeploy.adapters.sources.dvc import DvcSource, DvcWorkspace, pull_command, recorded_md5s
 
     recorded, pull = partial(recorded_md5s, root), partial(pull_command, root)
     folder = FolderSource(root, recorded=recorded, pull_command=pull, rows=rows)
-    return DvcWorkspace(root, folder) if data.fetch else folder
+    if not data.fetch:
+        return folder
+    return DvcWorkspace(folder, DvcSource(root, in_place=_has_workers_elsewhere(deployment.engine)))
 
 
 def _row_partitions(deployment: Deployment) -> RowPartitions:
@@ -66,6 +68,11 @@ def open_texts(root: Path, deployment: Deployment) -> ports.TextSource:
     if fetches:
         return TextFiles(root, elsewhere=partial(fetched_file, root))
     return TextFiles(root, hint=partial(pull_command, root))
+
+
+def _has_workers_elsewhere(engine: EngineSpec) -> bool:
+    """Whether the rows are read on machines that may not see this one's cache."""
+    return engine.kind == "spark" and (engine.remote is not None or not engine.master.startswith("local"))
 
 
 def _has_dvc(root: Path) -> bool:

@@ -185,7 +185,7 @@ def test_what_dvc_records_and_is_not_in_the_workspace_names_the_one_command(orig
 
 
 def test_fetch_reads_what_is_not_in_the_workspace_from_the_cache(origin: Path, bare: Path) -> None:
-    source = DvcWorkspace(bare, FolderSource(bare))
+    source = DvcWorkspace(FolderSource(bare), DvcSource(bare))
     assert source.partitions(FETCHED) == (FIRST, SECOND, THIRD)
     assert source.partition_problems(FETCHED) == ()
     pin = source.pin(FETCHED, FIRST)

@@ -14,7 +14,7 @@ from faults.stores import BUCKET, ENVIRONMENT
 from batchdeploy.adapters.parquet_splits import inspect
 from batchdeploy.adapters.sources.dvc import DvcSource, transfer
 from batchdeploy.core.deployment import DataRef, PartitionSpec
-from batchdeploy.errors import SourceError
+from batchdeploy.errors import DataError, SourceError
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,47 @@ def test_only_the_bytes_of_the_partition_are_read(remote: Proxy, bare: Path) -> 
     assert inspect(source.pin(NOW, FIRST)).rows == 7
     assert source.partitions(NOW) == (FIRST, SECOND, THIRD)
     assert len(remote.objects) == 4
+
+
+def test_workers_elsewhere_read_the_objects_of_the_remote_in_place(
+    remote: Proxy, bare: Path, tmp_path: Path
+) -> None:
+    pin = DvcSource(bare, in_place=True).pin(BEFORE, FIRST)
+    (file,) = pin.files
+    assert file.location.startswith(f"s3://{BUCKET}/")
+    assert pin.storage.endpoint == f"http://127.0.0.1:{remote.port}"
+    assert file.md5 not in cached(bare) | set(remote.objects)
+    assert inspect(pin).rows == 5
+    assert remote.objects[file.md5] <= file.size
+    assert file.md5 not in cached(bare)
+    fetched = DvcSource(bare).pin(BEFORE, FIRST)
+    assert (fetched.digest, fetched.files[0].size) == (pin.digest, file.size)
+    # What is in the cache is read from there.
+    assert DvcSource(bare, in_place=True).pin(BEFORE, FIRST) == fetched
+
+
+def test_a_spoilt_object_is_not_read_in_place(remote: Proxy, bare: Path, s3_port: int) -> None:
+    import boto3
+
+    pin = DvcSource(bare, in_place=True).pin(NOW, FIRST)
+    bucket, _, key = pin.files[0].location.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{s3_port}", region_name="us-east-1")
+    content = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=content[:-1] + b"x")
+    try:
+        with pytest.raises(DataError, match="changed since it was pinned"):
+            inspect(pin)
+        with pytest.raises(SourceError, match="the remote holds other content"):
+            DvcSource(bare, in_place=True).pin(NOW, FIRST)
+    finally:
+        client.put_object(Bucket=bucket, Key=key, Body=content)
+
+
+def test_a_remote_with_credentials_of_its_own_is_fetched_from(bare: Path) -> None:
+    config = bare / ".dvc" / "config.local"
+    config.write_text(f"['remote \"store\"']\n    access_key_id = key\n    secret_access_key = {SECRET}\n")
+    pin = DvcSource(bare, in_place=True).pin(NOW, FIRST)
+    assert pin.files[0].md5 in cached(bare)
 
 
 FAILURES = {

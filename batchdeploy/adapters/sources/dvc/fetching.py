@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from batchdeploy.adapters.sources.dvc.recorded import DvcObject, md5_of
 from batchdeploy.adapters.sources.dvc.repository import opened
-from batchdeploy.adapters.sources.dvc.transfer import download, place, scratch_folder, watched
+from batchdeploy.adapters.sources.dvc.transfer import bytes_in, download, place, scratch_folder, watched
 from batchdeploy.errors import MissingPackageError, Problem, SourceError
 
 NO_BUCKET = re.compile(r"(?i)(bucket|container) does not exist|NoSuchBucket|ContainerNotFound")
@@ -69,9 +69,9 @@ def _bring(remote: Any, wanted: Sequence[DvcObject], lacking: _Lacking, folder: 
         lacking.failed[_label(remote)] = FileNotFoundError("there is no such folder; is it mounted?")
         return
     with scratch_folder(folder) as scratch:
-        sources = {one.oid: _source(remote, one) for one in wanted}
+        sources = {one.oid: source_path(remote, one) for one in wanted}
         try:
-            errors = watched(scratch, lambda: download(remote, sources, scratch))
+            errors = watched(lambda: bytes_in(scratch), lambda: download(remote, sources, scratch))
         except Exception as error:  # noqa: BLE001
             # Each remote's client raises exceptions of its own.
             lacking.failed[_label(remote)] = error
@@ -89,25 +89,32 @@ def _bring(remote: Any, wanted: Sequence[DvcObject], lacking: _Lacking, folder: 
 
 def _remotes(root: Path, repo: Any, name: str | None) -> Iterator[Any]:
     """The remote of the revision, and then that of the workspace if it is another one."""
-    seen = []
-    for remote in _remote(repo, name):
-        seen.append((remote.fs.protocol, remote.path, remote.fs.config))
-        yield remote
+    first = usable_remote(repo, name)
+    if first is not None:
+        yield first
     with opened(root) as now:
-        for remote in _remote(now, name):
-            if (remote.fs.protocol, remote.path, remote.fs.config) not in seen:
-                yield remote
+        second = usable_remote(now, name)
+        if second is not None and (first is None or _identity(second) != _identity(first)):
+            yield second
 
 
-def _remote(repo: Any, name: str | None) -> Iterator[Any]:
-    """The remote of this name, else the default one, if the repository has it."""
+def _identity(remote: Any) -> tuple[Any, ...]:
+    return (remote.fs.protocol, remote.path, remote.fs.config)
+
+
+def usable_remote(repo: Any, name: str | None) -> Any | None:
+    """The remote of this name, else the default one; None if the repository has neither.
+
+    Raises:
+        MissingPackageError: DVC's plugin for it is not installed.
+    """
     from dvc.config import NoRemoteError, RemoteNotFoundError
     from dvc.fs import RemoteMissingDepsError
 
     try:
-        yield repo.cloud.get_remote(name)
+        return repo.cloud.get_remote(name)
     except (NoRemoteError, RemoteNotFoundError):
-        return
+        return None
     except (ImportError, RemoteMissingDepsError) as error:
         remote = name or repo.config["core"]["remote"]
         url = repo.config["remote"][remote]["url"]
@@ -116,7 +123,7 @@ def _remote(repo: Any, name: str | None) -> Iterator[Any]:
         raise MissingPackageError("this Python", (problem,), hint=f"pip install dvc-{kind}") from error
 
 
-def _source(remote: Any, wanted: DvcObject) -> str:
+def source_path(remote: Any, wanted: DvcObject) -> str:
     """The path of an object in a remote: by its hash, or by its name and version."""
     from dvc.cachemgr import LEGACY_HASH_NAMES
 

@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from batchdeploy.adapters.sources.dvc.fetching import fetch
+from batchdeploy.adapters.sources.dvc.in_place import StoredObject, find_in_place
 from batchdeploy.adapters.sources.dvc.recorded import DvcObject, Fetch, files_below, folder_names, md5_of
 from batchdeploy.adapters.sources.dvc.repository import commit_of, opened, path_in, translated
 from batchdeploy.core.deployment import DataRef, PartitionSpec
@@ -26,6 +28,7 @@ from batchdeploy.core.partition_names import parse_folder
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.pins import digest_files, identity_of
 from batchdeploy.core.records import DataPin, FilePin
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, PartitionError, Problem, SourceError
 
 
@@ -37,10 +40,13 @@ class DvcSource:
 
     Args:
         root: the project's root; must be inside a DVC repository.
+        in_place: whether files that the cache lacks are left in an S3 remote, for workers that read them
+            there.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, in_place: bool = False) -> None:
         self._root = root
+        self._in_place = in_place
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column that are recorded, sorted."""
@@ -57,7 +63,7 @@ class DvcSource:
     def pin(self, ref: DataRef, partition: str) -> DataPin:
         """Pins the partition's files by their recorded MD5, with their places in the cache.
 
-        Fetches what the cache lacks of them.
+        Fetches what the cache lacks of them, unless it can stay in the remote.
 
         Raises:
             PartitionError: no such partition is recorded.
@@ -80,12 +86,32 @@ class DvcSource:
                 raise PartitionError(_where(ref), (problem,))
             wanted = {entry.key: recorded[entry.key] for entry in entries}
             missing = [one for one in wanted.values() if not os.path.isfile(one.location)]
-            if missing:
+            remote = self._leave(repo, missing, ref)
+            if missing and remote is None:
                 bring(missing)
             commit = commit_of(repo)
-        files = tuple(self._pin_files(ref, wanted))
+        stored, storage = remote or ({}, StorageSpec())
+        files = [
+            _pin_object(path, one, stored[one.oid], ref) for path, one in wanted.items() if one.oid in stored
+        ]
+        files += self._pin_files(ref, {p: one for p, one in wanted.items() if one.oid not in stored})
         digest = digest_files((file.path, file.md5) for file in files)
-        return DataPin(path=ref.path, rev=commit, tracked="dvc", digest=digest, files=files)
+        return DataPin(
+            path=ref.path,
+            rev=commit,
+            tracked="dvc",
+            digest=digest,
+            files=tuple(sorted(files, key=attrgetter("path"))),
+            storage=storage,
+        )
+
+    def _leave(
+        self, repo: Any, missing: Sequence[DvcObject], ref: DataRef
+    ) -> tuple[dict[str, StoredObject], StorageSpec] | None:
+        """Objects that can stay in the remote; None if they have to be fetched."""
+        if not self._in_place or not missing or ref.fetch is False:
+            return None
+        return find_in_place(repo, missing)
 
     def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:  # noqa: ARG002
         """What the cache no longer holds as it was pinned; the commit's own files do not change."""
@@ -133,10 +159,25 @@ class DvcSource:
 
 
 def _is_pinned(file: FilePin) -> bool:
+    if file.etag is not None:
+        # Every read of an object was of the ETag that is its MD5.
+        return True
     try:
         return identity_of(os.stat(file.location)) == file.identity or md5_of(file.location) == file.md5
     except OSError:
         return False
+
+
+def _pin_object(path: str, recorded: DvcObject, stored: StoredObject, ref: DataRef) -> FilePin:
+    return FilePin(
+        path=path,
+        md5=recorded.md5,
+        size=stored.size,
+        location=stored.location,
+        etag=f'"{recorded.md5}"',
+        modified=stored.modified,
+        path_columns=path_columns(path, ref.partition),
+    )
 
 
 def _folders(repo: Any, data: str, bring: Fetch, spec: PartitionSpec) -> PartitionFolders:

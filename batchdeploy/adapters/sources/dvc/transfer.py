@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 PREFIX = ".batchdeploy-"
 # A remote that sends nothing for so long is given up, whatever its own client would still try.
 STALL_SECONDS = 120.0
@@ -37,15 +38,19 @@ def download(remote: Any, sources: Mapping[str, str], scratch: Path) -> dict[str
     return errors
 
 
-def watched(folder: Path, work: Callable[[], dict[str, BaseException]]) -> dict[str, BaseException]:
-    """What the work returns, unless the folder stops growing.
+def watched(progress: Callable[[], int], work: Callable[[], T]) -> T:
+    """What the work returns, unless it makes no progress.
 
     Not every remote's client has a time limit. The thread of one that hangs is left to itself.
 
+    Args:
+        progress: a number that changes while the work goes on.
+        work: runs in a thread.
+
     Raises:
-        TimeoutError: nothing came for `STALL_SECONDS`.
+        TimeoutError: there was no progress for `STALL_SECONDS`.
     """
-    results: list[dict[str, BaseException]] = []
+    results: list[T] = []
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -56,11 +61,11 @@ def watched(folder: Path, work: Callable[[], dict[str, BaseException]]) -> dict[
 
     thread = Thread(target=run, name="batchdeploy-dvc-fetch", daemon=True)
     thread.start()
-    size, since = 0, time.monotonic()
+    last, since = progress(), time.monotonic()
     while thread.is_alive():
         thread.join(0.1)
-        if (now := _bytes_in(folder)) != size:
-            size, since = now, time.monotonic()
+        if (now := progress()) != last:
+            last, since = now, time.monotonic()
         elif thread.is_alive() and time.monotonic() - since > STALL_SECONDS:
             raise TimeoutError(f"sent nothing for {STALL_SECONDS:g} seconds")
     for error in raised:
@@ -68,7 +73,8 @@ def watched(folder: Path, work: Callable[[], dict[str, BaseException]]) -> dict[
     return results[0]
 
 
-def _bytes_in(folder: Path) -> int:
+def bytes_in(folder: Path) -> int:
+    """The bytes of all files below a folder."""
     size = 0
     for file in folder.rglob("*"):
         with suppress(FileNotFoundError):

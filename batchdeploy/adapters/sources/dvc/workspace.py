@@ -11,7 +11,6 @@ from typing import Any
 from batchdeploy.adapters.sources.dvc.fetching import fetch
 from batchdeploy.adapters.sources.dvc.recorded import files_below, is_recorded, md5_of, recorded_file
 from batchdeploy.adapters.sources.dvc.repository import opened, path_in, translated
-from batchdeploy.adapters.sources.dvc.source import DvcSource
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.records import DataPin
@@ -26,14 +25,13 @@ class DvcWorkspace:
     cache and read from there; the workspace stays as it is (``data.fetch: true``).
 
     Args:
-        root: the project's root; must be inside a DVC repository.
         folder: reads the workspace.
+        recorded: reads what DVC records.
     """
 
-    def __init__(self, root: Path, folder: Source) -> None:
-        self._root = root
+    def __init__(self, folder: Source, recorded: Source) -> None:
         self._folder = folder
-        self._recorded = DvcSource(root)
+        self._recorded = recorded
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, in the workspace or recorded, sorted."""
