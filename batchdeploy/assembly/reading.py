@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.work import Split
 from batchdeploy.host.packages import require
@@ -47,7 +48,9 @@ class LocalReader:
         where, casts = plan.deployment.data.where, plan.deployment.data.casts or {}
         read = [c for c in plan.schema.columns if columns is None or c.name in columns]
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
-        if self._tools.deployment.engine.kind == "spark" and cells > self.one_machine_cells:
+        # Spark opens files by name, not in the pinned state; objects are read by pyarrow, however many.
+        by_spark = self._tools.deployment.engine.kind == "spark" and not is_remote(plan.data.path)
+        if by_spark and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
             with watch_pinned_files(plan.data.files):
                 yield self._spark().frame(plan.data, partition, where, nanoseconds=nanoseconds, casts=casts)

@@ -91,7 +91,8 @@ class DataRef:
     """Where the rows are.
 
     Attributes:
-        path: a folder of hive-partitioned Parquet, DVC-tracked or plain.
+        path: a folder of hive-partitioned Parquet, DVC-tracked or plain, or its URI: ``s3://``, ``gs://``,
+            ``az://``, ``abfss://``, ``file://``.
         keys: the columns that identify a row; never given to the model.
         where: conditions on rows; rows that do not match are counted, but neither validated nor scored.
         casts: columns to cast on reading, before anything else sees them: column to ``boolean``,

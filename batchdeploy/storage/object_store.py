@@ -81,7 +81,9 @@ def _open(bucket: str, spec: StorageSpec, environment: tuple[tuple[str, str], ..
     try:
         return from_url(bucket, config=config, client_options=options, retry_config=TRIES, **others)
     except (BaseError, OSError, ValueError, TypeError) as error:
-        raise DataError(bucket, (Problem("storage", "no store can be opened", _first_line(error)),)) from None
+        hint = "AZURE_STORAGE_ACCOUNT_NAME names the account" if scheme in AZURE else None
+        problem = Problem("storage", "no store can be opened", _first_line(error))
+        raise DataError(bucket, (problem,), hint=hint) from None
 
 
 def _from_profile(profile: str) -> Any:

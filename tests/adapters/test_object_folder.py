@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -253,6 +254,30 @@ def test_a_bucket_that_does_not_exist_is_a_wrong_request(bucket: Bucket) -> None
     ref = replace(ref_of(bucket), path=f"{bucket.uri}x/flights")
     with pytest.raises(DataError, match="there is no such bucket"):
         source_of(bucket).pin(ref, DAY)
+
+
+def test_a_profile_gives_the_credentials(
+    s3_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "credentials").write_text("[team]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    bucket = s3_bucket(s3_port)
+    bucket = replace(bucket, storage=replace(bucket.storage, profile="team"))
+    with_profile = replace(bucket, store=object_store.open_store(bucket.uri, bucket.storage))
+    with_profile.put(f"flights/date={DAY}/a.parquet", ROWS)
+    assert pinned(with_profile) == [f"date={DAY}/a.parquet"]
+    nobody = replace(bucket, storage=replace(bucket.storage, profile="nobody"))
+    with pytest.raises(DataError, match=r"storage\.profile: gives no credentials.*nobody"):
+        pinned(nobody)
+
+
+def test_an_azure_container_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(DataError, match=r"Account must be specified[^$]*AZURE_STORAGE_ACCOUNT_NAME"):
+        object_store.open_store("az://lake", StorageSpec())
 
 
 def test_without_credentials_one_is_told_where_they_come_from(
