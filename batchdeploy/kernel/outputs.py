@@ -69,7 +69,7 @@ def pick_outputs(
         return [
             _select(columns, name, column)
             if isinstance(column.select, int)
-            else select_path(columns, name, column)
+            else select_path(columns, name, column, promised=returns == "struct")
             for name, column in outputs
         ]
     if any(column.select is not None for _, column in outputs):

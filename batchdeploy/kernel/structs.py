@@ -53,30 +53,33 @@ def has_path(columns: Columns, outputs: Sequence[tuple[str, OutputColumn]]) -> b
     return any("." in source and source not in names for source in sources)
 
 
-def select_path(columns: Columns, name: str, column: OutputColumn) -> Any:
+def select_path(columns: Columns, name: str, column: OutputColumn, *, promised: bool) -> Any:
     """The values of the field that an output names, None for rows without it.
 
+    Args:
+        columns: the columns of the predictions.
+        name: the output's name.
+        column: the output's declaration.
+        promised: whether the signature has the field; a batch in which no row has it is then no mistake.
+
     Raises:
-        ScoringRefused: there is no such column, or no row has the field.
+        ScoringRefused: there is no such column, or there are structs and none of them has the field.
     """
     source = name if column.select is None else str(column.select)
     found = {title: values for title, values in columns if title is not None}
+    empty = False
     # NOTE: a column's name may contain dots, so the longest matching name is used.
     for title in sorted(found, key=len, reverse=True):
         if source == title:
             return found[title]
         if source.startswith(f"{title}."):
-            values = _walk(found[title], source.removeprefix(f"{title}.").split("."))
-            if values is not None:
-                return values
+            values = [_step(value, source.removeprefix(f"{title}.").split(".")) for value in found[title]]
+            if any(value is not NOTHING for value in values):
+                return _objects([None if value is NOTHING else value for value in values])
+            empty = empty or promised or all(value is None for value in found[title])
+    if empty:
+        return _objects([None] * len(columns[0][1]))
     refuse_answer(f"output {name}", f"no row has the field {source}", ", ".join(_offered(found)))
-
-
-def _walk(values: Any, parts: Sequence[str]) -> np.ndarray[Any, Any] | None:
-    found = [_step(value, parts) for value in values]
-    if found and all(value is NOTHING for value in found):
-        return None
-    return _objects([None if value is NOTHING else value for value in found])
 
 
 def _step(value: Any, parts: Sequence[str]) -> Any:

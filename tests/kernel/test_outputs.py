@@ -180,6 +180,7 @@ STRUCTS: dict[str, tuple[Any, str, list[Any]]] = {
     "classes that are numbers": ([{"p": {0: 0.1, 1: 0.9}}, {"p": {0: 0.4, 1: 0.6}}], "p.1", [0.9, 0.6]),
     "a field with a dot": ([{"p": {"a.b": 1}}, {"p": {"a.b": 2}}], "p.a.b", [1.0, 2.0]),
     "a column with a dot": (pd.DataFrame({"p.a": [{"b": 1}, {"b": 2}]}), "p.a.b", [1.0, 2.0]),
+    "no row with a field of the signature": ([{"y": {"a": 1}}, {"y": {}}], "y.b", [None, None]),
     "lists of equal length": ([{"y": [1, 2]}, {"y": [3, 4]}], "y.0", [1.0, 3.0]),
 }
 
