@@ -30,6 +30,7 @@ from batchdeploy.host.process_session import stop_with_parent
 from batchdeploy.workflows.backfill import backfill as backfill_range
 from batchdeploy.workflows.check import check as check_all
 from batchdeploy.workflows.model_policy import model_policy
+from batchdeploy.workflows.plan import keep_model
 from batchdeploy.workflows.plan import plan as plan_partition
 from batchdeploy.workflows.plan_range import PlannedRange, plan_range
 from batchdeploy.workflows.run import PartitionSkipped
@@ -147,6 +148,8 @@ def plan(
             )
         else:
             found = PlannedRange((plan_partition(tools, partition, evolve=evolve),), ())
+        for planned in found.plans[:1]:
+            keep_model(tools, planned.model)
         screens.show_plans(found.plans, found.missing, seconds=usual_seconds(tools), json_=json_)
 
 

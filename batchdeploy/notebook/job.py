@@ -26,7 +26,7 @@ from batchdeploy.workflows.check import check
 from batchdeploy.workflows.compare_models import compare_models
 from batchdeploy.workflows.find_run import find_run
 from batchdeploy.workflows.model_policy import model_policy
-from batchdeploy.workflows.plan import plan
+from batchdeploy.workflows.plan import keep_model, plan
 from batchdeploy.workflows.plan_range import PlannedRange, plan_range
 from batchdeploy.workflows.promote import promote
 from batchdeploy.workflows.rollback import Rollback, rollback
@@ -82,7 +82,9 @@ class Job:
     @shown_safely()
     def plan(self, partition: str, *, evolve: bool = False) -> Plan:
         """What a run of the partition would do: every ref pinned; caches a new model, writes nothing else."""
-        return plan(self._tools, partition, evolve=evolve)
+        planned = plan(self._tools, partition, evolve=evolve)
+        keep_model(self._tools, planned.model)
+        return planned
 
     @shown_safely()
     def plan_range(
@@ -96,7 +98,10 @@ class Job:
         policy = on_missing or self._tools.deployment.data.on_missing
         # A plan does not wait for rows; it names the partitions that a backfill would wait for.
         on_missing = "skip" if policy == "wait" else policy
-        return plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing)
+        found = plan_range(self._tools, (first, last), evolve=evolve, on_missing=on_missing)
+        for planned in found.plans[:1]:
+            keep_model(self._tools, planned.model)
+        return found
 
     @shown_safely()
     def run(

@@ -12,7 +12,7 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 
 def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolve: bool = False) -> Plan:
-    """Plans one partition; writes nothing but a new model's copy into the cache.
+    """Plans one partition; writes nothing.
 
     Args:
         tools: the deployment's toolbox.
@@ -22,15 +22,14 @@ def plan(tools: Toolbox, partition: str, model: ModelRef | None = None, *, evolv
     """
     pin = None if model is None else tools.registry.resolve(model)
     at = timing.now().isoformat()
-    planned = resolve(tools.deployment, partition, tools.to_resolve(), now=at, model=pin, evolve=evolve)
-    keep_model(tools, planned.model)
-    return planned
+    return resolve(tools.deployment, partition, tools.to_resolve(), now=at, model=pin, evolve=evolve)
 
 
 def keep_model(tools: Toolbox, model: ModelPin) -> None:
-    """Caches the model's files if planning had to download them, so that no later plan downloads them again.
+    """Caches a model's files if planning had to download them, so that no later command downloads them again.
 
-    Whoever may not write to the table can plan all the same.
+    For commands that end with a plan; a run does so once it has begun. Whoever may not write to the table
+    can plan all the same.
     """
     with suppress(OSError):
         tools.fetcher.keep_download(model, tools.layout.models)

@@ -12,7 +12,6 @@ from batchdeploy.errors import PartitionError, Problem
 from batchdeploy.stages.resolve import resolve
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.model_policy import model_policy
-from batchdeploy.workflows.plan import keep_model
 from batchdeploy.workflows.toolbox import Toolbox
 from batchdeploy.workflows.wait_for_rows import wait_for_rows
 
@@ -63,9 +62,7 @@ def plan_range(
     policy = on_missing or tools.deployment.data.on_missing
     pin = tools.registry.resolve(model or model_policy(tools, tools.deployment.backfill.model))
 
-    planned = wait_for_rows(tools, lambda: _plan_all(tools, bounds, pin, policy, evolve=evolve), policy)
-    keep_model(tools, pin)
-    return planned
+    return wait_for_rows(tools, lambda: _plan_all(tools, bounds, pin, policy, evolve=evolve), policy)
 
 
 def _plan_all(
