@@ -28,7 +28,7 @@ def open_source(root: Path, deployment: Deployment) -> ports.Source:
         require("objects", deployment)
         from batchdeploy.adapters.sources.object_folder import ObjectFolderSource
 
-        return ObjectFolderSource(deployment.storage)
+        return ObjectFolderSource(deployment.storage, rows=partial(_row_partitions, deployment))
     if data.rev is not None or data.fetch:
         require("dvc", deployment)
     if data.rev is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,9 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from object_stores import s3_bucket
 from tests_support import SCHEMA, Result, customers, edit
 
+from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.partition_names import escape, unescape
+from batchdeploy.workflows.run import run as run_partition
 
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
 DAY = DAYS[1]
@@ -88,13 +92,14 @@ def same(days: str) -> pa.Array:
     return pa.array([days] * 200)
 
 
+TYPED = "the partition column in the files as dates"
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "a column above": write_by(["city", "date"]),
     "a column below": write_by(["date", "city"]),
     "two columns, one with nulls": write_by(["member", "date", "visits"]),
     "names without an ending": without_ending,
     "the partition column in the files as well": write_files(date=same),
-    "the same, typed, without statistics": write_files(date=lambda day: as_date(pa.array([day] * 200))),
+    TYPED: write_files(date=lambda day: as_date(pa.array([day] * 200))),
     "a column of text": write_rows(),
     "a column of text without statistics": write_rows(statistics=False),
     "a column of text, as a dictionary": write_rows(lambda days: days.dictionary_encode()),
@@ -132,6 +137,59 @@ def test_every_layout_gives_the_same_scores(
     done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
     assert done.code == 0, done.err
     pd.testing.assert_frame_equal(scores(project), scores(plain))
+
+
+@pytest.mark.parametrize(
+    "name", ["two columns, one with nulls", "names without an ending", "a column of dates"]
+)
+def test_layouts_in_a_bucket_give_the_same_scores(
+    project: Path, cli: Callable[..., Result], plain: Path, name: str, s3_port: int, store_credentials: None
+) -> None:
+    bucket, data = s3_bucket(s3_port), project / "data" / "customers"
+    LAYOUTS[name](project)
+    for file in data.rglob("*"):
+        if file.is_file():
+            bucket.put(f"lake/{file.relative_to(data).as_posix()}", file.read_bytes())
+    shutil.rmtree(data)
+    edit("path: data/customers", f"path: {bucket.uri}/lake")(project)
+    endpoint = f"storage: {{endpoint: {bucket.storage.endpoint}, region: us-east-1}}"
+    edit("engine: {kind: local}", f"engine: {{kind: local}}\n{endpoint}")(project)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 0, done.err
+    pd.testing.assert_frame_equal(scores(project), scores(plain))
+    listed = cli("status", project / "dags" / "churn.yaml", "--json").json["partitions"]
+    assert {row["partition"] for row in listed} >= {DAY, "2024-03-03"}
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Spark engine for all tests of this file."""
+    from spark_clusters import engine_on
+
+    with engine_on("local", tmp_path_factory.mktemp("spark")) as engine:
+        yield engine
+
+
+def run_on(spark: Any, root: Path) -> None:
+    """Runs the day on Spark, with the suite evaluated by Spark as well."""
+    edit("kind: local", "kind: spark")(root)
+    box = open_toolbox(root / "dags" / "churn.yaml")
+    box.spark = spark
+    box.reader.one_machine_cells = 0
+    run_partition(box, DAY)
+
+
+@pytest.mark.jvm
+def test_every_layout_gives_the_same_scores_on_spark(
+    spark: Any, template: Path, plain: Path, tmp_path: Path
+) -> None:
+    # Those that differ on Spark: constants by file, other types, rows selected by their values.
+    for name in ("two columns, one with nulls", "names without an ending", "a column of timestamps", TYPED):
+        root = tmp_path / name
+        shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
+        LAYOUTS[name](root)
+        run_on(spark, root)
+        pd.testing.assert_frame_equal(scores(root), scores(plain), obj=name)
 
 
 def quarantined(root: Path) -> pd.DataFrame:

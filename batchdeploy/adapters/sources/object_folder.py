@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
+from batchdeploy.adapters.sources.row_layout import OpenIndex, RowIndex, row_files, row_values
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.hive_layout import (
     Entry,
@@ -19,7 +21,7 @@ from batchdeploy.core.hive_layout import (
 )
 from batchdeploy.core.partitions import value_problems
 from batchdeploy.core.pins import digest_files, pin_changes
-from batchdeploy.core.records import DataPin
+from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, PartitionError, Problem
 from batchdeploy.storage.object_inputs import PinnedObject
@@ -35,10 +37,12 @@ class ObjectFolderSource:
 
     Args:
         storage: how to reach the store; credentials come from the environment.
+        rows: opens what reads partitions from a column of the objects; without it, only folders name them.
     """
 
-    def __init__(self, storage: StorageSpec) -> None:
+    def __init__(self, storage: StorageSpec, *, rows: OpenIndex | None = None) -> None:
         self._storage = storage
+        self._rows = rows
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted.
@@ -47,15 +51,16 @@ class ObjectFolderSource:
             DataError: there is nothing below the URI, or no folder named for the column.
             SourceError: the store failed.
         """
-        return self._values(ref, partition_folders(self._listing(ref).entries, ref.partition))
+        listing = self._listing(ref)
+        return self._values(ref, listing, partition_folders(listing.entries, ref.partition))
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
         """Problems of partition folders: invalid values, and folders without a Parquet file."""
         entries = [Entry(found.key, found.size) for found in self._folder(ref).descend()]
         found = partition_folders(lister(entries), ref.partition)
         data = {folder for e in entries if not is_marker(e.name) for folder in _folders_above(e.key)}
-        values = sorted(found.by_value)
-        folders = (entry for value in values for entry in found.by_value[value])
+        values = sorted(found.by_value) or self.partitions(ref)
+        folders = (entry for value in sorted(found.by_value) for entry in found.by_value[value])
         empty = (Problem(e.key, "holds no Parquet file") for e in folders if e.key not in data)
         return (*value_problems(values, ref.partition), *empty)
 
@@ -69,20 +74,26 @@ class ObjectFolderSource:
         """
         listing = self._listing(ref)
         found = partition_folders(listing.entries, ref.partition)
-        if not (folders := found.by_value.get(partition, ())):
-            known = self._values(ref, found)
-            raise PartitionError(
-                ref.path,
-                (Problem(ref.partition.column, f"no such partition in {ref.path}", partition),),
-                hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
-            )
-        problems = [*table_format_problems(listing.table_keys()), *folder_problems(found, partition)]
-        entries, wrong = partition_files(listing.entries, folders, listing.is_parquet)
+        problems = [*table_format_problems(listing.table_keys())]
+        if folders := found.by_value.get(partition, ()):
+            problems += folder_problems(found, partition)
+            entries, wrong = partition_files(listing.entries, folders, listing.is_parquet)
+        else:
+            known = self._values(ref, listing, found)
+            if found.by_value or partition not in known:
+                raise PartitionError(
+                    ref.path,
+                    (Problem(ref.partition.column, f"no such partition in {ref.path}", partition),),
+                    hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+                )
+            entries, wrong = listing.unfolded()
         if problems := [*problems, *wrong]:
             raise DataError(ref.path, tuple(problems))
         if not entries:
             raise PartitionError(f"{ref.path}/{folders[0].key}", "the partition holds no Parquet file")
-        pins = listing.folder.pins([listing.found[entry.key] for entry in entries])
+        pins: Sequence[FilePin] = listing.folder.pins([listing.found[entry.key] for entry in entries])
+        if not folders and self._rows is not None:
+            pins = row_files(pins, self._index, ref.partition, partition, self._storage)
         files = tuple(replace(pin, path_columns=path_columns(pin.path, ref.partition)) for pin in pins)
         return DataPin(
             path=ref.path,
@@ -100,8 +111,18 @@ class ObjectFolderSource:
         """
         return pin_changes(pin, lambda: self.pin(ref, partition))
 
-    def _values(self, ref: DataRef, found: PartitionFolders) -> tuple[str, ...]:
+    @cached_property
+    def _index(self) -> RowIndex:
+        if self._rows is None:
+            raise TypeError("this source reads no rows")
+        return self._rows()
+
+    def _values(self, ref: DataRef, listing: _Listing, found: PartitionFolders) -> tuple[str, ...]:
         if not found.values:
+            files, _ = listing.unfolded() if self._rows is not None else ([], [])
+            if files:
+                pins = listing.folder.pins([listing.found[file.key] for file in files])
+                return row_values(pins, self._index, ref.partition, self._storage)
             names = ", ".join(sorted(found.seen)[:5])
             if not found.seen:
                 raise DataError(ref.path, (Problem("data.path", "there is no folder below this URI"),))
@@ -147,6 +168,10 @@ class _Listing:
             yield entry.key
             if entry.key == "metadata" and not entry.is_file:
                 yield from (below.key for below in self.entries(entry.key))
+
+    def unfolded(self) -> tuple[list[Entry], list[Problem]]:
+        """All Parquet files of the data, where no folder names a partition."""
+        return partition_files(self.entries, [Entry("", is_file=False)], self.is_parquet)
 
     def is_parquet(self, entry: Entry) -> bool:
         """Whether an object begins and ends as Parquet does."""
