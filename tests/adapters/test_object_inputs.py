@@ -159,7 +159,7 @@ def test_what_is_no_parquet_is_told_as_of_a_local_file(bucket: Bucket) -> None:
     told = [problem.problem for problem in raised.value.problems]
     assert told[0] == "cannot be read as Parquet"
     assert "HTML" in told[1]
-    assert "cut short" in told[2]
+    assert "truncated" in told[2]
 
 
 def test_a_store_that_is_not_there_is_an_error_from_outside(bucket: Bucket) -> None:
