@@ -70,7 +70,7 @@ BAD = {
     "no Parquet by its bytes": (f"date={DAY}/b", b"something", "b: not a Parquet file"),
     "Delta": ("_delta_log/0.json", b"{}", "this is a Delta table"),
     "Iceberg": ("metadata/v1.metadata.json", b"{}", "this is a Iceberg table"),
-    "another spelling": ("date=2024-01-01 /b.parquet", b"x", "other readers take both for one value"),
+    "another spelling": ("date=2024-01-01 /b.parquet", b"x", "other readers treat both as one value"),
 }
 
 
