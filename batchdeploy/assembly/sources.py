@@ -8,22 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchdeploy import ports
-from batchdeploy.core.deployment import Deployment, EngineSpec
-from batchdeploy.core.path_hints import is_remote
+from batchdeploy.core.deployment import DataRef, Deployment, EngineSpec
+from batchdeploy.core.path_hints import is_remote, local_path
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.host.packages import require
 from batchdeploy.storage.project_texts import TextFiles
 
 if TYPE_CHECKING:
     from batchdeploy.adapters.parquet_splits import RowPartitions
+    from batchdeploy.adapters.sources.table_snapshot import Snapshot
 
 
 def open_source(root: Path, deployment: Deployment) -> ports.Source:
-    """What reads the deployment's partitions: an object store, DVC at a revision, or the workspace.
+    """What reads the deployment's partitions: a table, an object store, DVC at a revision, or the workspace.
 
     Raises:
-        MissingPackageError: DVC or the object store's client is needed and not installed.
+        MissingPackageError: a package that it needs is not installed.
     """
     data = deployment.data
+    if data.format != "parquet":
+        require("lakehouse", deployment)
+        from batchdeploy.adapters.sources.table_source import TableSource
+
+        opening = partial(_open_delta if data.format == "delta" else _open_iceberg, root, deployment.storage)
+        return TableSource(data.format, opening, deployment.storage, partial(_row_partitions, deployment))
     if is_remote(data.path):
         require("objects", deployment)
         from batchdeploy.adapters.sources.object_folder import ObjectFolderSource
@@ -57,6 +65,24 @@ def _row_partitions(deployment: Deployment) -> RowPartitions:
     return RowPartitions(deployment.limits)
 
 
+def _open_delta(root: Path, storage: StorageSpec, ref: DataRef) -> Snapshot:
+    from batchdeploy.adapters.sources.delta import DeltaSnapshot
+
+    return DeltaSnapshot(_table_path(root, ref.path), None if ref.rev is None else int(ref.rev), storage)
+
+
+def _open_iceberg(root: Path, storage: StorageSpec, ref: DataRef) -> Snapshot:
+    from batchdeploy.adapters.sources.iceberg import IcebergSnapshot
+
+    # A name without a slash is that of a table in a catalog.
+    path = _table_path(root, ref.path) if "/" in ref.path else ref.path
+    return IcebergSnapshot(path, ref.rev, storage)
+
+
+def _table_path(root: Path, path: str) -> str:
+    return path if is_remote(path) else str(root / local_path(path))
+
+
 def open_texts(root: Path, deployment: Deployment) -> ports.TextSource:
     """What reads suites and references: the workspace, and DVC's cache where rows are fetched."""
     if not _has_dvc(root):
@@ -64,7 +90,7 @@ def open_texts(root: Path, deployment: Deployment) -> ports.TextSource:
     from batchdeploy.adapters.sources.dvc import fetched_file, pull_command
 
     data = deployment.data
-    fetches = data.fetch or (data.rev is not None and data.fetch is not False)
+    fetches = data.fetch or (data.dvc_rev is not None and data.fetch is not False)
     if fetches:
         return TextFiles(root, elsewhere=partial(fetched_file, root))
     return TextFiles(root, hint=partial(pull_command, root))

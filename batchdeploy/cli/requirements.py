@@ -20,7 +20,7 @@ def required_checks(deployment: Deployment) -> set[str]:
         needed |= {"Spark"} if deployment.engine.remote else {"Spark", "Java"}
     if deployment.expectations is not None:
         needed.add("Great Expectations")
-    if deployment.data.rev is not None or deployment.data.fetch:
+    if deployment.data.dvc_rev is not None or deployment.data.fetch:
         needed |= {"DVC", "DVC repository"}
     if deployment.publish.mode == "pointer":
         needed.add("obstore")

@@ -92,14 +92,17 @@ class DataRef:
 
     Attributes:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain, or its URI: ``s3://``, ``gs://``,
-            ``az://``, ``abfss://``, ``file://``.
+            ``az://``, ``abfss://``, ``file://``. With another ``format``, a table: its folder or URI, or
+            ``CATALOG.NAMESPACE.TABLE`` of a catalog that pyiceberg is configured for.
+        format: ``parquet``, ``delta`` or ``iceberg``. A table's files are read at one version of it.
         keys: the columns that identify a row; never given to the model.
         where: conditions on rows; rows that do not match are counted, but neither validated nor scored.
         casts: columns to cast on reading, before anything else sees them: column to ``boolean``,
             ``integer``, ``long``, ``float``, ``double``, ``string``, ``date`` or ``timestamp``. Rounding to
             the digits of a ``float`` or ``double`` is counted; ``policy.cast`` decides about a row whose
             value would change otherwise.
-        rev: a git revision, read through DVC; null reads the workspace.
+        rev: a git revision, read through DVC; null reads the workspace. Of a Delta table the version, of an
+            Iceberg table the snapshot id, branch or tag; null reads the newest.
         fetch: whether what DVC's cache lacks of a partition is fetched from its remote. null: with ``rev``
             only; ``true``: also to read what DVC records and the workspace lacks; ``false``: never.
         on_missing: what a run or a backfill does if a partition has no rows yet: ``fail``, ``skip``, or
@@ -110,15 +113,21 @@ class DataRef:
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
+    format: Literal["parquet", "delta", "iceberg"] = "parquet"
     partition: PartitionSpec
     keys: tuple[str, ...]
     where: tuple[Predicate, ...] = ()
     casts: dict[str, CastType] | None = None
-    rev: str | None = None
+    rev: str | int | None = None
     fetch: bool | None = None
     on_missing: OnMissing = "fail"
     wait_hours: float = 24
     poll_seconds: float = 60
+
+    @property
+    def dvc_rev(self) -> str | None:
+        """The git revision whose rows DVC has; None for the workspace and for tables."""
+        return None if self.rev is None or self.format != "parquet" else str(self.rev)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,7 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
     if "://" in data and data.partition("://")[0] not in READ_FROM:
         yield Problem("data.path", f"is in no store that is known: {', '.join(sorted(READ_FROM))}", data)
+    yield from _format_problems(deployment)
     for path, text in (("data.path", data), ("output.path", output)):
         if "://" in text and any(secrets_in(text)):
             yield Problem(path, "holds credentials; they belong in the environment")
@@ -93,6 +94,16 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", "must be a folder with a name of its own", output)
     elif source == target or target in source.parents or source in target.parents:
         yield Problem("output.path", "must be outside data.path", output)
+
+
+def _format_problems(deployment: Deployment) -> Iterator[Problem]:
+    data = deployment.data
+    if data.format == "delta" and not re.fullmatch(r"\d{1,18}", str(data.rev or 0)):
+        yield Problem("data.rev", "is not the version of a Delta table", str(data.rev))
+    if data.format == "parquet" and isinstance(data.rev, int):
+        yield Problem("data.rev", "is not a git revision; quote it", str(data.rev))
+    if data.format != "parquet" and data.fetch is not None:
+        yield Problem("data.fetch", f"is of DVC, and data.format is {data.format}")
 
 
 def _storage_problems(deployment: Deployment) -> Iterator[Problem]:

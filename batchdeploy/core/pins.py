@@ -89,7 +89,8 @@ class PathColumn:
 
     Attributes:
         value: the folder's text, unescaped; None for ``__HIVE_DEFAULT_PARTITION__``.
-        type: the Arrow type of the column: the one that the model's signature asks for, else ``string``.
+        type: the Arrow type of the column: a table's own, or the one that the model's signature asks for,
+            else ``string``.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -163,9 +164,10 @@ class DataPin:
     """Exactly the files of one partition.
 
     Attributes:
-        rev: the full git commit the files were pinned at, or null for the workspace.
+        rev: the full git commit the files were pinned at, or null for the workspace; the version of a Delta
+            table, the snapshot id of an Iceberg table.
         tracked: ``dvc`` if the files are those that DVC recorded, ``modified`` if they differ from them,
-            ``plain`` if they are not tracked.
+            ``plain`` if they are not tracked; the format of a table, whose versions keep them.
         digest: MD5 over the sorted (path, fingerprint) pairs of the files.
         storage: how to reach the store that holds the files.
         partition: the partition that the rows belong to.
@@ -174,7 +176,7 @@ class DataPin:
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
     rev: str | None
-    tracked: Literal["dvc", "modified", "plain"]
+    tracked: Literal["dvc", "modified", "plain", "delta", "iceberg"]
     digest: str
     files: tuple[FilePin, ...]
     storage: StorageSpec = StorageSpec()

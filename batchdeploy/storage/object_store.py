@@ -104,3 +104,18 @@ def _from_profile(profile: str) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def delta_options(location: str, spec: StorageSpec) -> dict[str, str] | None:
+    """What deltalake takes beside the environment to reach a table's store; None for a local folder."""
+    scheme = location.partition("://")[0]
+    if scheme in (location, "file"):
+        return None
+    options: dict[str, str] = {}
+    if spec.endpoint is not None:
+        options["endpoint"] = spec.endpoint
+        if spec.endpoint.startswith("http://"):
+            options["allow_http"] = "true"
+    if spec.region is not None and scheme in S3:
+        options["region"] = spec.region
+    return options

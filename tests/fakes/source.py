@@ -90,7 +90,7 @@ class FakeSource:
         if self.failure is not None:
             raise self.failure
         if ref.rev is not None:
-            raise DataError(ref.path, (Problem("data.rev", "this source has no revisions", ref.rev),))
+            raise DataError(ref.path, (Problem("data.rev", "this source has no revisions", str(ref.rev)),))
         if not self._tables.get(ref.path):
             raise DataError(ref.path, (Problem("data.path", "no such folder"),))
         return self._tables[ref.path]

@@ -135,7 +135,9 @@ class ObjectFolderSource:
 
     def _folder(self, ref: DataRef) -> ObjectFolder:
         if ref.rev is not None:
-            raise DataError(ref.path, (Problem("data.rev", "objects have no revisions; remove it", ref.rev),))
+            raise DataError(
+                ref.path, (Problem("data.rev", "objects have no revisions; remove it", str(ref.rev)),)
+            )
         return ObjectFolder(ref.path, self._storage)
 
 

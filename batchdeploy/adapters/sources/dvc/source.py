@@ -147,7 +147,7 @@ class DvcSource:
     @contextmanager
     def _opened(self, ref: DataRef) -> Iterator[tuple[Any, Fetch]]:
         """The repository, and what brings objects into its cache, or refuses to."""
-        with translated(_where(ref), self._root, ref.path), opened(self._root, ref.rev) as repo:
+        with translated(_where(ref), self._root, ref.path), opened(self._root, ref.dvc_rev) as repo:
             if ref.fetch is False:
                 yield repo, partial(self._refuse, ref)
             else:
@@ -202,7 +202,7 @@ def _fetching(root: Path, ref: DataRef) -> str:
     dvc = f"dvc --cd {shlex.quote(str(root))}"
     fetching = f"{dvc} fetch --all-commits {shlex.quote(ref.path)}"
     # DVC reads a revision's remotes from that revision, and the local settings always.
-    with opened(root, ref.rev) as then, opened(root) as now:
+    with opened(root, ref.dvc_rev) as then, opened(root) as now:
         if _urls(then):
             return fetching
         for name, url in _urls(now).items():

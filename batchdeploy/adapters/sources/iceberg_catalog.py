@@ -1,0 +1,100 @@
+"""Opens Iceberg tables by pyiceberg's catalogs, or by their metadata files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.errors import DataError, Problem, SourceError
+
+CONFIGURED = "catalogs are configured by ~/.pyiceberg.yaml or PYICEBERG_CATALOG__NAME__URI"
+
+
+def load_table(path: str, storage: StorageSpec) -> Any:
+    """The table as pyiceberg has it.
+
+    Args:
+        path: ``CATALOG.NAMESPACE.TABLE``, or a table's folder or ``*.metadata.json``, absolute or a URI.
+        storage: how to reach an object store; a catalog's own settings take precedence.
+
+    Raises:
+        DataError: there is no such catalog, table or metadata.
+        SourceError: the catalog or the store failed.
+    """
+    from pyiceberg.catalog import load_catalog
+    from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+    from pyiceberg.table import StaticTable
+
+    with translate_failures(path):
+        if "/" in path:
+            try:
+                return StaticTable.from_metadata(path, _properties(storage))
+            except FileNotFoundError:
+                what = "there is no Iceberg table, or no version-hint.text that names its newest metadata"
+                hint = "name the *.metadata.json, or the table by its catalog: CATALOG.NAMESPACE.TABLE"
+                raise DataError(path, (Problem("data.path", what),), hint=hint) from None
+        catalog, _, table = path.partition(".")
+        if "." not in table:
+            what = "is neither CATALOG.NAMESPACE.TABLE nor the path of a table"
+            raise DataError(path, (Problem("data.path", what, path),), hint=CONFIGURED)
+        try:
+            opened = load_catalog(catalog)
+        except ValueError:
+            problem = Problem("data.path", "no such Iceberg catalog is configured", catalog)
+            raise DataError(path, (problem,), hint=CONFIGURED) from None
+        try:
+            return opened.load_table(table)
+        except (NoSuchTableError, NoSuchNamespaceError):
+            raise DataError(
+                path, (Problem("data.path", f"catalog {catalog} has no such table", table),)
+            ) from None
+
+
+def _properties(storage: StorageSpec) -> dict[str, str]:
+    given = {
+        "s3.endpoint": storage.endpoint,
+        "s3.region": storage.region,
+        "s3.profile-name": storage.profile,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@contextmanager
+def translate_failures(path: str) -> Iterator[None]:
+    """Raises what a catalog or a store failed with as an error of ours, without what either said in full.
+
+    Raises:
+        DataError: the table cannot be planned as it is.
+        SourceError: the catalog or the store refused, failed or did not answer.
+    """
+    from pyiceberg import exceptions
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    refused = (
+        exceptions.UnauthorizedError,
+        exceptions.ForbiddenError,
+        exceptions.AuthorizationExpiredError,
+        exceptions.OAuthError,
+    )
+    try:
+        yield
+    except refused as error:
+        problem = Problem("the catalog", "does not accept the credentials", type(error).__name__)
+        raise SourceError(path, (problem,), hint="renew them where pyiceberg is configured") from None
+    except (exceptions.RESTError, RequestException, SQLAlchemyError) as error:
+        problem = Problem("the catalog", "cannot be reached, or failed", type(error).__name__)
+        raise SourceError(path, (problem,), hint="a retry may help; is its URI right?") from None
+    except (ValueError, NotImplementedError) as error:
+        if "equality delete" not in str(error):
+            raise
+        what = "the table has equality deletes: plain Parquet would show rows that were deleted"
+        hint = "rewrite_data_files, in Spark or Trino, writes such files anew"
+        raise DataError(path, (Problem("data.path", what),), hint=hint) from None
+    except OSError as error:
+        problem = Problem("the store", "cannot be read", type(error).__name__)
+        raise SourceError(
+            path, (problem,), hint="a retry may help; are credentials and storage right?"
+        ) from None

@@ -1,0 +1,236 @@
+"""Partitions of a lakehouse table: the files that one version of it names, pinned like any others."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from batchdeploy.adapters.sources.local_files import LocalFiles
+from batchdeploy.adapters.sources.row_layout import OpenIndex, RowIndex, row_files, row_values
+from batchdeploy.adapters.sources.table_snapshot import Snapshot, TableFile, path_column
+from batchdeploy.core.calendar import first_moment, last_moment
+from batchdeploy.core.deployment import DataRef, PartitionSpec
+from batchdeploy.core.partition_names import NULL
+from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.path_hints import is_remote
+from batchdeploy.core.pins import DataPin, FilePin, digest_files, identity_of, pin_changes
+from batchdeploy.core.predicates import Predicate
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.errors import DataError, PartitionError, Problem
+
+Kind = Literal["delta", "iceberg"]
+GONE_HINT = "name a version whose files are still there"
+OpenTable = Callable[[DataRef], Snapshot]
+
+
+class TableSource:
+    """Reads a table at one version, which is found once and stays the same for as long as this source lives.
+
+    Args:
+        kind: of the table.
+        open_table: opens it at the version that a deployment names.
+        storage: how to reach an object store.
+        rows: opens what reads partitions from a column of the files, where the table is not partitioned so.
+    """
+
+    def __init__(self, kind: Kind, open_table: OpenTable, storage: StorageSpec, rows: OpenIndex) -> None:
+        self._kind = kind
+        self._open_table = open_table
+        self._storage = storage
+        self._rows = rows
+        self._files = LocalFiles()
+
+    def partitions(self, ref: DataRef) -> tuple[str, ...]:
+        """All values of the partition column, as its key format writes them, sorted.
+
+        Raises:
+            DataError: the table cannot be opened, or has no such column.
+        """
+        snapshot = self._open_table(ref)
+        if (values := self._values(ref, snapshot)) is not None:
+            return tuple(sorted({partition_key(value, ref.partition) for value in values}))
+        files = self._unhashed(ref.path, snapshot.files(()))
+        return row_values(files, self._index, ref.partition, self._storage) if files else ()
+
+    def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
+        """Problems of partitions by their values."""
+        return tuple(value_problems(self.partitions(ref), ref.partition))
+
+    def pin(self, ref: DataRef, partition: str) -> DataPin:
+        """Pins the version of the table, and the files that it names for the partition.
+
+        Raises:
+            PartitionError: the version has no row of the partition.
+            DataError: the table cannot be read as plain Parquet, or the version's files are gone.
+        """
+        snapshot = self._open_table(ref)
+        where = f"{ref.path} at {self._kind} version {snapshot.revision}"
+        values = self._values(ref, snapshot)
+        if values is not None:
+            own = [value for value in values if partition_key(value, ref.partition) == partition]
+            pins = self._pin_files(where, _of_partition(snapshot, ref.partition.column, own))
+        else:
+            pins = self._pin_rows(where, ref.partition, partition, snapshot)
+        if not pins:
+            raise self._unknown(ref, partition, where)
+        return DataPin(
+            path=ref.path,
+            rev=snapshot.revision,
+            tracked=self._kind,
+            digest=digest_files((file.path, file.fingerprint) for file in pins),
+            files=tuple(pins),
+            storage=self._storage,
+        )
+
+    def changes(self, ref: DataRef, partition: str, pin: DataPin) -> tuple[Problem, ...]:
+        """What changed of the pinned version's files; a newer version changes nothing of them."""
+        return pin_changes(pin, lambda: self.pin(replace(ref, rev=pin.rev), partition))
+
+    def _values(self, ref: DataRef, snapshot: Snapshot) -> list[Any] | None:
+        """The column's values where the table is partitioned by it, else None."""
+        column = ref.partition.column
+        if column not in snapshot.schema.names:
+            problem = Problem("data.partition.column", "the table has no such column", column)
+            raise DataError(ref.path, (problem,), hint=f"it has {', '.join(snapshot.schema.names)}")
+        return snapshot.partition_values(column)
+
+    def _unknown(self, ref: DataRef, partition: str, where: str) -> PartitionError:
+        known = [key for key in self.partitions(ref) if key != NULL]
+        hint = f"there are {len(known)} from {known[0]} to {known[-1]}" if known else None
+        return PartitionError(
+            where, (Problem(ref.partition.column, "no such partition", partition),), hint=hint
+        )
+
+    @cached_property
+    def _index(self) -> RowIndex:
+        return self._rows()
+
+    def _pin_rows(self, where: str, spec: PartitionSpec, partition: str, snapshot: Snapshot) -> list[FilePin]:
+        """The files with rows of a partition, where the table is not partitioned by the column."""
+        kind = snapshot.schema.field(spec.column).type
+        files = snapshot.files(list(_moments(spec, partition, kind)))
+        held = row_files(self._unhashed(where, files), self._index, spec, partition, self._storage)
+        chosen = {pin.path: pin for pin in held}
+        pins = self._pin_files(where, [file for file in files if file.key in chosen])
+        return [
+            replace(pin, row_groups=chosen[pin.path].row_groups, rows=chosen[pin.path].rows) for pin in pins
+        ]
+
+    def _pin_files(self, where: str, files: Sequence[TableFile]) -> list[FilePin]:
+        remote = [file for file in files if is_remote(file.location)]
+        pins = {**self._pin_local(where, files), **self._pin_objects(where, remote)}
+        return [replace(pins[file.key], path=file.key, path_columns=file.columns) for file in files]
+
+    def _pin_local(self, where: str, files: Sequence[TableFile]) -> dict[str, FilePin]:
+        local = [file for file in files if not is_remote(file.location)]
+        if gone := [file.key for file in local if not os.path.isfile(file.location)]:
+            raise _gone(where, gone)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pins = pool.map(lambda file: self._files.pin(Path(file.location), file.key), local)
+            return {pin.path: pin for pin in pins}
+
+    def _pin_objects(self, where: str, files: Sequence[TableFile]) -> dict[str, FilePin]:
+        if not files:
+            return {}
+        # NOTE: the object store's client is installed only with the extras that need it.
+        from batchdeploy.storage.object_listing import ObjectFolder
+
+        buckets: dict[str, list[TableFile]] = defaultdict(list)
+        for file in files:
+            buckets["/".join(file.location.split("/", 3)[:3])].append(file)
+        found: dict[str, FilePin] = {}
+        for bucket, stored in buckets.items():
+            keys = [file.location.removeprefix(f"{bucket}/") for file in stored]
+            try:
+                pins = ObjectFolder(bucket, self._storage).look_up(keys)
+            except DataError as error:
+                raise DataError(where, error.problems, hint=GONE_HINT) from None
+            found |= {file.key: pin for file, pin in zip(stored, pins, strict=True)}
+        return found
+
+    def _unhashed(self, where: str, files: Sequence[TableFile]) -> list[FilePin]:
+        """Files to look into; local ones are pinned by their identity alone."""
+        remote = [file for file in files if is_remote(file.location)]
+        found, gone = self._pin_objects(where, remote), []
+        for file in files:
+            if is_remote(file.location):
+                continue
+            try:
+                status = os.stat(file.location)
+            except FileNotFoundError:
+                gone.append(file.key)
+                continue
+            found[file.key] = FilePin(
+                path=file.key,
+                md5="",
+                size=status.st_size,
+                location=file.location,
+                identity=identity_of(status),
+            )
+        if gone:
+            raise _gone(where, gone)
+        return [replace(found[file.key], path=file.key, path_columns=file.columns) for file in files]
+
+
+def _gone(where: str, keys: Sequence[str]) -> DataError:
+    problems = tuple(Problem(key, "is gone: the version was vacuumed or expired") for key in keys)
+    return DataError(where, problems, hint=GONE_HINT)
+
+
+def _moments(spec: PartitionSpec, partition: str, kind: pa.DataType) -> Iterator[Predicate]:
+    """Conditions that spare a look at most files of other partitions; none where the column is no time."""
+    if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+        return
+    try:
+        first = first_moment(partition, timezone=spec.timezone, key_format=spec.format)
+        last = last_moment(partition, timezone=spec.timezone, key_format=spec.format)
+    except ValueError:
+        return
+    ends = (first.date(), last.date()) if pa.types.is_date(kind) else (first, last + timedelta(seconds=1))
+    yield Predicate(column=spec.column, op="ge", value=ends[0].isoformat())
+    yield Predicate(column=spec.column, op="le", value=ends[1].isoformat())
+
+
+def partition_key(value: Any, spec: PartitionSpec) -> str:
+    """The partition that a value of a table's column belongs to.
+
+    A date or a timestamp is written in the key format; one with a time zone as the partition's zone sees it.
+    """
+    if value is None:
+        return NULL
+    if isinstance(value, datetime):
+        local = value if value.tzinfo is None else value.astimezone(ZoneInfo(spec.timezone))
+        return local.strftime(spec.format)
+    return value.strftime(spec.format) if isinstance(value, date) else str(value)
+
+
+def _of_partition(snapshot: Snapshot, column: str, values: Sequence[Any]) -> list[TableFile]:
+    """The files of some values of a partition column, which is no path column of theirs."""
+    if not values:
+        return []
+    kind = snapshot.schema.field(column).type
+    wanted = {path_column(column, value, kind).value for value in values}
+    found = []
+    for file in snapshot.files(list(_range(column, values))):
+        own = {one.name: one.value for one in file.columns}
+        if own[column] in wanted:
+            found.append(file._replace(columns=tuple(one for one in file.columns if one.name != column)))
+    return found
+
+
+def _range(column: str, values: Sequence[Any]) -> Iterator[Predicate]:
+    """Conditions that spare the table a look at most of the other values; none where there is no order."""
+    plain = [value.isoformat() if isinstance(value, date) else value for value in values]
+    if all(isinstance(value, str | int | float) for value in plain):
+        yield Predicate(column=column, op="ge", value=min(plain))
+        yield Predicate(column=column, op="le", value=max(plain))
