@@ -35,14 +35,14 @@ class LocalReader:
     def inspect(self, pin: DataPin) -> InputSchema:
         """The columns and row count of a partition, from the footers of its files."""
         require("mlflow", self._tools.deployment)
-        from batchdeploy.adapters.parquet_splits import inspect
+        from batchdeploy.adapters.parquet_splits import inspect_input
 
-        return inspect(pin, self._tools.deployment.limits, engine=self._tools.deployment.engine.kind)
+        return inspect_input(pin, self._tools.deployment.limits, engine=self._tools.deployment.engine.kind)
 
     @contextmanager
     def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
         """Yields these columns as a pandas frame if that is faster, else the partition as a Spark frame."""
-        from batchdeploy.adapters.parquet_splits import read_frame, watch_pinned_files
+        from batchdeploy.adapters.parquet_splits import LookupJoin, read_frame, watch_pinned_files
 
         partition = (self._tools.deployment.data.partition.column, plan.partition)
         where, casts = plan.deployment.data.where, plan.deployment.data.casts or {}
@@ -53,7 +53,10 @@ class LocalReader:
         if by_spark and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
             with watch_pinned_files(plan.data.files):
-                yield self._spark().frame(plan.data, partition, where, nanoseconds=nanoseconds, casts=casts)
+                join = LookupJoin(plan.data) if plan.data.lookups else None
+                yield self._spark().frame(
+                    plan.data, partition, where, nanoseconds=nanoseconds, casts=casts, join=join
+                )
         else:
             yield read_frame(plan.data, partition, where, columns, casts)
 

@@ -25,6 +25,19 @@ def open_source(root: Path, deployment: Deployment) -> ports.Source:
     Raises:
         MissingPackageError: a package that it needs is not installed.
     """
+    source = _open_rows(root, deployment)
+    if not deployment.data.lookups:
+        return source
+    from batchdeploy.adapters.sources.lookups import LookupSource
+
+    if not _has_dvc(root):
+        return LookupSource(source, root)
+    from batchdeploy.adapters.sources.dvc import pull_command
+
+    return LookupSource(source, root, partial(pull_command, root))
+
+
+def _open_rows(root: Path, deployment: Deployment) -> ports.Source:
     data = deployment.data
     if data.format != "parquet":
         require("lakehouse", deployment)

@@ -94,6 +94,11 @@ def last_moment(key: str, *, timezone: str, key_format: str) -> datetime:
     return begin.replace(year=begin.year + month // 12, month=month % 12 + 1) - timedelta(seconds=1)
 
 
+def end_moment(key: str, *, timezone: str, key_format: str) -> datetime:
+    """When the partition has ended: the second after its last one, on the clock of its time zone."""
+    return last_moment(key, timezone=timezone, key_format=key_format) + timedelta(seconds=1)
+
+
 def _round_trips(key_format: str) -> bool:
     """Whether a key can be parsed back to its period; Airflow does so, and cannot parse an offset."""
     moment = datetime(2013, 2, 3, 4, tzinfo=UTC)

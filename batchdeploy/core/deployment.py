@@ -8,6 +8,7 @@ from typing import Literal
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 from batchdeploy.core.casts import CastType
+from batchdeploy.core.lookups import LookupSpec
 from batchdeploy.core.model_ref import ModelRef
 from batchdeploy.core.partition_names import escape, parse_folder
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
@@ -23,6 +24,7 @@ __all__ = [
     "Deployment",
     "DriftSpec",
     "EngineSpec",
+    "LookupSpec",
     "ModelRef",
     "OnMissing",
     "OutputColumn",
@@ -101,6 +103,7 @@ class DataRef:
             ``integer``, ``long``, ``float``, ``double``, ``string``, ``date`` or ``timestamp``. Rounding to
             the digits of a ``float`` or ``double`` is counted; ``policy.cast`` decides about a row whose
             value would change otherwise.
+        lookups: columns that rows get from other tables by key, before ``casts`` and ``where``.
         rev: a git revision, read through DVC; null reads the workspace. Of a Delta table the version, of an
             Iceberg table the snapshot id, branch or tag; null reads the newest.
         fetch: whether what DVC's cache lacks of a partition is fetched from its remote. null: with ``rev``
@@ -118,6 +121,7 @@ class DataRef:
     keys: tuple[str, ...]
     where: tuple[Predicate, ...] = ()
     casts: dict[str, CastType] | None = None
+    lookups: tuple[LookupSpec, ...] = ()
     rev: str | int | None = None
     fetch: bool | None = None
     on_missing: OnMissing = "fail"

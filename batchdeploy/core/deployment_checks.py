@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, ModelRef, PartitionSpec
+from batchdeploy.core.lookups import lookup_problems
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
 from batchdeploy.core.registry_uris import is_unity_catalog
@@ -36,7 +37,15 @@ def deployment_problems(deployment: Deployment) -> tuple[Problem, ...]:
         *_number_problems(deployment),
         *policy_problems(deployment.policy),
         *predicate_problems(deployment.data.where),
+        *_lookup_problems(deployment),
     )
+
+
+def _lookup_problems(deployment: Deployment) -> Iterator[Problem]:
+    data, output = deployment.data, deployment.output
+    taken = {data.partition.column: "the partition column"} | dict.fromkeys(data.keys, "a key")
+    taken |= dict.fromkeys(output.columns, "an output") | dict.fromkeys(RESERVED, "a column of the scores")
+    yield from lookup_problems(data.lookups, data=data.path, output=output.path, taken=taken)
 
 
 def _name_problems(deployment: Deployment) -> Iterator[Problem]:

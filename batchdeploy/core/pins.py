@@ -160,6 +160,26 @@ class FilePin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookupPin:
+    """Exactly the table of one lookup, and what of it the rows of a partition may see.
+
+    Attributes:
+        path: as written in the deployment.
+        keys, columns: (name in the rows, name in the table).
+        as_of: the column that tells from when a row is valid; None for a table without time.
+        until: when the partition ended, ISO 8601 with its offset; only rows that were valid before are seen.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+    path: str
+    keys: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str], ...]
+    as_of: str | None
+    until: str | None
+    files: tuple[FilePin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataPin:
     """Exactly the files of one partition.
 
@@ -168,9 +188,10 @@ class DataPin:
             table, the snapshot id of an Iceberg table.
         tracked: ``dvc`` if the files are those that DVC recorded, ``modified`` if they differ from them,
             ``plain`` if they are not tracked; the format of a table, whose versions keep them.
-        digest: MD5 over the sorted (path, fingerprint) pairs of the files.
+        digest: MD5 over the sorted (path, fingerprint) pairs of the files, those of lookups included.
         storage: how to reach the store that holds the files.
         partition: the partition that the rows belong to.
+        lookups: the tables whose columns the rows get.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -181,6 +202,7 @@ class DataPin:
     files: tuple[FilePin, ...]
     storage: StorageSpec = StorageSpec()
     partition: PartitionKey | None = None
+    lookups: tuple[LookupPin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,10 +259,16 @@ def pin_changes(before: DataPin, pin: Callable[[], DataPin]) -> tuple[Problem, .
         pin: pins the partition again, as it is now.
     """
     try:
-        now = {file.path: file.fingerprint for file in pin().files}
+        found = pin().files
     except PartitionError:
-        now = {}
-    old = {file.path: file.fingerprint for file in before.files}
+        found = ()
+    return file_changes(before.files, found)
+
+
+def file_changes(before: Iterable[FilePin], after: Iterable[FilePin]) -> tuple[Problem, ...]:
+    """What changed between two states of pinned files, by file."""
+    now = {file.path: file.fingerprint for file in after}
+    old = {file.path: file.fingerprint for file in before}
     gone = (Problem(path, "was deleted since it was pinned") for path in old if path not in now)
     other = (
         Problem(path, "changed since it was pinned") for path in old if now.get(path, old[path]) != old[path]

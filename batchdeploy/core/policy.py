@@ -97,6 +97,7 @@ class LimitsSpec:
         files, rows, cells: of one partition; cells are rows times columns.
         uncompressed_gib: of one partition, according to its footers.
         footer_mib: of one file.
+        lookup_mib: of one table of ``data.lookups``: the memory that its columns take in each worker.
         minutes: wall-clock time of one run, in Airflow of one task; null for no limit.
         model_files, model_gib: of one model, according to the registry's listing, before any download.
         model_seconds: for a model's first load and first predictions, in a separate process.
@@ -110,6 +111,7 @@ class LimitsSpec:
     cells: int = 100_000_000_000
     uncompressed_gib: float = 1024
     footer_mib: float = 64
+    lookup_mib: float = 256
     model_files: int = 10_000
     model_gib: float = 64
     minutes: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchdeploy.core.casts import CastCount
-from batchdeploy.core.pins import Identity, PartitionKey, PathColumn
+from batchdeploy.core.pins import Identity, LookupPin, PartitionKey, PathColumn
 from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import OutputFile, QuarantinedRows
@@ -28,6 +28,7 @@ class Split:
         path_columns: the columns that the file's folders give to all of its rows.
         partition: the partition that is scored.
         selects: whether the file has rows of other partitions, which a column tells.
+        lookups: the tables whose columns the rows get.
         checks: columns of the file that its folders give as well, and whose values may differ from theirs.
     """
 
@@ -49,6 +50,7 @@ class Split:
     partition: PartitionKey | None = None
     selects: bool = False
     checks: tuple[PathColumn, ...] = ()
+    lookups: tuple[LookupPin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

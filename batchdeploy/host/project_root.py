@@ -118,6 +118,7 @@ def climbing_paths(deployment: Deployment, root: Path) -> list[Problem]:
         "expectations": deployment.expectations,
         "drift.reference": deployment.drift and deployment.drift.reference,
     }
+    paths |= {f"data.lookups.{n}.path": lookup.path for n, lookup in enumerate(deployment.data.lookups)}
     problems = []
     for key, text in paths.items():
         if not text or "://" in text or Path(text).is_absolute():

@@ -160,6 +160,9 @@ def _pins(
         del written[key]
     for key in ("rev", "fetch", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]
+    # Left out where there are none, so that run ids of other deployments do not change.
+    if not deployment.data.lookups:
+        del written["data"]["lookups"]
     # Runtimes agree to 1e-9 only, so the runtime counts, except the default.
     runtime = [] if deployment.model.runtime == "native" else [deployment.model.runtime]
     # Included only if present, so that run ids of other models do not change.

@@ -2,6 +2,8 @@
 
 from batchdeploy.adapters.parquet_splits.input_checks import inspect
 from batchdeploy.adapters.parquet_splits.keys import find_duplicates
+from batchdeploy.adapters.parquet_splits.lookup_checks import inspect_input
+from batchdeploy.adapters.parquet_splits.lookups import LookupJoin
 from batchdeploy.adapters.parquet_splits.pinned_files import watch_pinned_files
 from batchdeploy.adapters.parquet_splits.row_partitions import RowPartitions
 from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
@@ -10,11 +12,13 @@ from batchdeploy.host.output_capture import capture_output
 from batchdeploy.kernel.keys import checksum
 
 __all__ = [
+    "LookupJoin",
     "RowPartitions",
     "capture_output",
     "checksum",
     "find_duplicates",
     "inspect",
+    "inspect_input",
     "make_splits",
     "read_frame",
     "sample_frames",

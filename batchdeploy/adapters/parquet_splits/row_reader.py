@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.lookups import load_lookups, used_lookups
 from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput, int96_loss, open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.adapters.parquet_splits.row_placement import folder_checks, place_rows, placing_columns
 from batchdeploy.core.casts import Casts
-from batchdeploy.core.pins import PartitionKey
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.scoring_spec import ScoringSpec
-from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.casts import cast_table
 from batchdeploy.kernel.columns import Masks, plain_batch, plain_schema
+from batchdeploy.kernel.lookups import add_lookups
 from batchdeploy.kernel.partition_rows import rows_of_partition
 from batchdeploy.kernel.path_columns import add_path_columns
 from batchdeploy.kernel.row_filter import FilteredBatch, columns_read, filter_batch, matching
@@ -62,6 +62,7 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
                     partition=pin.partition,
                     selects=file.row_groups is not None,
                     checks=checks,
+                    lookups=pin.lookups,
                 )
             )
     return tuple(splits)
@@ -94,7 +95,7 @@ def read_frame(
     }
     if columns is not None:
         columns = {*columns, *(predicate.column for predicate in where)}
-    parts = [cast_table(_read(file, pin.storage, pin.partition, columns), casts) for file in pin.files]
+    parts = [cast_table(_read(file, pin, columns), casts) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:
@@ -117,8 +118,11 @@ def read_batches(
     row, groups = split.first_row, list(split.row_groups)
     with open_pinned(split) as source, open_file(source, page_checksum_verification=True) as file:
         held, given = file.schema_arrow.names, [column.name for column in split.path_columns]
+        given += [name for pin in split.lookups for name, _ in pin.columns]
         columns = columns or columns_needed(spec, [*held, *given])
         needed = columns_read(columns, spec.where)
+        lookups = load_lookups(used_lookups(split.lookups, needed), split.storage)
+        needed += [name for table in lookups for name, _ in table.pin.keys if name not in needed]
         needed += [name for name in placing_columns(split) if name not in needed]
         # At least one column, or the batches would have no rows.
         names = [name for name in needed if name in held] or held[:1]
@@ -130,7 +134,8 @@ def read_batches(
             inexact = {name: mask[start : start + batch.num_rows] for name, mask in lost.items()}
             try:
                 placed = place_rows(batch, split, inexact)
-                found = filter_batch(placed.batch, spec, columns, first_row=0, inexact=placed.inexact)
+                joined = add_lookups(placed.batch, lookups)
+                found = filter_batch(joined, spec, columns, first_row=0, inexact=placed.inexact)
                 found = placed.restore(found, split.first_row + start)
             # Corrupt pages may hold dictionary indices that are out of range.
             except pa.ArrowIndexError as error:
@@ -163,16 +168,20 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
         raise _unreadable(path, error) from error
 
 
-def _read(
-    pinned: FilePin, storage: StorageSpec, key: PartitionKey | None, columns: Collection[str] | None
-) -> pa.Table:
-    if columns is not None and pinned.row_groups is not None and key is not None:
-        columns = {*columns, key.column}
-    with open_pinned(pinned, storage) as source:
-        table = _read_file(source, pinned, columns)
+def _read(pinned: FilePin, pin: DataPin, columns: Collection[str] | None) -> pa.Table:
+    """The partition's rows of a file, with the columns that its folders and lookups give."""
+    key, lookups, read = pin.partition, pin.lookups, columns
+    if read is not None:
+        lookups = used_lookups(lookups, read)
+        read = {*read, *(name for lookup in lookups for name, _ in lookup.keys)}
+        if pinned.row_groups is not None and key is not None:
+            read = {*read, key.column}
+    with open_pinned(pinned, pin.storage) as source:
+        table = _read_file(source, pinned, read)
     if pinned.row_groups is not None and key is not None:
         table = table.filter(pa.array(rows_of_partition(table.column(key.column), key)))
-    return add_path_columns(table, pinned.path_columns)
+    table = add_path_columns(table, pinned.path_columns)
+    return add_lookups(table, load_lookups(lookups, pin.storage))
 
 
 def _read_file(source: PinnedInput, pinned: FilePin, columns: Collection[str] | None) -> pa.Table:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from batchdeploy.adapters.sources.local_files import LocalFiles
+from batchdeploy.adapters.sources.local_files import LocalFiles, stray_problems
 from batchdeploy.adapters.sources.row_layout import OpenIndex, RowIndex, row_files, row_values
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.hive_layout import (
@@ -117,7 +117,7 @@ class FolderSource:
             # Hashing takes most of the time, and releases the interpreter lock.
             pins = list(pool.map(lambda entry: self._files.pin(data / entry.key, entry.key), entries))
         for pinned in pins:
-            problems += self._strays(pinned, data)
+            problems += stray_problems(pinned, (self._root.resolve(), data.resolve()))
             chosen = selected.get(pinned.path, pinned)
             given = path_columns(pinned.path, ref.partition)
             files.append(replace(pinned, path_columns=given, row_groups=chosen.row_groups, rows=chosen.rows))
@@ -186,14 +186,6 @@ class FolderSource:
     def _pull_hint(self, path: str) -> str | None:
         command = self._pull_command(path) if self._pull_command else None
         return f"{command}, or data.fetch: true in the deployment" if command else None
-
-    def _strays(self, pinned: FilePin, data: Path) -> Iterator[Problem]:
-        """The problem of a link that leads neither into the project nor to content named by its hash."""
-        target = Path(pinned.location)
-        inside = target.is_relative_to(self._root.resolve()) or target.is_relative_to(data.resolve())
-        by_content = (target.parent.name + target.name) == pinned.md5
-        if not inside and not by_content:
-            yield Problem(pinned.path, "is a link that leads out of the project", str(target))
 
     def _tracked(self, data: Path, folders: tuple[Entry, ...], files: tuple[FilePin, ...]) -> Tracked:
         recorded = self._recorded(data) if self._recorded else None

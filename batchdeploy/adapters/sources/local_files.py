@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from batchdeploy.core.pins import FilePin, identity_of
+from batchdeploy.errors import Problem
 
 # FAT has the coarsest timestamps of the filesystems in use, with a resolution of two seconds.
 SETTLED_NS = 3_000_000_000
@@ -65,6 +67,14 @@ class LocalFiles:
             location=str(file.resolve()),
             identity=(before.inode, before.size, before.modified, before.changed),
         )
+
+
+def stray_problems(pinned: FilePin, folders: Iterable[Path]) -> Iterator[Problem]:
+    """The problem of a link that leads neither into these folders nor to content named by its hash."""
+    target = Path(pinned.location)
+    by_content = (target.parent.name + target.name) == pinned.md5
+    if not by_content and not any(target.is_relative_to(folder) for folder in folders):
+        yield Problem(pinned.path, "is a link that leads out of the project", str(target))
 
 
 def _identity(found: os.stat_result) -> Identity:

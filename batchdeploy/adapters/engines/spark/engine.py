@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchdeploy.adapters.engines.spark.frames import read_rows
+from batchdeploy.adapters.engines.spark.frames import Join, read_rows
 from batchdeploy.adapters.engines.spark.gpu import on_gpu, with_gpu
 from batchdeploy.adapters.engines.spark.jvm import start_jvm
 from batchdeploy.adapters.engines.spark.settings import PINNED, embedded, environment, format_setting
@@ -83,9 +83,11 @@ class SparkEngine:
         *,
         nanoseconds: Collection[str] = (),
         casts: Casts | None = None,
+        join: Join | None = None,
     ) -> Any:
         """The partition as a Spark DataFrame over exactly the pinned files; see `frames.read_rows`."""
-        return read_rows(self._spark(), pin, partition, where, nanoseconds=nanoseconds, casts=casts or {})
+        spark, casts = self._spark(), casts or {}
+        return read_rows(spark, pin, partition, where, nanoseconds=nanoseconds, casts=casts, join=join)
 
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from batchdeploy.adapters.engines.spark.conditions import condition
 from batchdeploy.core.casts import Casts, CastType
@@ -17,6 +17,22 @@ from batchdeploy.core.records import DataPin
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
+
+
+class Join(Protocol):
+    """A picklable function that adds columns to batches.
+
+    Attributes:
+        fields: the columns that it adds.
+    """
+
+    @property
+    def fields(self) -> Sequence[pa.Field]: ...
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with these columns."""
+        ...
+
 
 # Arrow's types of path columns to Spark's.
 SPARK_TYPES = {
@@ -38,6 +54,7 @@ def read_rows(
     *,
     nanoseconds: Collection[str],
     casts: Casts,
+    join: Join | None = None,
 ) -> DataFrame:
     """The partition as a Spark DataFrame over exactly the pinned files.
 
@@ -51,12 +68,15 @@ def read_rows(
         where: predicates that select the rows.
         nanoseconds: the columns that hold timestamps in nanoseconds; Spark has them in microseconds.
         casts: columns to cast, to which type; a value that is lost in the cast is null.
+        join: adds the columns of lookups.
     """
     from pyspark.sql import functions, types
 
     frame = _read(spark, pin)
     if any(file.row_groups is not None for file in pin.files):
         frame = _select(frame, pin, nanoseconds)
+    if join is not None:
+        frame = _join(frame, join)
     if any(name in casts for name in frame.columns):
         frame = _cast(frame, casts, nanoseconds)
     floating = (types.DoubleType, types.FloatType)
@@ -150,6 +170,46 @@ def _select(frame: DataFrame, pin: DataPin, nanoseconds: Collection[str]) -> Dat
             yield batch.filter(pa.array(rows_of_partition(values, key)))
 
     return frame.mapInArrow(select_rows, frame.schema)
+
+
+def _join(frame: DataFrame, join: Join) -> DataFrame:
+    """The frame with the columns of lookups, joined in the workers by the function that scoring uses."""
+    import pyarrow as pa
+    from pyspark.sql import types
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    fields = [pa.field(field.name, _known_to_spark(field.type)) for field in join.fields]
+    added = from_arrow_schema(pa.schema(fields), prefer_timestamp_ntz=True)
+    names = frame.columns
+
+    def join_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for batch in batches:
+            joined = join(batch)
+            columns = [joined.column(name) for name in names]
+            # A time between two microseconds is truncated, as Spark does with those of its own files.
+            columns += [joined.column(field.name).cast(field.type, safe=False) for field in fields]
+            yield pa.RecordBatch.from_arrays(columns, [*names, *(field.name for field in fields)])
+
+    return frame.mapInArrow(join_batches, types.StructType([*frame.schema.fields, *added.fields]))
+
+
+def _known_to_spark(kind: pa.DataType) -> pa.DataType:
+    """The type that Spark has for values of an Arrow type, as it reads them from Parquet."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", tz=kind.tz)
+    known = {
+        pa.uint8(): pa.int32(),
+        pa.uint16(): pa.int32(),
+        pa.uint32(): pa.int64(),
+        pa.uint64(): pa.decimal128(20, 0),
+        pa.float16(): pa.float32(),
+        pa.date64(): pa.date32(),
+    }
+    return known.get(kind, kind)
 
 
 def _in_microseconds(column: Any) -> Any:

@@ -1,0 +1,105 @@
+"""Reads the tables of feature lookups, once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
+
+from batchdeploy.adapters.parquet_splits.parquet_files import open_file
+from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
+from batchdeploy.core.pins import DataPin, FilePin, LookupPin
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.errors import DataError, Problem
+from batchdeploy.kernel.columns import plain_batch, plain_schema
+from batchdeploy.kernel.lookups import LookupTable, add_lookups, build_lookup
+
+BATCH_ROWS = 65_536
+MEBIBYTE = 1 << 20
+
+
+@lru_cache(maxsize=2)
+def load_lookups(pins: tuple[LookupPin, ...], storage: StorageSpec) -> tuple[LookupTable, ...]:
+    """The tables of a partition's lookups, read once per worker process.
+
+    Args:
+        pins: the lookups.
+        storage: how to reach the store of an object.
+
+    Raises:
+        DataError: a file changed since it was pinned, or its pages cannot be read.
+    """
+    return tuple(build_lookup(read_lookup(pin, storage), pin) for pin in pins)
+
+
+def read_lookup(pin: LookupPin, storage: StorageSpec, most_mib: float | None = None) -> pa.Table:
+    """The columns of a lookup's table that are used, in plain types.
+
+    Args:
+        pin: the lookup.
+        storage: how to reach the store of an object.
+        most_mib: the memory that they may take; None for no limit.
+
+    Raises:
+        DataError: they take more, a file changed since it was pinned, or its pages cannot be read.
+    """
+    batches, size = [], 0
+    for batch in (batch for file in pin.files for batch in _batches(file, storage, used_columns(pin))):
+        batches.append(batch)
+        size += batch.nbytes
+        if most_mib is not None and size > most_mib * MEBIBYTE:
+            raise DataError(pin.path, (too_large(most_mib, size, more=True),))
+    return pa.Table.from_batches(batches, batches[0].schema).combine_chunks()
+
+
+def used_columns(pin: LookupPin) -> list[str]:
+    """The columns of the table that the lookup uses, each once."""
+    names = [old for _, old in (*pin.keys, *pin.columns)] + ([pin.as_of] if pin.as_of else [])
+    return [*dict.fromkeys(names)]
+
+
+def used_lookups(pins: Sequence[LookupPin], columns: Collection[str]) -> tuple[LookupPin, ...]:
+    """The lookups that give one of these columns to the rows."""
+    return tuple(pin for pin in pins if any(new in columns for new, _ in pin.columns))
+
+
+def too_large(most_mib: float, size: float, *, more: bool = False) -> Problem:
+    """What to say of a table whose columns take too much memory."""
+    text = f"more than limits.lookup_mib = {most_mib:g} in memory; take fewer columns, join it to the rows"
+    got = f"{size / MEBIBYTE:,.0f} MiB" + (" or more" if more else "")
+    return Problem("its keys and columns", f"{text} before, or raise the limit", got)
+
+
+@dataclass(frozen=True, slots=True)
+class LookupJoin:
+    """A picklable function that gives the columns of a partition's lookups to its rows."""
+
+    pin: DataPin
+
+    @property
+    def fields(self) -> tuple[pa.Field, ...]:
+        """The columns that it adds."""
+        tables = load_lookups(self.pin.lookups, self.pin.storage)
+        return tuple(field for table in tables for field in table.columns.schema)
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with the columns of all lookups."""
+        return add_lookups(batch, load_lookups(self.pin.lookups, self.pin.storage))
+
+
+def _batches(file: FilePin, storage: StorageSpec, names: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        with (
+            open_pinned(file, storage) as source,
+            open_file(source, page_checksum_verification=True) as opened,
+        ):
+            schema = pa.schema([opened.schema_arrow.field(name).remove_metadata() for name in names])
+            yield pa.RecordBatch.from_pylist([], plain_schema(schema))
+            for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=names):
+                plain, _ = plain_batch(batch.select(names))
+                yield pa.RecordBatch.from_arrays(plain.columns, schema=plain_schema(schema))
+    except (pa.ArrowException, OSError) as error:
+        problem = Problem(file.path, "its pages cannot be read", str(error))
+        raise DataError(file.path, (problem,), hint="get the file again") from error
