@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, ModelRef, PartitionSpec
 from batchdeploy.core.lookups import lookup_problems
+from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
 from batchdeploy.core.registry_uris import is_unity_catalog
@@ -92,7 +93,9 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
     if "://" in output and output.partition("://")[0] not in STORES:
         yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
-    if "://" in data and data.partition("://")[0] not in READ_FROM:
+    if data.startswith("hdfs://"):
+        yield Problem("data.path", "HDFS is not read; mount it, or use its S3 gateway", data)
+    elif "://" in data and data.partition("://")[0] not in READ_FROM:
         yield Problem("data.path", f"is in no store that is known: {', '.join(sorted(READ_FROM))}", data)
     yield from _format_problems(deployment)
     for path, text in (("data.path", data), ("output.path", output)):
@@ -113,6 +116,10 @@ def _format_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("data.rev", "is not a git revision; quote it", str(data.rev))
     if data.format != "parquet" and data.fetch is not None:
         yield Problem("data.fetch", f"is of DVC, and data.format is {data.format}")
+    if data.format == "parquet" and is_remote(data.path):
+        for name, value in (("rev", data.rev), ("fetch", data.fetch)):
+            if value is not None:
+                yield Problem(f"data.{name}", "is of DVC, and data.path is an object store's", str(value))
 
 
 def _storage_problems(deployment: Deployment) -> Iterator[Problem]:

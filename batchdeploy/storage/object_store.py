@@ -118,4 +118,24 @@ def delta_options(location: str, spec: StorageSpec) -> dict[str, str] | None:
             options["allow_http"] = "true"
     if spec.region is not None and scheme in S3:
         options["region"] = spec.region
+    if scheme in S3 and (credentials := profile_credentials(spec)):
+        options |= {f"aws_{name}": value for name, value in credentials.items()}
     return options
+
+
+def profile_credentials(spec: StorageSpec) -> dict[str, str]:
+    """The keys of ``storage.profile`` or ``AWS_PROFILE``, for clients without profiles; empty without one.
+
+    Returns:
+        ``access_key_id``, ``secret_access_key`` and, where they are temporary, ``session_token``.
+    """
+    profile = spec.profile or os.environ.get("AWS_PROFILE")
+    if not profile:
+        return {}
+    found = _from_profile(profile)()
+    names = {
+        "access_key_id": "access_key_id",
+        "secret_access_key": "secret_access_key",
+        "token": "session_token",
+    }
+    return {name: found[key] for key, name in names.items() if found.get(key)}

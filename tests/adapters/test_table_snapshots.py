@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from batchdeploy.core.partition_names import NULL
 from batchdeploy.core.pins import PathColumn
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.errors import DataError, SourceError
+from batchdeploy.errors import DataError, MissingPackageError, SourceError
 
 DAYS = [datetime.date(2024, 1, 1)] * 3 + [datetime.date(2024, 1, 2)] * 2 + [None]
 ROWS = pa.table(
@@ -219,6 +221,8 @@ def test_a_snapshot_that_expired(tmp_path: Path) -> None:
         ("unknown.crm.customers", DataError, "no such Iceberg catalog is configured, got unknown"),
         ("down.crm.customers", SourceError, "the catalog: cannot be reached"),
         ("broken.crm.customers", SourceError, "the catalog: cannot be reached"),
+        ("aws.crm.customers", SourceError, "the catalog: cannot be reached, or failed, got NoRegionError"),
+        ("hive.crm.customers", MissingPackageError, r"pip install 'pyiceberg\[hive\]'"),
     ],
 )
 def test_a_catalog_that_does_not_have_it(
@@ -230,6 +234,12 @@ def test_a_catalog_that_does_not_have_it(
     iceberg(tmp_path / "lake")
     monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__URI", f"sqlite:///{tmp_path / 'lake' / 'catalog.db'}")
     monkeypatch.setenv("PYICEBERG_CATALOG__DOWN__URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("PYICEBERG_CATALOG__AWS__TYPE", "glue")
+    monkeypatch.setenv("PYICEBERG_CATALOG__HIVE__URI", "thrift://127.0.0.1:9")
+    # Hive's client, as if it was not installed.
+    monkeypatch.setitem(sys.modules, "pyiceberg.catalog.hive", None)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYICEBERG_CATALOG__BROKEN__URI", f"sqlite:///{tmp_path / 'no' / 'catalog.db'}")
     # It reads the environment when it is imported.
     monkeypatch.setattr(catalog, "_ENV_CONFIG", Config())
@@ -273,6 +283,23 @@ def test_a_table_in_a_store_is_pinned_and_read_in_place(kind: str, versions: boo
     s3_client(s3_port).delete_object(Bucket=bucket.uri.removeprefix("s3://"), Key=key)
     with pytest.raises(DataError, match="there is no such object"):
         source.pin(ref, "2024-01-01")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("store_credentials")
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_a_profile_opens_a_table(
+    kind: str, s3_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3_bucket(s3_port)
+    team = replace(bucket, storage=replace(bucket.storage, profile="team"))
+    source = table_in_a_store(kind, team)
+    (tmp_path / "credentials").write_text("[team]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    ref = DataRef(path="unused", partition=PartitionSpec(column="date"), keys=("id",))
+    assert source.partitions(ref) == ("2024-01-01", "2024-01-02", NULL)
 
 
 def table_in_a_store(kind: str, bucket: Bucket) -> TableSource:

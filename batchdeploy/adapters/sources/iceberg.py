@@ -48,7 +48,7 @@ class IcebergSnapshot:
         self._snapshot = self._find(rev)
         self.revision = str(self._snapshot.snapshot_id)
         if problems := tuple(self._renamed()):
-            raise DataError(path, problems, hint="write the table anew, or read it through Spark")
+            raise DataError(path, problems, hint="write the rows to a new table")
 
     def _find(self, rev: str | int | None) -> Any:
         table = self._table

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.errors import DataError, Problem, SourceError
+from batchdeploy.errors import DataError, MissingPackageError, Problem, SourceError
+from batchdeploy.storage.object_store import profile_credentials
 
+# The packages of catalogs' clients that raise exceptions of their own.
+CLIENTS = {"botocore", "google", "hive_metastore", "thrift"}
 CONFIGURED = "catalogs are configured by ~/.pyiceberg.yaml or PYICEBERG_CATALOG__NAME__URI"
 
 
@@ -17,10 +20,11 @@ def load_table(path: str, storage: StorageSpec) -> Any:
 
     Args:
         path: ``CATALOG.NAMESPACE.TABLE``, or a table's folder or ``*.metadata.json``, absolute or a URI.
-        storage: how to reach an object store; a catalog's own settings take precedence.
+        storage: how to reach the store of a path; a catalog has settings of its own.
 
     Raises:
         DataError: there is no such catalog, table or metadata.
+        MissingPackageError: the catalog's client is not installed.
         SourceError: the catalog or the store failed.
     """
     from pyiceberg.catalog import load_catalog
@@ -30,7 +34,7 @@ def load_table(path: str, storage: StorageSpec) -> Any:
     with translate_failures(path):
         if "/" in path:
             try:
-                return StaticTable.from_metadata(path, _properties(storage))
+                return StaticTable.from_metadata(path, _properties(path, storage))
             except FileNotFoundError:
                 what = "there is no Iceberg table, or no version-hint.text that names its newest metadata"
                 hint = "name the *.metadata.json, or the table by its catalog: CATALOG.NAMESPACE.TABLE"
@@ -39,26 +43,54 @@ def load_table(path: str, storage: StorageSpec) -> Any:
         if "." not in table:
             what = "is neither CATALOG.NAMESPACE.TABLE nor the path of a table"
             raise DataError(path, (Problem("data.path", what, path),), hint=CONFIGURED)
-        try:
-            opened = load_catalog(catalog)
-        except ValueError:
-            problem = Problem("data.path", "no such Iceberg catalog is configured", catalog)
-            raise DataError(path, (problem,), hint=CONFIGURED) from None
-        try:
-            return opened.load_table(table)
-        except (NoSuchTableError, NoSuchNamespaceError):
-            raise DataError(
-                path, (Problem("data.path", f"catalog {catalog} has no such table", table),)
-            ) from None
+        with _client_failures(path):
+            try:
+                opened = load_catalog(catalog)
+            except ValueError:
+                problem = Problem("data.path", "no such Iceberg catalog is configured", catalog)
+                raise DataError(path, (problem,), hint=CONFIGURED) from None
+            try:
+                return opened.load_table(table)
+            except (NoSuchTableError, NoSuchNamespaceError):
+                problem = Problem("data.path", f"catalog {catalog} has no such table", table)
+                raise DataError(path, (problem,)) from None
 
 
-def _properties(storage: StorageSpec) -> dict[str, str]:
+def _properties(path: str, storage: StorageSpec) -> dict[str, str]:
     given = {
         "s3.endpoint": storage.endpoint,
         "s3.region": storage.region,
-        "s3.profile-name": storage.profile,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    # NOTE: pyiceberg's files by pyarrow know no profiles.
+    own = profile_credentials(storage) if path.startswith("s3") else {}
+    keys = {f"s3.{name.replace('_', '-')}": value for name, value in own.items()}
+    return {name: value for name, value in given.items() if value is not None} | keys
+
+
+@contextmanager
+def _client_failures(path: str) -> Iterator[None]:
+    """Raises what a catalog's client is not installed for, or fails with.
+
+    Raises:
+        MissingPackageError: the client's package is not installed.
+        SourceError: it failed with an exception of its own, as those of AWS Glue and Hive do.
+    """
+    from pyiceberg.exceptions import NotInstalledError
+
+    try:
+        yield
+    except NotInstalledError as error:
+        what, _, command = str(error).partition(": ")
+        raise MissingPackageError("this Python", (Problem("data.path", what, path),), hint=command) from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in CLIENTS:
+            raise
+        raise _unreachable(path, error) from None
+
+
+def _unreachable(path: str, error: Exception) -> SourceError:
+    problem = Problem("the catalog", "cannot be reached, or failed", type(error).__name__)
+    return SourceError(path, (problem,), hint="a retry may help; is its configuration right?")
 
 
 @contextmanager
@@ -85,8 +117,7 @@ def translate_failures(path: str) -> Iterator[None]:
         problem = Problem("the catalog", "does not accept the credentials", type(error).__name__)
         raise SourceError(path, (problem,), hint="renew them where pyiceberg is configured") from None
     except (exceptions.RESTError, RequestException, SQLAlchemyError) as error:
-        problem = Problem("the catalog", "cannot be reached, or failed", type(error).__name__)
-        raise SourceError(path, (problem,), hint="a retry may help; is its URI right?") from None
+        raise _unreachable(path, error) from None
     except (ValueError, NotImplementedError) as error:
         if "equality delete" not in str(error):
             raise
