@@ -16,6 +16,7 @@ from batchdeploy.storage.project_texts import TextFiles
 
 if TYPE_CHECKING:
     from batchdeploy.adapters.parquet_splits import RowPartitions
+    from batchdeploy.adapters.sources.lookup_files import LookupFiles
     from batchdeploy.adapters.sources.table_snapshot import Snapshot
 
 
@@ -30,11 +31,29 @@ def open_source(root: Path, deployment: Deployment) -> ports.Source:
         return source
     from batchdeploy.adapters.sources.lookups import LookupSource
 
-    if not _has_dvc(root):
-        return LookupSource(source, root)
-    from batchdeploy.adapters.sources.dvc import pull_command
+    return LookupSource(source, _lookup_files(root, deployment))
 
-    return LookupSource(source, root, partial(pull_command, root))
+
+def _lookup_files(root: Path, deployment: Deployment) -> LookupFiles:
+    """What pins the tables of lookups; those that DVC records at ``data.rev`` are read there."""
+    from batchdeploy.adapters.sources.lookup_files import LookupFiles
+
+    data = deployment.data
+    if any(is_remote(lookup.path) for lookup in data.lookups):
+        require("objects", deployment)
+    if not _has_dvc(root):
+        return LookupFiles(root=root, storage=deployment.storage)
+    from batchdeploy.adapters.sources.dvc import pull_command, recorded_table
+
+    rev = data.dvc_rev
+    recorded = partial(recorded_table, root, rev=rev, fetches=data.fetch is not False)
+    return LookupFiles(
+        root=root,
+        storage=deployment.storage,
+        recorded=None if rev is None else recorded,
+        fetched=recorded if data.fetch and rev is None else None,
+        pull_command=partial(pull_command, root),
+    )
 
 
 def _open_rows(root: Path, deployment: Deployment) -> ports.Source:

@@ -46,6 +46,12 @@ def _lookup_problems(deployment: Deployment) -> Iterator[Problem]:
     data, output = deployment.data, deployment.output
     taken = {data.partition.column: "the partition column"} | dict.fromkeys(data.keys, "a key")
     taken |= dict.fromkeys(output.columns, "an output") | dict.fromkeys(RESERVED, "a column of the scores")
+    for number, path in enumerate(lookup.path for lookup in data.lookups):
+        if "://" in path and path.partition("://")[0] not in READ_FROM:
+            what = f"is in no store that is known: {', '.join(sorted(READ_FROM))}"
+            yield Problem(f"data.lookups.{number}.path", what, path)
+        if "://" in path and any(secrets_in(path)):
+            yield Problem(f"data.lookups.{number}.path", "holds credentials; they belong in the environment")
     yield from lookup_problems(data.lookups, data=data.path, output=output.path, taken=taken)
 
 

@@ -20,7 +20,8 @@ class LookupSpec:
     doubled.
 
     Attributes:
-        path: a Parquet file, or a folder of Parquet files; relative to the project's root.
+        path: a Parquet file, or a folder of Parquet files; relative to the project's root, or a URI. What DVC
+            records is read at ``data.rev``.
         keys: the columns to match, of the same names in the data and in the table; or the data's column to
             the table's. A null matches nothing.
         columns: the columns to take; or the new name to the table's.
@@ -74,8 +75,6 @@ def _path_problems(key: str, path: str, folders: Mapping[str, str]) -> Iterator[
     if not path.strip() or "\0" in path:
         yield Problem(key, "must be a path", repr(path))
         return
-    if "://" in path:
-        yield Problem(key, "only local files and folders are looked up, not URIs", path)
     inside = os.path.normpath(path)
     for name, folder in folders.items():
         outer = os.path.normpath(folder)

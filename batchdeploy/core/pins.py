@@ -177,6 +177,7 @@ class LookupPin:
     as_of: str | None
     until: str | None
     files: tuple[FilePin, ...]
+    storage: StorageSpec = StorageSpec()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ def required_extras(deployment: Deployment) -> dict[str, str]:
 def _objects(deployment: Deployment) -> str | None:
     if is_remote(deployment.data.path):
         return "data.path"
+    if any(is_remote(lookup.path) for lookup in deployment.data.lookups):
+        return "data.lookups"
     return "publish.mode: pointer" if deployment.publish.mode == "pointer" else None
 
 

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from dvc_projects import clone, commit, init, set_remote
+from object_stores import Bucket, s3_bucket
 from tests_support import SCHEMA, Result, customers, edit
 
 from batchdeploy.workflows import run_steps
@@ -238,6 +240,103 @@ def test_a_table_that_changes_before_publishing_is_refused_by_name(
     assert not (project / "scores" / "churn").exists()
 
 
+@pytest.mark.parametrize("name", ["a file", "a folder of files"])
+def test_a_table_in_a_bucket_gives_the_same_scores(
+    project: Path, cli: Callable[..., Result], plain: Path, name: str, s3_port: int, store_credentials: None
+) -> None:
+    LOOKUPS[name](project)
+    bucket = to_bucket(project, s3_port)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 0, done.err
+    pd.testing.assert_frame_equal(scores(project), scores(plain))
+    pins = record(project, "plan")["data"]["lookups"][0]["files"]
+    assert all(pin["path"] == pin["location"] and pin["path"].startswith(bucket.uri) for pin in pins)
+    assert len(pins) == (1 if name == "a file" else 3)
+
+
+def to_bucket(root: Path, port: int) -> Bucket:
+    """Moves the looked-up table into a new bucket."""
+    bucket = s3_bucket(port)
+    table = root / TABLE
+    place = table if table.exists() else table.with_suffix("")
+    for file in [place] if place.is_file() else sorted(place.iterdir()):
+        bucket.put(f"lake/{file.relative_to(root).as_posix()}", file.read_bytes())
+        file.unlink()
+    edit("path: data/profiles", f"path: {bucket.uri}/lake/data/profiles")(root)
+    endpoint = f"storage: {{endpoint: {bucket.storage.endpoint}, region: us-east-1}}"
+    edit("engine: {kind: local}", f"engine: {{kind: local}}\n{endpoint}")(root)
+    return bucket
+
+
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+def test_an_object_that_changes_before_publishing_is_refused_by_name(
+    project: Path,
+    cli: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    s3_port: int,
+    store_credentials: None,
+    change: str,
+) -> None:
+    import obstore
+
+    split_off(project)
+    bucket, measure = to_bucket(project, s3_port), run_steps.measure_drift
+
+    def meanwhile(*arguments: Any, **words: Any) -> Any:
+        if change == "deleted":
+            obstore.delete(bucket.store, f"lake/{TABLE}")
+        else:
+            bucket.put(f"lake/{TABLE}", profiles().slice(1))
+        return measure(*arguments, **words)
+
+    monkeypatch.setattr(run_steps, "measure_drift", meanwhile)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 2, done.err
+    verb = "was deleted" if change == "deleted" else "changed"
+    assert f"{bucket.uri}/lake/{TABLE}: {verb} since it was pinned" in done.err
+    assert not (project / "scores" / "churn").exists()
+
+
+def test_no_such_object_is_named(
+    project: Path, cli: Callable[..., Result], s3_port: int, store_credentials: None
+) -> None:
+    split_off(project)
+    bucket = to_bucket(project, s3_port)
+    edit(f"lake/{TABLE}", "lake/data/none.parquet")(project)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 2, done.err
+    assert f"{bucket.uri}/lake/data/none.parquet" in done.err
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_revision_has_its_own_table_from_the_remote(
+    project: Path, cli: Callable[..., Result], plain: Path, tmp_path: Path, folder: bool
+) -> None:
+    LOOKUPS["a folder of files" if folder else "a file"](project)
+    table = project / (TABLE.removesuffix(".parquet") if folder else TABLE)
+    tracked = ("data/customers", "data/reference", str(table.relative_to(project)))
+    init(project)
+    set_remote(project, str(tmp_path / "remote"))
+    (project / ".gitignore").write_text("/scores\n")
+    commit(project, *tracked)
+    for file in table.iterdir() if folder else [table]:
+        held = pq.read_table(file)
+        file.unlink()
+        pq.write_table(held.set_column(1, "income", pa.repeat(1.0, len(held))), file)
+    commit(project, *tracked)
+    root = clone(project, tmp_path / "clone")
+    edit("  keys:", "  rev: HEAD~1\n  keys:")(root)
+    done = cli("run", root / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 0, done.err
+    pd.testing.assert_frame_equal(scores(root), scores(plain))
+    edit("rev: HEAD~1", "rev: null")(root)
+    missing = cli("plan", root / "dags" / "churn.yaml", "-p", DAY)
+    assert (missing.code, "is recorded by DVC, but not in the workspace" in missing.err) == (2, True)
+    edit("rev: null", "fetch: true")(root)
+    newest = cli("plan", root / "dags" / "churn.yaml", "-p", DAY)
+    assert (newest.code, "changed" in newest.out) == (0, True), newest.err
+
+
 def then(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
     """The project with a lookup, and these changes after it."""
 
@@ -279,7 +378,13 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a path out of the project": (
         then(edit(TABLE, "../profiles.parquet")), "data.lookups.0.path: climbs out of the project",
     ),
-    "a URI": (then(edit(TABLE, "s3://lake/x")), "only local files and folders are looked up, not URIs"),
+    "a URI of no store": (
+        then(edit(TABLE, "hdfs://lake/x")), "data.lookups.0.path: is in no store that is known",
+    ),
+    "a URI with a secret": (
+        then(edit(TABLE, "'s3://AKIA0123456789ABCDEF:c2VjcmV0a2V5c2VjcmV0a2V5c2VjcmV0a2V5@lake/x'")),
+        "data.lookups.0.path: holds credentials; they belong in the environment",
+    ),
     "a link out of the project": (then(linked_away), f"{TABLE}: is a link that leads out of the project"),
     "the scores themselves": (
         then(edit(TABLE, "scores/churn/part.parquet")), "must be outside output.path; scores are no features",

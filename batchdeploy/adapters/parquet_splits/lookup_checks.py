@@ -14,7 +14,6 @@ from batchdeploy.core.arrow_types import DATES, INTEGERS, STRINGS, arrow_family
 from batchdeploy.core.pins import Column, DataPin, LookupPin
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import InputSchema
-from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.columns import value_type
 from batchdeploy.kernel.lookups import build_lookup
@@ -29,18 +28,14 @@ def inspect_input(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: st
     """
     schema = inspect(pin, limits, engine=engine)
     for lookup in pin.lookups:
-        found = [
-            _footer
-            for file in lookup.files
-            if (_footer := read_footer(file, storage=pin.storage, limits=limits))
-        ]
+        found = [read_footer(file, storage=lookup.storage, limits=limits) for file in lookup.files]
         problems = [one for one in found if isinstance(one, Problem)]
         footers = [one for one in found if isinstance(one, Footer)]
         problems = problems or [*_schema_problems(lookup, footers), *_size_problems(lookup, footers, limits)]
         problems = problems or [*_column_problems(lookup, footers[0].schema, schema.columns)]
         if problems:
             raise DataError(lookup.path, tuple(problems))
-        _check_rows(replace(lookup, until=None), pin.storage, limits.lookup_mib)
+        _check_rows(replace(lookup, until=None), limits.lookup_mib)
         types = {name: value_type(footers[0].schema.field(name).type) for _, name in lookup.columns}
         # Not required: a row without a match has none.
         added = tuple(Column(name=new, type=str(types[old]), required=False) for new, old in lookup.columns)
@@ -49,9 +44,9 @@ def inspect_input(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: st
 
 
 @lru_cache(maxsize=64)
-def _check_rows(pin: LookupPin, storage: StorageSpec, most_mib: float) -> None:
+def _check_rows(pin: LookupPin, most_mib: float) -> None:
     """Reads a table once per process, for all partitions, to find keys with two rows."""
-    build_lookup(read_lookup(pin, storage, most_mib), pin)
+    build_lookup(read_lookup(pin, most_mib), pin)
 
 
 def _schema_problems(lookup: LookupPin, footers: Sequence[Footer]) -> Iterator[Problem]:

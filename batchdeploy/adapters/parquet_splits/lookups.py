@@ -21,32 +21,29 @@ MEBIBYTE = 1 << 20
 
 
 @lru_cache(maxsize=2)
-def load_lookups(pins: tuple[LookupPin, ...], storage: StorageSpec) -> tuple[LookupTable, ...]:
+def load_lookups(pins: tuple[LookupPin, ...]) -> tuple[LookupTable, ...]:
     """The tables of a partition's lookups, read once per worker process.
-
-    Args:
-        pins: the lookups.
-        storage: how to reach the store of an object.
 
     Raises:
         DataError: a file changed since it was pinned, or its pages cannot be read.
+        SourceError: the store of an object failed.
     """
-    return tuple(build_lookup(read_lookup(pin, storage), pin) for pin in pins)
+    return tuple(build_lookup(read_lookup(pin), pin) for pin in pins)
 
 
-def read_lookup(pin: LookupPin, storage: StorageSpec, most_mib: float | None = None) -> pa.Table:
+def read_lookup(pin: LookupPin, most_mib: float | None = None) -> pa.Table:
     """The columns of a lookup's table that are used, in plain types.
 
     Args:
         pin: the lookup.
-        storage: how to reach the store of an object.
         most_mib: the memory that they may take; None for no limit.
 
     Raises:
         DataError: they take more, a file changed since it was pinned, or its pages cannot be read.
+        SourceError: the store of an object failed.
     """
     batches, size = [], 0
-    for batch in (batch for file in pin.files for batch in _batches(file, storage, used_columns(pin))):
+    for batch in (batch for file in pin.files for batch in _batches(file, pin.storage, used_columns(pin))):
         batches.append(batch)
         size += batch.nbytes
         if most_mib is not None and size > most_mib * MEBIBYTE:
@@ -81,12 +78,12 @@ class LookupJoin:
     @property
     def fields(self) -> tuple[pa.Field, ...]:
         """The columns that it adds."""
-        tables = load_lookups(self.pin.lookups, self.pin.storage)
+        tables = load_lookups(self.pin.lookups)
         return tuple(field for table in tables for field in table.columns.schema)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the columns of all lookups."""
-        return add_lookups(batch, load_lookups(self.pin.lookups, self.pin.storage))
+        return add_lookups(batch, load_lookups(self.pin.lookups))
 
 
 def _batches(file: FilePin, storage: StorageSpec, names: list[str]) -> Iterator[pa.RecordBatch]:

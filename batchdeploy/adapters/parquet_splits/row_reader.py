@@ -121,7 +121,7 @@ def read_batches(
         given += [name for pin in split.lookups for name, _ in pin.columns]
         columns = columns or columns_needed(spec, [*held, *given])
         needed = columns_read(columns, spec.where)
-        lookups = load_lookups(used_lookups(split.lookups, needed), split.storage)
+        lookups = load_lookups(used_lookups(split.lookups, needed))
         needed += [name for table in lookups for name, _ in table.pin.keys if name not in needed]
         needed += [name for name in placing_columns(split) if name not in needed]
         # At least one column, or the batches would have no rows.
@@ -181,7 +181,7 @@ def _read(pinned: FilePin, pin: DataPin, columns: Collection[str] | None) -> pa.
     if pinned.row_groups is not None and key is not None:
         table = table.filter(pa.array(rows_of_partition(table.column(key.column), key)))
     table = add_path_columns(table, pinned.path_columns)
-    return add_lookups(table, load_lookups(lookups, pin.storage))
+    return add_lookups(table, load_lookups(lookups))
 
 
 def _read_file(source: PinnedInput, pinned: FilePin, columns: Collection[str] | None) -> pa.Table:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from batchdeploy.adapters.sources.local_files import LocalFiles, stray_problems
+from batchdeploy.adapters.sources.lookup_files import LookupFiles
 from batchdeploy.core.calendar import end_moment
-from batchdeploy.core.deployment import DataRef, LookupSpec, PartitionSpec
-from batchdeploy.core.hive_layout import is_marker, table_format_problems
+from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.lookups import pairs
-from batchdeploy.core.partition_names import parse_folder
-from batchdeploy.core.path_hints import describe_lookup
 from batchdeploy.core.pins import DataPin, FilePin, LookupPin, digest_files, file_changes
-from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DataError, PartitionError, Problem
 from batchdeploy.ports import Source
-
-# Gives the command that brings a path which DVC records into the workspace, or None.
-PullCommand = Callable[[str], str | None]
 
 
 class LookupSource:
@@ -28,15 +19,12 @@ class LookupSource:
 
     Args:
         source: reads the rows.
-        root: the project's root.
-        pull_command: as for `batchdeploy.adapters.sources.folder.FolderSource`.
+        files: pins the tables.
     """
 
-    def __init__(self, source: Source, root: Path, pull_command: PullCommand | None = None) -> None:
+    def __init__(self, source: Source, files: LookupFiles) -> None:
         self._source = source
-        self._root = root
-        self._pull_command = pull_command
-        self._files = LocalFiles()
+        self._files = files
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted."""
@@ -52,11 +40,10 @@ class LookupSource:
         Raises:
             PartitionError: the partition is unknown, or names no time although a lookup has ``as_of``.
             DataError: a table is missing, or holds something that is not a plain Parquet file.
+            SourceError: a store or DVC failed.
         """
         pin = self._source.pin(ref, partition)
-        lookups = tuple(
-            self._pin(number, lookup, ref, partition) for number, lookup in enumerate(ref.lookups)
-        )
+        lookups = tuple(self._pins(ref, partition))
         contents = [(file.path, file.fingerprint) for lookup in lookups for file in lookup.files]
         return replace(pin, lookups=lookups, digest=digest_files([("", pin.digest), *contents]))
 
@@ -64,69 +51,24 @@ class LookupSource:
         """What changed since the partition was pinned, by file, in the rows and in the tables."""
         problems = list(self._source.changes(ref, partition, pin))
         for lookup in pin.lookups:
-            for file in lookup.files:
-                self._files.remember(self._root / file.path, file)
+            self._files.remember(lookup.files)
             try:
-                now: tuple[FilePin, ...] = tuple(self._table_files(lookup.path))
-            except OSError:
+                now: tuple[FilePin, ...] = self._files.pin(lookup.path, key="data.lookups")
+            except DataError:
                 now = ()
             problems += file_changes(lookup.files, now)
         return tuple(problems)
 
-    def _pin(self, number: int, lookup: LookupSpec, ref: DataRef, partition: str) -> LookupPin:
-        key = f"data.lookups.{number}.path"
-        try:
-            files = tuple(self._table_files(lookup.path))
-        except FileNotFoundError:
-            raise self._missing(key, lookup.path) from None
-        except OSError as error:
-            raise DataError(lookup.path, (Problem(key, reason(error)),)) from None
-        problems = list(_layout_problems(self._root / lookup.path, files))
-        problems += (problem for file in files for problem in stray_problems(file, self._inside(lookup.path)))
-        if not files:
-            problems.append(Problem(key, "the folder holds no Parquet file"))
-        if problems:
-            raise DataError(lookup.path, tuple(problems))
-        return LookupPin(
-            path=lookup.path,
-            keys=pairs(lookup.keys),
-            columns=pairs(lookup.columns),
-            as_of=lookup.as_of,
-            until=None if lookup.as_of is None else _end(ref.partition, partition),
-            files=files,
-        )
-
-    def _table_files(self, path: str) -> Iterator[FilePin]:
-        """The pinned files of a table: one, or all in a folder, by their paths below the root."""
-        place = self._root / path
-        if not place.is_dir():
-            yield self._files.pin(place, path)
-            return
-        for folder, folders, names in os.walk(place, onerror=_raise):
-            folders[:] = sorted(name for name in folders if not is_marker(name))
-            for name in sorted(name for name in names if not is_marker(name)):
-                file = Path(folder, name)
-                yield self._files.pin(file, f"{path.rstrip('/')}/{file.relative_to(place).as_posix()}")
-
-    def _inside(self, path: str) -> Sequence[Path]:
-        place = self._root / path
-        return self._root.resolve(), (place if place.is_dir() else place.parent).resolve()
-
-    def _missing(self, key: str, path: str) -> DataError:
-        command = self._pull_command(path) if self._pull_command else None
-        what = "is recorded by DVC, but not in the workspace" if command else "no such file or folder"
-        problem = Problem(key, f"{what}: {describe_lookup(path, self._root)}")
-        return DataError(path, (problem,), hint=command)
-
-
-def _layout_problems(place: Path, files: Sequence[FilePin]) -> Iterator[Problem]:
-    if place.is_dir():
-        yield from table_format_problems(tuple(os.listdir(place)))
-    for file in files:
-        folders = [name for name in file.path.split("/")[:-1] if parse_folder(name) is not None]
-        if place.is_dir() and folders:
-            yield Problem(
-                file.path, "a lookup's table has no partitions; write it as plain files", folders[0]
+    def _pins(self, ref: DataRef, partition: str) -> Iterator[LookupPin]:
+        for number, lookup in enumerate(ref.lookups):
+            yield LookupPin(
+                path=lookup.path,
+                keys=pairs(lookup.keys),
+                columns=pairs(lookup.columns),
+                as_of=lookup.as_of,
+                until=None if lookup.as_of is None else _end(ref.partition, partition),
+                files=self._files.pin(lookup.path, key=f"data.lookups.{number}.path"),
+                storage=self._files.storage,
             )
 
 
@@ -138,7 +80,3 @@ def _end(spec: PartitionSpec, partition: str) -> str:
         what = f"is no time written as {spec.format!r}, so that data.lookups cannot tell what as_of was known"
         raise PartitionError(spec.column, (Problem(spec.column, what, partition),)) from None
     return end.isoformat()
-
-
-def _raise(error: OSError) -> None:
-    raise error
