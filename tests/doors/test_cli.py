@@ -510,10 +510,21 @@ def test_init_gives_a_project_whose_first_run_works(tmp_path: Path, cli: Callabl
 
 
 def put_under_dvc(root: Path, data: str) -> None:
-    """As DVC's own guide says; git has what describes the data, and not the data."""
-    for command in ("git init -q", "dvc init -q", f"dvc add -q {data}", "git add -A"):
+    """As DVC's own guide says; git has what describes the data, and not the data, which DVC's remote gets."""
+    remote = root.parent / "remote"
+    commands = (
+        "git init -q",
+        "dvc init -q",
+        f"dvc remote add -q -d store {remote}",
+        f"dvc add -q {data}",
+        "git add -A",
+        "dvc push -q",
+    )
+    for command in commands:
         done = subprocess.run(command.split(), cwd=root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, (command, done.stderr)
     listed = subprocess.check_output(["git", "ls-files"], cwd=root, text=True).split()
     assert f"{data}.dvc" in listed
     assert not [name for name in listed if name.endswith((".parquet", ".db")) or "mlartifacts" in name]
+    # NOTE: a pattern such as /data/*/ hides data/ with its *.dvc files from DVC, which then pushes nothing.
+    assert len([path for path in remote.rglob("*") if path.is_file()]) == 2
