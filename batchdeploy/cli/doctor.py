@@ -112,9 +112,9 @@ def _registries(root: Path, given: Iterable[str | None]) -> Iterator[DoctorCheck
 
 
 def _registry(root: Path) -> DoctorCheck:
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return DoctorCheck("model registry", True, f"{shorten(uri)} (MLFLOW_TRACKING_URI)")
+    for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
+        if uri := os.environ.get(name):
+            return DoctorCheck("model registry", True, f"{shorten(uri)} ({name})")
     file = root / "mlflow.db"
     if file.is_file():
         return DoctorCheck("model registry", True, f"{file.name} in the project's root")
