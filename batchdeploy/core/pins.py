@@ -127,7 +127,7 @@ class FilePin:
         location: an absolute path, or the URI of an object: ``s3://bucket/key``, its key as it is.
         identity: inode, size and times from `identity_of`, which change with every write. Equal identities of
             two files do not imply equal content.
-        etag: as the store gives it; None for a local file.
+        etag: as the store gives it, without its quotes; None for a local file.
         version: the object's version, in a bucket that keeps versions.
         modified: when the object was stored, ISO 8601 in UTC. Stores answer with whole seconds.
         path_columns: the columns that the file's folders give to all of its rows, but the partition column.

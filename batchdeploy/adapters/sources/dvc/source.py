@@ -174,7 +174,7 @@ def _pin_object(path: str, recorded: DvcObject, stored: StoredObject, ref: DataR
         md5=recorded.md5,
         size=stored.size,
         location=stored.location,
-        etag=f'"{recorded.md5}"',
+        etag=recorded.md5,
         modified=stored.modified,
         path_columns=path_columns(path, ref.partition),
     )
