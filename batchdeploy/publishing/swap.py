@@ -16,7 +16,7 @@ from batchdeploy.publishing.generations import choose_generation
 from batchdeploy.publishing.intents import Intent
 from batchdeploy.publishing.journal import Journal
 from batchdeploy.publishing.ownership import claim_table
-from batchdeploy.publishing.refusals import interrupted, same_filesystem, translated
+from batchdeploy.publishing.refusals import interrupted, no_generation, same_filesystem, translated
 from batchdeploy.publishing.swap_cleanup import SwapCleanup
 from batchdeploy.publishing.swap_table import SwapTable
 from batchdeploy.publishing.verification import verify
@@ -94,6 +94,9 @@ class SwapPublisher:
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
         """Swaps a retired generation's folder with the partition's, as `Publisher.roll_back`."""
+        if expected_run is None and not self._was_published(folder):
+            # Refused before the lock is taken: its file would create the control folder.
+            raise no_generation(folder, to, ())
         try:
             with self._control.lock():
                 self._journal.settle(folder)
@@ -118,6 +121,9 @@ class SwapPublisher:
         except OSError as error:
             raise translated(error, self._layout.partition_dir(folder)) from error
         return run
+
+    def _was_published(self, folder: str) -> bool:
+        return self._table.published_run(folder) is not None or bool(self._table.generations(folder))
 
     def _decided_before(self, plan: Plan, attempt: str) -> str | None:
         """The manifest if a process had written this attempt's intent before it died; else None."""

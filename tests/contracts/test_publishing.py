@@ -278,6 +278,13 @@ def test_a_rollback_that_cannot_be_says_why(place: Place) -> None:
     assert place.table.published_run(FOLDER) == B
 
 
+def test_a_rollback_of_what_was_never_published_writes_nothing(place: Place, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(PartitionError, match="no earlier run to go back to"):
+        place.publisher.roll_back(FOLDER, to=None, expected_run=None, at="t")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_generations_beyond_the_retention_go(place: Place) -> None:
     for run, base_run in ((A, None), (B, A), (C, B)):
         place.publish(run, base_run)
