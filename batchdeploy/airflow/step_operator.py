@@ -30,6 +30,7 @@ from batchdeploy.airflow.failure_messages import (
 from batchdeploy.airflow.links import RUN_KEY, ModelLink, ReportLink
 from batchdeploy.airflow.report_access import ControlFolder
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.registry_uris import registry_uris
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.errors import (
     BatchdeployError,
@@ -114,7 +115,7 @@ class StepOperator(BaseOperator):
     @property
     def registry_page(self) -> str | None:
         """The URL of the registry's UI if it is a server."""
-        uri = self.spec.model.registry or os.environ.get("MLFLOW_TRACKING_URI") or ""
+        uri = registry_uris(self.spec.model, os.environ, self.root).registry
         if not uri.startswith(("http://", "https://")):
             return None
         parts = urlsplit(uri)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests_support import TALK, talking
+from tests_support import TALK, edit, talking
 
 from batchdeploy.core.request import StepRequest
 from batchdeploy.errors import EngineError, MissingPackageError, PartitionError, RequestError
@@ -161,6 +161,26 @@ def test_a_model_link_leads_to_a_registry_that_has_pages() -> None:
     assert link == "https://mlflow.example.org/#/models/churn%20model/versions/7"
     without = SimpleNamespace(registry_page=None, pinned_model=("m", 1))
     assert ModelLink().get_link(without, ti_key=key) == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "page"),
+    [
+        ("", "http://from-variable"),
+        (", tracking: 'http://u'", "http://from-variable"),
+        (", registry: 'http://r/base/'", "http://r/base"),
+        (", registry: databricks-uc", None),
+    ],
+)
+def test_the_model_link_leads_to_the_registry_that_a_run_uses(
+    project: Path, deployment: Path, monkeypatch: pytest.MonkeyPatch, keys: str, page: str | None
+) -> None:
+    from batchdeploy.airflow import PlanOperator
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://from-variable")
+    edit("name: churn, alias: champion", f"name: a.b.churn, alias: champion{keys}")(project)
+    assert PlanOperator(task_id="plan", deployment=str(deployment)).registry_page == page
 
 
 def test_a_dag_run_has_a_report_for_each_group_and_single_operator() -> None:
