@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchdeploy.cli.requirements import OPTIONAL, deployments_below, required_checks
+from batchdeploy.core.model_ref import ModelRef
+from batchdeploy.core.registry_uris import SQLITE, registry_uris
 from batchdeploy.documents import read_deployment
 from batchdeploy.errors import shorten
 from batchdeploy.host.project_root import find_root
 from batchdeploy.host.versions import versions_here
+from batchdeploy.redaction import redact
 
 JAVA = (17, 21)
 PACKAGES = {
@@ -60,8 +63,9 @@ def run_checks(folder: Path, deployment: Path | None = None) -> list[DoctorCheck
         known = {deployment: read_deployment(deployment)}
         root = find_root(deployment, known[deployment].root)
     needed = set[str]().union(*(required_checks(spec) for spec in known.values()))
-    registries = [spec.model.registry for spec in known.values()] or [None]
-    found = [_python(), _java(), *_packages(), *_registries(root, registries), _dvc(root)]
+    models = [spec.model for spec in known.values()] or [ModelRef(name="any")]
+    registries = dict.fromkeys(_registries(root, models))
+    found = [_python(), _java(), *_packages(), *registries, _dvc(root)]
     if not known:
         return [finding for finding in found if finding.ok or finding.name not in OPTIONAL]
     return [replace(finding, needed=finding.name in needed) for finding in found]
@@ -97,28 +101,38 @@ def _packages() -> Iterator[DoctorCheck]:
             yield DoctorCheck(name, True, "".join(version.values()) or "installed")
 
 
-def _registries(root: Path, given: Iterable[str | None]) -> Iterator[DoctorCheck]:
-    for uri in dict.fromkeys(given):
-        if uri is None:
-            yield _registry(root)
-        elif not uri.startswith("sqlite:///"):
-            yield DoctorCheck("model registry", True, f"{shorten(uri)} (model.registry)")
-        else:
-            file = root / uri.removeprefix("sqlite:///")
-            exists = file.is_file()
-            yield DoctorCheck(
-                "model registry", exists, f"{'' if exists else 'none at '}{file} (model.registry)"
-            )
+def _registries(root: Path, models: Iterable[ModelRef]) -> Iterator[DoctorCheck]:
+    """Where each model is registered, and the tracking server of those that name one."""
+    for model in models:
+        uris = registry_uris(model, os.environ, root)
+        yield _location("model registry", uris.registry, _registry_setting(model), root)
+        if model.tracking is not None:
+            yield _location("tracking server", uris.tracking, "model.tracking", root)
 
 
-def _registry(root: Path) -> DoctorCheck:
-    for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
-        if uri := os.environ.get(name):
-            return DoctorCheck("model registry", True, f"{shorten(uri)} ({name})")
-    file = root / "mlflow.db"
-    if file.is_file():
-        return DoctorCheck("model registry", True, f"{file.name} in the project's root")
-    return DoctorCheck("model registry", False, "none", "register a model, or export MLFLOW_TRACKING_URI=…")
+def _registry_setting(model: ModelRef) -> str | None:
+    """The setting that `registry_uris` takes the registry from; None for the project's ``mlflow.db``."""
+    settings = {
+        "model.registry": model.registry,
+        "MLFLOW_REGISTRY_URI": os.environ.get("MLFLOW_REGISTRY_URI"),
+        "model.tracking": model.tracking,
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI"),
+    }
+    return next((name for name, uri in settings.items() if uri), None)
+
+
+def _location(name: str, uri: str, setting: str | None, root: Path) -> DoctorCheck:
+    if setting is None:
+        file = root / "mlflow.db"
+        if file.is_file():
+            return DoctorCheck(name, True, f"{file.name} in the project's root")
+        return DoctorCheck(name, False, "none", "register a model, or export MLFLOW_TRACKING_URI=…")
+    # A relative path in a variable starts in the current folder, which may be another one for the run.
+    if setting.startswith("model.") and uri.startswith(SQLITE):
+        exists = Path(uri.removeprefix(SQLITE)).is_file()
+        path = redact(uri.removeprefix(SQLITE))
+        return DoctorCheck(name, exists, f"{'' if exists else 'none at '}{path} ({setting})")
+    return DoctorCheck(name, True, f"{shorten(uri)} ({setting})")
 
 
 def _dvc(root: Path) -> DoctorCheck:

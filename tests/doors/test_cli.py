@@ -472,6 +472,60 @@ def test_doctor_asks_only_for_what_the_deployments_use(
     assert "ownr: unknown key" in cli("doctor", deployment).err
 
 
+OWN = {"MLFLOW_TRACKING_URI": "http://t"}
+BOTH = OWN | {"MLFLOW_REGISTRY_URI": "https://bob:Qz7@r"}
+LOCATIONS: dict[str, tuple[str, dict[str, str], list[tuple[str, bool, str]]]] = {
+    "the project's": ("", {}, [("model registry", True, "mlflow.db in the project's root")]),
+    "a tracking server in the environment": (
+        "", OWN, [("model registry", True, "http://t (MLFLOW_TRACKING_URI)")],
+    ),
+    "a registry in the environment": (
+        "", BOTH, [("model registry", True, "https://***@r (MLFLOW_REGISTRY_URI)")],
+    ),
+    "tracking": (
+        ", tracking: 'http://ann:${T_PASSWORD}@u'", OWN | {"T_PASSWORD": "Xk8"},
+        [
+            ("model registry", True, "http://ann:${{T_PASSWORD}}@u (model.tracking)"),
+            ("tracking server", True, "http://ann:${{T_PASSWORD}}@u (model.tracking)"),
+        ],
+    ),
+    "tracking, and a registry in the environment": (
+        ", tracking: 'http://u'", BOTH,
+        [
+            ("model registry", True, "https://***@r (MLFLOW_REGISTRY_URI)"),
+            ("tracking server", True, "http://u (model.tracking)"),
+        ],
+    ),
+    "a registry, and tracking in a file that is not there": (
+        ", registry: 'sqlite:///mlflow.db', tracking: 'sqlite:///none.db'", BOTH,
+        [
+            ("model registry", True, "{root}/mlflow.db (model.registry)"),
+            ("tracking server", False, "none at {root}/none.db (model.tracking)"),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "environment", "expected"), LOCATIONS.values(), ids=LOCATIONS.keys())
+def test_doctor_shows_the_registry_and_the_tracking_server_that_a_run_uses(
+    project: Path,
+    cli: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    keys: str,
+    environment: dict[str, str],
+    expected: list[tuple[str, bool, str]],
+) -> None:
+    monkeypatch.chdir(project)
+    edit("name: churn, alias: champion", f"name: churn, alias: champion{keys}")(project)
+    for name, uri in environment.items():
+        monkeypatch.setenv(name, uri)
+    done = cli("doctor", "--json")
+    names = ("model registry", "tracking server")
+    found = [(f["name"], f["ok"], f["found"]) for f in done.json if f["name"] in names]
+    assert found == [(name, ok, text.format(root=project)) for name, ok, text in expected]
+    assert done.code == (0 if all(ok for _, ok, _ in expected) else 3)
+
+
 @pytest.mark.parametrize(
     "command", ["init", "check", "plan", "run", "backfill", "status", "show", "report", "doctor"]
 )
