@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from flights_projects import repro, working_copy
 from tests_support import SPARKS, Result
 
 from batchdeploy.cli import main
@@ -164,23 +164,7 @@ def deployment(project: Path) -> Path:
 def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository as a stranger would clone it, after `dvc repro`."""
     root = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (REPOSITORY / name).is_file():
-            target = root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, target)
-    for command in (
-        ["git", "init", "-q"],
-        ["git", "add", "-A"],
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "clone"],
-    ):
-        subprocess.run(command, cwd=root, check=True)
+    working_copy(root)
     repro(root)
     with warnings.catch_warnings():
         # NOTE: warnings of MLflow's modules at their first import would fail whichever test came first, and
@@ -192,13 +176,6 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).search_registered_models()
         mlflow.pyfunc.load_model  # noqa: B018
     return root
-
-
-def repro(root: Path) -> str:
-    """Runs `dvc repro` and gives what it printed."""
-    done = subprocess.run(["dvc", "repro"], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(autouse=True)

@@ -17,13 +17,12 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from airflow_runs import airflow, environment
-from conftest import repro
+from flights_projects import FORTNIGHT, repro
 from nbclient import NotebookClient
 
 pytestmark = [pytest.mark.jvm, pytest.mark.slow]
 
 WEEK = [f"2013-02-{day:02d}" for day in range(1, 8)]
-FORTNIGHT = [f"2013-02-{day:02d}" for day in range(1, 15)]
 
 
 def shell(folder: Path, *words: str) -> str:
