@@ -285,3 +285,26 @@ def test_escaped_values_are_the_unescaped_ones_everywhere(
     table = pq.read_table(project / "scores" / "churn", partitioning=ds.partitioning(flavor="hive"))
     assert set(table.column("region").to_pylist()) == {value}
     pd.testing.assert_frame_equal(scores(project, f"region={escape(value)}"), scores(plain))
+
+
+@pytest.mark.jvm
+def test_names_that_spark_writes_are_read(spark: Any, project: Path, plain: Path) -> None:
+    from pyspark.sql import functions
+
+    data, region = project / "data" / "customers", "a/b=c: 'ü' %20[x]"
+    frame = spark._spark().read.parquet(str(data / f"date={DAY}"))
+    frame = frame.withColumn("region", functions.lit(region)).withColumn("at", functions.lit(f"{DAY} 05:00"))
+    frame.write.partitionBy("at", "region", "member").parquet(str(project / "written"))
+    shutil.rmtree(data)
+    (project / "written").rename(data)
+    edit("column: date", "column: region")(project)
+    tools = open_toolbox(project / "dags" / "churn.yaml")
+    assert tools.source.partitions(tools.deployment.data) == (region,)
+    run_partition(tools, region)
+    (folder,) = (folder.name for folder in data.glob("at=*/region=*"))
+    pinned = tools.source.pin(tools.deployment.data, region).files
+    assert {column.value for file in pinned for column in file.path_columns} == {
+        f"{DAY} 05:00", "true", "false", None,
+    }  # fmt: skip
+    # The folder of the scores has the name that Spark gives.
+    pd.testing.assert_frame_equal(scores(project, folder), scores(plain))
