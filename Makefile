@@ -43,7 +43,7 @@ test: install java  ## lint, types, import contracts, all tests but the trials
 quick: install  ## the tests that need neither Java nor Airflow, in under a minute
 	pytest -m "not jvm and not airflow and not slow" --numprocesses 2 --dist loadfile
 
-trials: install java  ## the tests that kill Spark again and again (minutes)
+trials: install java  ## the tests that kill Spark again and again, or score weeks of flights (half an hour)
 	@source .ci/java-env; pytest -m trial
 
 faults: install java  ## every fault, thousands of trials (hours); writes tests/faults/results.json

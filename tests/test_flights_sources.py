@@ -5,16 +5,18 @@ The stores, tables and remotes are those that the other tests use, small ones, f
 
 from __future__ import annotations
 
-import datetime
+import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from flights_projects import FORTNIGHT, backfill, deploy, make
+from dvc_projects import before, cached, clone, dvc, set_remote
+from faults.stores import BUCKET, ENVIRONMENT
+from flights_projects import FORTNIGHT, backfill, commit_all, deploy, make
 from object_stores import Bucket, new_bucket
 from tests_support import Result
 
@@ -24,33 +26,11 @@ pytestmark = [pytest.mark.trial, pytest.mark.slow, pytest.mark.filterwarnings("i
 
 DAY = "2013-02-08"
 ROWS = 12_222
-PLANE = ["plane_year", "plane_seats"]
 
 
 def part(root: Path, day: str) -> Path:
     """The file of a day."""
     return root / "data" / "flights" / f"date={day}" / "part-0.parquet"
-
-
-def rows_of(root: Path, days: list[str] = FORTNIGHT) -> pa.Table:
-    """The rows of some days, with the day as a date."""
-    parts = []
-    for day in days:
-        rows = pq.read_table(part(root, day), partitioning=None)
-        dates = pa.repeat(pa.scalar(datetime.date.fromisoformat(day)), len(rows))
-        parts.append(rows.append_column("date", dates))
-    return pa.concat_tables(parts)
-
-
-def write_days(root: Path, folder: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> str:
-    """Writes a copy of the fortnight with changed rows; gives its path in the project."""
-    for day in FORTNIGHT:
-        rows = pq.read_table(part(root, day), partitioning=None)
-        table = pa.Table.from_pandas(change(rows.to_pandas()), preserve_index=False)
-        target = root / folder / f"date={day}" / "part-0.parquet"
-        target.parent.mkdir(parents=True)
-        pq.write_table(table.select([n for n in rows.column_names if n in table.column_names]), target)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +104,71 @@ def test_an_object_that_is_replaced_before_the_publish_is_refused_by_name(
     assert done.code == 2, done.err
     assert f"date={DAY}/part-0.parquet: changed" in done.err
     assert not (made / "scores" / name).exists()
+
+
+@pytest.mark.parametrize("remote", ["s3", "local", "above"])
+def test_a_bare_clone_scores_the_commit_before_and_fetches_one_day(
+    made: Path,
+    plain: pd.DataFrame,
+    tmp_path: Path,
+    s3_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+    remote: str,
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{made / 'mlflow.db'}")
+    root = tmp_path / "project"
+    shutil.copytree(made, root, ignore=shutil.ignore_patterns("scores", "mlartifacts", "mlflow.db"))
+    if remote == "above":
+        (root / "dvc.yaml").unlink()
+        (root / "dvc.lock").unlink()
+        ignored = (root / ".gitignore").read_text().replace("/data/\n", "")
+        (root / ".gitignore").write_text(ignored)
+    # DVC looks for a stage in the working directory.
+    monkeypatch.chdir(root)
+    with before(s3_port) as proxy:
+        if remote == "s3":
+            set_remote(root, f"s3://{BUCKET}/{tmp_path.name}", endpointurl=f"http://127.0.0.1:{proxy.port}")
+        else:
+            set_remote(root, "../../the store")
+        record(root, above=remote == "above")
+        pinned = {md5(part(root, DAY)): part(root, DAY).stat().st_size}
+        reference = root / "data" / "reference" / "flights.json"
+        rows = pd.read_parquet(part(root, DAY))
+        part(root, DAY).unlink()
+        rows.head(400).to_parquet(part(root, DAY), index=False)
+        record(root, above=remote == "above")
+        proxy.requests.clear()
+        bare = clone(root, tmp_path / "bare")
+        assert not (bare / "data").exists()
+        file = deploy(bare, "bare", lambda document: document["data"].update(rev="HEAD~1"))
+        frame = backfill(bare, file, [DAY])
+    pd.testing.assert_frame_equal(frame, of(plain, DAY), check_exact=True)
+    plan = json.loads(next((bare / "scores").rglob("plan.json")).read_text())["data"]
+    assert {found["md5"]: found["size"] for found in plan["files"]} == pinned
+    objects = {oid: bare / ".dvc" / "cache" / "files" / "md5" / oid[:2] / oid[2:] for oid in cached(bare)}
+    fetched = {oid: path.stat().st_size for oid, path in objects.items()}
+    listings = {oid: size for oid, size in fetched.items() if oid.endswith(".dir")}
+    expected = pinned | {md5(reference): reference.stat().st_size}
+    assert {oid: size for oid, size in fetched.items() if oid not in listings} == expected
+    if remote == "s3":
+        assert proxy.objects == fetched
+    record_property("bytes", {"day": pinned, "fetched": fetched})
+
+
+def md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def record(root: Path, *, above: bool) -> None:
+    """Commits the data as they are, and pushes what a scoring run needs."""
+    needed = ["data"] if above else ["data/flights", "data/reference/flights.json"]
+    with dvc(root) as repo:
+        if above:
+            repo.add(str(root / "data"))
+        else:
+            repo.commit("prepare", force=True)
+        repo.push([str(root / name) for name in needed])
+    commit_all(root, "rows")
