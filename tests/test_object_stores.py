@@ -154,25 +154,6 @@ def test_a_storage_block_holds_no_secret_and_no_unknown_key(
         open_toolbox(deployment)
 
 
-@pytest.mark.jvm
-def test_spark_scores_what_the_local_engine_scores(
-    project: Path, deployment: Path, s3_port: int, store_credentials: None
-) -> None:
-    bucket = s3_bucket(s3_port, versions=True)
-    upload(bucket, project / "data" / "customers")
-    local, remote = open_toolbox(deployment), point_at(deployment, bucket, "scores/remote")
-    text = remote.file.read_text("utf-8").replace("kind: local", "kind: spark, master: 'local[2]'")
-    remote.file.write_text(text, encoding="utf-8")
-    remote = open_toolbox(remote.file)
-    try:
-        for day in DAYS:
-            run_partition(local, day)
-            run_partition(remote, day)
-    finally:
-        remote.close()
-    pd.testing.assert_frame_equal(scores_of(local), scores_of(remote))
-
-
 def test_a_file_uri_is_a_local_folder(project: Path, deployment: Path) -> None:
     elsewhere = project.parent / "a b%20é"
     (project / "data" / "customers").rename(elsewhere)

@@ -1,4 +1,4 @@
-"""Reads a pinned partition with pyarrow or Spark, whichever is faster."""
+"""Reads a pinned partition with pyarrow or Spark: what is faster, and where the rows are."""
 
 from __future__ import annotations
 
@@ -41,16 +41,23 @@ class LocalReader:
 
     @contextmanager
     def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
-        """Yields these columns as a pandas frame if that is faster, else the partition as a Spark frame."""
-        from batchdeploy.adapters.parquet_splits import LookupJoin, read_frame, watch_pinned_files
+        """Yields these columns as a pandas frame if that is faster, else the partition as a Spark frame.
+
+        Spark's workers always read objects themselves, so that no rows pass through this process.
+        """
+        from batchdeploy.adapters.parquet_splits import LookupJoin, read_frame, split_rows, watch_pinned_files
 
         partition = (self._tools.deployment.data.partition.column, plan.partition)
         where, casts = plan.deployment.data.where, plan.deployment.data.casts or {}
         read = [c for c in plan.schema.columns if columns is None or c.name in columns]
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
-        # Spark opens files by name, not in the pinned state; objects are read by pyarrow, however many.
-        by_spark = self._tools.deployment.engine.kind == "spark" and not is_remote(plan.data.path)
-        if by_spark and cells > self.one_machine_cells:
+        by_spark = self._tools.deployment.engine.kind == "spark"
+        if by_spark and any(is_remote(file.location) for file in plan.data.files):
+            splits = self.make_splits(plan.data)
+            reader = split_rows(plan.data, splits[0], columns, where, casts)
+            with self._spark().split_frame(splits, reader, partition, where) as frame:
+                yield frame
+        elif by_spark and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
             with watch_pinned_files(plan.data.files):
                 join = LookupJoin(plan.data) if plan.data.lookups else None

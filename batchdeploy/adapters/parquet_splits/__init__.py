@@ -7,6 +7,7 @@ from batchdeploy.adapters.parquet_splits.lookups import LookupJoin
 from batchdeploy.adapters.parquet_splits.pinned_files import watch_pinned_files
 from batchdeploy.adapters.parquet_splits.row_partitions import RowPartitions
 from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
+from batchdeploy.adapters.parquet_splits.split_rows import split_rows
 from batchdeploy.adapters.parquet_splits.worker import score_split
 from batchdeploy.host.output_capture import capture_output
 from batchdeploy.kernel.keys import checksum
@@ -23,5 +24,6 @@ __all__ = [
     "read_frame",
     "sample_frames",
     "score_split",
+    "split_rows",
     "watch_pinned_files",
 ]

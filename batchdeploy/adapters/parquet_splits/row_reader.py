@@ -95,7 +95,7 @@ def read_frame(
     }
     if columns is not None:
         columns = {*columns, *(predicate.column for predicate in where)}
-    parts = [cast_table(_read(file, pin, columns), casts) for file in pin.files]
+    parts = [read_table(file, pin, columns, casts) for file in pin.files]
     schema = pa.schema([field.with_nullable(True) for field in parts[0].schema])
     table = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
     if where:
@@ -168,23 +168,40 @@ def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None
         raise _unreadable(path, error) from error
 
 
-def _read(pinned: FilePin, pin: DataPin, columns: Collection[str] | None) -> pa.Table:
-    """The partition's rows of a file, with the columns that its folders and lookups give."""
+def read_table(
+    pinned: FilePin | Split,
+    pin: DataPin,
+    columns: Collection[str] | None,
+    casts: Casts = MappingProxyType({}),
+) -> pa.Table:
+    """The partition's rows of a file or split, in plain types, with what its folders and lookups give.
+
+    Args:
+        pinned: the file or split.
+        pin: the partition.
+        columns: the columns to read, if there are such; None for all.
+        casts: columns to cast, to which type; a value that is lost in the cast is null.
+
+    Raises:
+        DataError: the file changed since it was pinned, or its pages cannot be read.
+        SourceError: the store of an object failed.
+    """
     key, lookups, read = pin.partition, pin.lookups, columns
+    selects = pinned.selects if isinstance(pinned, Split) else pinned.row_groups is not None
     if read is not None:
         lookups = used_lookups(lookups, read)
         read = {*read, *(name for lookup in lookups for name, _ in lookup.keys)}
-        if pinned.row_groups is not None and key is not None:
+        if selects and key is not None:
             read = {*read, key.column}
     with open_pinned(pinned, pin.storage) as source:
         table = _read_file(source, pinned, read)
-    if pinned.row_groups is not None and key is not None:
+    if selects and key is not None:
         table = table.filter(pa.array(rows_of_partition(table.column(key.column), key)))
     table = add_path_columns(table, pinned.path_columns)
-    return add_lookups(table, load_lookups(lookups))
+    return cast_table(add_lookups(table, load_lookups(lookups)), casts)
 
 
-def _read_file(source: PinnedInput, pinned: FilePin, columns: Collection[str] | None) -> pa.Table:
+def _read_file(source: PinnedInput, pinned: FilePin | Split, columns: Collection[str] | None) -> pa.Table:
     names = None
     try:
         with open_file(source, page_checksum_verification=True) as file:

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 
 from batchdeploy.adapters.engines.spark.frames import Join, read_rows
 from batchdeploy.adapters.engines.spark.gpu import on_gpu, with_gpu
+from batchdeploy.adapters.engines.spark.jobs import job_failure, run_in_thread, spark_errors
 from batchdeploy.adapters.engines.spark.jvm import start_jvm
 from batchdeploy.adapters.engines.spark.settings import PINNED, embedded, environment, format_setting
+from batchdeploy.adapters.engines.spark.split_frames import SplitReader, read_split_rows
 from batchdeploy.adapters.engines.spark.worker_files import (
     DistributedFiles,
     is_remote,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 STOP_SECONDS = 5.0
-WORKER_DIED = "Python worker exited unexpectedly"
 
 
 class SparkEngine:
@@ -89,6 +90,33 @@ class SparkEngine:
         spark, casts = self._spark(), casts or {}
         return read_rows(spark, pin, partition, where, nanoseconds=nanoseconds, casts=casts, join=join)
 
+    @contextmanager
+    def split_frame(
+        self,
+        splits: Sequence[Split],
+        read: SplitReader,
+        partition: tuple[str, str],
+        where: Sequence[Predicate] = (),
+    ) -> Iterator[Any]:
+        """Yields the rows of splits as a Spark DataFrame that the workers have read and Spark keeps.
+
+        Raises:
+            EngineError: Spark gave up on a task.
+            BatchdeployError: the error that the reader raised in a worker.
+        """
+        spark = self._spark()
+        # Kept in memory or on the workers' disks, or each expectation would read the store again.
+        frame = read_split_rows(spark, splits, read, partition, where).persist()
+        try:
+            try:
+                run_in_thread(frame.count, spark)
+            except spark_errors() as error:
+                raise job_failure(self._master, str(error)) from error
+            yield frame
+        finally:
+            with suppress(*spark_errors()):
+                frame.unpersist()
+
     def map_splits(
         self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
     ) -> Iterator[SplitResult]:
@@ -107,9 +135,9 @@ class SparkEngine:
             frame = spark.range(0, len(splits), 1, len(splits)).mapInPandas(
                 _udf(work, splits), "answer binary"
             )
-            answers = _run_in_thread(frame.collect, spark)
-        except _spark_errors() as error:
-            raise _failed(self._master, str(error)) from error
+            answers = run_in_thread(frame.collect, spark)
+        except spark_errors() as error:
+            raise job_failure(self._master, str(error)) from error
         for answer in answers:
             result = pickle.loads(answer.answer)
             if isinstance(result, BatchdeployError):
@@ -133,9 +161,9 @@ class SparkEngine:
         key, spark = tuple(names), self._spark()
         if key not in self._versions:
             try:
-                self._versions[key] = _run_in_thread(lambda: worker_versions(spark, key), spark)
-            except _spark_errors() as error:
-                raise _failed(self._master, str(error)) from error
+                self._versions[key] = run_in_thread(lambda: worker_versions(spark, key), spark)
+            except spark_errors() as error:
+                raise job_failure(self._master, str(error)) from error
         return self._versions[key]
 
     def close(self) -> None:
@@ -199,29 +227,6 @@ class SparkEngine:
         return session
 
 
-def _run_in_thread(action: Callable[[], Any], session: SparkSession) -> Any:
-    """Runs a Spark action in a separate thread.
-
-    A signal then interrupts a waiting main thread instead of a call to the JVM, which could not be resumed.
-    """
-    from pyspark import InheritableThread
-
-    ended: dict[str, Any] = {}
-
-    def act() -> None:
-        try:
-            ended["answer"] = action()
-        except Exception as error:  # noqa: BLE001
-            ended["error"] = error
-
-    thread = InheritableThread(target=act, session=session, daemon=True)
-    thread.start()
-    thread.join()
-    if "error" in ended:
-        raise ended["error"]
-    return ended["answer"]
-
-
 def _stop(session: SparkSession) -> None:
     """Stops a session and silences the errors of the tasks that this cancels."""
     with suppress(Exception):
@@ -271,28 +276,3 @@ def _freeze_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _spark_errors() -> tuple[type[Exception], ...]:
-    """Exception classes of Spark, and of the JVM gateway if it is installed."""
-    from pyspark.errors import PySparkException
-
-    try:
-        from py4j.protocol import Py4JError
-    except ModuleNotFoundError:
-        return (PySparkException,)
-    return PySparkException, Py4JError
-
-
-def _failed(master: str, text: str) -> EngineError:
-    if WORKER_DIED not in text:
-        return EngineError("Spark", (Problem(master, _last_line(text)),))
-    problem = Problem(master, "a worker's process died while it scored")
-    return EngineError("Spark", (problem,), hint="the model crashed it, or it took more memory than there is")
-
-
-def _last_line(text: str) -> str:
-    """The last error line of Spark's message, which holds a Python worker's exception."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line and not line.startswith(("at ", "File "))]
-    return (errors or lines or ["no message"])[-1]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol
 
+from batchdeploy.adapters.engines.spark.arrow_types import spark_type
 from batchdeploy.adapters.engines.spark.conditions import condition
 from batchdeploy.core.casts import Casts, CastType
 from batchdeploy.core.pins import PathColumn
@@ -70,8 +71,6 @@ def read_rows(
         casts: columns to cast, to which type; a value that is lost in the cast is null.
         join: adds the columns of lookups.
     """
-    from pyspark.sql import functions, types
-
     frame = _read(spark, pin)
     if any(file.row_groups is not None for file in pin.files):
         frame = _select(frame, pin, nanoseconds)
@@ -79,6 +78,25 @@ def read_rows(
         frame = _join(frame, join)
     if any(name in casts for name in frame.columns):
         frame = _cast(frame, casts, nanoseconds)
+    return as_validated(frame, partition, where, nanoseconds)
+
+
+def as_validated(
+    frame: DataFrame,
+    partition: tuple[str, str],
+    where: Sequence[Predicate],
+    nanoseconds: Collection[str] = (),
+) -> DataFrame:
+    """Rows as a validator takes them: NaN as null, with the partition column, and selected by ``where``.
+
+    Args:
+        frame: the rows.
+        partition: name and value of the partition column.
+        where: predicates that select the rows.
+        nanoseconds: the columns that are timestamps, if they are integers.
+    """
+    from pyspark.sql import functions, types
+
     floating = (types.DoubleType, types.FloatType)
     columns = []
     for field in frame.schema.fields:
@@ -178,7 +196,7 @@ def _join(frame: DataFrame, join: Join) -> DataFrame:
     from pyspark.sql import types
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    fields = [pa.field(field.name, _known_to_spark(field.type)) for field in join.fields]
+    fields = [pa.field(field.name, spark_type(field.type)) for field in join.fields]
     added = from_arrow_schema(pa.schema(fields), prefer_timestamp_ntz=True)
     names = frame.columns
 
@@ -193,23 +211,6 @@ def _join(frame: DataFrame, join: Join) -> DataFrame:
             yield pa.RecordBatch.from_arrays(columns, [*names, *(field.name for field in fields)])
 
     return frame.mapInArrow(join_batches, types.StructType([*frame.schema.fields, *added.fields]))
-
-
-def _known_to_spark(kind: pa.DataType) -> pa.DataType:
-    """The type that Spark has for values of an Arrow type, as it reads them from Parquet."""
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(kind):
-        return pa.timestamp("us", tz=kind.tz)
-    known = {
-        pa.uint8(): pa.int32(),
-        pa.uint16(): pa.int32(),
-        pa.uint32(): pa.int64(),
-        pa.uint64(): pa.decimal128(20, 0),
-        pa.float16(): pa.float32(),
-        pa.date64(): pa.date32(),
-    }
-    return known.get(kind, kind)
 
 
 def _in_microseconds(column: Any) -> Any:

@@ -1,0 +1,195 @@
+"""Objects on Spark: the workers read them, and a validator sees what Spark reads from local files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from object_stores import CREDENTIALS, s3_bucket
+from store_proxy import store_proxy
+from test_object_stores import DAYS, point_at, replace_object, scores_of, through, upload
+from tests_support import SCHEMA, customers
+
+from batchdeploy.adapters.engines.spark import SparkEngine
+from batchdeploy.adapters.parquet_splits import make_splits, split_rows
+from batchdeploy.adapters.sources.folder import FolderSource
+from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
+from batchdeploy.assembly.scoring import LocalScorer
+from batchdeploy.core.deployment import DataRef, PartitionSpec
+from batchdeploy.core.records import CheckReport
+from batchdeploy.errors import DataError
+from batchdeploy.storage.object_inputs import TAIL_BYTES, PinnedObject
+from batchdeploy.workflows.plan import plan as plan_partition
+from batchdeploy.workflows.run import run as run_partition
+
+pytestmark = [pytest.mark.slow, pytest.mark.jvm]
+
+DAY = DAYS[0]
+REF = DataRef(path="data", partition=PartitionSpec(column="date"), keys=("id",))
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkEngine]:
+    """One Spark engine for all tests of this file, whose workers have the store's credentials."""
+    # By settings: the JVM of this process may be older than the environment of a test.
+    engine = SparkEngine("local[2]", {f"spark.executorEnv.{key}": text for key, text in CREDENTIALS.items()})
+    yield engine
+    engine.close()
+
+
+def on_spark(tools: LocalToolbox, spark: SparkEngine) -> LocalToolbox:
+    """The toolbox of the same deployment with Spark as its engine."""
+    text = tools.file.read_text("utf-8").replace("kind: local", "kind: spark, master: 'local[2]'")
+    tools.file.write_text(text, encoding="utf-8")
+    box = open_toolbox(tools.file)
+    box.spark = spark
+    return box
+
+
+def times(unit: str, zone: str | None = None) -> pa.Array:
+    """Times before and after 1970, which are whole in the unit, and a null."""
+    if unit == "ns":
+        return pa.array([-1_500, 1_700_000_000_123_456_789, None], pa.timestamp("ns", zone))
+    return pa.array([datetime(1901, 2, 3, 4, 5, 6), datetime(2024, 3, 1, 2, 3, 4), None]).cast(
+        pa.timestamp(unit, zone)
+    )
+
+
+INTEGERS = {
+    f"int{bits}": pa.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, None], f"int{bits}")
+    for bits in (8, 16, 32, 64)
+}
+UNSIGNED = {f"uint{bits}": pa.array([0, 2**bits - 1, None], f"uint{bits}") for bits in (8, 16, 32, 64)}
+COLUMNS = {
+    **INTEGERS,
+    **UNSIGNED,
+    "bool": pa.array([True, False, None]),
+    "float": pa.array([0.1, float("nan"), None], pa.float32()),
+    "double": pa.array([0.1, float("nan"), None], pa.float64()),
+    "small decimal": pa.array([Decimal("1.25"), Decimal("-1.00"), None], pa.decimal128(9, 2)),
+    "large decimal": pa.array([Decimal("1" * 30), Decimal("-1.5"), None], pa.decimal128(38, 4)),
+    "text": pa.array(["é", "", None]),
+    "large text": pa.array(["é", "", None], pa.large_string()),
+    "dictionary": pa.array(["a", "b", None]).dictionary_encode(),
+    "binary": pa.array([b"\xff", b"", None]),
+    "fixed": pa.array([b"ab", b"cd", None], pa.binary(2)),
+    "date": pa.array([date(1901, 2, 3), date(2024, 3, 1), None]),
+    "date64": pa.array([date(1901, 2, 3), date(2024, 3, 1), None], pa.date64()),
+    **{f"time {unit}": times(unit) for unit in ("ms", "us", "ns")},
+    **{f"time {unit} in a zone": times(unit, "Europe/Zurich") for unit in ("ms", "us", "ns")},
+    "list": pa.array([[1.5, None], [], None], pa.list_(pa.float32())),
+    "list of small ones": pa.array([[1, None], [], None], pa.list_(pa.uint8())),
+    "list of three": pa.array([[1.0, 2.0, 3.0]] * 3, pa.list_(pa.float64(), 3)),
+    "struct": pa.array([{"a": 1, "b": "x"}, {"a": None, "b": None}, None]),
+    "cast": pa.array(["1.5", "unknown", None]),
+}
+
+
+@pytest.mark.parametrize("int96", [False, True])
+def test_workers_give_the_types_and_values_of_sparks_own_reader(
+    tmp_path: Path, spark: SparkEngine, int96: bool
+) -> None:
+    columns = {n: c for n, c in COLUMNS.items() if "time" in n and "ns" not in n} if int96 else COLUMNS
+    file = tmp_path / "data" / f"date={DAY}" / "part-0.parquet"
+    file.parent.mkdir(parents=True)
+    options = {"use_deprecated_int96_timestamps": True} if int96 else {}
+    pq.write_table(pa.table(columns), file, version="2.6", **options)
+    pin, partition = FolderSource(tmp_path).pin(REF, DAY), ("date", DAY)
+    nanoseconds = [name for name in columns if name.startswith("time ns")]
+    casts: Any = {} if int96 else {"cast": "double"}
+    own = spark.frame(pin, partition, nanoseconds=nanoseconds, casts=casts)
+    splits = make_splits(pin)
+    reader = split_rows(pin, splits[0], None, (), casts)
+    with spark.split_frame(splits, reader, partition) as frame:
+        kinds = [{f.name: f.dataType.jsonValue() for f in f.schema.fields} for f in (frame, own)]
+        assert kinds[0] == kinds[1]
+        assert frame.collect() == own.collect()
+
+
+class DriverReads:
+    """The ranges of objects that this process reads, in order; those of the model's trial apart.
+
+    Attributes:
+        found: (start, end, size of the object).
+        trial: the same, while the model is tried.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.found: list[tuple[int, int, int]] = []
+        self.trial: list[tuple[int, int, int]] = []
+        get, prepare, into = PinnedObject._get, LocalScorer.prepare, [self.found]
+
+        def counted(source: PinnedObject, start: int, end: int) -> bytes:
+            into[-1].append((start, end, source.size))
+            return get(source, start, end)
+
+        def tried(*arguments: Any) -> Any:
+            into.append(self.trial)
+            try:
+                return prepare(*arguments)
+            finally:
+                into.pop()
+
+        monkeypatch.setattr(PinnedObject, "_get", counted)
+        monkeypatch.setattr(LocalScorer, "prepare", tried)
+
+
+def test_rows_pass_from_the_store_to_the_workers_past_the_driver(
+    project: Path,
+    deployment: Path,
+    spark: SparkEngine,
+    s3_port: int,
+    store_credentials: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = project / "data" / "customers" / f"date={DAY}"
+    for number in range(2):
+        rows = customers(DAY, 60_000).iloc[number * 30_000 : (number + 1) * 30_000]
+        table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+        pq.write_table(table, folder / f"part-{number}.parquet", row_group_size=10_000)
+    sizes = [file.stat().st_size for file in folder.iterdir()]
+    assert min(sizes) > 4 * TAIL_BYTES
+    bucket = s3_bucket(s3_port)
+    upload(bucket, project / "data" / "customers")
+    expected = run_partition(open_toolbox(deployment), DAY)
+    reads = DriverReads(monkeypatch)
+    with store_proxy(s3_port) as proxy:
+        remote = on_spark(point_at(deployment, through(bucket, proxy.port), "scores/remote"), spark)
+        found = run_partition(remote, DAY)
+        served = sum(asked.bytes for asked in proxy.asked if asked.method == "GET")
+    results = [
+        [(r.expectation, r.column, r.success, r.unexpected, r.evaluated) for r in report.results]
+        for report in (records_in(run.folder).read("", CheckReport) for run in (expected, found))
+    ]
+    assert results[0] == results[1]
+    pd.testing.assert_frame_equal(scores_of(open_toolbox(deployment)), scores_of(remote))
+    # Ends of the files, which hold the footers, and their first bytes, which tell what they are.
+    outside = [r for r in reads.found if r[0] < r[2] - TAIL_BYTES and r[1] > 64]
+    assert outside == []
+    mine = sum(end - start for start, end, _ in (*reads.found, *reads.trial))
+    # The workers read most columns twice: for the suite, and for the model.
+    assert served - mine > sum(sizes)
+
+
+def test_an_object_that_changes_before_the_validation_is_refused_by_the_workers(
+    project: Path, deployment: Path, spark: SparkEngine, s3_port: int, store_credentials: None
+) -> None:
+    bucket = s3_bucket(s3_port)
+    upload(bucket, project / "data" / "customers")
+    remote = on_spark(point_at(deployment, bucket, "scores/remote"), spark)
+    planned = plan_partition(remote, DAY)
+    splits = remote.reader.make_splits(planned.data)
+    reader = split_rows(planned.data, splits[0], {"age"}, (), {})
+    replace_object(bucket, project)
+    with (
+        pytest.raises(DataError, match=rf"date={DAY}/part-0\.parquet: changed since it was pinned"),
+        spark.split_frame(splits, reader, ("date", DAY)),
+    ):
+        pass
