@@ -75,7 +75,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         edit("expectations/customers.json", "../suite.json"), "expectations: climbs out",
     ),
     "no data": (lambda root: shutil.rmtree(root / "data" / "customers"), "data.path: no such folder"),
-    "a URI": (edit("path: data/customers", "path: s3://bucket/x"), "only local folders are read so far"),
+    "a URI of HDFS": (edit("path: data/customers", "path: hdfs://lake/x"), "HDFS is not read; mount it"),
     "data without the partition column": (edit("column: date", "column: day"), "no folder named day=VALUE"),
     "a key that is no column": (edit("keys: [customer_id]", "keys: [client]"), "client: named in data.keys"),
     "a kept column that is none": (edit("keep: [city]", "keep: [town]"), "town: named in output.keep"),
@@ -256,7 +256,7 @@ CHECKED: dict[str, tuple[Callable[[Path], None], str]] = {
         beside("2024-3-5"), "date=2024-3-5: is not written as '%Y-%m-%d', which is 2024-03-05; rename it",
     ),
     "a day that is none": (beside("tomorrow"), "date=tomorrow: is not written as '%Y-%m-%d', so that no"),
-    "a day that globs would read": (beside("2024-03-0*"), "is not a value that a run can be given"),
+    "a day that globs would read": (beside("2024-03-0*"), "date=2024-03-0%2A: is not written as"),
     "a day of no Unicode name": (
         beside(os.fsdecode(b"2024-03-0\xe9")), "has a name that is not UTF-8; rename it",
     ),
