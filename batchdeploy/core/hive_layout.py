@@ -131,7 +131,8 @@ def folder_problems(found: PartitionFolders, value: str) -> Iterator[Problem]:
         text = f"{name} also exists, and other readers treat both as one value; rename one"
         yield Problem(first, text)
     for entry, column in found.strays:
-        yield Problem(entry.key, f"lies where {column}=VALUE folders lie, and its rows would be missing")
+        what = f"is not a {column}=VALUE folder, as those beside it are; its rows would be missing"
+        yield Problem(entry.key, what)
 
 
 def _as_read(value: str) -> str:

@@ -73,7 +73,7 @@ def _value_problems(pin: DataPin, kinds: dict[str, str]) -> Iterator[Problem]:
                 continue
             seen.add(column)
             if not _fits(column.value, kind):
-                text = f"the folder's {column.name} is none that the model takes, {NAMES.get(kind, kind)}"
+                text = f"the folder's {column.name} is no {NAMES.get(kind, kind)}, which the model takes"
                 yield Problem(file.path, text, column.value)
 
 

@@ -232,7 +232,7 @@ def few_visits(root: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "no folder and no column": (
-        edit("column: date", "column: day"), "no folder named day=VALUE, and no column day in the files",
+        edit("column: date", "column: day"), "data/customers, and no column day in the files",
     ),
     "a column that tells no partition": (
         write_rows(lambda days: pc.cast(pc.utf8_length(days), pa.float64())),
@@ -243,11 +243,11 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a folder of another column beside it": (
         lambda root: (root / "data" / "customers" / "country=US" / f"date={DAY}").mkdir(parents=True),
-        "country=US: lies where date=VALUE folders lie",
+        "country=US: is not a date=VALUE folder",
     ),
     "a value that the model does not take": (
         few_visits,
-        "the folder's visits is none that the model takes, int64, got few",
+        "the folder's visits is no int64, which the model takes, got few",
     ),
     "a CSV without an ending": (
         lambda root: (root / "data" / "customers" / f"date={DAY}" / "notes").write_text("a,b") and None,

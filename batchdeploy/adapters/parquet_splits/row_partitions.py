@@ -76,7 +76,8 @@ class RowPartitions:
             self._footers[known] = footer
         footer, name = self._footers[known], spec.column
         if name not in footer.schema.names:
-            text = f"no folder named {name}=VALUE, and no column {name} in the files"
+            folder = file.location.removesuffix(f"/{file.path}")
+            text = f"no folder named {name}=VALUE in {folder}, and no column {name} in the files"
             raise DataError(file.path, (Problem("data.partition.column", text, _some(footer.schema.names)),))
         kind = footer.schema.field(name).type
         if not can_partition(kind):
