@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -20,14 +21,21 @@ class FileWrittenError(AssertionError):
 
 @contextmanager
 def no_file_written() -> Iterator[None]:
-    """Raises `FileWrittenError` if Python opens a file for writing or changes a folder."""
+    """Raises `FileWrittenError` if Python opens a file for writing or changes a folder.
+
+    Garbage is not collected meanwhile: that of earlier tests may delete files when it is.
+    """
     global _forbidden  # noqa: PLW0603
     _install()
+    collects = gc.isenabled()
+    gc.disable()
     _forbidden = True
     try:
         yield
     finally:
         _forbidden = False
+        if collects:
+            gc.enable()
 
 
 @cache

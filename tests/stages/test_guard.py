@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,3 +31,23 @@ def test_reading_is_no_write(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with no_file_written():
         assert (tmp_path / "file").read_text() == "x"
+
+
+class Owner:
+    """Deletes a file when it is collected; in a cycle with itself, so that only the collector does it."""
+
+    def __init__(self, file: Path) -> None:
+        file.write_text("x")
+        self.cycle = self
+        weakref.finalize(self, file.unlink)
+
+
+def test_garbage_of_earlier_tests_deletes_no_file_meanwhile(tmp_path: Path) -> None:
+    gc.collect()
+    Owner(tmp_path / "file")
+    with no_file_written():
+        # As many objects as would start a collection.
+        assert [[] for _ in range(3 * gc.get_threshold()[0])]
+        assert (tmp_path / "file").exists()
+    gc.collect()
+    assert not (tmp_path / "file").exists()
