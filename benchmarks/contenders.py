@@ -156,7 +156,7 @@ def score_only(root: Path, _cores: int, engine: str = "spark") -> Job:
 
     def job(day: str) -> int:
         scored = score(plan(tools, day), tools.to_score(), now=datetime.now(UTC), done=lambda _: None)
-        tools.staging.discard(scored.attempt)
+        tools.publishing.staging.discard(scored.attempt)
         return scored.rows_scored
 
     return job
