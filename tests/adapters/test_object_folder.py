@@ -19,6 +19,8 @@ from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import BatchdeployError, DataError, PartitionError, SourceError
 from batchdeploy.storage import object_store
 
+pytestmark = pytest.mark.slow
+
 DAY, OTHER = "2024-01-01", "2024-01-02"
 ROWS = pa.table({"id": [1, 2, 3], "x": [0.5, 1.5, 2.5]})
 SECRETS = ("very-secret", "AKIDEXAMPLE", "FwoGZX")

@@ -333,6 +333,7 @@ def test_check_finds_what_a_machine_lacks_in_one_message(
         assert part in result.err
 
 
+@pytest.mark.slow
 def test_a_day_at_the_shell(project: Path, deployment: Path, cli: Callable[..., Result]) -> None:
     assert cli("check", deployment).out == "churn: nothing wrong found\n"
     plan = cli("plan", deployment, "--partition", DAY, "--json").json

@@ -19,6 +19,8 @@ from lakehouse_tables import iceberg_catalog
 from ruamel.yaml import YAML
 from tests_support import SCHEMA, Result, customers
 
+pytestmark = pytest.mark.slow
+
 DAY, NEXT = "2024-03-02", "2024-03-03"
 
 

@@ -21,6 +21,8 @@ from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.partition_names import escape, unescape
 from batchdeploy.workflows.run import run as run_partition
 
+pytestmark = pytest.mark.slow
+
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
 DAY = DAYS[1]
 NULL = "__HIVE_DEFAULT_PARTITION__"

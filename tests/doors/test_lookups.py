@@ -20,6 +20,8 @@ from tests_support import SCHEMA, Result, customers, edit
 
 from batchdeploy.workflows import run_steps
 
+pytestmark = pytest.mark.slow
+
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
 DAY = DAYS[1]
 LOOKED_UP = ["income", "visits", "city"]
