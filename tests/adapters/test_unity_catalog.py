@@ -15,7 +15,7 @@ from batchdeploy.core.deployment import ModelRef
 from batchdeploy.core.registry_uris import RegistryUris, registry_uris
 from batchdeploy.errors import BatchdeployError, RegistryError, RequestError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 DAY, NAME, TOKEN = "2024-03-02", "main.ml.churn", "dapi-Qz7-not-to-be-seen"
 CHURN = ModelRef(name=NAME)
 

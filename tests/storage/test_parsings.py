@@ -18,6 +18,8 @@ from batchdeploy.core.records import Plan
 from batchdeploy.documents import to_json
 from batchdeploy.storage.run_records import FILES
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Result]
 DAY = "2024-03-02"
 NAMES = {kind.__name__ for kind in FILES}
