@@ -9,11 +9,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from relay import Relay, serving
 from tests_support import customers, write_day
 
 FIRST, SECOND, THIRD = "2024-01-01", "2024-01-02", "2024-01-03"
@@ -142,67 +141,27 @@ def before(port: int) -> Iterator[Proxy]:
     proxy = Proxy()
     ended = threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(Relay):
         def handle_one(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             if proxy.hang:
                 ended.wait(60)
                 self.close_connection = True
                 return
             given = proxy.answer(self.path)
-            if given is not None:
-                self.reply(given[0], {"Content-Type": "application/xml"}, given[1])
-                return
-            upstream = HTTPConnection("127.0.0.1", port, timeout=30)
-            upstream.request(self.command, self.path, body or None, dict(self.headers))
-            answer = upstream.getresponse()
-            headers = {
-                name: value
-                for name, value in answer.getheaders()
-                if name.lower() not in ("content-length", "transfer-encoding", "connection")
-            }
-            length = answer.getheader("Content-Length")
-            content = answer.read()
-            upstream.close()
-            self.reply(answer.status, headers, content, length)
-
-        def reply(
-            self, status: int, headers: dict[str, str], content: bytes, length: str | None = None
-        ) -> None:
-            self.send_response_only(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            head = self.command == "HEAD"
-            self.send_header("Content-Length", (length or "0") if head else str(len(content)))
-            self.end_headers()
-            sent = b"" if head else content[: proxy.cut]
-            self.wfile.write(sent)
-            proxy.requests.append((self.command, self.path, len(sent)))
+            if given is None:
+                status, headers, content = self.ask(port, body, seconds=30)
+            else:
+                (status, content), headers = given, [("Content-Type", "application/xml")]
+            sent = self.reply(status, headers, content, most=proxy.cut)
+            proxy.requests.append((self.command, self.path, sent))
             self.close_connection = proxy.cut is not None
 
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_one
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *arguments: Any) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    proxy.port = server.server_address[1]
-    try:
-        yield proxy
-    finally:
-        ended.set()
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as proxy.port:
+        try:
+            yield proxy
+        finally:
+            ended.set()
 
 
 def error_xml(code: str, message: str) -> bytes:

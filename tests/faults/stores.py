@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -25,6 +22,8 @@ from batchdeploy.publishing.opening import open_pointer_table
 from batchdeploy.publishing.pointer_files import PointerFiles
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
+
+from relay import Relay, serving  # noqa: E402
 
 from faults.campaign import Known  # noqa: E402
 from faults.oracle import content_of  # noqa: E402
@@ -76,70 +75,32 @@ def faulty(port: int, *, share: float, seed: int) -> Iterator[tuple[int, Counter
     # The fake S3 compares and swaps in two steps; the lock makes it one, as in S3.
     one_at_a_time = threading.Lock()
 
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Proxy(Relay):
         def handle_one(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             fault = random_.choice(FAULTS) if random_.random() < share else ""
             conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
             if fault in ("409", "412") and not (conditional and self.command == "PUT"):
                 fault = "503"
             if fault in ("409", "412", "503"):
                 fired[fault] += 1
-                self._answer(int(fault), [], b"")
+                self.reply(int(fault), [], b"")
                 return
             with one_at_a_time:
-                upstream = HTTPConnection("127.0.0.1", port, timeout=30)
-                upstream.request(self.command, self.path, body or None, dict(self.headers))
-                answer = upstream.getresponse()
-                content = answer.read()
-                upstream.close()
+                status, headers, content = self.ask(port, body, seconds=30)
             if fault == "answer lost":
                 fired[f"{fault} ({self.command})"] += 1
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
+                self.break_off()
                 return
             if fault == "cut short" and self.command == "GET" and len(content) > 1:
                 fired[fault] += 1
-                self._answer(answer.status, answer.getheaders(), content, most=len(content) // 2)
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
+                self.reply(status, headers, content, most=len(content) // 2)
+                self.break_off()
                 return
-            self._answer(answer.status, answer.getheaders(), content)
+            self.reply(status, headers, content)
 
-        def _answer(
-            self, status: int, headers: list[tuple[str, str]], content: bytes, most: int | None = None
-        ) -> None:
-            self.send_response_only(status)
-            for name, value in headers:
-                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                    self.send_header(name, value)
-            length = next((v for n, v in headers if n.lower() == "content-length"), str(len(content)))
-            self.send_header("Content-Length", length if self.command == "HEAD" else str(len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content[:most])
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_one
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *arguments: Any) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Proxy)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1], fired
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Proxy) as listening:
+        yield listening, fired
 
 
 def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> dict[str, Any]:
