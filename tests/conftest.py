@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -150,8 +149,21 @@ def store_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
     """A copy of the template that a test may spoil; the models' files stay in the template."""
-    root = tmp_path / "project"
-    shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
+    from tests_support import copy_project
+
+    return copy_project(template, tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with its second day scored; tests only read it."""
+    from tests_support import copy_project
+
+    from batchdeploy.assembly import open_toolbox
+    from batchdeploy.workflows.run import run
+
+    root = copy_project(template, tmp_path_factory.mktemp("plain") / "project")
+    run(open_toolbox(root / "dags" / "churn.yaml"), DAYS[1])
     return root
 
 

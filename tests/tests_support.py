@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -338,3 +339,15 @@ def tree(root: Path, *, without: Sequence[Path] = ()) -> dict[str, str]:
         if not name.startswith("mlflow.db-") and path not in without:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return found
+
+
+def copy_project(template: Path, root: Path) -> Path:
+    """Copies the small project; the models' files stay in the template."""
+    shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
+    return root
+
+
+def published_scores(root: Path, folder: str = "date=2024-03-02") -> pd.DataFrame:
+    """A partition's published rows in the order of their keys, without what differs from run to run."""
+    frame = pq.read_table(root / "scores" / "churn" / folder, partitioning=None).to_pandas()
+    return frame.drop(columns=["_run_id", "_scored_at"]).sort_values("customer_id", ignore_index=True)

@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 import pandas as pd
 import pytest
 from airflow_clicks import FLAGS, browser, click_backfill, click_decision, click_report, log_in
-from tests_support import customers, write_day
+from tests_support import copy_project, customers, write_day
 
 if TYPE_CHECKING:
     from batchdeploy.airflow.devserver import DevServer
@@ -70,7 +70,7 @@ DAG_FILES = {
 def site(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with three days of customers and several deployments of the same model."""
     root = tmp_path_factory.mktemp("site") / "project"
-    shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
+    copy_project(template, root)
     for day in DAYS:
         write_day(root / "data" / "customers", day, customers(day))
     shutil.copytree(root / "data" / "customers", root / "data" / "gated")

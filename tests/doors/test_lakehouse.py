@@ -13,11 +13,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 from lakehouse_tables import iceberg_catalog
 from ruamel.yaml import YAML
-from tests_support import SCHEMA, Result, customers
+from tests_support import SCHEMA, Result, customers, published_scores
 
 pytestmark = pytest.mark.slow
 
@@ -90,11 +89,6 @@ class Iceberg:
         self._table.delete(condition)
 
 
-def scores(root: Path, day: str = DAY) -> pd.DataFrame:
-    frame = pq.read_table(root / "scores" / "churn" / f"date={day}", partitioning=None).to_pandas()
-    return frame.drop(columns=["_run_id", "_scored_at"]).sort_values("customer_id", ignore_index=True)
-
-
 @pytest.fixture(params=[Delta, Iceberg], ids=["delta", "iceberg"])
 def table(request: pytest.FixtureRequest, project: Path) -> Any:
     return request.param(project)
@@ -107,7 +101,7 @@ def run(project: Path, cli: Callable[..., Result]) -> Callable[..., pd.DataFrame
     def call(day: str = DAY, **data: Any) -> pd.DataFrame:
         done = cli("run", configure(project, **data), "-p", day)
         assert done.code == 0, done.err
-        return scores(project, day)
+        return published_scores(project, f"date={day}")
 
     return call
 

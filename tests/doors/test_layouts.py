@@ -15,7 +15,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from object_stores import s3_bucket
-from tests_support import SCHEMA, Result, customers, edit
+from tests_support import SCHEMA, Result, copy_project, customers, edit
+from tests_support import published_scores as scores
 
 from batchdeploy.assembly import open_toolbox
 from batchdeploy.core.partition_names import escape, unescape
@@ -111,26 +112,6 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def scores(root: Path, folder: str = f"date={DAY}") -> pd.DataFrame:
-    frame = pq.read_table(root / "scores" / "churn" / folder, partitioning=None).to_pandas()
-    return frame.drop(columns=["_run_id", "_scored_at"]).sort_values("customer_id", ignore_index=True)
-
-
-@pytest.fixture(scope="module")
-def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, with a day scored from the plain layout."""
-    from batchdeploy.cli import main
-
-    root = tmp_path_factory.mktemp("plain") / "project"
-    shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["batchdeploy", "run", str(root / "dags" / "churn.yaml"), "-p", DAY])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert not end.value.code
-    return root
-
-
 @pytest.mark.parametrize("arrange", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_every_layout_gives_the_same_scores(
     project: Path, cli: Callable[..., Result], plain: Path, arrange: Callable[[Path], None]
@@ -188,7 +169,7 @@ def test_every_layout_gives_the_same_scores_on_spark(
     # Those that differ on Spark: constants by file, other types, rows selected by their values.
     for name in ("two columns, one with nulls", "names without an ending", "a column of timestamps", TYPED):
         root = tmp_path / name
-        shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
+        copy_project(template, root)
         LAYOUTS[name](root)
         run_on(spark, root)
         pd.testing.assert_frame_equal(scores(root), scores(plain), obj=name)

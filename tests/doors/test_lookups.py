@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from dvc_projects import clone, commit, init, set_remote
 from object_stores import Bucket, s3_bucket
 from tests_support import SCHEMA, Result, customers, edit
+from tests_support import published_scores as scores
 
 from batchdeploy.workflows import run_steps
 
@@ -135,29 +135,9 @@ LOOKUPS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def scores(root: Path) -> pd.DataFrame:
-    frame = pq.read_table(root / "scores" / "churn" / f"date={DAY}", partitioning=None).to_pandas()
-    return frame.drop(columns=["_run_id", "_scored_at"]).sort_values("customer_id", ignore_index=True)
-
-
 def record(root: Path, name: str) -> Any:
     (file,) = (root / "scores" / "churn.batchdeploy" / "runs" / f"date={DAY}").glob(f"*/{name}.json")
     return json.loads(file.read_text())
-
-
-@pytest.fixture(scope="module")
-def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, with a day scored from rows that hold all columns."""
-    from batchdeploy.cli import main
-
-    root = tmp_path_factory.mktemp("plain") / "project"
-    shutil.copytree(template, root, ignore=shutil.ignore_patterns("mlartifacts"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["batchdeploy", "run", str(root / "dags" / "churn.yaml"), "-p", DAY])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert not end.value.code
-    return root
 
 
 @pytest.mark.parametrize("arrange", LOOKUPS.values(), ids=LOOKUPS.keys())
