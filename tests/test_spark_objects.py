@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +19,9 @@ from test_object_stores import DAYS, point_at, replace_object, scores_of, throug
 from tests_support import SCHEMA, customers
 
 from batchdeploy.adapters.engines.spark import SparkEngine
-from batchdeploy.adapters.parquet_splits import make_splits, split_rows
+from batchdeploy.adapters.parquet_splits import inspect, make_splits, split_rows
 from batchdeploy.adapters.sources.folder import FolderSource
+from batchdeploy.adapters.sources.table_snapshot import path_column
 from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
 from batchdeploy.assembly.scoring import LocalScorer
 from batchdeploy.core.deployment import DataRef, PartitionSpec
@@ -111,6 +113,37 @@ def test_workers_give_the_types_and_values_of_sparks_own_reader(
         kinds = [{f.name: f.dataType.jsonValue() for f in f.schema.fields} for f in (frame, own)]
         assert kinds[0] == kinds[1]
         assert frame.collect() == own.collect()
+
+
+def test_partition_columns_of_a_table_have_its_types_on_either_way(
+    tmp_path: Path, spark: SparkEngine
+) -> None:
+    file = tmp_path / "data" / f"date={DAY}" / "part-0.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"id": [1, 2]}), file)
+    given = {
+        "day": (date(2024, 3, 1), pa.date32()),
+        "small": (7, pa.int8()),
+        "long": (None, pa.int64()),
+        "share": (0.5, pa.float64()),
+        "kept": (True, pa.bool_()),
+        "city": ("é", pa.string()),
+        "at": (datetime(2024, 3, 1, 5), pa.timestamp("us")),
+    }
+    columns = tuple(path_column(name, *value) for name, value in given.items())
+    pin = FolderSource(tmp_path).pin(REF, DAY)
+    pin = replace(pin, files=tuple(replace(one, path_columns=columns) for one in pin.files))
+    assert {c.name: c.type for c in inspect(pin).columns} == {
+        "id": "int64",
+        **{name: str(kind) for name, (_, kind) in given.items()},
+    }
+    own = spark.frame(pin, ("date", DAY), nanoseconds=[], casts={})
+    splits = make_splits(pin)
+    with spark.split_frame(splits, split_rows(pin, splits[0], None, (), {}), ("date", DAY)) as frame:
+        kinds = [{f.name: f.dataType.jsonValue() for f in f.schema.fields} for f in (frame, own)]
+        assert kinds[0] == kinds[1]
+        assert frame.select(own.columns).collect() == own.collect()
+    assert own.first().asDict() == {"id": 1, **{n: value for n, (value, _) in given.items()}, "date": DAY}
 
 
 class DriverReads:

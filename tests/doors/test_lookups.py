@@ -101,6 +101,18 @@ def two_tables(root: Path) -> None:
     edit(LOOKUP, f"{LOOKUP.replace(' visits,', '')}, {other}")(root)
 
 
+def one_by_the_other(root: Path) -> None:
+    """A table that is keyed by a column of another one, which nothing else takes."""
+    split_off(root)
+    codes = pa.array(range(len(profiles())))
+    pq.write_table(profiles().select(["customer_id"]).append_column("code", codes), root / TABLE)
+    found = profiles().drop_columns(["customer_id"]).append_column("code", codes)
+    pq.write_table(found, root / "data" / "codes.parquet")
+    first = f"{{path: {TABLE}, keys: [customer_id], columns: [code]}}"
+    columns = ", ".join(LOOKED_UP)
+    edit(LOOKUP, f"{first}, {{path: data/codes.parquet, keys: [code], columns: [{columns}]}}")(root)
+
+
 def two_keys(root: Path) -> None:
     split_off(root)
     rows, found = profiles(), root / TABLE
@@ -124,6 +136,7 @@ LOOKUPS: dict[str, Callable[[Path], None]] = {
     "other names": renamed,
     "a column that is cast": cast_after,
     "two tables": two_tables,
+    "two tables, one keyed by the other": one_by_the_other,
     "two keys, encoded and of another width": two_keys,
     "valid from a date": since([*map(pd.Timestamp, DATES)], pa.date32()),
     "valid from a time": since([*map(pd.Timestamp, TIMES)], pa.timestamp("us")),

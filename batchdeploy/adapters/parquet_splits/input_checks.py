@@ -64,10 +64,13 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
 
 def _path_columns(pin: DataPin, held: set[str]) -> tuple[Column, ...]:
     """The columns that folders give to the rows, where the files do not hold them as well."""
-    required: dict[str, bool] = {}
+    found: dict[str, Column] = {}
     for column in (column for file in pin.files for column in file.path_columns if column.name not in held):
-        required[column.name] = required.get(column.name, True) and column.value is not None
-    return tuple(Column(name=name, type="string", required=always) for name, always in required.items())
+        known = found.get(column.name)
+        required = column.value is not None and (known is None or known.required)
+        kind = str(pa.type_for_alias(column.type))
+        found[column.name] = Column(name=column.name, type=kind, required=required)
+    return tuple(found.values())
 
 
 class Footer(NamedTuple):

@@ -58,8 +58,13 @@ def used_columns(pin: LookupPin) -> list[str]:
 
 
 def used_lookups(pins: Sequence[LookupPin], columns: Collection[str]) -> tuple[LookupPin, ...]:
-    """The lookups that give one of these columns to the rows."""
-    return tuple(pin for pin in pins if any(new in columns for new, _ in pin.columns))
+    """The lookups that give one of these columns to the rows, or a key of a later lookup that does."""
+    wanted, used = {*columns}, []
+    for pin in reversed(pins):
+        if any(new in wanted for new, _ in pin.columns):
+            used.append(pin)
+            wanted.update(own for own, _ in pin.keys)
+    return tuple(reversed(used))
 
 
 def too_large(most_mib: float, size: float, *, more: bool = False) -> Problem:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchdeploy.kernel.lists import is_list
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -27,10 +29,9 @@ def spark_type(kind: pa.DataType) -> pa.DataType:
         return pa.map_(spark_type(kind.key_type), spark_type(kind.item_type))
     if types.is_struct(kind):
         return pa.struct([field.with_type(spark_type(field.type)) for field in kind])
-    if isinstance(kind, pa.DictionaryType) or types.is_list(kind) or types.is_large_list(kind):
-        element = spark_type(kind.value_type)
-        return element if isinstance(kind, pa.DictionaryType) else pa.list_(element)
-    if types.is_fixed_size_list(kind):
+    if isinstance(kind, pa.DictionaryType):
+        return spark_type(kind.value_type)
+    if is_list(kind):
         return pa.list_(spark_type(kind.value_type))
     known = {
         pa.uint8(): pa.int16(),

@@ -35,18 +35,6 @@ class Join(Protocol):
         ...
 
 
-# Arrow's types of path columns to Spark's.
-SPARK_TYPES = {
-    "bool": "boolean",
-    "int32": "int",
-    "int64": "bigint",
-    "float32": "float",
-    "float64": "double",
-    "string": "string",
-    "timestamp[us]": "timestamp_ntz",
-}
-
-
 def read_rows(
     spark: SparkSession,
     pin: DataPin,
@@ -100,13 +88,14 @@ def as_validated(
     floating = (types.DoubleType, types.FloatType)
     columns = []
     for field in frame.schema.fields:
+        if field.name == partition[0]:
+            continue
         column = functions.col("`" + field.name.replace("`", "``") + "`")
         if isinstance(field.dataType, floating):
             column = functions.when(~functions.isnan(column), column).alias(field.name)
         elif field.name in nanoseconds and isinstance(field.dataType, types.LongType):
             column = _in_microseconds(column).alias(field.name)
         columns.append(column)
-    columns = [column for field, column in zip(frame.columns, columns, strict=True) if field != partition[0]]
     frame = frame.select(*columns, functions.lit(partition[1]).alias(partition[0]))
     for predicate in where:
         column = functions.col("`" + predicate.column.replace("`", "``") + "`")
@@ -116,8 +105,6 @@ def as_validated(
 
 def _read(spark: SparkSession, pin: DataPin) -> DataFrame:
     """The files as they are, with the columns that their folders give."""
-    from pyspark.sql import functions
-
     groups: dict[tuple[PathColumn, ...], list[str]] = defaultdict(list)
     for file in pin.files:
         groups[file.path_columns].append("file://" + re.sub(r"([\[\]{}*?\\])", r"\\\1", file.location))
@@ -125,9 +112,19 @@ def _read(spark: SparkSession, pin: DataPin) -> DataFrame:
     for columns, paths in groups.items():
         frame = spark.read.parquet(*paths)
         given = [column for column in columns if column.name not in frame.columns]
-        values = {c.name: functions.lit(c.value).cast(SPARK_TYPES[c.type]) for c in given}
+        values = {column.name: _constant(column) for column in given}
         frames.append(frame.withColumns(values) if values else frame)
     return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _constant(column: PathColumn) -> Any:
+    """A path column's value, in the type that Spark has for the column's."""
+    import pyarrow as pa
+    from pyspark.sql import functions
+    from pyspark.sql.pandas.types import from_arrow_type
+
+    kind = from_arrow_type(spark_type(pa.type_for_alias(column.type)), prefer_timestamp_ntz=True)
+    return functions.lit(column.value).cast(kind)
 
 
 def _cast(frame: DataFrame, casts: Casts, nanoseconds: Collection[str]) -> DataFrame:
