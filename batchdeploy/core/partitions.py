@@ -30,6 +30,12 @@ def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Probl
             yield Problem(spec.folder(value), why)
 
 
+def known_hint(values: Sequence[str]) -> str | None:
+    """How many partitions there are, the first and the last, for a hint; None if there is none."""
+    known = [value for value in values if value != NULL]
+    return f"there are {len(known)} from {known[0]} to {known[-1]}" if known else None
+
+
 def _not_runnable(value: str, spec: PartitionSpec) -> str | None:
     if value == NULL:
         return f"holds the rows whose {spec.column} is null, and no run scores them"

@@ -57,8 +57,18 @@ def open_store(bucket: str, spec: StorageSpec) -> Any:
         DataError: obstore rejects these settings.
     """
     # NOTE: a store keeps the environment that it was opened in.
-    seen = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(VARIABLES)))
-    return _open(bucket, spec, seen)
+    return _open(bucket, spec, _settings())
+
+
+def _settings() -> tuple[tuple[str, str], ...]:
+    """The environment variables that stores are configured by, with their values, sorted."""
+    return tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(VARIABLES)))
+
+
+def _is_plain_http(spec: StorageSpec, environment: tuple[tuple[str, str], ...]) -> bool:
+    """Whether an endpoint is plain HTTP, for example of a local store; its scheme asks for it."""
+    endpoints = [spec.endpoint, *(value for name, value in environment if "ENDPOINT" in name)]
+    return any((endpoint or "").startswith("http://") for endpoint in endpoints)
 
 
 @lru_cache(maxsize=16)
@@ -70,9 +80,7 @@ def _open(bucket: str, spec: StorageSpec, environment: tuple[tuple[str, str], ..
         config["base_url" if scheme in GCS else "endpoint"] = spec.endpoint
     if spec.region is not None and scheme in S3:
         config["region"] = spec.region
-    endpoints = [spec.endpoint, *(value for name, value in environment if "ENDPOINT" in name)]
-    if any((endpoint or "").startswith("http://") for endpoint in endpoints):
-        # Plain HTTP, for example for a local store; the endpoint's scheme asks for it.
+    if _is_plain_http(spec, environment):
         options["allow_http"] = True
     profile = spec.profile or dict(environment).get("AWS_PROFILE")
     others: dict[str, Any] = {}
@@ -114,8 +122,8 @@ def delta_options(location: str, spec: StorageSpec) -> dict[str, str] | None:
     options: dict[str, str] = {}
     if spec.endpoint is not None:
         options["endpoint"] = spec.endpoint
-        if spec.endpoint.startswith("http://"):
-            options["allow_http"] = "true"
+    if _is_plain_http(spec, _settings()):
+        options["allow_http"] = "true"
     if spec.region is not None and scheme in S3:
         options["region"] = spec.region
     if scheme in S3 and (credentials := profile_credentials(spec)):

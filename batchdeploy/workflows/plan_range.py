@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchdeploy.core.deployment import ModelRef, OnMissing
+from batchdeploy.core.partitions import known_hint
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import ModelPin, Plan
 from batchdeploy.core.schedule import expected
@@ -100,7 +101,7 @@ def partitions_in(tools: Toolbox, bounds: tuple[str, str]) -> tuple[str, ...]:
         raise PartitionError(
             tools.deployment.data.path,
             (Problem(spec.column, "no partition in this range", f"{first} to {last}"),),
-            hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+            hint=known_hint(known),
         )
     return tuple(sorted(existing | set(expected(first, last, spec))))
 

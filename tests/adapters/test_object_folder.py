@@ -70,6 +70,8 @@ BAD = {
     "a hidden name": (f"date={DAY}/_b.parquet", b"PAR1PAR1", "_b.parquet: has a name that Spark"),
     "a folder": (f"date={DAY}/more/b.parquet", b"PAR1PAR1", "more: not a Parquet file"),
     "no Parquet by its bytes": (f"date={DAY}/b", b"something", "b: not a Parquet file"),
+    "no Parquet by its size": (f"date={DAY}/b", b"PAR", "b: not a Parquet file"),
+    "an empty object": (f"date={DAY}/b", b"", "b: not a Parquet file"),
     "Delta": ("_delta_log/0.json", b"{}", "this is a Delta table"),
     "Iceberg": ("metadata/v1.metadata.json", b"{}", "this is a Iceberg table"),
     "another spelling": ("date=2024-01-01 /b.parquet", b"x", "other readers treat both as one value"),

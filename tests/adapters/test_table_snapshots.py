@@ -27,6 +27,7 @@ from batchdeploy.core.pins import PathColumn
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, MissingPackageError, SourceError
+from batchdeploy.storage.object_store import delta_options
 
 DAYS = [datetime.date(2024, 1, 1)] * 3 + [datetime.date(2024, 1, 2)] * 2 + [None]
 ROWS = pa.table(
@@ -118,6 +119,12 @@ def with_deletion_vector(folder: Path) -> Any:
     return open_delta(folder)
 
 
+def with_deletion_vector_in_an_escaped_folder(folder: Path) -> Any:
+    delta(folder, ROWS.slice(1, 1), by=["city"])
+    add_deletion_vector(folder, [0])
+    return open_delta(folder)
+
+
 def with_column_mapping(folder: Path) -> Any:
     delta(folder)
     (metadata,) = actions(folder, "metaData")
@@ -166,6 +173,7 @@ def with_a_column_added_again(folder: Path) -> Any:
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "deletion vector": (with_deletion_vector, "part-.*parquet: has a deletion vector"),
+    "deletion vector, escaped": (with_deletion_vector_in_an_escaped_folder, "has a deletion vector"),
     "column mapping": (with_column_mapping, "name the columns differently"),
     "position delete": (with_a_position_delete, r"data/.*parquet: has delete files"),
     "equality delete": (with_an_equality_delete, "has equality deletes"),
@@ -246,6 +254,32 @@ def test_a_catalog_that_does_not_have_it(
     assert IcebergSnapshot("lake.crm.customers", None, StorageSpec()).files(())
     with pytest.raises(kind, match=message):
         IcebergSnapshot(path, None, StorageSpec())
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_a_time_with_a_zone_belongs_to_the_day_of_the_partitions_zone(
+    kind: str, zone: str, tmp_path: Path
+) -> None:
+    moments = [datetime.datetime(2024, 1, 2, hour, tzinfo=datetime.UTC) for hour in (3, 12)]
+    rows = pa.table({"id": [1, 2], "at": pa.array(moments, pa.timestamp("us", "UTC"))})
+    if kind == "delta":
+        delta(tmp_path / "lake", rows, by=["at"])
+        snapshot: Any = open_delta(tmp_path / "lake")
+    else:
+        snapshot = open_iceberg(iceberg(tmp_path / "lake", rows, by=("at",)))
+    source = TableSource("delta", lambda _: snapshot, StorageSpec(), RowPartitions)
+    partition = PartitionSpec(column="at", timezone=zone)
+    ref = DataRef(path="unused", partition=partition, keys=("id",))
+    expected = {"UTC": {"2024-01-02": 2}, "America/New_York": {"2024-01-01": 1, "2024-01-02": 1}}[zone]
+    assert {day: inspect(source.pin(ref, day)).rows for day in source.partitions(ref)} == expected
+
+
+def test_plain_http_may_be_asked_for_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "allow_http" not in (delta_options("s3://lake/t", StorageSpec()) or {})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert delta_options("s3://lake/t", StorageSpec()) == {"allow_http": "true"}
+    assert delta_options(str(Path("lake")), StorageSpec()) is None
 
 
 def test_a_delta_log_that_cannot_be_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from batchdeploy.core.partition_names import NULL
+from batchdeploy.core.partitions import known_hint
 from batchdeploy.core.pins import check_partition, digest_files, digest_model, run_id
 from batchdeploy.errors import PartitionError
 
@@ -46,3 +47,15 @@ def test_a_run_id_is_sixteen_hex_digits() -> None:
     assert run_id(b"x") == run_id(b"x") != run_id(b"y")
     assert len(run_id(b"x")) == 16
     int(run_id(b"x"), 16)
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ((), None),
+        ((NULL,), None),
+        (("2024-01-01", "2024-01-02", NULL), "there are 2 from 2024-01-01 to 2024-01-02"),
+    ],
+)
+def test_a_hint_names_the_partitions_that_there_are(values: tuple[str, ...], hint: str | None) -> None:
+    assert known_hint(values) == hint

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
@@ -71,7 +71,8 @@ class DeltaSnapshot:
     @cached_property
     def _adds(self) -> pa.Table:
         """One row a data file: its path, and the values of the partition columns."""
-        return pa.table(self._table.get_add_actions(flatten=True))
+        adds = pa.table(self._table.get_add_actions(flatten=True))
+        return adds.select(["path", *(f"partition.{name}" for name in self._partition_columns)])
 
     def partition_values(self, column: str) -> list[Any] | None:
         """The distinct values of a partition column, null among them; None for another column."""
@@ -112,8 +113,9 @@ class DeltaSnapshot:
     def _refuse_deletion_vectors(self, keys: set[str]) -> None:
         if "deletionVectors" not in (self._table.protocol().reader_features or ()):
             return
-        marked = {unquote(uri) for uri in pa.table(self._table.deletion_vectors()).column(0).to_pylist()}
-        hit = sorted(key for key in keys if any(uri.endswith(key) for uri in marked))
+        # By name: how often the folders before it are percent-encoded in these URIs is not documented.
+        marked = {_name(uri) for uri in pa.table(self._table.deletion_vectors()).column(0).to_pylist()}
+        hit = sorted(key for key in keys if _name(key) in marked or _name(quote(key)) in marked)
         if hit:
             what = "has a deletion vector: plain Parquet would show rows that were deleted"
             hint = "REORG TABLE ... APPLY (PURGE) in Spark writes such files anew"

@@ -23,7 +23,7 @@ from batchdeploy.core.hive_layout import (
     path_columns,
     table_format_problems,
 )
-from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.partitions import known_hint, value_problems
 from batchdeploy.core.path_hints import describe_lookup, local_path
 from batchdeploy.core.pins import digest_files, identity_of, pin_changes
 from batchdeploy.core.records import DataPin, FilePin
@@ -180,7 +180,7 @@ class FolderSource:
         return PartitionError(
             ref.path,
             (Problem(ref.partition.column, f"no such partition in {data}", partition),),
-            hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+            hint=known_hint(known),
         )
 
     def _pull_hint(self, path: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -172,5 +172,6 @@ def _value(found: Any, kind: str) -> Any:
     if kind == "date":
         return date(1970, 1, 1) + timedelta(days=found)
     if kind.startswith("timestamp") and "_ns" not in kind:
-        return datetime(1970, 1, 1) + timedelta(microseconds=found)
+        zone = UTC if kind.startswith("timestamptz") else None
+        return datetime(1970, 1, 1, tzinfo=zone) + timedelta(microseconds=found)
     return found

@@ -19,7 +19,7 @@ from batchdeploy.core.hive_layout import (
     path_columns,
     table_format_problems,
 )
-from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.partitions import known_hint, value_problems
 from batchdeploy.core.pins import digest_files, pin_changes
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.storage_spec import StorageSpec
@@ -84,7 +84,7 @@ class ObjectFolderSource:
                 raise PartitionError(
                     ref.path,
                     (Problem(ref.partition.column, f"no such partition in {ref.path}", partition),),
-                    hint=f"there are {len(known)} from {known[0]} to {known[-1]}",
+                    hint=known_hint(known),
                 )
             entries, wrong = listing.unfolded()
         if problems := [*problems, *wrong]:
@@ -177,6 +177,8 @@ class _Listing:
 
     def is_parquet(self, entry: Entry) -> bool:
         """Whether an object begins and ends as Parquet does."""
+        if entry.size < 2 * len(MAGIC):
+            return False
         (pin,) = self.folder.pins([self.found[entry.key]])
         stored = PinnedObject(pin, self._storage)
         return stored.read(pin.size - 4, pin.size) == MAGIC == stored.read(0, 4)

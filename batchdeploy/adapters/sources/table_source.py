@@ -21,7 +21,7 @@ from batchdeploy.adapters.sources.table_snapshot import Snapshot, TableFile, pat
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.partition_names import NULL
-from batchdeploy.core.partitions import value_problems
+from batchdeploy.core.partitions import known_hint, value_problems
 from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.pins import DataPin, FilePin, digest_files, identity_of, pin_changes
 from batchdeploy.core.predicates import Predicate
@@ -34,7 +34,7 @@ OpenTable = Callable[[DataRef], Snapshot]
 
 
 class TableSource:
-    """Reads a table at one version, which is found once and stays the same for as long as this source lives.
+    """Reads a table; each question opens it at the version that the deployment names, else at the newest.
 
     Args:
         kind: of the table.
@@ -105,8 +105,7 @@ class TableSource:
         return snapshot.partition_values(column)
 
     def _unknown(self, ref: DataRef, partition: str, where: str) -> PartitionError:
-        known = [key for key in self.partitions(ref) if key != NULL]
-        hint = f"there are {len(known)} from {known[0]} to {known[-1]}" if known else None
+        hint = known_hint(self.partitions(ref))
         return PartitionError(
             where, (Problem(ref.partition.column, "no such partition", partition),), hint=hint
         )
