@@ -42,7 +42,7 @@ def show(
     """Show the records of one run: pins, checks, scores, drift, and whether records and files are whole.
 
     Names each record or file that is missing, unreadable or changed. Without
-    --verify, files of more than 256 MiB in all are compared by size, and no file in an object store is read.
+    --verify, files of more than 256 MiB in all are compared by size, and none of a table in an object store.
     """
     folder = _find(run, deployment)
     open_tools = partial(assembly.open_run, folder)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from batchdeploy.core.calendar import canonical_key
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.partition_names import NULL
-from batchdeploy.core.pins import check_partition
+from batchdeploy.core.pins import PartitionKey, check_partition
 from batchdeploy.errors import PartitionError, Problem
 
 
@@ -28,6 +28,11 @@ def value_problems(values: Sequence[str], spec: PartitionSpec) -> Iterator[Probl
             why = _format_problem(value, spec.format)
         if why is not None:
             yield Problem(spec.folder(value), why)
+
+
+def partition_key(spec: PartitionSpec, value: str) -> PartitionKey:
+    """A partition as pins hold it."""
+    return PartitionKey(column=spec.column, value=value, key_format=spec.format, timezone=spec.timezone)
 
 
 def known_hint(values: Sequence[str]) -> str | None:

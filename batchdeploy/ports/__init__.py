@@ -43,6 +43,7 @@ __all__ = [
     "Predictor",
     "PublishedTable",
     "Publisher",
+    "ReferenceSource",
     "Scorer",
     "Source",
     "Staging",

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from batchdeploy.core.contract import casts_hint, contract, reference_problems
 from batchdeploy.core.deployment import Deployment
+from batchdeploy.core.partitions import partition_key
 from batchdeploy.core.path_columns import type_path_columns
-from batchdeploy.core.pins import PartitionKey, check_partition, run_id
+from batchdeploy.core.pins import check_partition, run_id
 from batchdeploy.core.records import DataPin, Manifest, ModelPin, Plan, TextPin
 from batchdeploy.core.secrets import without_secrets
 from batchdeploy.core.tables import check_owner, check_table, describe_table
@@ -74,8 +75,7 @@ def resolve(
     table = ports.table.record()
     check_owner(deployment.output.path, table, deployment)
     _check_name(deployment, partition, ports.table)
-    spec = deployment.data.partition
-    key = PartitionKey(column=spec.column, value=partition, key_format=spec.format, timezone=spec.timezone)
+    key = partition_key(deployment.data.partition, partition)
     data = replace(ports.source.pin(deployment.data, partition), partition=key)
     schema = ports.reader.inspect(data)
     model = model or ports.registry.resolve(deployment.model)

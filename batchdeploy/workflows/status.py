@@ -12,7 +12,7 @@ from batchdeploy.core.layout import run_key
 from batchdeploy.core.records import Manifest, Refusal
 from batchdeploy.core.schedule import expected
 from batchdeploy.core.tables import check_owner
-from batchdeploy.errors import Problem, PublishError
+from batchdeploy.errors import DataError, Problem, PublishError
 from batchdeploy.workflows.toolbox import Toolbox
 
 # How many partitions the usual duration of a run is taken from.
@@ -57,8 +57,8 @@ def usual_seconds(tools: Toolbox) -> float | None:
 
 def _recent_manifests(tools: Toolbox) -> Iterator[Manifest]:
     for folder in tools.publishing.table.published_partitions()[-RECENT:]:
-        # A folder that holds somebody else's files must not fail an estimate for another partition.
-        with suppress(PublishError):
+        # Somebody else's files, or a spoilt manifest, must not fail an estimate for another partition.
+        with suppress(PublishError, DataError):
             run = tools.publishing.table.published_run(folder)
             manifest = None if run is None else tools.records.find(run_key(folder, run), Manifest)
             if manifest is not None:

@@ -248,6 +248,7 @@ def _published(manifest: Manifest) -> Answer:
     return {
         "run_id": manifest.run_id,
         "partition": manifest.partition,
+        "model": manifest.model,
         "rows": manifest.rows_scored,
         "model_version": manifest.model_version,
         "verdict": manifest.drift,

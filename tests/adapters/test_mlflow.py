@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from tests_support import move_alias
 
 from batchdeploy.adapters.mlflow import MlflowRegistry, digest_folder
+from batchdeploy.adapters.mlflow.model_cache import ModelCache
 from batchdeploy.core.deployment import ModelRef
 from batchdeploy.errors import RegistryError, RequestError
 
@@ -65,6 +67,18 @@ def test_files_that_are_not_those_recorded_are_refused(registry: MlflowRegistry,
     with pytest.raises(RegistryError, match="the files are not those recorded"):
         registry.fetch(pin, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure_of_the_registry(
+    registry: MlflowRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "models")
+
+    pin = registry.resolve(ModelRef(name="churn"))
+    monkeypatch.setattr(ModelCache, "keep_download", refuse)
+    with pytest.raises(PermissionError):
+        registry.keep_download(pin, tmp_path / "models")
 
 
 def test_a_registry_that_does_not_answer_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:

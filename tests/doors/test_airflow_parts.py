@@ -258,3 +258,28 @@ def test_a_missing_partition_that_the_schedule_does_not_have_is_never_skipped(de
     assert "no rows for 2024-03-05" in told["batchdeploy_problem"]
     with pytest.raises(AirflowSkipException):
         miss("2024-03-05", "asset_triggered")
+
+
+@pytest.mark.parametrize(
+    ("problems", "summaries", "said"),
+    [
+        (["the disk is full"], [], "Nothing was published"),
+        (["the disk is full"], ["1 decided run published"], "1 decided run published"),
+        ([], [], "No report yet"),
+    ],
+)
+def test_a_run_without_a_report_says_only_what_is_so(
+    problems: list[str], summaries: list[str], said: str
+) -> None:
+    from batchdeploy.airflow.report_page import _template
+
+    page = _template().render(
+        dag_id="churn-maintenance",
+        run_id="manual",
+        problems=problems,
+        summaries=summaries,
+        reports=[],
+        folders=[],
+    )
+    assert said in page
+    assert ("Nothing was published" in page) == (said == "Nothing was published")

@@ -55,6 +55,16 @@ def test_an_orchestrator_rolls_back_and_recovers_by_the_same_workflows() -> None
         take_step(tools, StepRequest(step="rollback"))
 
 
+def test_an_orchestrator_is_told_the_model_of_the_restored_run() -> None:
+    tools = make_tools()
+    publish(tools)
+    tools.registry.move_alias("doubles", "champion", seen=1, version=2)
+    publish(tools)
+    tools.deployment = replace(tools.deployment, model=replace(tools.deployment.model, name="another"))
+    answer = take_step(tools, StepRequest(step="rollback", partition=DAY))
+    assert (answer["model"], answer["model_version"]) == ("doubles", 1)
+
+
 def test_there_must_be_a_run_to_go_back_to() -> None:
     tools = make_tools()
     publish(tools)

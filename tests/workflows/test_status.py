@@ -73,3 +73,15 @@ def test_a_partition_whose_run_nobody_can_tell_is_passed_over(monkeypatch: pytes
 
     monkeypatch.setattr(tools.table, "published_run", published_run)
     assert usual_seconds(tools) == 2.0
+
+
+def test_a_manifest_that_cannot_be_read_is_passed_over() -> None:
+    tools = published(3)
+    run_id = tools.table.published_run("date=2024-02-02")
+    assert run_id is not None
+    key = f"{run_key('date=2024-02-02', run_id)}/{MANIFEST}"
+    stored = tools.storage.read(key)
+    assert stored is not None
+    tools.storage.swap(key, b"{", stored.token)
+    tools.records = type(tools.records)(tools.storage)
+    assert usual_seconds(tools) == 2.0

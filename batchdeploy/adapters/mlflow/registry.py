@@ -128,9 +128,9 @@ class MlflowRegistry:
 
         Raises:
             RequestError: at its first use, the version held other files.
+            OSError: the cache cannot be written.
         """
-        with translate_errors(self._uri, ModelRef(name=pin.name, version=pin.version)):
-            self._cache.keep_download(pin, models)
+        self._cache.keep_download(pin, models)
 
     def fetch(self, pin: ModelPin, models: Path) -> Path:
         """The folder, named by digest, that holds the model's files; downloads them if it does not exist.

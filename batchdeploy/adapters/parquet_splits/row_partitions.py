@@ -17,6 +17,7 @@ from batchdeploy.adapters.parquet_splits.parquet_files import open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.core.deployment import PartitionSpec
 from batchdeploy.core.partition_names import NULL
+from batchdeploy.core.partitions import partition_key
 from batchdeploy.core.pins import FilePin, PartitionKey
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.storage_spec import StorageSpec
@@ -44,7 +45,7 @@ class RowPartitions:
         Raises:
             DataError: the file cannot be read, or has no such column, or one that does not tell partitions.
         """
-        key, footer = _key(spec, ""), self._footer(file, spec, storage)
+        key, footer = partition_key(spec, ""), self._footer(file, spec, storage)
         found: set[str] = set()
         for group in range(footer.metadata.num_row_groups):
             counts = self._group(file, footer, group, (key, storage))
@@ -59,7 +60,7 @@ class RowPartitions:
         Raises:
             DataError: the file cannot be read, or has no such column, or one that does not tell partitions.
         """
-        key, footer = _key(spec, value), self._footer(file, spec, storage)
+        key, footer = partition_key(spec, value), self._footer(file, spec, storage)
         rows = {}
         for group in range(footer.metadata.num_row_groups):
             if _may_hold(_bounds(footer, group, key), footer.schema.field(key.column).type, key):
@@ -156,10 +157,6 @@ def _read_counts(file: FilePin, group: int, key: PartitionKey, storage: StorageS
     for text, rows in zip(texts, distinct.field("counts").to_pylist(), strict=True):
         counts[text] += rows
     return dict(counts)
-
-
-def _key(spec: PartitionSpec, value: str) -> PartitionKey:
-    return PartitionKey(column=spec.column, value=value, key_format=spec.format, timezone=spec.timezone)
 
 
 def _state(file: FilePin) -> str:

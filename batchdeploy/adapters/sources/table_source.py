@@ -58,7 +58,7 @@ class TableSource:
         """
         snapshot = self._open_table(ref)
         if (values := self._values(ref, snapshot)) is not None:
-            return tuple(sorted({partition_key(value, ref.partition) for value in values}))
+            return tuple(sorted({key_of(value, ref.partition) for value in values}))
         files = self._unhashed(ref.path, snapshot.files(()))
         return row_values(files, self._index, ref.partition, self._storage) if files else ()
 
@@ -77,7 +77,7 @@ class TableSource:
         where = f"{ref.path} at {self._kind} version {snapshot.revision}"
         values = self._values(ref, snapshot)
         if values is not None:
-            own = [value for value in values if partition_key(value, ref.partition) == partition]
+            own = [value for value in values if key_of(value, ref.partition) == partition]
             pins = self._pin_files(where, _of_partition(snapshot, ref.partition.column, own))
         else:
             pins = self._pin_rows(where, ref.partition, partition, snapshot)
@@ -200,7 +200,7 @@ def _moments(spec: PartitionSpec, partition: str, kind: pa.DataType) -> Iterator
     yield Predicate(column=spec.column, op="le", value=ends[1].isoformat())
 
 
-def partition_key(value: Any, spec: PartitionSpec) -> str:
+def key_of(value: Any, spec: PartitionSpec) -> str:
     """The partition that a value of a table's column belongs to.
 
     A date or a timestamp is written in the key format; one with a time zone as the partition's zone sees it.
