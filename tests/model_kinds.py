@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,8 @@ def columns(*names: str) -> Callable[[pd.DataFrame], Any]:
     return lambda frame: frame[list(names)]
 
 
-def stacked(column: str, *shape: int, kind: str = "float32") -> Callable[[pd.DataFrame], Any]:
-    return lambda frame: np.stack(frame[column].tolist()).astype(kind).reshape(len(frame), *shape)
+def stacked(column: str) -> Callable[[pd.DataFrame], Any]:
+    return lambda frame: np.stack(frame[column].tolist()).astype("float32").reshape(len(frame), 2, 3)
 
 
 def _schema(*specs: Any) -> Any:
@@ -186,7 +186,7 @@ def save_graph(folder: Path) -> None:
 
 def save_arrays(folder: Path) -> None:
     """Takes a frame with a list of numbers and one of texts for each row."""
-    from mlflow.types import ColSpec, DataType, TensorSpec
+    from mlflow.types import ColSpec, DataType
     from mlflow.types.schema import Array
 
     def answer(frame: Any) -> Any:
@@ -199,7 +199,7 @@ def save_arrays(folder: Path) -> None:
         ColSpec("double", "a"),
         ColSpec(Array(DataType.string), "words"),
     )
-    _save(folder, answer, inputs, _schema(TensorSpec(np.dtype("float64"), (-1,))))
+    _save(folder, answer, inputs, _schema(_tensor("float64", -1)))
 
 
 def category_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -298,11 +298,14 @@ def save_threshold(folder: Path) -> None:
     )
 
 
-def _field(value: Any, *path: Any) -> Any:
-    for part in path:
-        value = value[part]
-    return value
-
+LISTS = Kind(
+    save=save_network,
+    model="input: {columns: [wide]}",
+    outputs="{score: {type: float, select: 1}}",
+    asked=stacked("wide"),
+    answers=lambda answer: {"score": answer[:, 1]},
+    single=True,
+)
 
 KINDS: dict[str, Kind] = {
     "a tensor of columns": Kind(
@@ -312,38 +315,15 @@ KINDS: dict[str, Kind] = {
         asked=lambda frame: frame[["c", "a", "b"]].to_numpy(),
         answers=lambda answer: {"score": answer},
     ),
-    "a tensor of lists": Kind(
-        save=save_network,
-        model="input: {columns: [wide]}",
+    "a tensor of lists": replace(
+        LISTS,
         outputs="{score: {type: float, select: 1}, other: {type: double, select: 0}}",
-        asked=stacked("wide", 2, 3),
         answers=lambda answer: {"score": answer[:, 1], "other": answer[:, 0]},
-        single=True,
     ),
-    "a tensor of lists of a fixed length": Kind(
-        save=save_network,
-        model="input: {columns: [fixed]}",
-        outputs="{score: {type: float, select: 1}}",
-        asked=stacked("wide", 2, 3),
-        answers=lambda answer: {"score": answer[:, 1]},
-        single=True,
-    ),
-    "a tensor of nested lists": Kind(
-        save=save_network,
-        model="input: {columns: [grid]}",
-        outputs="{score: {type: float, select: 1}}",
-        asked=stacked("wide", 2, 3),
-        answers=lambda answer: {"score": answer[:, 1]},
-        single=True,
-    ),
-    "a tensor of lists that are cast": Kind(
-        save=save_network,
-        model="input: {columns: [wide64]}",
-        data="casts: {wide64: float}",
-        outputs="{score: {type: float, select: 1}}",
-        asked=stacked("wide64", 2, 3),
-        answers=lambda answer: {"score": answer[:, 1]},
-        single=True,
+    "a tensor of lists of a fixed length": replace(LISTS, model="input: {columns: [fixed]}"),
+    "a tensor of nested lists": replace(LISTS, model="input: {columns: [grid]}"),
+    "a tensor of lists that are cast": replace(
+        LISTS, model="input: {columns: [wide64]}", data="casts: {wide64: float}", asked=stacked("wide64")
     ),
     "two tensors": Kind(
         save=save_two_tensors,
@@ -374,10 +354,10 @@ KINDS: dict[str, Kind] = {
         "plain: double}",
         asked=columns("a"),
         answers=lambda answer: {
-            "result.score": [_field(one, "score") for one in answer["result"]],
-            "label": [_field(one, "label") for one in answer["result"]],
-            "votes": [_field(one, "votes", "up") for one in answer["result"]],
-            "end": [_field(one, "inner", "ends", 1) for one in answer["result"]],
+            "result.score": [one["score"] for one in answer["result"]],
+            "label": [one["label"] for one in answer["result"]],
+            "votes": [one["votes"]["up"] for one in answer["result"]],
+            "end": [one["inner"]["ends"][1] for one in answer["result"]],
             "plain": answer["plain"],
         },
     ),
@@ -386,7 +366,7 @@ KINDS: dict[str, Kind] = {
         outputs="{score.value: double, note: string}",
         asked=columns("a"),
         answers=lambda answer: {
-            "score.value": [_field(one, "score", "value") for one in answer],
+            "score.value": [one["score"]["value"] for one in answer],
             "note": [one["note"] for one in answer],
         },
     ),

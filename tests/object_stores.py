@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ class Bucket:
     # NOTE: obstore's Azure store aborts where it is printed and the account comes from the environment.
     store: Any = field(repr=False)
     storage: StorageSpec
+
+    def through(self, port: int) -> Bucket:
+        """The same bucket, reached through a proxy on this port."""
+        return replace(self, storage=replace(self.storage, endpoint=f"http://127.0.0.1:{port}"))
 
     def put(self, key: str, content: bytes | pa.Table, **options: Any) -> None:
         """Stores bytes, or a table as Parquet, under a key."""

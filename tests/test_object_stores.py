@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,22 +106,17 @@ def test_an_object_that_changes_before_the_publish_is_refused_by_name(
     assert not tools.layout.table.exists()
 
 
-def test_a_run_reads_the_wanted_columns_of_the_wanted_partition_only(
+def test_a_run_reads_the_wanted_partition_only(
     project: Path, deployment: Path, s3_port: int, store_credentials: None
 ) -> None:
     bucket = s3_bucket(s3_port)
     upload(bucket, project / "data" / "customers")
     with store_proxy(s3_port) as proxy:
-        tools = point_at(deployment, through(bucket, proxy.port), "scores/remote")
+        tools = point_at(deployment, bucket.through(proxy.port), "scores/remote")
         run_partition(tools, DAYS[0])
         read = [asked for asked in proxy.asked if ".parquet" in asked.path and asked.method == "GET"]
     assert read
     assert all(f"date%3D{DAYS[0]}" in asked.path or f"date={DAYS[0]}" in asked.path for asked in read)
-
-
-def through(bucket: Bucket, port: int) -> Bucket:
-    """The bucket, reached through a proxy."""
-    return replace(bucket, storage=replace(bucket.storage, endpoint=f"http://127.0.0.1:{port}"))
 
 
 def test_a_plan_says_where_its_objects_are_and_holds_no_secret(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from object_stores import CREDENTIALS, s3_bucket
 from store_proxy import store_proxy
-from test_object_stores import DAYS, point_at, replace_object, scores_of, through, upload
+from test_object_stores import DAYS, point_at, replace_object, scores_of, upload
 from tests_support import SCHEMA, customers
 
 from batchdeploy.adapters.engines.spark import SparkEngine
@@ -194,7 +194,7 @@ def test_rows_pass_from_the_store_to_the_workers_past_the_driver(
     expected = run_partition(open_toolbox(deployment), DAY)
     reads = DriverReads(monkeypatch)
     with store_proxy(s3_port) as proxy:
-        remote = on_spark(point_at(deployment, through(bucket, proxy.port), "scores/remote"), spark)
+        remote = on_spark(point_at(deployment, bucket.through(proxy.port), "scores/remote"), spark)
         found = run_partition(remote, DAY)
         served = sum(asked.bytes for asked in proxy.asked if asked.method == "GET")
     results = [

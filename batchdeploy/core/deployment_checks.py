@@ -47,11 +47,7 @@ def _lookup_problems(deployment: Deployment) -> Iterator[Problem]:
     taken = {data.partition.column: "the partition column"} | dict.fromkeys(data.keys, "a key")
     taken |= dict.fromkeys(output.columns, "an output") | dict.fromkeys(RESERVED, "a column of the scores")
     for number, path in enumerate(lookup.path for lookup in data.lookups):
-        if "://" in path and path.partition("://")[0] not in READ_FROM:
-            what = f"is in no store that is known: {', '.join(sorted(READ_FROM))}"
-            yield Problem(f"data.lookups.{number}.path", what, path)
-        if "://" in path and any(secrets_in(path)):
-            yield Problem(f"data.lookups.{number}.path", "holds credentials; they belong in the environment")
+        yield from _read_uri_problems(f"data.lookups.{number}.path", path)
     yield from lookup_problems(data.lookups, data=data.path, output=output.path, taken=taken)
 
 
@@ -99,19 +95,30 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
         yield Problem("output.path", "an object store needs publish: {mode: pointer}", output)
     if "://" in output and output.partition("://")[0] not in STORES:
         yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
+    yield from _format_problems(deployment)
     if data.startswith("hdfs://"):
         yield Problem("data.path", "HDFS is not read; mount it, or use its S3 gateway", data)
-    elif "://" in data and data.partition("://")[0] not in READ_FROM:
-        yield Problem("data.path", f"is in no store that is known: {', '.join(sorted(READ_FROM))}", data)
-    yield from _format_problems(deployment)
-    for path, text in (("data.path", data), ("output.path", output)):
-        if "://" in text and any(secrets_in(text)):
-            yield Problem(path, "holds credentials; they belong in the environment")
+        yield from _credential_problems("data.path", data)
+    else:
+        yield from _read_uri_problems("data.path", data)
+    yield from _credential_problems("output.path", output)
     source, target = PurePosixPath(data), PurePosixPath(output)
     if not target.name:
         yield Problem("output.path", "must be a folder with a name of its own", output)
     elif source == target or target in source.parents or source in target.parents:
         yield Problem("output.path", "must be outside data.path", output)
+
+
+def _read_uri_problems(path: str, text: str) -> Iterator[Problem]:
+    """The problems of a URI that rows are read from."""
+    if "://" in text and text.partition("://")[0] not in READ_FROM:
+        yield Problem(path, f"is in no store that is known: {', '.join(sorted(READ_FROM))}", text)
+    yield from _credential_problems(path, text)
+
+
+def _credential_problems(path: str, text: str) -> Iterator[Problem]:
+    if "://" in text and any(secrets_in(text)):
+        yield Problem(path, "holds credentials; they belong in the environment")
 
 
 def _format_problems(deployment: Deployment) -> Iterator[Problem]:

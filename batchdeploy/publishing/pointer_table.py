@@ -43,13 +43,7 @@ class PointerTable:
     def file_problems(
         self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
     ) -> tuple[Problem, ...] | None:
-        """How the files of a run differ from what it recorded; None where the table does not have the run.
-
-        Args:
-            folder: the partition's folder name.
-            run_id: a run that is visible, or an earlier generation.
-            files: what was recorded of its files.
-            content: reads them and compares their SHA-256; else only their sizes are compared.
+        """Compares the files that the pointer names; see `PublishedTable.file_problems`.
 
         Raises:
             OSError: the storage does not answer.

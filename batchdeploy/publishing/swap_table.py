@@ -69,14 +69,7 @@ class SwapTable:
     def file_problems(
         self, folder: str, run_id: str, files: Sequence[OutputFile], *, content: bool
     ) -> tuple[Problem, ...] | None:
-        """How the files of a run differ from what it recorded; None where the table does not have the run.
-
-        Args:
-            folder: the partition's folder name.
-            run_id: a run that is visible, or an earlier generation.
-            files: what was recorded of its files.
-            content: reads them and compares their SHA-256; else only their sizes are compared.
-        """
+        """Compares files in the partition's or the retired folder; see `PublishedTable.file_problems`."""
         place, retired = self._layout.partition_dir(folder), self._layout.retired(folder, run_id)
         strange: tuple[Problem, ...] = ()
         try:

@@ -146,11 +146,6 @@ def proxy(s3_port: int, store_credentials: None) -> Iterator[StoreProxy]:
         yield running
 
 
-def behind(bucket: Bucket, proxy: StoreProxy) -> Bucket:
-    """The same bucket, reached through a proxy."""
-    return replace(bucket, storage=replace(bucket.storage, endpoint=f"http://127.0.0.1:{proxy.port}"))
-
-
 def test_ten_thousand_objects_are_pinned_by_little_more_than_their_listing(
     s3_port: int, proxy: StoreProxy
 ) -> None:
@@ -165,7 +160,7 @@ def test_ten_thousand_objects_are_pinned_by_little_more_than_their_listing(
     for number in range(1, 10_000):
         backend.put_object(name, f"flights/date={DAY}/part-{number}.parquet", b"PAR1PAR1")
     assert client.list_objects_v2(Bucket=name)["KeyCount"] == 1_000
-    pin = source_of(behind(bucket, proxy)).pin(ref_of(bucket), DAY)
+    pin = source_of(bucket.through(proxy.port)).pin(ref_of(bucket), DAY)
     assert len(pin.files) == 10_000
     # Ten pages of the partition, one of the folders, and a look whether the bucket keeps versions.
     assert [asked.method for asked in proxy.asked] == ["GET"] * 11 + ["HEAD"]
@@ -176,7 +171,7 @@ def test_partitions_are_listed_by_folder_not_by_object(s3_port: int, proxy: Stor
     for day in range(1, 20):
         for part in range(3):
             bucket.put(f"flights/date=2024-01-{day:02}/part-{part}.parquet", b"x")
-    assert len(source_of(behind(bucket, proxy)).partitions(ref_of(bucket))) == 19
+    assert len(source_of(bucket.through(proxy.port)).partitions(ref_of(bucket))) == 19
     assert len(proxy.asked) == 1
 
 
@@ -210,7 +205,7 @@ def test_what_a_store_fails_with_is_one_clear_message(
     s3_port: int, proxy: StoreProxy, impatient: None, case: str, question: str
 ) -> None:
     fault, code, kind, expected = ANSWERS[case]
-    bucket = behind(s3_bucket(s3_port), proxy)
+    bucket = s3_bucket(s3_port).through(proxy.port)
     bucket.put(f"flights/date={DAY}/a.parquet", ROWS)
     source, ref = source_of(bucket), ref_of(bucket)
     pin = source.pin(ref, DAY)
@@ -234,7 +229,7 @@ def test_what_a_store_fails_with_is_one_clear_message(
 def test_a_store_that_recovers_is_not_noticed(
     s3_port: int, proxy: StoreProxy, impatient: None, fault: Fault
 ) -> None:
-    bucket = behind(s3_bucket(s3_port), proxy)
+    bucket = s3_bucket(s3_port).through(proxy.port)
     bucket.put(f"flights/date={DAY}/a.parquet", ROWS)
     proxy.fault, proxy.times = fault, 1
     pin = source_of(bucket).pin(ref_of(bucket), DAY)
@@ -246,7 +241,7 @@ def test_a_store_that_recovers_is_not_noticed(
 def test_a_store_that_refuses_the_condition_says_that_the_object_changed(
     s3_port: int, proxy: StoreProxy
 ) -> None:
-    bucket = behind(s3_bucket(s3_port), proxy)
+    bucket = s3_bucket(s3_port).through(proxy.port)
     bucket.put(f"flights/date={DAY}/a.parquet", ROWS)
     pin = source_of(bucket).pin(ref_of(bucket), DAY)
     proxy.fault = 412

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
@@ -44,7 +44,7 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
     """
     if too_many := (*_file_count_problem(pin, limits),):
         raise DataError(pin.path, too_many)
-    problems, found = _footers(pin, limits)
+    problems, found = read_footers(pin.files, pin.storage, limits)
     problems += _duplicate_files(pin)
     if found:
         problems += [*_schema_problems(found), *_size_problems(pin, found, limits)]
@@ -99,13 +99,16 @@ def _file_count_problem(pin: DataPin, limits: LimitsSpec) -> Iterator[Problem]:
         yield Problem(_folder(pin), text, f"{len(pin.files):,}")
 
 
-def _footers(pin: DataPin, limits: LimitsSpec) -> tuple[list[Problem], list[Footer]]:
-    read = partial(read_footer, storage=pin.storage, limits=limits)
-    if any("://" in file.location for file in pin.files):
+def read_footers(
+    files: Sequence[FilePin], storage: StorageSpec, limits: LimitsSpec
+) -> tuple[list[Problem], list[Footer]]:
+    """The footers of files, and the problems of those that cannot be read as Parquet."""
+    read = partial(read_footer, storage=storage, limits=limits)
+    if any("://" in file.location for file in files):
         with ThreadPoolExecutor(REQUESTS) as pool:
-            answers = list(pool.map(read, pin.files))
+            answers = list(pool.map(read, files))
     else:
-        answers = [read(file) for file in pin.files]
+        answers = [read(file) for file in files]
     problems = [answer for answer in answers if isinstance(answer, Problem)]
     return problems, [answer for answer in answers if isinstance(answer, Footer)]
 

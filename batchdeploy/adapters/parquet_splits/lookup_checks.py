@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from batchdeploy.adapters.parquet_splits.input_checks import Footer, inspect, read_footer
+from batchdeploy.adapters.parquet_splits.input_checks import Footer, inspect, read_footers
 from batchdeploy.adapters.parquet_splits.lookups import MEBIBYTE, read_lookup, too_large, used_columns
 from batchdeploy.core.arrow_types import DATES, INTEGERS, STRINGS, arrow_family
 from batchdeploy.core.pins import Column, DataPin, LookupPin
@@ -28,9 +28,7 @@ def inspect_input(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: st
     """
     schema = inspect(pin, limits, engine=engine)
     for lookup in pin.lookups:
-        found = [read_footer(file, storage=lookup.storage, limits=limits) for file in lookup.files]
-        problems = [one for one in found if isinstance(one, Problem)]
-        footers = [one for one in found if isinstance(one, Footer)]
+        problems, footers = read_footers(lookup.files, lookup.storage, limits)
         problems = problems or [*_schema_problems(lookup, footers), *_size_problems(lookup, footers, limits)]
         problems = problems or [*_column_problems(lookup, footers[0].schema, schema.columns)]
         if problems:

@@ -58,6 +58,9 @@ def fetch(root: Path, repo: Any, wanted: Sequence[DvcObject], *, where: str) -> 
             there = [one for one in lacking.objects.values() if one.out.remote == name]
             if there:
                 _bring(remote, there, lacking, Path(repo.cache.local.path).parent)
+            # The next remote is that of the workspace, which takes DVC almost half a second to open.
+            if not any(one.out.remote == name for one in lacking.objects.values()):
+                break
     if lacking.objects:
         raise _error(lacking, where)
 
