@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +73,9 @@ def open_run(folder: Path) -> LocalToolbox:
 
 def records_in(folder: Path) -> RunRecords:
     """The records of one run's or attempt's folder, at any place; their key is empty."""
-    return RunRecords(_storage(folder, nullcontext))
+    from batchdeploy.storage.opening import open_location
+
+    return RunRecords(open_location(str(folder)))
 
 
 class LocalToolbox(Toolbox):
@@ -153,15 +153,19 @@ class LocalToolbox(Toolbox):
             require("objects", self.deployment)
         from batchdeploy.publishing.opening import open_table
 
-        return open_table(self.layout, self.deployment.output, self.deployment.publish, self.records)
+        deployment = self.deployment
+        return open_table(
+            self.layout, deployment.output, deployment.publish, self.records, stores=deployment.storage
+        )
 
     @cached_property
     def _control(self) -> Storage:
         """The control folder. Records are not synced here; a publish syncs those it depends on."""
         from batchdeploy.storage.locking import locked
+        from batchdeploy.storage.opening import open_location
 
         lock = partial(locked, self.layout, self.deployment.publish.lock_seconds)
-        return _storage(self.layout.control, lock)
+        return open_location(self.layout.control_target, self.deployment.storage, lock=lock)
 
     @cached_property
     def records(self) -> RunRecords:
@@ -207,10 +211,3 @@ class LocalToolbox(Toolbox):
         for name in ("engine", "spark"):
             if name in self.__dict__:
                 self.__dict__[name].close()
-
-
-def _storage(folder: Path, lock: Callable[[], AbstractContextManager[object]]) -> Storage:
-    from batchdeploy.storage.files import Disk
-    from batchdeploy.storage.folder_storage import FolderStorage
-
-    return FolderStorage(folder, lock, Disk(power=False))

@@ -155,6 +155,7 @@ class OutputRef:
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
+    control: str | None = None
     columns: dict[str, OutputType | OutputColumn]
     keep: tuple[str, ...] = ()
 

@@ -95,9 +95,12 @@ class Layout:
 
     Attributes:
         table: the public tree: `column=value` folders with Parquet files, nothing else, ever.
+        control_uri: the control folder's URI where it is in an object store. The local control folder then
+            holds only what this machine can make again, such as fetched models.
     """
 
     table: Path
+    control_uri: str | None = None
 
     @classmethod
     def of(cls, root: Path, ref: OutputRef) -> Layout:
@@ -106,9 +109,15 @@ class Layout:
         For a table in an object store, what needs a filesystem (staging, records) is stored in a folder of
         the project's ``runs/``, named after the table.
         """
+        table = root / ref.path
         if "://" in ref.path:
-            return cls(root / "runs" / "-".join(ref.path.partition("://")[2].strip("/").split("/")))
-        return cls(root / ref.path)
+            table = root / "runs" / "-".join(ref.path.partition("://")[2].strip("/").split("/"))
+        return cls(table, None if ref.control is None else ref.control.rstrip("/"))
+
+    @property
+    def control_target(self) -> str:
+        """The control folder's URI, or the path of the local one; keys are joined to it by ``/``."""
+        return self.control_uri or str(self.control)
 
     @property
     def control(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import PARTITIONS, Layout
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.attempts import Attempts
@@ -23,7 +24,12 @@ from batchdeploy.storage.run_records import RunRecords
 
 
 def open_table(
-    layout: Layout, output: OutputRef, spec: PublishSpec, records: RunRecords | None = None
+    layout: Layout,
+    output: OutputRef,
+    spec: PublishSpec,
+    records: RunRecords | None = None,
+    *,
+    stores: StorageSpec = StorageSpec(),
 ) -> TableAccess:
     """Opens a deployment's table.
 
@@ -32,6 +38,7 @@ def open_table(
         output: the table's path.
         spec: the deployment's ``publish`` section.
         records: the records of its runs that the caller uses.
+        stores: how object stores are reached.
 
     Raises:
         RequestError: the table was published in the other mode.
@@ -42,7 +49,7 @@ def open_table(
         if not remote and any(layout.table.glob(f"{PARTITIONS}/*.parquet")):
             raise _other_mode(layout, "swap", spec)
         target = output.path.rstrip("/") if remote else str(layout.table)
-        return open_pointer_table(layout, target, spec, records)
+        return open_pointer_table(layout, target, spec, records, stores=stores)
     if layout.pointer.is_file():
         raise _other_mode(layout, "pointer", spec)
     return open_swap_table(layout, spec, records)
@@ -73,7 +80,12 @@ def open_swap_table(layout: Layout, spec: PublishSpec, records: RunRecords | Non
 
 
 def open_pointer_table(
-    layout: Layout, target: str, spec: PublishSpec, records: RunRecords | None = None
+    layout: Layout,
+    target: str,
+    spec: PublishSpec,
+    records: RunRecords | None = None,
+    *,
+    stores: StorageSpec = StorageSpec(),
 ) -> TableAccess:
     """Opens a table whose published files are named by a pointer document.
 
@@ -82,6 +94,7 @@ def open_pointer_table(
         target: the table's URI or folder.
         spec: the deployment's ``publish`` section.
         records: the records of its runs that the caller uses.
+        stores: how object stores are reached.
 
     Raises:
         PublishError: the object store cannot be opened.
@@ -93,10 +106,10 @@ def open_pointer_table(
     from batchdeploy.publishing.pointer_records import PointerRecords
     from batchdeploy.publishing.pointer_table import PointerTable
 
-    control = ControlFolder.of(layout, spec, records)
+    control = ControlFolder.of(layout, spec, records, stores=stores)
     attempts = Attempts(layout, check=None)
     evidence = EvidenceFolder(control)
-    files = open_files(target, control)
+    files = open_files(target, control, stores)
     table = PointerTable(files)
     kept = PointerRecords(control, table)
     cleanup = PointerCleanup(control, files, kept)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from batchdeploy.core.layout import POINTER
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.publishing.control_folder import ControlFolder
-from batchdeploy.storage.folder_storage import FolderStorage
 from batchdeploy.storage.interface import Storage, Token, write
-from batchdeploy.storage.object_storage import ObjectStorage, storage_error
+from batchdeploy.storage.object_storage import storage_error
+from batchdeploy.storage.opening import open_location
 
 FORMAT = "batchdeploy.pointer/1"
 CHUNK = 2**20
@@ -131,16 +131,15 @@ class PointerFiles:
             raise storage_error(self.target, f"{folders[0]} cannot be listed", error) from error
 
 
-def open_files(target: str, control: ControlFolder) -> PointerFiles:
+def open_files(target: str, control: ControlFolder, stores: StorageSpec = StorageSpec()) -> PointerFiles:
     """Opens the files of a table.
 
     Args:
         target: a URI, with credentials from the environment, or a local folder.
         control: the table's control folder; its lock makes compare-and-swap in a local folder atomic.
+        stores: how an object store is reached.
 
     Raises:
         PublishError: the object store cannot be opened.
     """
-    if "://" in target:
-        return PointerFiles(ObjectStorage(target))
-    return PointerFiles(FolderStorage(Path(target), partial(control.lock), control.disk))
+    return PointerFiles(open_location(target, stores, lock=control.lock, disk=control.disk))

@@ -12,12 +12,16 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
-from batchdeploy.errors import Problem, PublishError
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.errors import BatchdeployError, Problem, PublishError
 from batchdeploy.storage.interface import Entry, Stored, Token
+from batchdeploy.storage.object_store import open_store, split_uri
 
 # obstore's retries of one request. After a failed swap the outcome is unknown, and the caller reads the key.
 TRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 SETTINGS = "its account and region come from the environment, as obstore reads it"
+# An empty store of this process alone, for trying things out.
+MEMORY = "memory:///"
 FAILURES = (BaseError, NotImplementedError)
 
 
@@ -26,22 +30,31 @@ class ObjectStorage:
 
     Args:
         target: the URI; credentials come from the environment.
+        spec: the store's endpoint, region and profile; they override the environment.
 
     Raises:
         PublishError: obstore cannot open the URI.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, spec: StorageSpec = StorageSpec()) -> None:
         self.target = target
+        self._prefix = ""
+        self._store: Any
+        if target == MEMORY:
+            self._store = from_url(target)
+            return
         try:
-            self._store: Any = from_url(target, retry_config=TRIES)
-        except (*FAILURES, OSError, ValueError, TypeError) as error:
-            raise storage_error(target, "cannot be opened", error, hint=SETTINGS) from error
+            bucket, prefix = split_uri(target)
+            self._store = open_store(bucket, spec, TRIES)
+        except BatchdeployError as error:
+            found, hint = error.problems[0], error.hint or SETTINGS
+            raise storage_error(target, "cannot be opened", found, hint=hint) from error
+        self._prefix = f"{prefix}/" if prefix else ""
 
     def read(self, key: str) -> Stored | None:
         """The content and token of a key; None if the key does not exist."""
         with suppress(FileNotFoundError), _as_os_error():
-            answer = obstore.get(self._store, key)
+            answer = obstore.get(self._store, self._prefix + key)
             token = {name: answer.meta.get(name) for name in ("e_tag", "version")}
             known = {name: str(value) for name, value in token.items() if value is not None}
             return Stored(bytes(answer.bytes()), known)
@@ -58,38 +71,40 @@ class ObjectStorage:
     def list(self, prefix: str) -> Iterator[Entry]:
         """All keys below a prefix of whole path segments."""
         with _as_os_error():
-            for chunk in obstore.list(self._store, prefix or None):
+            for chunk in obstore.list(self._store, self._prefix + prefix or None):
                 for found in chunk:
-                    yield Entry(found["path"], found["size"], found["last_modified"].timestamp())
+                    key = found["path"].removeprefix(self._prefix)
+                    yield Entry(key, found["size"], found["last_modified"].timestamp())
 
     def copy(self, key: str, target: str) -> bool:
         """Has the store copy what is under a key; False where nothing is there."""
         with suppress(FileNotFoundError), _as_os_error():
-            obstore.copy(self._store, key, target)
+            obstore.copy(self._store, self._prefix + key, self._prefix + target)
             return True
         return False
 
     def delete(self, key: str) -> None:
         """Removes a key, if it exists."""
         with suppress(FileNotFoundError), _as_os_error():
-            obstore.delete(self._store, key)
+            obstore.delete(self._store, self._prefix + key)
 
     def open_input(self, key: str) -> BinaryIO:
         """Opens a key for reading."""
         with _as_os_error():
-            return cast(BinaryIO, io.BufferedReader(_Input(obstore.open_reader(self._store, key)), 2**20))
+            reader = _Input(obstore.open_reader(self._store, self._prefix + key))
+            return cast(BinaryIO, io.BufferedReader(reader, 2**20))
 
     @contextmanager
     def open_output(self, key: str) -> Iterator[BinaryIO]:
         """Yields a stream to write to: a multipart upload, visible once it is complete."""
-        with _as_os_error(), obstore.open_writer(self._store, key) as writer:
+        with _as_os_error(), obstore.open_writer(self._store, self._prefix + key) as writer:
             yield cast(BinaryIO, _Output(writer))
 
     def _put(self, key: str, content: bytes, mode: Any) -> bool:
         # NOTE: for a swap of a key that was removed meanwhile, S3 answers "not found".
         try:
             with _as_os_error():
-                obstore.put(self._store, key, content, mode=mode, use_multipart=False)
+                obstore.put(self._store, self._prefix + key, content, mode=mode, use_multipart=False)
                 return True
         except FileNotFoundError:
             return False

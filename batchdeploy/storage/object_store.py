@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -46,18 +47,19 @@ def unquoted(etag: str | None) -> str | None:
     return etag if etag is None else etag.removeprefix('"').removesuffix('"')
 
 
-def open_store(bucket: str, spec: StorageSpec) -> Any:
+def open_store(bucket: str, spec: StorageSpec, tries: Mapping[str, Any] = TRIES) -> Any:
     """Opens the obstore store of a bucket, without a request.
 
     Args:
         bucket: the bucket's URI, from `split_uri`.
         spec: endpoint, region and profile; they override the environment.
+        tries: how obstore repeats a request, as its ``retry_config``.
 
     Raises:
         DataError: obstore rejects these settings.
     """
     # NOTE: a store keeps the environment that it was opened in.
-    return _open(bucket, spec, _settings())
+    return _open(bucket, spec, _settings(), tuple(sorted(tries.items())))
 
 
 def _settings() -> tuple[tuple[str, str], ...]:
@@ -72,7 +74,12 @@ def _is_plain_http(spec: StorageSpec, environment: tuple[tuple[str, str], ...]) 
 
 
 @lru_cache(maxsize=16)
-def _open(bucket: str, spec: StorageSpec, environment: tuple[tuple[str, str], ...]) -> Any:
+def _open(
+    bucket: str,
+    spec: StorageSpec,
+    environment: tuple[tuple[str, str], ...],
+    tries: tuple[tuple[str, Any], ...],
+) -> Any:
     scheme = bucket.partition("://")[0]
     config: dict[str, Any] = {}
     options: dict[str, Any] = dict(TIMES)
@@ -87,7 +94,7 @@ def _open(bucket: str, spec: StorageSpec, environment: tuple[tuple[str, str], ..
     if profile and scheme in S3:
         others["credential_provider"] = _from_profile(profile)
     try:
-        return from_url(bucket, config=config, client_options=options, retry_config=TRIES, **others)
+        return from_url(bucket, config=config, client_options=options, retry_config=dict(tries), **others)
     except (BaseError, OSError, ValueError, TypeError) as error:
         hint = "AZURE_STORAGE_ACCOUNT_NAME names the account" if scheme in AZURE else None
         problem = Problem("storage", "no store can be opened", _first_line(error))

@@ -1,0 +1,40 @@
+"""Opens the storage of a folder or a URI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from batchdeploy.core.storage_spec import StorageSpec
+from batchdeploy.storage.files import Disk
+from batchdeploy.storage.folder_storage import FolderStorage
+from batchdeploy.storage.interface import Storage
+
+
+def open_location(
+    location: str,
+    spec: StorageSpec = StorageSpec(),
+    *,
+    lock: Callable[[], AbstractContextManager[object]] = nullcontext,
+    disk: Disk | None = None,
+    alone: bool = False,
+) -> Storage:
+    """Opens the storage of a folder or a URI.
+
+    Args:
+        location: a folder's path, or the URI of an object store.
+        spec: how the store is reached.
+        lock: of a folder, as for `FolderStorage`; a store compares by itself.
+        disk: writes a folder's files; None: without syncing them.
+        alone: of a folder, as for `FolderStorage`.
+
+    Raises:
+        PublishError: the store cannot be opened.
+    """
+    if "://" in location:
+        # Imported here, because the object store's client comes with the extra `objects`.
+        from batchdeploy.storage.object_storage import ObjectStorage
+
+        return ObjectStorage(location, spec)
+    return FolderStorage(Path(location), lock, disk or Disk(power=False), alone=alone)
