@@ -579,3 +579,44 @@ def test_declared_casts_are_the_same_on_either_engine(tools: LocalToolbox) -> No
         "age": (len(day), 1),
         "visits": (len(day), 0),
     }
+
+
+def test_looked_up_columns_are_the_same_on_either_engine(tools: LocalToolbox) -> None:
+    """Validated and scored as the rows' own, whatever their types; a key without a row has nulls."""
+    rows, file = customers(DAY), tools.root / "dags" / "churn.yaml"
+    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+    rewrite(tools, lambda frame: frame, pa.schema([f for f in SCHEMA if f.name not in ("income", "visits")]))
+    later = table.set_column(2, "income", pa.repeat(-1.0, len(table)))
+    parts = [
+        part.select(["customer_id", "income"])
+        .append_column("visits", part.column("visits").cast(pa.uint32()))
+        .append_column(
+            "seen", pa.repeat(pa.scalar(pd.Timestamp(day, unit="ns"), pa.timestamp("ns")), len(part))
+        )
+        .append_column("town", pa.repeat("Bern", len(part)).dictionary_encode())
+        for part, day in ((later, "2024-03-03"), (table, DAY))
+    ]
+    pq.write_table(pa.concat_tables(parts), tools.root / "data" / "profiles.parquet")
+    columns = "columns: [income, visits, seen, town], as_of: seen"
+    lookup = f"lookups: [{{path: data/profiles.parquet, keys: [customer_id], {columns}}}]"
+    lookup += "\n  casts: {town: string}"
+    text = file.read_text(encoding="utf-8").replace("  keys:", f"  {lookup}\n  keys:")
+    file.write_text(text.replace("keep: [city]", "keep: [city, seen]"), encoding="utf-8")
+    suite = tools.root / "expectations" / "customers.json"
+    written = json.loads(suite.read_text(encoding="utf-8"))
+    written["expectations"] += [
+        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "town", "value_set": ["Bern"]}},
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "income", "min_value": 0}},
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "visits"}},
+    ]
+    suite.write_text(json.dumps(written), encoding="utf-8")
+    box = open_toolbox(file)
+    if "spark" in tools.__dict__:
+        box.spark = tools.spark
+        box.reader.one_machine_cells = 0
+    outcome = run_partition(box, DAY)
+    results = {(r.expectation, r.column): r for r in records_in(outcome.folder).read("", CheckReport).results}
+    assert all(result.success for result in results.values())
+    found = scores(box)
+    np.testing.assert_allclose(found["churn_probability"], by_mlflow(box, rows), rtol=0, atol=1e-12)
+    assert set(found["seen"]) == {pd.Timestamp(DAY)}
