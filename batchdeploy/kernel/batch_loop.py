@@ -77,7 +77,7 @@ def score_batches(
         spec: columns, policy, outputs, stamps, and how the model is called.
         predict: the model: a function from what its signature takes (see `batchdeploy.kernel.model_call`) to
             predictions, one per row.
-        source: the input file's name, for the quarantined rows.
+        source: the name of the input file of batches that do not name theirs, for the quarantined rows.
         writers: receive the rows.
 
     Raises:
@@ -89,7 +89,7 @@ def score_batches(
         batch = found.batch
         if not totals.rows and batch.num_rows and spec.policy.nondeterministic == "fail":
             same_twice(batch, spec, call)
-        origin = RowOrigin(source, found.places, found.originals)
+        origin = RowOrigin(found.file or source, found.places, found.originals)
         rows = score_batch(batch, spec, call, origin=origin, faults=found.faults)
         totals.left_out += found.left_out
         totals.casts = add_counts((*totals.casts, *found.casts))

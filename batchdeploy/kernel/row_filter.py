@@ -72,11 +72,12 @@ class FilteredBatch(NamedTuple):
     """The rows of a batch that match ``where``, in plain types.
 
     Attributes:
-        places: the position of each row in its file or table.
+        places: the position of each row in its file or table; -1 where it is not known.
         left_out: the number of rows that do not match.
         faults: faults of rows that were found on reading.
         originals: the columns that were cast, as the file or table holds them.
         casts: what the casts did to the values.
+        file: the input file, where the batches of a task are of several.
     """
 
     batch: pa.RecordBatch
@@ -85,6 +86,7 @@ class FilteredBatch(NamedTuple):
     faults: tuple[RowFault, ...] = ()
     originals: Mapping[str, pa.Array] = MappingProxyType({})
     casts: tuple[CastCount, ...] = ()
+    file: str = ""
 
 
 def columns_read(columns: Sequence[str], where: Sequence[Predicate]) -> list[str]:

@@ -33,7 +33,7 @@ class RowOrigin(NamedTuple):
 
     Attributes:
         file: the input file, or table.
-        rows: the position of each row in it.
+        rows: the position of each row in it; -1 where it is not known.
         originals: columns that were cast, as the file holds them; quarantined rows keep these values.
     """
 
@@ -261,7 +261,7 @@ def _quarantined(
         "_reason": pa.array([reason for _, reason, _ in found], pa.string()),
         "_error": pa.array([error for _, _, error in found], pa.string()),
         "_source_file": pa.array([origin.file] * len(rows), pa.string()),
-        "_source_row": pa.array([int(origin.rows[row]) for row in rows], pa.int64()),
+        "_source_row": pa.array([_known(int(origin.rows[row])) for row in rows], pa.int64()),
         "_run_id": pa.array([spec.run_id] * len(rows), pa.string()),
     }
     held = replace_columns(batch, origin.originals)
@@ -269,6 +269,10 @@ def _quarantined(
     return pa.RecordBatch.from_arrays(
         [*taken.columns, *notes.values()], schema=quarantine_schema(held.schema)
     )
+
+
+def _known(position: int) -> int | None:
+    return position if position >= 0 else None
 
 
 def replace_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:

@@ -12,7 +12,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,8 +34,10 @@ from batchdeploy.kernel.casts import cast_batch
 from batchdeploy.kernel.keys import MASK, hash_keys, sum_hashes
 from batchdeploy.kernel.row_filter import FilteredBatch
 
+Load = Callable[[str], Callable[[Any], Any]]
 
-def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> SplitResult:
+
+def score_split(split: Split, job: ScoreJob, load: Load) -> SplitResult:
     """Scores one split into staging. This is the whole work of a task.
 
     If memory runs out, it starts again with smaller batches, down to single rows.
@@ -49,44 +51,85 @@ def score_split(split: Split, job: ScoreJob, load: Callable[[str], Callable[[Any
         ScoringRefused: the model cannot be loaded, or see `batchdeploy.kernel.scoring.score_batch`.
         EngineError: a package, a file or memory is missing that loading the model needs.
     """
+
+    def attempt(batch_rows: int) -> SplitResult:
+        spec = replace(job.spec, batch_rows=batch_rows)
+        batches = flag_duplicates(read_batches(split, spec), split.duplicates, spec.keys)
+        return _score(_followed(batches, batch_done), split.index, job, predict, source=split.path)
+
+    with _loaded_model(split.index, job, load) as (predict, batch_done, loaded):
+        return replace(retry_smaller(attempt, job.spec.batch_rows), loaded=loaded)
+
+
+def score_rows(index: int, batches: Iterable[FilteredBatch], job: ScoreJob, load: Load) -> SplitResult:
+    """Scores the rows that an engine hands over to a task, which can be read only once.
+
+    Args:
+        index: the task's number.
+        batches: the rows, each batch with its file.
+        job: the model, the scoring spec and the staging folder.
+        load: loads the model's folder; called once per process and model.
+
+    Raises:
+        MemoryError: the batches are too large.
+        ScoringRefused, EngineError: see `score_split`.
+    """
+    with _loaded_model(index, job, load) as (predict, batch_done, loaded):
+        return replace(_score(_followed(batches, batch_done), index, job, predict), loaded=loaded)
+
+
+@contextmanager
+def _loaded_model(
+    index: int, job: ScoreJob, load: Load
+) -> Iterator[tuple[Callable[[Any], Any], Callable[[], None], bool]]:
+    """Yields the model, what to call after each batch, and whether the model was loaded for this task.
+
+    What the model prints meanwhile is captured, and its native threads are limited.
+    """
     misses = _model.cache_info().misses
     with ExitStack() as stack:
-        printed = stack.enter_context(capture_output(_printed(split, job), alone=job.alone))
+        printed = stack.enter_context(capture_output(_printed(index, job), alone=job.alone))
         predict = _loaded(job, load)
         loaded = _model.cache_info().misses > misses
         if job.threads is not None:
             from threadpoolctl import threadpool_limits
 
             stack.enter_context(threadpool_limits(job.threads))
-        result = retry_smaller(
-            lambda size: _score(split, job, predict, size, printed.trim), job.spec.batch_rows
-        )
-        return replace(result, loaded=loaded)
+        yield predict, printed.trim, loaded
 
 
-def _printed(split: Split, job: ScoreJob) -> Path:
-    return Path(job.staging, PRINTED, f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.txt")
+def _printed(index: int, job: ScoreJob) -> Path:
+    return Path(job.staging, PRINTED, f"part-{index:05d}-{uuid.uuid4().hex[:12]}.txt")
 
 
 def _score(
-    split: Split,
+    batches: Iterable[FilteredBatch],
+    index: int,
     job: ScoreJob,
     predict: Callable[[Any], Any],
-    batch_rows: int,
-    batch_done: Callable[[], None],
+    *,
+    source: str = "",
 ) -> SplitResult:
-    name = f"part-{split.index:05d}-{uuid.uuid4().hex[:12]}.parquet"
-    staging, spec = Path(job.staging), replace(job.spec, batch_rows=batch_rows)
-    batches = flag_duplicates(read_batches(split, spec), split.duplicates, spec.keys)
+    """Scores batches and writes them to staging.
+
+    Args:
+        batches: the rows.
+        index: the task's number.
+        job: the scoring spec and the staging folder.
+        predict: the model.
+        source: the file of batches that do not name theirs.
+    """
+    name = f"part-{index:05d}-{uuid.uuid4().hex[:12]}.parquet"
+    staging, spec = Path(job.staging), job.spec
     with ExitStack() as stack:
         writers = {kind: _Writer(staging / kind / name) for kind in ("scored", "quarantine")}
         for writer in writers.values():
             stack.callback(writer.close)
         counts = score_batches(
-            _followed(batches, batch_done),
+            batches,
             spec,
             predict,
-            source=split.path,
+            source=source,
             writers=Writers(writers["scored"].write, writers["quarantine"].write),
         )
     files = {kind: writer.finish(durable=job.durable) for kind, writer in writers.items()}
@@ -96,7 +139,7 @@ def _score(
         _file_keys(staging / kind / name, spec.keys, casts[kind]) for kind, file in files.items() if file
     )
     return SplitResult(
-        index=split.index,
+        index=index,
         scored=files["scored"],
         quarantine=files["quarantine"],
         rows_in=counts.rows_in,
@@ -150,7 +193,7 @@ class _Writer:
         return OutputFile(path=self._path.name, rows=self._rows, size=size, sha256=digest)
 
 
-def _loaded(job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> Callable[[Any], Any]:
+def _loaded(job: ScoreJob, load: Load) -> Callable[[Any], Any]:
     try:
         return _model(job.model_folder, job.model_digest, load)
     except BatchdeployError:
@@ -169,7 +212,7 @@ def _loaded(job: ScoreJob, load: Callable[[str], Callable[[Any], Any]]) -> Calla
 def _model(
     folder: str,
     digest: str,  # noqa: ARG001
-    load: Callable[[str], Callable[[Any], Any]],
+    load: Load,
 ) -> Callable[[Any], Any]:
     """The model, loaded once per worker process. The digest is part of the key: a folder may change."""
     return load(folder)
