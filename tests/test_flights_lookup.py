@@ -14,11 +14,15 @@ import pytest
 from batchdeploy.adapters.parquet_splits import inspect_input, read_frame
 from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.adapters.sources.lookup_files import LookupFiles
+from batchdeploy.adapters.sources.lookup_tables import LookupTables
 from batchdeploy.adapters.sources.lookups import LookupSource
+from batchdeploy.adapters.sources.table_files import TableFiles
 from batchdeploy.core.deployment import DataRef, LookupSpec, PartitionSpec
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.examples.flights import prepare
 
 DAYS = ("2013-02-01", "2013-07-04")
+NO_TABLES = LookupTables(opening={}, files=TableFiles(StorageSpec()))
 PLANE = ["plane_year", "plane_seats"]
 COLUMNS = {"plane_year": "year", "plane_seats": "seats"}
 
@@ -47,7 +51,7 @@ def looked_up(root: Path, flights: pd.DataFrame, table: pa.Table, as_of: str | N
     lookup = LookupSpec(path="data/planes.parquet", keys=("tailnum",), columns=COLUMNS, as_of=as_of)
     spec = PartitionSpec(column="date", timezone="America/New_York")
     ref = DataRef(path="data/flights", partition=spec, keys=("flight_id",), lookups=(lookup,))
-    source, frames = LookupSource(FolderSource(root), LookupFiles(root=root)), []
+    source, frames = LookupSource(FolderSource(root), LookupFiles(root=root), NO_TABLES), []
     for day in DAYS:
         pin = source.pin(ref, day)
         assert {*PLANE} < {column.name for column in inspect_input(pin).columns}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from batchdeploy import ports
-from batchdeploy.core.deployment import DataRef, Deployment, EngineSpec
+from batchdeploy.core.deployment import Deployment, EngineSpec
+from batchdeploy.core.lookups import TableFormat
 from batchdeploy.core.path_hints import is_remote, local_path
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.host.packages import require
@@ -17,6 +19,7 @@ from batchdeploy.storage.project_texts import TextFiles
 if TYPE_CHECKING:
     from batchdeploy.adapters.parquet_splits import RowPartitions
     from batchdeploy.adapters.sources.lookup_files import LookupFiles
+    from batchdeploy.adapters.sources.lookup_tables import LookupTables
     from batchdeploy.adapters.sources.table_snapshot import Snapshot
 
 
@@ -31,7 +34,19 @@ def open_source(root: Path, deployment: Deployment) -> ports.Source:
         return source
     from batchdeploy.adapters.sources.lookups import LookupSource
 
-    return LookupSource(source, _lookup_files(root, deployment))
+    return LookupSource(source, _lookup_files(root, deployment), _lookup_tables(root, deployment))
+
+
+def _lookup_tables(root: Path, deployment: Deployment) -> LookupTables:
+    """What pins the tables of lookups that are Delta's or Iceberg's."""
+    from batchdeploy.adapters.sources.lookup_tables import LookupTables
+    from batchdeploy.adapters.sources.table_files import TableFiles
+
+    if any(lookup.format != "parquet" for lookup in deployment.data.lookups):
+        require("lakehouse", deployment)
+    storage = deployment.storage
+    opening = {kind: partial(_opener(kind), root, storage) for kind in get_args(TableFormat)}
+    return LookupTables(opening=opening, files=TableFiles(storage))
 
 
 def _lookup_files(root: Path, deployment: Deployment) -> LookupFiles:
@@ -62,7 +77,7 @@ def _open_rows(root: Path, deployment: Deployment) -> ports.Source:
         require("lakehouse", deployment)
         from batchdeploy.adapters.sources.table_source import TableSource
 
-        opening = partial(_open_delta if data.format == "delta" else _open_iceberg, root, deployment.storage)
+        opening = partial(_opener(data.format), root, deployment.storage)
         return TableSource(data.format, opening, deployment.storage, partial(_row_partitions, deployment))
     if is_remote(data.path):
         require("objects", deployment)
@@ -98,18 +113,21 @@ def _row_partitions(deployment: Deployment) -> RowPartitions:
     return RowPartitions(deployment.limits)
 
 
-def _open_delta(root: Path, storage: StorageSpec, ref: DataRef) -> Snapshot:
+def _opener(kind: TableFormat) -> Callable[[Path, StorageSpec, str, str | int | None], Snapshot]:
+    return _open_delta if kind == "delta" else _open_iceberg
+
+
+def _open_delta(root: Path, storage: StorageSpec, path: str, rev: str | int | None) -> Snapshot:
     from batchdeploy.adapters.sources.delta import DeltaSnapshot
 
-    return DeltaSnapshot(_table_path(root, ref.path), None if ref.rev is None else int(ref.rev), storage)
+    return DeltaSnapshot(_table_path(root, path), None if rev is None else int(rev), storage)
 
 
-def _open_iceberg(root: Path, storage: StorageSpec, ref: DataRef) -> Snapshot:
+def _open_iceberg(root: Path, storage: StorageSpec, path: str, rev: str | int | None) -> Snapshot:
     from batchdeploy.adapters.sources.iceberg import IcebergSnapshot
 
     # A name without a slash is that of a table in a catalog.
-    path = _table_path(root, ref.path) if "/" in ref.path else ref.path
-    return IcebergSnapshot(path, ref.rev, storage)
+    return IcebergSnapshot(_table_path(root, path) if "/" in path else path, rev, storage)
 
 
 def _table_path(root: Path, path: str) -> str:

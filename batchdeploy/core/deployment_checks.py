@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, ModelRef, PartitionSpec
-from batchdeploy.core.lookups import lookup_problems
+from batchdeploy.core.lookups import is_delta_version, lookup_problems
 from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
@@ -123,7 +123,7 @@ def _credential_problems(path: str, text: str) -> Iterator[Problem]:
 
 def _format_problems(deployment: Deployment) -> Iterator[Problem]:
     data = deployment.data
-    if data.format == "delta" and not re.fullmatch(r"\d{1,18}", str(data.rev or 0)):
+    if data.format == "delta" and not is_delta_version(data.rev or 0):
         yield Problem("data.rev", "is not the version of a Delta table", str(data.rev))
     if data.format == "parquet" and isinstance(data.rev, int):
         yield Problem("data.rev", "is not a git revision; quote it", str(data.rev))

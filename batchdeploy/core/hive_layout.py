@@ -259,7 +259,7 @@ def table_format_problems(keys: Iterable[str]) -> Iterator[Problem]:
             kinds[first] = "Delta" if first == "_delta_log" else "Hudi"
     for name, kind in kinds.items():
         text = f"this is a {kind} table; read as plain Parquet it shows rows that were deleted or replaced"
-        remedy = f"set data.format: {kind.lower()}" if kind != "Hudi" else "export the rows to plain Parquet"
+        remedy = f"set format: {kind.lower()}" if kind != "Hudi" else "export the rows to plain Parquet"
         yield Problem(name, f"{text}; {remedy}")
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.errors import Problem
 
 Names = tuple[str, ...] | dict[str, str]
+TableFormat = Literal["delta", "iceberg"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,10 @@ class LookupSpec:
 
     Attributes:
         path: a Parquet file, or a folder of Parquet files; relative to the project's root, or a URI. What DVC
-            records is read at ``data.rev``.
+            records is read at ``data.rev``. With another ``format``, a table, named like ``data.path``.
+        format: ``parquet``, ``delta`` or ``iceberg``. A table's files are read at one version of it.
+        rev: of a Delta table the version, of an Iceberg table the snapshot id, branch or tag; null reads the
+            newest.
         keys: the columns to match, of the same names in the data and in the table; or the data's column to
             the table's. A null matches nothing.
         columns: the columns to take; or the new name to the table's.
@@ -32,6 +38,8 @@ class LookupSpec:
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
+    format: Literal["parquet", "delta", "iceberg"] = "parquet"
+    rev: str | int | None = None
     keys: Names
     columns: Names
     as_of: str | None = None
@@ -57,6 +65,7 @@ def lookup_problems(
     for number, lookup in enumerate(lookups):
         path = f"data.lookups.{number}"
         yield from _path_problems(f"{path}.path", lookup.path, {"data.path": data, "output.path": output})
+        yield from _rev_problems(f"{path}.rev", lookup)
         if not lookup.keys:
             yield Problem(f"{path}.keys", "name at least one key column")
         if not lookup.columns:
@@ -69,6 +78,21 @@ def lookup_problems(
                 remedy = f"give it another name, columns: {{NEW_NAME: {name}}}"
                 yield Problem(f"{path}.columns", f"is {what} already; {remedy}", name)
             used[name.lower()] = f"a column of data.lookups.{number}"
+
+
+def is_delta_version(rev: str | int) -> bool:
+    """Whether a revision can be the version of a Delta table."""
+    return re.fullmatch(r"\d{1,18}", str(rev)) is not None
+
+
+def _rev_problems(key: str, lookup: LookupSpec) -> Iterator[Problem]:
+    if lookup.rev is None:
+        return
+    if lookup.format == "parquet":
+        what = "is of tables; Parquet files that DVC records are read at data.rev"
+        yield Problem(key, what, str(lookup.rev))
+    elif lookup.format == "delta" and not is_delta_version(lookup.rev):
+        yield Problem(key, "is not the version of a Delta table", str(lookup.rev))
 
 
 def _path_problems(key: str, path: str, folders: Mapping[str, str]) -> Iterator[Problem]:

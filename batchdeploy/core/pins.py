@@ -168,6 +168,7 @@ class LookupPin:
         keys, columns: (name in the rows, name in the table).
         as_of: the column that tells from when a row is valid; None for a table without time.
         until: when the partition ended, ISO 8601 with its offset; only rows that were valid before are seen.
+        rev: the version of a Delta table, the snapshot id of an Iceberg table; null for plain files.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -178,6 +179,8 @@ class LookupPin:
     until: str | None
     files: tuple[FilePin, ...]
     storage: StorageSpec = StorageSpec()
+    format: Literal["parquet", "delta", "iceberg"] = "parquet"
+    rev: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

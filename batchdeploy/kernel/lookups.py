@@ -20,59 +20,93 @@ EXAMPLES = 3
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-class LookupTable(NamedTuple):
-    """One row for each key, ordered by the hash of the keys.
+class LookupIndex(NamedTuple):
+    """A table by its keys: in the order of their hashes and, for equal keys, of the times of `as_of`.
 
     Attributes:
         pin: what the table is of.
-        columns: the looked-up columns, with their names in the rows.
-        keys: the key columns, in the order of the pin.
+        columns: the looked-up columns of all rows, with their names in the rows that get them.
+        keys: the key columns of all rows, in the order of the pin.
+        rows: which rows of the table these are; rows with a null key are left out.
         hashes: of each row's keys, ascending.
-        run: how many rows share a hash at most; 1 unless hashes collide.
+        codes: equal for equal keys, and only for those.
+        times: from when each row is valid, in the unit of its type; zeros without ``as_of``.
+        unit: the type of the times, or None.
     """
 
     pin: LookupPin
     columns: pa.Table
     keys: tuple[pa.Array, ...]
+    rows: np.ndarray[Any, Any]
+    hashes: np.ndarray[Any, Any]
+    codes: np.ndarray[Any, Any]
+    times: np.ndarray[Any, Any]
+    unit: pa.DataType | None
+
+
+class LookupTable(NamedTuple):
+    """What a partition may see of a table: one row for each key.
+
+    Attributes:
+        table: all of its rows, which other partitions share.
+        rows: the rows that are seen, in the order of their hashes.
+        hashes: of their keys, ascending.
+        run: how many rows share a hash at most; 1 unless hashes collide.
+    """
+
+    table: LookupIndex
+    rows: np.ndarray[Any, Any]
     hashes: np.ndarray[Any, Any]
     run: int
 
 
-def build_lookup(table: pa.Table, pin: LookupPin) -> LookupTable:
-    """The rows of a table that a partition may see, one for each key: the newest that was valid in time.
+def index_lookup(table: pa.Table, pin: LookupPin) -> LookupIndex:
+    """A table in the order in which keys are found in it.
 
     Args:
         table: the columns that the pin names, in plain types.
-        pin: keys, columns, and when the partition ended; without an end, all rows are seen.
+        pin: keys, columns, and the column of the time.
 
     Raises:
         DataError: two rows have the same key, with ``as_of`` the same key and time; or a time is missing.
     """
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    keys = [_key_values(table.column(name)) for _, name in pin.keys]
+    keys = tuple(_key_values(table.column(name)) for _, name in pin.keys)
     held = np.logical_and.reduce([key.is_valid().to_numpy(zero_copy_only=False) for key in keys])
     rows = np.flatnonzero(held)
-    codes = _codes([key.take(pa.array(rows)) for key in keys])
+    known = [key.take(pa.array(rows)) for key in keys]
+    hashes, codes = hash_keys(_batch(known)), _codes(known)
     times = _times(table.column(pin.as_of), pin)[rows] if pin.as_of else np.zeros(len(rows), np.int64)
-    order = np.lexsort((times, codes))
-    rows, codes, times = rows[order], codes[order], times[order]
+    order = np.lexsort((times, codes, hashes))
+    rows, hashes, codes, times = rows[order], hashes[order], codes[order], times[order]
     twice = (codes[1:] == codes[:-1]) & (times[1:] == times[:-1])
     if twice.any():
         raise _doubled(table, pin, rows[1:][twice])
-    if pin.until is not None and pin.as_of is not None:
-        seen = times < _ticks(table.schema.field(pin.as_of).type, pin.until)
-        rows, codes = rows[seen], codes[seen]
-    rows = rows[np.append(codes[1:] != codes[:-1], True)] if len(rows) else rows
-    hashes = hash_keys(_batch([key.take(pa.array(rows)) for key in keys]))
-    order = np.argsort(hashes, kind="stable")
-    rows, hashes = pa.array(rows[order]), hashes[order]
     names = [new for new, _ in pin.columns]
-    columns = table.select([old for _, old in pin.columns]).rename_columns(names).take(rows).combine_chunks()
+    columns = table.select([old for _, old in pin.columns]).rename_columns(names).combine_chunks()
+    unit = table.schema.field(pin.as_of).type if pin.as_of else None
+    return LookupIndex(pin, columns, keys, rows, hashes, codes, times, unit)
+
+
+def rows_before(index: LookupIndex, until: str | None) -> LookupTable:
+    """The rows that a partition may see, one for each key: the newest that was valid in time.
+
+    Args:
+        index: of the table.
+        until: when the partition ended, ISO 8601; None to see all rows.
+    """
+    import numpy as np
+
+    rows, hashes, codes = index.rows, index.hashes, index.codes
+    if until is not None and index.unit is not None:
+        seen = index.times < _ticks(index.unit, until)
+        rows, hashes, codes = rows[seen], hashes[seen], codes[seen]
+    last = np.append(codes[1:] != codes[:-1], True)[: len(rows)]
+    rows, hashes = rows[last], hashes[last]
     run = int(np.unique(hashes, return_counts=True)[1].max(initial=1))
-    return LookupTable(pin, columns, tuple(pc.take(key, rows) for key in keys), hashes, run)
+    return LookupTable(index, rows, hashes, run)
 
 
 def add_lookups(rows: Rows, lookups: Sequence[LookupTable]) -> Rows:
@@ -80,22 +114,22 @@ def add_lookups(rows: Rows, lookups: Sequence[LookupTable]) -> Rows:
 
     Args:
         rows: a batch or table with the key columns.
-        lookups: from `build_lookup`.
+        lookups: from `rows_before`.
     """
     import pyarrow as pa
 
     for lookup in lookups:
-        keys = [_key_values(rows.column(name)) for name, _ in lookup.pin.keys]
+        keys = [_key_values(rows.column(name)) for name, _ in lookup.table.pin.keys]
         found = _find(lookup, keys)
         places = pa.array(found, mask=found < 0)
-        for name in lookup.columns.schema.names:
-            values = lookup.columns.column(name).take(places).combine_chunks()
+        for name in lookup.table.columns.schema.names:
+            values = lookup.table.columns.column(name).take(places).combine_chunks()
             rows = rows.append_column(pa.field(name, values.type), values)
     return rows
 
 
 def _find(lookup: LookupTable, keys: Sequence[pa.Array]) -> np.ndarray[Any, Any]:
-    """For each row, which row of the lookup has its keys; -1 for none."""
+    """For each row, which row of the table has its keys; -1 for none."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -108,13 +142,13 @@ def _find(lookup: LookupTable, keys: Sequence[pa.Array]) -> np.ndarray[Any, Any]
     for step in range(lookup.run):
         places = np.minimum(first + step, len(lookup.hashes) - 1)
         rows = np.flatnonzero((found < 0) & (lookup.hashes[places] == hashes))
-        here, there = pa.array(rows), pa.array(places[rows])
+        here, there = pa.array(rows), pa.array(lookup.rows[places[rows]])
         same = np.ones(len(rows), dtype=bool)
-        for key, known in zip(keys, lookup.keys, strict=True):
+        for key, known in zip(keys, lookup.table.keys, strict=True):
             # A null is equal to nothing.
             equal = pc.fill_null(pc.equal(key.take(here), known.take(there)), False)
             same &= equal.to_numpy(zero_copy_only=False)
-        found[rows[same]] = places[rows[same]]
+        found[rows[same]] = lookup.rows[places[rows[same]]]
     return found
 
 

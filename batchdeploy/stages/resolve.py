@@ -163,6 +163,10 @@ def _pins(
     # Left out where there are none, so that run ids of other deployments do not change.
     if not deployment.data.lookups:
         del written["data"]["lookups"]
+    for lookup in written["data"].get("lookups", ()):
+        del lookup["rev"]
+        if lookup["format"] == "parquet":
+            del lookup["format"]
     # Runtimes agree to 1e-9 only, so the runtime counts, except the default.
     runtime = [] if deployment.model.runtime == "native" else [deployment.model.runtime]
     # Included only if present, so that run ids of other models do not change.

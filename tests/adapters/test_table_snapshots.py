@@ -268,7 +268,7 @@ def test_a_time_with_a_zone_belongs_to_the_day_of_the_partitions_zone(
         snapshot: Any = open_delta(tmp_path / "lake")
     else:
         snapshot = open_iceberg(iceberg(tmp_path / "lake", rows, by=("at",)))
-    source = TableSource("delta", lambda _: snapshot, StorageSpec(), RowPartitions)
+    source = TableSource("delta", lambda *_: snapshot, StorageSpec(), RowPartitions)
     partition = PartitionSpec(column="at", timezone=zone)
     ref = DataRef(path="unused", partition=partition, keys=("id",))
     expected = {"UTC": {"2024-01-02": 2}, "America/New_York": {"2024-01-01": 1, "2024-01-02": 1}}[zone]
@@ -346,7 +346,7 @@ def table_in_a_store(kind: str, bucket: Bucket) -> TableSource:
         unsafe = {"aws_s3_allow_unsafe_rename": "true"}
         uri = f"{bucket.uri}/lake"
         write_deltalake(uri, ROWS, partition_by=["date"], storage_options={**options, **unsafe})
-        return TableSource("delta", lambda _: DeltaSnapshot(uri, None, storage), storage, RowPartitions)
+        return TableSource("delta", lambda *_: DeltaSnapshot(uri, None, storage), storage, RowPartitions)
     from pyiceberg.catalog import load_catalog
 
     settings = {"warehouse": f"{bucket.uri}/lake", "s3.endpoint": storage.endpoint}
@@ -357,4 +357,4 @@ def table_in_a_store(kind: str, bucket: Bucket) -> TableSource:
         spec.add_identity("date")
     table.append(ROWS)
     uri = table.metadata_location
-    return TableSource("iceberg", lambda _: IcebergSnapshot(uri, None, storage), storage, RowPartitions)
+    return TableSource("iceberg", lambda *_: IcebergSnapshot(uri, None, storage), storage, RowPartitions)

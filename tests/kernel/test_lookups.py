@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from batchdeploy.core.pins import LookupPin
 from batchdeploy.errors import DataError
 from batchdeploy.kernel import lookups
-from batchdeploy.kernel.lookups import add_lookups, build_lookup
+from batchdeploy.kernel.lookups import add_lookups, index_lookup, rows_before
 
 DAY = dt.date(2024, 3, 2)
 END = "2024-03-03T00:00:00-05:00"
@@ -27,7 +27,8 @@ def pin(keys: tuple[str, ...] = ("k",), *, as_of: str | None = None, until: str 
 
 def looked_up(rows: dict[str, Any], table: dict[str, Any], wanted: LookupPin) -> list[Any]:
     before = pa.record_batch(rows)
-    after = add_lookups(before, [build_lookup(pa.table(table), wanted)])
+    seen = rows_before(index_lookup(pa.table(table), wanted), wanted.until)
+    after = add_lookups(before, [seen])
     assert after.select(before.schema.names) == before
     values: list[Any] = after.column("new").to_pylist()
     return values
@@ -130,7 +131,7 @@ BAD: dict[str, tuple[dict[str, Any], LookupPin, str]] = {
 @pytest.mark.parametrize(("table", "wanted", "message"), BAD.values(), ids=BAD.keys())
 def test_ambiguous_tables_are_refused(table: dict[str, Any], wanted: LookupPin, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        build_lookup(pa.table(table), wanted)
+        index_lookup(pa.table(table), wanted)
 
 
 def test_keys_that_are_null_twice_are_no_duplicates() -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import pyarrow as pa
 
 from batchdeploy.adapters.parquet_splits.input_checks import Footer, inspect, read_footers
-from batchdeploy.adapters.parquet_splits.lookups import MEBIBYTE, read_lookup, too_large, used_columns
+from batchdeploy.adapters.parquet_splits.lookups import (
+    MEBIBYTE,
+    load_index,
+    table_schema,
+    too_large,
+    used_columns,
+)
 from batchdeploy.core.arrow_types import DATES, INTEGERS, STRINGS, arrow_family
 from batchdeploy.core.pins import Column, DataPin, LookupPin
 from batchdeploy.core.policy import LimitsSpec
 from batchdeploy.core.records import InputSchema
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.columns import value_type
-from batchdeploy.kernel.lookups import build_lookup
 
 
 def inspect_input(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local") -> InputSchema:
@@ -29,22 +33,17 @@ def inspect_input(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: st
     schema = inspect(pin, limits, engine=engine)
     for lookup in pin.lookups:
         problems, footers = read_footers(lookup.files, lookup.storage, limits)
+        footers = [footer._replace(schema=table_schema(footer.schema, footer.file)) for footer in footers]
         problems = problems or [*_schema_problems(lookup, footers), *_size_problems(lookup, footers, limits)]
         problems = problems or [*_column_problems(lookup, footers[0].schema, schema.columns)]
         if problems:
             raise DataError(lookup.path, tuple(problems))
-        _check_rows(replace(lookup, until=None), limits.lookup_mib)
+        load_index(lookup, limits.lookup_mib)
         types = {name: value_type(footers[0].schema.field(name).type) for _, name in lookup.columns}
         # Not required: a row without a match has none.
         added = tuple(Column(name=new, type=str(types[old]), required=False) for new, old in lookup.columns)
         schema = replace(schema, columns=(*schema.columns, *added))
     return schema
-
-
-@lru_cache(maxsize=64)
-def _check_rows(pin: LookupPin, most_mib: float) -> None:
-    """Reads a table once per process, for all partitions, to find keys with two rows."""
-    build_lookup(read_lookup(pin, most_mib), pin)
 
 
 def _schema_problems(lookup: LookupPin, footers: Sequence[Footer]) -> Iterator[Problem]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from threading import Lock
 
 import pyarrow as pa
 
@@ -14,21 +15,51 @@ from batchdeploy.core.pins import DataPin, FilePin, LookupPin
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.columns import plain_batch, plain_schema
-from batchdeploy.kernel.lookups import LookupTable, add_lookups, build_lookup
+from batchdeploy.kernel.lookups import LookupIndex, LookupTable, add_lookups, index_lookup, rows_before
+from batchdeploy.kernel.path_columns import add_path_columns
 
 BATCH_ROWS = 65_536
 MEBIBYTE = 1 << 20
 
 
-@lru_cache(maxsize=2)
-def load_lookups(pins: tuple[LookupPin, ...]) -> tuple[LookupTable, ...]:
-    """The tables of a partition's lookups, read once per worker process.
+# The tables that this process has read, the last used at the end: those of a deployment, and few of others.
+_INDEXES: dict[LookupPin, LookupIndex] = {}
+_READING = Lock()
+MOST_TABLES = 16
+
+
+def load_lookups(pins: Sequence[LookupPin]) -> tuple[LookupTable, ...]:
+    """What a partition may see of its lookups' tables.
 
     Raises:
         DataError: a file changed since it was pinned, or its pages cannot be read.
         SourceError: the store of an object failed.
     """
-    return tuple(build_lookup(read_lookup(pin), pin) for pin in pins)
+    return tuple(map(_seen, pins))
+
+
+@lru_cache(maxsize=MOST_TABLES)
+def _seen(pin: LookupPin) -> LookupTable:
+    return rows_before(load_index(pin), pin.until)
+
+
+def load_index(pin: LookupPin, most_mib: float | None = None) -> LookupIndex:
+    """A lookup's table, read once per process for all partitions.
+
+    Args:
+        pin: the lookup of any partition.
+        most_mib: see `read_lookup`.
+
+    Raises:
+        DataError, SourceError: see `read_lookup`; or two rows have the same key, or a time is missing.
+    """
+    table = replace(pin, until=None)
+    with _READING:
+        found = _INDEXES.pop(table, None) or index_lookup(read_lookup(table, most_mib), table)
+        _INDEXES[table] = found
+        while len(_INDEXES) > MOST_TABLES:
+            del _INDEXES[next(iter(_INDEXES))]
+        return found
 
 
 def read_lookup(pin: LookupPin, most_mib: float | None = None) -> pa.Table:
@@ -49,6 +80,11 @@ def read_lookup(pin: LookupPin, most_mib: float | None = None) -> pa.Table:
         if most_mib is not None and size > most_mib * MEBIBYTE:
             raise DataError(pin.path, (too_large(most_mib, size, more=True),))
     return pa.Table.from_batches(batches, batches[0].schema).combine_chunks()
+
+
+def table_schema(schema: pa.Schema, file: FilePin) -> pa.Schema:
+    """The columns of a table's file, with those that the table gives to all of its rows."""
+    return add_path_columns(schema.empty_table(), file.path_columns).schema
 
 
 def used_columns(pin: LookupPin) -> list[str]:
@@ -83,8 +119,8 @@ class LookupJoin:
     @property
     def fields(self) -> tuple[pa.Field, ...]:
         """The columns that it adds."""
-        tables = load_lookups(self.pin.lookups)
-        return tuple(field for table in tables for field in table.columns.schema)
+        indexes = map(load_index, self.pin.lookups)
+        return tuple(field for index in indexes for field in index.columns.schema)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the columns of all lookups."""
@@ -97,10 +133,14 @@ def _batches(file: FilePin, storage: StorageSpec, names: list[str]) -> Iterator[
             open_pinned(file, storage) as source,
             open_file(source, page_checksum_verification=True) as opened,
         ):
-            schema = pa.schema([opened.schema_arrow.field(name).remove_metadata() for name in names])
+            given = table_schema(opened.schema_arrow, file)
+            schema = pa.schema([given.field(name).remove_metadata() for name in names])
             yield pa.RecordBatch.from_pylist([], plain_schema(schema))
-            for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=names):
-                plain, _ = plain_batch(batch.select(names))
+            held = opened.schema_arrow.names
+            # At least one column, or the batches would have no rows.
+            read = [name for name in names if name in held] or held[:1]
+            for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=read):
+                plain, _ = plain_batch(add_path_columns(batch, file.path_columns).select(names))
                 yield pa.RecordBatch.from_arrays(plain.columns, schema=plain_schema(schema))
     except (pa.ArrowException, OSError) as error:
         problem = Problem(file.path, "its pages cannot be read", str(error))

@@ -122,7 +122,7 @@ def read_batches(
         columns = columns or columns_needed(spec, [*held, *given])
         needed = columns_read(columns, spec.where)
         lookups = load_lookups(used_lookups(split.lookups, needed))
-        needed += [name for table in lookups for name, _ in table.pin.keys if name not in needed]
+        needed += [name for found in lookups for name, _ in found.table.pin.keys if name not in needed]
         needed += [name for name in placing_columns(split) if name not in needed]
         # At least one column, or the batches would have no rows.
         names = [name for name in needed if name in held] or held[:1]

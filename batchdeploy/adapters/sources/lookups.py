@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from batchdeploy.adapters.sources.lookup_files import LookupFiles
+from batchdeploy.adapters.sources.lookup_tables import LookupTables
 from batchdeploy.core.calendar import end_moment
 from batchdeploy.core.deployment import DataRef, PartitionSpec
-from batchdeploy.core.lookups import pairs
+from batchdeploy.core.lookups import LookupSpec, pairs
 from batchdeploy.core.pins import DataPin, FilePin, LookupPin, digest_files, file_changes
 from batchdeploy.errors import DataError, PartitionError, Problem
 from batchdeploy.ports import Source
@@ -19,12 +20,14 @@ class LookupSource:
 
     Args:
         source: reads the rows.
-        files: pins the tables.
+        files: pins plain Parquet files.
+        tables: pins lakehouse tables.
     """
 
-    def __init__(self, source: Source, files: LookupFiles) -> None:
+    def __init__(self, source: Source, files: LookupFiles, tables: LookupTables) -> None:
         self._source = source
         self._files = files
+        self._tables = tables
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, sorted."""
@@ -39,7 +42,7 @@ class LookupSource:
 
         Raises:
             PartitionError: the partition is unknown, or names no time although a lookup has ``as_of``.
-            DataError: a table is missing, or holds something that is not a plain Parquet file.
+            DataError: a table is missing, or cannot be read as plain Parquet files.
             SourceError: a store or DVC failed.
         """
         pin = self._source.pin(ref, partition)
@@ -51,9 +54,9 @@ class LookupSource:
         """What changed since the partition was pinned, by file, in the rows and in the tables."""
         problems = list(self._source.changes(ref, partition, pin))
         for lookup in pin.lookups:
-            self._files.remember(lookup.files)
+            (self._files if lookup.format == "parquet" else self._tables).remember(lookup.files)
             try:
-                now: tuple[FilePin, ...] = self._files.pin(lookup.path, key="data.lookups")
+                _, now = self._pinned(lookup, key="data.lookups")
             except DataError:
                 now = ()
             problems += file_changes(lookup.files, now)
@@ -61,15 +64,24 @@ class LookupSource:
 
     def _pins(self, ref: DataRef, partition: str) -> Iterator[LookupPin]:
         for number, lookup in enumerate(ref.lookups):
+            rev, files = self._pinned(lookup, key=f"data.lookups.{number}")
             yield LookupPin(
                 path=lookup.path,
                 keys=pairs(lookup.keys),
                 columns=pairs(lookup.columns),
                 as_of=lookup.as_of,
                 until=None if lookup.as_of is None else _end(ref.partition, partition),
-                files=self._files.pin(lookup.path, key=f"data.lookups.{number}.path"),
+                files=files,
                 storage=self._files.storage,
+                format=lookup.format,
+                rev=rev,
             )
+
+    def _pinned(self, lookup: LookupSpec | LookupPin, *, key: str) -> tuple[str | None, tuple[FilePin, ...]]:
+        """The version of a lookup's table, if it has such, and its files; a pin names the version."""
+        if lookup.format == "parquet":
+            return None, self._files.pin(lookup.path, key=f"{key}.path")
+        return self._tables.pin((lookup.format, lookup.path), lookup.rev, key=key)
 
 
 def _end(spec: PartitionSpec, partition: str) -> str:

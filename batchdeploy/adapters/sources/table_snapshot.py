@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -50,6 +50,10 @@ class Snapshot(Protocol):
             DataError: one of them cannot be read as plain Parquet without showing wrong rows.
         """
         ...
+
+
+# Opens a table by its path and version; null for the newest.
+OpenTable = Callable[[str, str | int | None], Snapshot]
 
 
 def path_column(name: str, value: Any, kind: pa.DataType) -> PathColumn:

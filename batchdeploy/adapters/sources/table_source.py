@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from batchdeploy.adapters.sources.local_files import LocalFiles
 from batchdeploy.adapters.sources.row_layout import OpenIndex, RowIndex, row_files, row_values
-from batchdeploy.adapters.sources.table_snapshot import Snapshot, TableFile, path_column
+from batchdeploy.adapters.sources.table_files import TableFiles
+from batchdeploy.adapters.sources.table_snapshot import OpenTable, Snapshot, TableFile, path_column
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import DataRef, PartitionSpec
+from batchdeploy.core.lookups import TableFormat
 from batchdeploy.core.partition_names import NULL
 from batchdeploy.core.partitions import known_hint, value_problems
-from batchdeploy.core.path_hints import is_remote
-from batchdeploy.core.pins import DataPin, FilePin, digest_files, identity_of, pin_changes
+from batchdeploy.core.pins import DataPin, FilePin, digest_files, pin_changes
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, PartitionError, Problem
-
-Kind = Literal["delta", "iceberg"]
-GONE_HINT = "name a version whose files are still there"
-OpenTable = Callable[[DataRef], Snapshot]
 
 
 class TableSource:
@@ -43,12 +35,14 @@ class TableSource:
         rows: opens what reads partitions from a column of the files, where the table is not partitioned so.
     """
 
-    def __init__(self, kind: Kind, open_table: OpenTable, storage: StorageSpec, rows: OpenIndex) -> None:
+    def __init__(
+        self, kind: TableFormat, open_table: OpenTable, storage: StorageSpec, rows: OpenIndex
+    ) -> None:
         self._kind = kind
         self._open_table = open_table
         self._storage = storage
         self._rows = rows
-        self._files = LocalFiles()
+        self._files = TableFiles(storage)
 
     def partitions(self, ref: DataRef) -> tuple[str, ...]:
         """All values of the partition column, as its key format writes them, sorted.
@@ -56,10 +50,10 @@ class TableSource:
         Raises:
             DataError: the table cannot be opened, or has no such column.
         """
-        snapshot = self._open_table(ref)
+        snapshot = self._open_table(ref.path, ref.rev)
         if (values := self._values(ref, snapshot)) is not None:
             return tuple(sorted({key_of(value, ref.partition) for value in values}))
-        files = self._unhashed(ref.path, snapshot.files(()))
+        files = self._files.unhashed(ref.path, snapshot.files(()))
         return row_values(files, self._index, ref.partition, self._storage) if files else ()
 
     def partition_problems(self, ref: DataRef) -> tuple[Problem, ...]:
@@ -73,12 +67,12 @@ class TableSource:
             PartitionError: the version has no row of the partition.
             DataError: the table cannot be read as plain Parquet, or the version's files are gone.
         """
-        snapshot = self._open_table(ref)
+        snapshot = self._open_table(ref.path, ref.rev)
         where = f"{ref.path} at {self._kind} version {snapshot.revision}"
         values = self._values(ref, snapshot)
         if values is not None:
             own = [value for value in values if key_of(value, ref.partition) == partition]
-            pins = self._pin_files(where, _of_partition(snapshot, ref.partition.column, own))
+            pins = self._files.pin(where, _of_partition(snapshot, ref.partition.column, own))
         else:
             pins = self._pin_rows(where, ref.partition, partition, snapshot)
         if not pins:
@@ -118,72 +112,12 @@ class TableSource:
         """The files with rows of a partition, where the table is not partitioned by the column."""
         kind = snapshot.schema.field(spec.column).type
         files = snapshot.files(list(_moments(spec, partition, kind)))
-        held = row_files(self._unhashed(where, files), self._index, spec, partition, self._storage)
+        held = row_files(self._files.unhashed(where, files), self._index, spec, partition, self._storage)
         chosen = {pin.path: pin for pin in held}
-        pins = self._pin_files(where, [file for file in files if file.key in chosen])
+        pins = self._files.pin(where, [file for file in files if file.key in chosen])
         return [
             replace(pin, row_groups=chosen[pin.path].row_groups, rows=chosen[pin.path].rows) for pin in pins
         ]
-
-    def _pin_files(self, where: str, files: Sequence[TableFile]) -> list[FilePin]:
-        remote = [file for file in files if is_remote(file.location)]
-        pins = {**self._pin_local(where, files), **self._pin_objects(where, remote)}
-        return [replace(pins[file.key], path=file.key, path_columns=file.columns) for file in files]
-
-    def _pin_local(self, where: str, files: Sequence[TableFile]) -> dict[str, FilePin]:
-        local = [file for file in files if not is_remote(file.location)]
-        if gone := [file.key for file in local if not os.path.isfile(file.location)]:
-            raise _gone(where, gone)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pins = pool.map(lambda file: self._files.pin(Path(file.location), file.key), local)
-            return {pin.path: pin for pin in pins}
-
-    def _pin_objects(self, where: str, files: Sequence[TableFile]) -> dict[str, FilePin]:
-        if not files:
-            return {}
-        # NOTE: the object store's client is installed only with the extras that need it.
-        from batchdeploy.storage.object_listing import ObjectFolder
-
-        buckets: dict[str, list[TableFile]] = defaultdict(list)
-        for file in files:
-            buckets["/".join(file.location.split("/", 3)[:3])].append(file)
-        found: dict[str, FilePin] = {}
-        for bucket, stored in buckets.items():
-            keys = [file.location.removeprefix(f"{bucket}/") for file in stored]
-            try:
-                pins = ObjectFolder(bucket, self._storage).look_up(keys)
-            except DataError as error:
-                raise DataError(where, error.problems, hint=GONE_HINT) from None
-            found |= {file.key: pin for file, pin in zip(stored, pins, strict=True)}
-        return found
-
-    def _unhashed(self, where: str, files: Sequence[TableFile]) -> list[FilePin]:
-        """Files to look into; local ones are pinned by their identity alone."""
-        remote = [file for file in files if is_remote(file.location)]
-        found, gone = self._pin_objects(where, remote), []
-        for file in files:
-            if is_remote(file.location):
-                continue
-            try:
-                status = os.stat(file.location)
-            except FileNotFoundError:
-                gone.append(file.key)
-                continue
-            found[file.key] = FilePin(
-                path=file.key,
-                md5="",
-                size=status.st_size,
-                location=file.location,
-                identity=identity_of(status),
-            )
-        if gone:
-            raise _gone(where, gone)
-        return [replace(found[file.key], path=file.key, path_columns=file.columns) for file in files]
-
-
-def _gone(where: str, keys: Sequence[str]) -> DataError:
-    problems = tuple(Problem(key, "is gone: the version was vacuumed or expired") for key in keys)
-    return DataError(where, problems, hint=GONE_HINT)
 
 
 def _moments(spec: PartitionSpec, partition: str, kind: pa.DataType) -> Iterator[Predicate]:
