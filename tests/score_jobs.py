@@ -7,7 +7,7 @@ from typing import Any
 from batchdeploy.core.deployment import OutputColumn
 from batchdeploy.core.records import Column
 from batchdeploy.core.scoring_spec import ScoringSpec
-from batchdeploy.core.work import ScoreJob
+from batchdeploy.core.work import AttemptFolders, ScoreJob
 
 
 def scoring_spec(**given: Any) -> ScoringSpec:
@@ -25,7 +25,14 @@ def scoring_spec(**given: Any) -> ScoringSpec:
     return ScoringSpec(**usual | given)
 
 
-def score_job(spec: ScoringSpec, **given: Any) -> ScoreJob:
-    """A job with this spec; arguments override it."""
-    usual: dict[str, Any] = {"model_folder": "", "model_digest": "d", "staging": ""}
+def score_job(spec: ScoringSpec, *, staging: str = "", **given: Any) -> ScoreJob:
+    """A job with this spec that writes below one folder; further arguments override it."""
+    usual: dict[str, Any] = {"model_folder": "", "model_digest": "d", "folders": folders_in(staging)}
     return ScoreJob(spec=spec, **usual | given)
+
+
+def folders_in(staging: str) -> AttemptFolders:
+    """The folders of an attempt in staging."""
+    name = staging.rpartition("/")[2]
+    scored, quarantine = f"{staging}/scored", f"{staging}/quarantine"
+    return AttemptFolders(name=name, scored=scored, quarantine=quarantine, scratch=staging)

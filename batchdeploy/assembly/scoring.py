@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchdeploy.core.layout import PRINTED
 from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
 from batchdeploy.host.packages import require
@@ -59,13 +58,14 @@ class LocalScorer:
                 differ, and ``model.fallback`` is ``refuse``.
         """
         from batchdeploy.adapters.mlflow import Probe, probe_model
-        from batchdeploy.adapters.parquet_splits import capture_output, sample_frames
+        from batchdeploy.adapters.parquet_splits import capture_output, printed_file, sample_frames
 
         samples, kind = partial(sample_frames, splits, job.spec), self._tools.deployment.model.runtime
-        printed, seconds = Path(job.staging, PRINTED), self._tools.deployment.limits.model_seconds
+        seconds = self._tools.deployment.limits.model_seconds
         where = f"model {self._tools.deployment.model.name} version {job.spec.model_version}"
         convert = partial(_called_with, spec=job.spec)
-        probe_model(Probe(where, model, seconds, printed / "first-load.txt", convert), samples)
+        with printed_file(job.folders, "first-load.txt") as file:
+            probe_model(Probe(where, model, seconds, file, convert), samples)
         if kind == "native":
             return job
         require(kind, self._tools.deployment)
@@ -73,7 +73,7 @@ class LocalScorer:
 
         into = self._tools.layout.models / accelerators.artifact_name(kind, job.model_digest)
         refuse = self._tools.deployment.model.fallback == "refuse"
-        with capture_output(printed / "prepare.txt"):
+        with printed_file(job.folders, "prepare.txt") as file, capture_output(file):
             loaders = self._loaders._replace(call=partial(ModelCall, spec=job.spec))
             made = accelerators.build_or_fall_back(kind, model, into, samples, loaders, refuse=refuse)
         return replace(job, runtime_folder=self._tools.workers.distribute(into)) if made else job

@@ -54,13 +54,32 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFolders:
+    """Where the workers of an attempt write their files: each a folder's path or a URI.
+
+    Attributes:
+        name: the attempt's name.
+        scored: for files of scored rows.
+        quarantine: for files of quarantined rows.
+        scratch: for hashes of keys and for what the model prints; removed with the attempt.
+        storage: how the store of the URIs is reached; holds no secret.
+    """
+
+    name: str
+    scored: str
+    quarantine: str
+    scratch: str
+    storage: StorageSpec = StorageSpec()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreJob:
     """Everything a worker needs besides its split; small and picklable.
 
     Attributes:
         spec: how to score the rows.
         model_folder: the model's folder, as seen by workers; ``model_digest`` is the digest of its files.
-        staging: the folder for output files.
+        folders: where the output files go.
         durable: whether files are flushed to the disk.
         alone: whether workers are processes that do nothing else.
         threads: native threads per worker, or None for no limit.
@@ -70,7 +89,7 @@ class ScoreJob:
     spec: ScoringSpec
     model_folder: str
     model_digest: str
-    staging: str
+    folders: AttemptFolders
     durable: bool = True
     alone: bool = False
     threads: int | None = None
@@ -98,7 +117,7 @@ class SplitResult:
         loaded: whether the model had to be loaded for it.
         worker: the host and process that did it.
         casts: what the declared casts did to the values.
-        keys: the file in staging that holds the hash of each row's keys, in the order of the rows.
+        keys: the file in scratch that holds the hash of each row's keys, in the order of the rows.
     """
 
     index: int

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import DriftReport, OutputFile, Plan, ScoredBatch
 from batchdeploy.core.tables import TableRecord
-from batchdeploy.core.work import SplitResult
+from batchdeploy.core.work import AttemptFolders, SplitResult
 from batchdeploy.errors import Problem
 
 
 class Staging(Protocol):
-    """Unpublished scores: one private folder per attempt."""
+    """Unpublished scores: folders of its own for each attempt, which no reader of the table looks into."""
 
-    def stage(self, run_id: str) -> Path:
-        """Creates a staging folder, named after a new attempt of the run."""
+    def stage(self, folder: str, run_id: str) -> AttemptFolders:
+        """Begins a new attempt of a run and returns where its workers write.
+
+        Args:
+            folder: the partition's folder name.
+            run_id: the run.
+        """
         ...
 
     def collect(
-        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+        self, attempt: AttemptFolders, run_id: str, results: Sequence[SplitResult]
     ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
-        """Renames the files in ``results`` to their final names and returns (scored, quarantined)."""
+        """Removes the files that no result names and returns the others as (scored, quarantined)."""
         ...
 
-    def staged(self, scored: ScoredBatch) -> Any:
-        """The scores in staging as a pandas frame."""
+    def staged(self, folder: str, scored: ScoredBatch) -> Any:
+        """The scores of a partition in staging, as a pandas frame."""
         ...
 
     def discard(self, attempt: str) -> None:
-        """Removes an attempt's staging folder, unless an intent to publish it exists."""
+        """Removes an attempt's files, unless it is or may be published."""
         ...
 
     def hand_over(self, attempt: str) -> None:

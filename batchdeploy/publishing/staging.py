@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from batchdeploy.core.layout import QUARANTINE, STAGED
 from batchdeploy.core.records import OutputFile, ScoredBatch
-from batchdeploy.core.work import SplitResult
+from batchdeploy.core.work import AttemptFolders, SplitResult
 from batchdeploy.host.file_modes import restrict
 from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.control_folder import ControlFolder
@@ -32,7 +32,7 @@ class StagingArea:
         self._control = control
         self._attempts = attempts
 
-    def stage(self, run_id: str) -> Path:
+    def stage(self, folder: str, run_id: str) -> AttemptFolders:  # noqa: ARG002
         """Creates a staging folder, named after a new attempt of the run.
 
         Raises:
@@ -40,16 +40,22 @@ class StagingArea:
         """
         self._control.protect()
         try:
-            return self._attempts.begin(run_id)
+            attempt = self._attempts.begin(run_id)
         except OSError as error:
             raise translated(error, self._control.layout.staging) from error
+        return AttemptFolders(
+            name=attempt.name,
+            scored=str(attempt / STAGED),
+            quarantine=str(attempt / QUARANTINE),
+            scratch=str(attempt),
+        )
 
     def hand_over(self, attempt: str) -> None:
         """Releases an attempt's liveness lock, so that another process can continue it."""
         self._attempts.hand_over(attempt)
 
     def collect(
-        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+        self, attempt: AttemptFolders, run_id: str, results: Sequence[SplitResult]
     ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
         """Renames the files in ``results`` to their final names, and deletes all others.
 
@@ -59,12 +65,12 @@ class StagingArea:
         try:
             scored = [result.scored for result in results if result.scored]
             quarantine = [result.quarantine for result in results if result.quarantine]
-            kept = self._collect_kind(attempt / STAGED, run_id, scored)
-            quarantined = self._collect_kind(attempt / QUARANTINE, run_id, quarantine)
+            kept = self._collect_kind(Path(attempt.scored), run_id, scored)
+            quarantined = self._collect_kind(Path(attempt.quarantine), run_id, quarantine)
             # Scores become public files, quarantined rows never do.
-            restrict(*(attempt / QUARANTINE / file.path for file in quarantined))
+            restrict(*(Path(attempt.quarantine, file.path) for file in quarantined))
         except OSError as error:
-            raise translated(error, attempt) from error
+            raise translated(error, Path(attempt.scratch)) from error
         hit("files collected")
         return kept, quarantined
 
@@ -72,11 +78,11 @@ class StagingArea:
         """Removes an attempt's staging folder, unless an intent to publish it exists."""
         self._attempts.discard(attempt)
 
-    def staged(self, scored: ScoredBatch) -> Any:
+    def staged(self, folder: str, scored: ScoredBatch) -> Any:  # noqa: ARG002
         """The scores in staging as a pandas frame."""
-        folder = self._control.layout.staged(scored.attempt)
+        staged = self._control.layout.staged(scored.attempt)
         return pa.concat_tables(
-            pq.read_table(folder / file.path, partitioning=None) for file in scored.files
+            pq.read_table(staged / file.path, partitioning=None) for file in scored.files
         ).to_pandas()
 
     def _collect_kind(self, folder: Path, run_id: str, files: list[OutputFile]) -> tuple[OutputFile, ...]:

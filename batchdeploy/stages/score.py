@@ -17,7 +17,7 @@ from batchdeploy.core.policy import PolicyViolation
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import Plan, QuarantinedRows, ScoredBatch
 from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
-from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.core.work import AttemptFolders, ScoreJob, Split, SplitResult
 from batchdeploy.errors import (
     EngineError,
     MissingPackageError,
@@ -67,7 +67,7 @@ class ScorePorts:
 
 
 def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int], None]) -> ScoredBatch:
-    """Scores every row of the partition into a private staging folder.
+    """Scores every row of the partition into staging.
 
     Args:
         plan: the run's plan.
@@ -82,10 +82,10 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
     model_folder = ports.fetcher.fetch(plan.model, ports.models)
     check_versions(ports.fetcher, ports.workers, model_folder, policy=plan.deployment.engine.versions)
     LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in ports.versions.items()))
-    attempt = ports.staging.stage(plan.run_id)
+    attempt = ports.staging.stage(plan.folder, plan.run_id)
     try:
         splits = ports.reader.make_splits(plan.data)
-        job = _job(ports, plan, (ports.workers.distribute(model_folder), str(attempt)), now)
+        job = _job(ports, plan, (ports.workers.distribute(model_folder), attempt), now)
         job = ports.scorer.prepare(job, model_folder, splits)
         results = _results(ports, job, splits, done)
         files, quarantine = ports.staging.collect(attempt, plan.run_id, results)
@@ -194,14 +194,14 @@ def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
         raise ScoringRefused(f"{plan.data.path}/{plan.folder}", tuple(broken), hint=hint)
 
 
-def _job(ports: ScorePorts, plan: Plan, folders: tuple[str, str], now: datetime) -> ScoreJob:
+def _job(ports: ScorePorts, plan: Plan, places: tuple[str, AttemptFolders], now: datetime) -> ScoreJob:
     deployment = plan.deployment
-    model_folder, staging = folders
+    model_folder, folders = places
     return ScoreJob(
         spec=_spec(plan, _bins(plan, ports.references), now),
         model_folder=model_folder,
         model_digest=plan.model.digest,
-        staging=staging,
+        folders=folders,
         durable=deployment.publish.durability == "power",
         alone=ports.engine.name != "local",
         threads=ports.engine.threads,

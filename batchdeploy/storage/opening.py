@@ -12,6 +12,11 @@ from batchdeploy.storage.folder_storage import FolderStorage
 from batchdeploy.storage.interface import Storage
 
 
+def is_uri(location: str) -> bool:
+    """Whether a location is the URI of an object store rather than a folder's path."""
+    return "://" in location
+
+
 def open_location(
     location: str,
     spec: StorageSpec = StorageSpec(),
@@ -32,7 +37,7 @@ def open_location(
     Raises:
         PublishError: the store cannot be opened.
     """
-    if "://" in location:
+    if is_uri(location):
         # Imported here, because the object store's client comes with the extra `objects`.
         from batchdeploy.storage.object_storage import ObjectStorage
 

@@ -100,6 +100,6 @@ def _scored(tools: Toolbox, partition: str, pin: ModelPin) -> tuple[Any, Verdict
     scored = score(planned, tools.to_score(), now=at, done=lambda _rows: None)
     try:
         drift = measure_drift(planned, scored, references=tools.references)
-        return tools.publishing.staging.staged(scored), drift.verdict
+        return tools.publishing.staging.staged(planned.folder, scored), drift.verdict
     finally:
         tools.publishing.staging.discard(scored.attempt)

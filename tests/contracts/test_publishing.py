@@ -20,14 +20,14 @@ from tests_support import plan as made_up_plan
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
-from batchdeploy.core.work import SplitResult
+from batchdeploy.core.work import AttemptFolders, SplitResult
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError, TableError
 from batchdeploy.ports import Claims, Maintenance, PublishedTable, Publisher, Staging
 from batchdeploy.publishing.opening import open_table
 
 FOLDER = "date=2024-01-01"
 A, B, C = (RUNS[name] for name in "abc")
-Write = Callable[[Path, str, Any], OutputFile]
+Write = Callable[[AttemptFolders, str, Any], OutputFile]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Place:
 
     def stage(self, run: str) -> ScoredBatch:
         """A run's rows in staging, beside a file that no result names."""
-        attempt = self.staging.stage(run)
+        attempt = self.staging.stage(FOLDER, run)
         self.write(attempt, "part-00000-untold.parquet", rows_of(run))
         file = self.write(attempt, "part-00000-told.parquet", rows_of(run))
         files, quarantine = self.staging.collect(attempt, run, [result_of(file)])
@@ -106,8 +106,8 @@ def rows_of(run: str) -> Any:
     )
 
 
-def write_file(attempt: Path, name: str, rows: Any) -> OutputFile:
-    path = attempt / "scored" / name
+def write_file(attempt: AttemptFolders, name: str, rows: Any) -> OutputFile:
+    path = Path(attempt.scored, name)
     pq.write_table(rows, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return OutputFile(path=name, rows=rows.num_rows, size=path.stat().st_size, sha256=digest)
@@ -155,10 +155,10 @@ def test_an_attempt_is_private_and_used_once(place: Place) -> None:
     first, second = place.stage(A), place.stage(A)
     assert first.attempt != second.attempt
     assert [file.path for file in first.files] == [f"part-00000-{A}.parquet"]
-    assert sorted(place.staging.staged(first)["id"]) == [1, 2]
+    assert sorted(place.staging.staged(FOLDER, first)["id"]) == [1, 2]
     assert place.table.published_partitions() == ()
     place.staging.discard(first.attempt)
-    assert len(place.staging.staged(second)) == 2
+    assert len(place.staging.staged(FOLDER, second)) == 2
     place.staging.hand_over(second.attempt)
     place.publish(A, None, second)
 

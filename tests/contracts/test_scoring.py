@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import FakeToolbox, make_tools, rows
 from fakes.stage_calls import DAY, plan_of
-from score_jobs import score_job, scoring_spec
+from score_jobs import folders_in, score_job, scoring_spec
 
 from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.assembly.reading import LocalReader
@@ -43,11 +43,11 @@ class Place:
         tools = self.tools
         pin = tools.registry.resolve(tools.deployment.model)
         model = tools.registry.fetch(pin, tools.layout.models)
-        staging = tools.publishing.staging.stage("0123456789abcdef")
+        folders = tools.publishing.staging.stage(f"date={DAY}", "0123456789abcdef")
         if self._folder is not None:
-            staging = self._folder / "staging"
-            (staging / "scored").mkdir(parents=True)
-        return score_job(scoring_spec(**spec), model_folder=str(model), staging=str(staging))
+            folders = folders_in(str(self._folder / "staging"))
+            Path(folders.scored).mkdir(parents=True)
+        return score_job(scoring_spec(**spec), model_folder=str(model), folders=folders)
 
     def score(self, job: ScoreJob, splits: tuple[Split, ...]) -> list[SplitResult]:
         return [self.tools.scorer.worker(job)(split) for split in splits]

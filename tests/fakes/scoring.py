@@ -93,7 +93,7 @@ class FakeScoring:
 
     def worker(self, job: ScoreJob) -> Work:
         """The function that scores one split."""
-        spec, attempt = job.spec, Path(job.staging).name
+        spec, attempt = job.spec, job.folders.name
 
         def score(split: Split) -> SplitResult:
             found: dict[Kind, list[Any]] = {"scored": [], "quarantine": []}

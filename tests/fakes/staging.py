@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from batchdeploy.core.records import OutputFile, ScoredBatch
-from batchdeploy.core.work import SplitResult
+from batchdeploy.core.work import AttemptFolders, SplitResult
 from batchdeploy.errors import Problem, PublishError
 from fakes.source import md5_of
 
 Kind = Literal["scored", "quarantine"]
-STAGING = Path("/memory/staging")
 
 
 @dataclass(slots=True)
@@ -50,12 +48,12 @@ class FakeStaging:
         self.handed_over: list[str] = []
         self._begun = 0
 
-    def stage(self, run_id: str) -> Path:
-        """Begins an attempt; the returned path does not exist, its name is the attempt's."""
+    def stage(self, folder: str, run_id: str) -> AttemptFolders:
+        """Begins an attempt, whose folders are nowhere."""
         self._begun += 1
         name = f"{run_id}-{self._begun:012x}"
         self.attempts[name] = FakeAttempt(run_id)
-        return STAGING / name
+        return AttemptFolders(name=name, scored="", quarantine="", scratch="")
 
     def write(self, attempt: str, kind: Kind, name: str, table: Any) -> OutputFile:
         """Stages rows like a worker, and returns the record of their file."""
@@ -63,7 +61,7 @@ class FakeStaging:
         return OutputFile(path=name, rows=table.num_rows, size=table.nbytes, sha256=digest_of(table))
 
     def collect(
-        self, attempt: Path, run_id: str, results: Sequence[SplitResult]
+        self, attempt: AttemptFolders, run_id: str, results: Sequence[SplitResult]
     ) -> tuple[tuple[OutputFile, ...], tuple[OutputFile, ...]]:
         """Renames the tables in ``results`` and drops the others; returns (scored, quarantined)."""
         kept = self._of(attempt.name)
@@ -84,7 +82,7 @@ class FakeStaging:
         """The staged tables of one kind of an attempt, by name."""
         return {name: table for (of, name), table in self._of(attempt).tables.items() if of == kind}
 
-    def staged(self, scored: ScoredBatch) -> Any:
+    def staged(self, folder: str, scored: ScoredBatch) -> Any:
         """The scores in staging as a pandas frame."""
         found = self.tables(scored.attempt, "scored")
         return pa.concat_tables([found[file.path] for file in scored.files]).to_pandas()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from dataclasses import replace
@@ -15,8 +16,11 @@ from tests_support import plan as made_up_plan
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
+from batchdeploy.core.work import AttemptFolders
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.opening import open_swap_table
+from batchdeploy.storage.interface import write
+from batchdeploy.storage.opening import is_uri, open_location
 from faults.oracle import Content, content_of
 
 FILES = 2
@@ -70,7 +74,7 @@ def plan(folder: str, run: str, base_run: str | None) -> Plan:
 
 def stage(access: TableAccess, folder: str, run: str) -> ScoredBatch:
     """A run's files in staging, as workers and `collect` leave them."""
-    attempt = access.staging.stage(run)
+    attempt = access.staging.stage(folder, run)
     try:
         files = _write(attempt, folder, run)
     except BaseException:
@@ -93,18 +97,34 @@ def stage(access: TableAccess, folder: str, run: str) -> ScoredBatch:
     )
 
 
-def _write(attempt: Path, folder: str, run: str) -> tuple[OutputFile, ...]:
+def _write(attempt: AttemptFolders, folder: str, run: str) -> tuple[OutputFile, ...]:
     rows = rows_of(folder, run)
     half = len(rows) // FILES
     files = []
     for number in range(FILES):
         name = f"part-{number:05d}-{run}.parquet"
-        path = attempt / "scored" / name
         part = rows.slice(number * half, half if number < FILES - 1 else None)
-        pq.write_table(part, path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        files.append(OutputFile(path=name, rows=len(part), size=path.stat().st_size, sha256=digest))
+        content = parquet(part)
+        put(attempt, name, content)
+        digest = hashlib.sha256(content).hexdigest()
+        files.append(OutputFile(path=name, rows=len(part), size=len(content), sha256=digest))
     return tuple(files)
+
+
+def parquet(rows: pa.Table) -> bytes:
+    made = io.BytesIO()
+    pq.write_table(rows, made)
+    return made.getvalue()
+
+
+def put(attempt: AttemptFolders, name: str, content: bytes) -> None:
+    """Stores a file of scored rows, as a worker does."""
+    if is_uri(attempt.scored):
+        write(open_location(attempt.scored, attempt.storage), name, content)
+        return
+    file = Path(attempt.scored, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
 
 
 def manifest(run: str, scored: ScoredBatch, stamp: str) -> tuple[str, str]:

@@ -137,7 +137,7 @@ def test_a_filesystem_that_cannot_exchange_is_refused_at_the_start(
     # The patch stands for a filesystem that this machine does not have.
     monkeypatch.setattr(attempts, "can_exchange", lambda folder: False)
     with pytest.raises(PublishError, match=r"cannot exchange two folders(.|\n)*publish.mode to pointer"):
-        access.staging.stage(A)
+        access.staging.stage(FOLDER, A)
     assert os.listdir(control / "staging") == []
 
 
@@ -273,9 +273,9 @@ def test_generations_beyond_the_retention_go_but_not_under_a_reader(root: Path) 
 
 def test_files_that_no_result_names_are_dropped(access: TableAccess) -> None:
     """A speculated or retried task leaves a second file; only what the driver was told of counts."""
-    attempt = access.staging.stage(A)
+    attempt = access.staging.stage(FOLDER, A)
     for name in ("part-00000-told.parquet", "part-00000-untold.parquet"):
-        pq.write_table(pa.table({"id": [1]}), attempt / "scored" / name)
+        pq.write_table(pa.table({"id": [1]}), f"{attempt.scored}/{name}")
     told = OutputFile(path="part-00000-told.parquet", rows=1, size=1, sha256="")
     result = SplitResult(
         index=0,
@@ -290,4 +290,4 @@ def test_files_that_no_result_names_are_dropped(access: TableAccess) -> None:
     )
     files, _ = access.staging.collect(attempt, A, [result])
     assert [file.path for file in files] == [f"part-00000-{A}.parquet"]
-    assert os.listdir(attempt / "scored") == [files[0].path]
+    assert os.listdir(attempt.scored) == [files[0].path]

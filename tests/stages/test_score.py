@@ -31,7 +31,7 @@ def test_every_row_is_in_staging_and_none_is_visible() -> None:
     assert (scored.rows_in, scored.rows_scored, scored.rows_quarantined) == (6, 6, 0)
     assert scored.keys_in == scored.keys_out
     assert told == [3, 3]
-    assert sorted(tools.staging.staged(scored)["y"]) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    assert sorted(tools.staging.staged("", scored)["y"]) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
     assert tools.table.published_partitions() == ()
     assert len(tools.engine.shipped) == 1
 

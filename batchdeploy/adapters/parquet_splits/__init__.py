@@ -7,6 +7,7 @@ from batchdeploy.adapters.parquet_splits.lookups import LookupJoin
 from batchdeploy.adapters.parquet_splits.pinned_files import watch_pinned_files
 from batchdeploy.adapters.parquet_splits.row_partitions import RowPartitions
 from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
+from batchdeploy.adapters.parquet_splits.scratch_files import printed_file
 from batchdeploy.adapters.parquet_splits.split_rows import split_rows
 from batchdeploy.adapters.parquet_splits.worker import score_split
 from batchdeploy.host.output_capture import capture_output
@@ -21,6 +22,7 @@ __all__ = [
     "inspect",
     "inspect_input",
     "make_splits",
+    "printed_file",
     "read_frame",
     "sample_frames",
     "score_split",

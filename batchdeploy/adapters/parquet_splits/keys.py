@@ -1,30 +1,20 @@
-"""Writes key hashes to staging, and finds the splits with duplicate keys."""
+"""Finds the splits with duplicate keys."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
+from batchdeploy.adapters.parquet_splits.scratch_files import read_hashes
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.kernel.keys import duplicate_rows, key_tuples
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def write_hashes(staging: Path, name: str, hashes: Sequence[np.ndarray[Any, Any]]) -> str:
-    """Writes a split's hashes to staging for `find_duplicates`; returns the file's name."""
-    import numpy as np
-
-    file = staging / "keys" / f"{name}.npy"
-    file.parent.mkdir(exist_ok=True)
-    np.save(file, np.concatenate(hashes) if hashes else np.empty(0, "uint64"))
-    return file.name
 
 
 def find_duplicates(
@@ -37,8 +27,6 @@ def find_duplicates(
         splits: all splits of the partition.
         results: their results, in any order.
     """
-    import numpy as np
-
     ordered = sorted(results, key=lambda result: result.index)
     by_index = {split.index: split for split in splits}
 
@@ -46,6 +34,6 @@ def find_duplicates(
         batches = read_batches(by_index[ordered[place].index], job.spec, job.spec.keys)
         return key_tuples(pa.Table.from_batches([filtered.batch for filtered in batches]).take(rows))
 
-    parts = [np.load(Path(job.staging) / "keys" / result.keys) for result in ordered]
+    parts = read_hashes(job.folders, [result.keys for result in ordered])
     found = duplicate_rows(parts, keys_of)
     return tuple(replace(by_index[ordered[place].index], duplicates=rows) for place, rows in found.items())

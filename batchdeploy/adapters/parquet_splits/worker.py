@@ -1,13 +1,12 @@
 """Scores a split on a worker.
 
-A worker reads its split, runs the kernel over it and writes the scored and quarantined rows to the run's
-private staging folder; only counts, checksums and file names are returned. File names are unique per try, and
-the driver keeps only files that a result names, so a retried or speculative task cannot duplicate rows.
+A worker reads its split, runs the kernel over it and writes the scored and quarantined rows to the attempt's
+own folders; only counts, checksums and file names are returned. File names are unique per try, and the driver
+keeps only files that a result names, so a retried or speculative task cannot duplicate rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import uuid
@@ -15,17 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchdeploy.adapters.parquet_splits.keys import write_hashes
+from batchdeploy.adapters.parquet_splits.part_files import PartFile
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
+from batchdeploy.adapters.parquet_splits.scratch_files import printed_file, write_hashes
 from batchdeploy.core.casts import Casts
-from batchdeploy.core.layout import PRINTED
-from batchdeploy.core.records import OutputFile
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
 from batchdeploy.errors import BatchdeployError, EngineError, Problem, ScoringRefused
 from batchdeploy.host.output_capture import capture_output
@@ -44,7 +40,7 @@ def score_split(split: Split, job: ScoreJob, load: Load) -> SplitResult:
 
     Args:
         split: the file and its row groups.
-        job: the model, the scoring spec and the staging folder.
+        job: the model, the scoring spec and where the files go.
         load: loads the model's folder; called once per process and model.
 
     Raises:
@@ -67,7 +63,7 @@ def score_rows(index: int, batches: Iterable[FilteredBatch], job: ScoreJob, load
     Args:
         index: the task's number.
         batches: the rows, each batch with its file.
-        job: the model, the scoring spec and the staging folder.
+        job: the model, the scoring spec and where the files go.
         load: loads the model's folder; called once per process and model.
 
     Raises:
@@ -88,7 +84,9 @@ def _loaded_model(
     """
     misses = _model.cache_info().misses
     with ExitStack() as stack:
-        printed = stack.enter_context(capture_output(_printed(index, job), alone=job.alone))
+        name = f"part-{index:05d}-{uuid.uuid4().hex[:12]}.txt"
+        file = stack.enter_context(printed_file(job.folders, name))
+        printed = stack.enter_context(capture_output(file, alone=job.alone))
         predict = _loaded(job, load)
         loaded = _model.cache_info().misses > misses
         if job.threads is not None:
@@ -96,10 +94,6 @@ def _loaded_model(
 
             stack.enter_context(threadpool_limits(job.threads))
         yield predict, printed.trim, loaded
-
-
-def _printed(index: int, job: ScoreJob) -> Path:
-    return Path(job.staging, PRINTED, f"part-{index:05d}-{uuid.uuid4().hex[:12]}.txt")
 
 
 def _score(
@@ -115,33 +109,30 @@ def _score(
     Args:
         batches: the rows.
         index: the task's number.
-        job: the scoring spec and the staging folder.
+        job: the scoring spec and where the files go.
         predict: the model.
         source: the file of batches that do not name theirs.
     """
     name = f"part-{index:05d}-{uuid.uuid4().hex[:12]}.parquet"
-    staging, spec = Path(job.staging), job.spec
-    with ExitStack() as stack:
-        writers = {kind: _Writer(staging / kind / name) for kind in ("scored", "quarantine")}
-        for writer in writers.values():
-            stack.callback(writer.close)
+    folders, spec = job.folders, job.spec
+    with (
+        PartFile(folders.scored, name, folders.storage, durable=job.durable) as scored,
+        PartFile(folders.quarantine, name, folders.storage, durable=job.durable) as quarantine,
+    ):
         counts = score_batches(
             batches,
             spec,
             predict,
             source=source,
-            writers=Writers(writers["scored"].write, writers["quarantine"].write),
+            writers=Writers(scored.write, quarantine.write),
         )
-    files = {kind: writer.finish(durable=job.durable) for kind, writer in writers.items()}
     # NOTE: quarantined rows are written as their file holds them, so their keys are cast once more.
-    casts = {"scored": {}, "quarantine": {key: spec.casts[key] for key in spec.keys if key in spec.casts}}
-    keys_out = sum(
-        _file_keys(staging / kind / name, spec.keys, casts[kind]) for kind, file in files.items() if file
-    )
+    casts = {key: spec.casts[key] for key in spec.keys if key in spec.casts}
+    keys_out = _file_keys(scored, spec.keys, {}) + _file_keys(quarantine, spec.keys, casts)
     return SplitResult(
         index=index,
-        scored=files["scored"],
-        quarantine=files["quarantine"],
+        scored=scored.written(),
+        quarantine=quarantine.written(),
         rows_in=counts.rows_in,
         keys_in=counts.keys_in,
         keys_out=keys_out & MASK,
@@ -149,7 +140,7 @@ def _score(
         profile=counts.profile,
         loaded=False,
         worker=f"{socket.gethostname()}:{os.getpid()}",
-        keys=write_hashes(staging, name, counts.hashes),
+        keys=write_hashes(folders, name, counts.hashes),
         findings=counts.findings,
         rows_left_out=counts.rows_left_out,
         casts=counts.casts,
@@ -161,36 +152,6 @@ def _followed(batches: Iterable[FilteredBatch], batch_done: Callable[[], None]) 
     for batch in batches:
         yield batch
         batch_done()
-
-
-class _Writer:
-    """Writes a Parquet file, created with the first batch."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: pq.ParquetWriter | None = None
-        self._rows = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._path, batch.schema, write_page_checksum=True)
-        self._writer.write_batch(batch)
-        self._rows += batch.num_rows
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def finish(self, *, durable: bool) -> OutputFile | None:
-        if self._writer is None:
-            return None
-        with self._path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            if durable:
-                os.fsync(stream.fileno())
-        size = self._path.stat().st_size
-        return OutputFile(path=self._path.name, rows=self._rows, size=size, sha256=digest)
 
 
 def _loaded(job: ScoreJob, load: Load) -> Callable[[Any], Any]:
@@ -218,7 +179,10 @@ def _model(
     return load(folder)
 
 
-def _file_keys(path: Path, keys: Sequence[str], casts: Casts) -> int:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+def _file_keys(part: PartFile, keys: Sequence[str], casts: Casts) -> int:
+    """The sum of the hashes of the keys that a file holds; 0 if it was not written."""
+    if part.empty:
+        return 0
+    with part.open() as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
         batches = (cast_batch(batch, casts).batch for batch in file.iter_batches(columns=list(keys)))
         return sum(sum_hashes(hash_keys(batch)) for batch in batches)
