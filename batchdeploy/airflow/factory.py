@@ -63,6 +63,28 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     return dag
 
 
+def triggered_dag(source: DeploymentSource, kind: str, own: dict[str, Any], given: dict[str, Any]) -> DAG:
+    """A DAG without tasks and without a schedule, which a person triggers.
+
+    Args:
+        source: the deployment.
+        kind: the end of its id, and its tag: ``rollback``.
+        own: the arguments of `airflow.sdk.DAG` of this kind.
+        given: the caller's arguments, which override all others.
+    """
+    arguments = {
+        "dag_id": f"{source.spec.name}-{kind}",
+        "schedule": None,
+        "start_date": EARLIEST_START,
+        "catchup": False,
+        "tags": ["batchdeploy", kind],
+    }
+    dag = DAG(**(arguments | own | given))
+    # Airflow takes the file of the frame that calls DAG(), which is this module.
+    dag.fileloc = str(source.caller)
+    return dag
+
+
 def ScoringTaskGroup(  # noqa: N802
     deployment: str, *, group_id: str | None = None, **group_arguments: Any
 ) -> TaskGroup:
