@@ -57,7 +57,8 @@ def test_five_steps_publish_and_a_sixth_finds_it_identical(project: Path, deploy
     assert rows(project) == 200
     assert ask(deployment, step="plan", partition=DAY, holder="b")["outcome"] == "identical"
     assert ask(deployment, step="plan", partition="latest")["partition"] == "2024-03-04"
-    assert not any((project / "scores" / "churn.batchdeploy" / "claims").iterdir())
+    (claim,) = (project / "scores" / "churn.batchdeploy" / "claims").iterdir()
+    assert claim.read_bytes() == b""
 
 
 def test_each_step_says_what_it_did(
