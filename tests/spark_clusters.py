@@ -1,6 +1,7 @@
 """Spark as a standalone cluster and as a Connect server, from the pip package, on 127.0.0.1.
 
-The workers of neither have batchdeploy installed.
+The workers of neither have batchdeploy installed. Either runs on this machine, or on machines that share no
+folder with this process (`namespaces`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from faults.spark_kills import cluster
+from namespaces import Machine, machine
 
 from batchdeploy.adapters.engines.spark import SparkEngine
 
@@ -44,6 +47,42 @@ def engine_on(kind: str, folder: Path) -> Iterator[SparkEngine]:
         assert os.environ.get("PYSPARK_PYTHON") == before
 
 
+class SeparateSpark(NamedTuple):
+    """A Spark on machines that share no folder with this process.
+
+    Attributes:
+        url: of the master or of the Connect server.
+        machines: where its processes run.
+        engine: the ``engine`` section of a deployment.
+    """
+
+    url: str
+    machines: tuple[Machine, ...]
+    engine: dict[str, object]
+
+
+@contextmanager
+def separate_spark(kind: str, folder: Path, variables: Mapping[str, str]) -> Iterator[SeparateSpark]:
+    """A master and two workers, or a Connect server, each on a machine of its own.
+
+    Args:
+        kind: ``standalone`` or ``connect``.
+        folder: a new folder for logs.
+        variables: environment variables of the workers: the credentials of the stores.
+    """
+    conf: dict[str, object] = {"spark.driver.host": "127.0.0.1", "spark.executor.memory": "1g"}
+    with ExitStack() as started:
+        if kind == "connect":
+            machines = (started.enter_context(machine()),)
+            server = connect_server(folder, Path(sys.executable), machines[0], variables)
+            url = started.enter_context(server)
+            yield SeparateSpark(url, machines, {"kind": "spark", "remote": url})
+            return
+        machines = tuple(started.enter_context(machine()) for _ in range(3))
+        url = started.enter_context(cluster(folder, machines=machines, variables=variables))
+        yield SeparateSpark(url, machines, {"kind": "spark", "master": url, "conf": conf})
+
+
 def bare_python(home: Path) -> Path:
     """A Python with all of this one's packages, but for batchdeploy."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
@@ -57,8 +96,17 @@ def bare_python(home: Path) -> Path:
 
 
 @contextmanager
-def connect_server(home: Path, python: Path) -> Iterator[str]:
-    """The URL of a server of two local threads, which tries a task three times."""
+def connect_server(
+    home: Path, python: Path, where: Machine | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """The URL of a server of two local threads, which tries a task three times.
+
+    Args:
+        home: a folder for its log.
+        python: the interpreter of its workers.
+        where: the machine to start it on; by default here.
+        variables: its environment variables, beside this process's own.
+    """
     import pyspark
 
     home.mkdir(exist_ok=True)
@@ -75,11 +123,18 @@ def connect_server(home: Path, python: Path) -> Iterator[str]:
     for key, value in settings.items():
         command += ["--conf", f"{key}={value}"]
     command += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
+    if where is not None:
+        command = where.command(*command)
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command,
             cwd=home,
-            env=os.environ | {"PYSPARK_PYTHON": str(python), "SPARK_LOCAL_IP": "127.0.0.1"},
+            env={
+                **os.environ,
+                "PYSPARK_PYTHON": str(python),
+                "SPARK_LOCAL_IP": "127.0.0.1",
+                **(variables or {}),
+            },
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

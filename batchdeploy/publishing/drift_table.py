@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.core.records import DriftReport, Plan
-from batchdeploy.storage.interface import Storage
+from batchdeploy.host.file_modes import restrict
 
 SCHEMA = pa.schema(
     [
@@ -27,12 +30,8 @@ SCHEMA = pa.schema(
 )
 
 
-def write_table(storage: Storage, key: str, plan: Plan, report: DriftReport) -> None:
-    """Writes a run's rows of the drift table atomically.
-
-    Raises:
-        OSError: the disk or the store failed.
-    """
+def write_table(file: Path, plan: Plan, report: DriftReport) -> None:
+    """Writes a run's rows of the drift table atomically."""
     rows = [
         {
             "run_id": report.run_id,
@@ -42,5 +41,8 @@ def write_table(storage: Storage, key: str, plan: Plan, report: DriftReport) -> 
         }
         for row in report.statistics
     ]
-    with storage.open_output(key) as stream:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), stream)
+    scratch = file.with_suffix(f".{os.getpid()}.tmp")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), scratch)
+    restrict(scratch)
+    scratch.replace(file)

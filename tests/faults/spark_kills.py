@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pyspark
+from namespaces import Machine
 
 from faults.projects import (
     DAYS,
@@ -145,15 +146,29 @@ def _named(word: str) -> list[psutil.Process]:
 
 
 @contextmanager
-def cluster(home: Path, *, workers: int = 2) -> Iterator[str]:
-    """A standalone master and its workers on loopback, from the pip package's own scripts; gives its URL."""
+def cluster(
+    home: Path,
+    *,
+    workers: int = 2,
+    machines: Sequence[Machine] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """A standalone master and its workers on loopback, from the pip package's own scripts; gives its URL.
+
+    Args:
+        home: a new folder for logs and, without machines, for what the workers write.
+        workers: how many there are.
+        machines: where to start the master and each worker; by default here.
+        variables: environment variables of all of them, beside this process's own.
+    """
     home.mkdir(parents=True)
     port = _free_port()
     environment = os.environ | {
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_WORKER_DIR": str(home),
+        "SPARK_WORKER_DIR": str(machines[0].home / "work" if machines else home),
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_NO_DAEMONIZE": "1",
+        **(variables or {}),
     }
     url = f"spark://127.0.0.1:{port}"
     common = ["--host", "127.0.0.1", "--webui-port", "0"]
@@ -163,11 +178,14 @@ def cluster(home: Path, *, workers: int = 2) -> Iterator[str]:
     ] * workers
     started = []
     try:
-        for number, command in enumerate(commands):
+        for number, words in enumerate(commands):
+            command = [str(SPARK_CLASS), *words]
+            if machines:
+                command = machines[number].command(*command)
             with (home / f"{number}.log").open("w") as log:
                 started.append(
                     subprocess.Popen(
-                        [str(SPARK_CLASS), *command],
+                        command,
                         env=environment,
                         stdout=log,
                         stderr=subprocess.STDOUT,
