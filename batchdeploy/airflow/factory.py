@@ -1,7 +1,8 @@
-"""`ScoringDag` and `ScoringTaskGroup`: five tasks, one for each step of a run."""
+"""`ScoringDag` and `ScoringTaskGroup`: a run as five tasks, one for each step, or as one task."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +13,12 @@ from batchdeploy.airflow.operators import (
     DriftOperator,
     PlanOperator,
     PublishOperator,
+    RunOperator,
     ScoreOperator,
     ValidateOperator,
 )
 from batchdeploy.airflow.step_operator import StepOperator
+from batchdeploy.airflow.task_arguments import Tasks, check_task_arguments
 from batchdeploy.airflow.timetable import PartitionTimetable
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
@@ -29,26 +32,36 @@ EARLIEST_START = datetime(1900, 1, 1, tzinfo=UTC)
 BACKFILL_NOTE = (
     "\n\n**A BACKFILL DROPS WHAT IS TYPED HERE**, unless *Override parameters on existing runs* is ticked."
 )
-STEPS_AFTER_PLAN: tuple[type[StepOperator], ...] = (
-    ValidateOperator,
-    ScoreOperator,
-    DriftOperator,
-    PublishOperator,
-)
+OPERATORS: Mapping[Tasks, tuple[type[StepOperator], ...]] = {
+    "five": (PlanOperator, ValidateOperator, ScoreOperator, DriftOperator, PublishOperator),
+    "one": (RunOperator,),
+}
 
 
-def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
+def ScoringDag(  # noqa: N802
+    deployment: str,
+    *,
+    tasks: Tasks = "five",
+    task_arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    **dag_arguments: Any,
+) -> DAG:
     """A DAG that scores one partition of a deployment a run.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
+        tasks: ``five``, one for each step (``plan``, ``validate``, ``score``, ``drift``, ``publish``), or
+            ``one`` for the whole run (``run``).
+        task_arguments: further operator arguments by task: ``{"score": {"pool": "big"}}``. They override
+            ``default_args``.
         dag_arguments: arguments of `airflow.sdk.DAG`. They override the deployment; ``default_args`` do
             so for tasks. ``params`` and ``tags`` are added to the generated ones.
 
     Raises:
         DeploymentError: the file is missing or wrong, with line and column; Airflow shows it as the
             import error of this DAG file alone.
+        RequestError: ``tasks`` or ``task_arguments`` name a task or an argument that does not exist.
     """
+    check_task_arguments(tasks, task_arguments)
     source = find_source(deployment)
     arguments = _arguments(source, dag_arguments) | dag_arguments
     if "start_date" in (dag_arguments.get("default_args") or {}) and "start_date" not in dag_arguments:
@@ -59,14 +72,41 @@ def ScoringDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     # Airflow takes the file of the frame that calls DAG(), which is this module.
     dag.fileloc = str(source.caller)
     with dag:
-        add_tasks(source)
+        add_tasks(source, tasks, task_arguments)
+    return dag
+
+
+def triggered_dag(source: DeploymentSource, kind: str, own: dict[str, Any], given: dict[str, Any]) -> DAG:
+    """A DAG without tasks and without a schedule, which a person triggers.
+
+    Args:
+        source: the deployment.
+        kind: the end of its id, and its tag: ``rollback``.
+        own: the arguments of `airflow.sdk.DAG` of this kind.
+        given: the caller's arguments, which override all others.
+    """
+    arguments = {
+        "dag_id": f"{source.spec.name}-{kind}",
+        "schedule": None,
+        "start_date": EARLIEST_START,
+        "catchup": False,
+        "tags": ["batchdeploy", kind],
+    }
+    dag = DAG(**(arguments | own | given))
+    # Airflow takes the file of the frame that calls DAG(), which is this module.
+    dag.fileloc = str(source.caller)
     return dag
 
 
 def ScoringTaskGroup(  # noqa: N802
-    deployment: str, *, group_id: str | None = None, **group_arguments: Any
+    deployment: str,
+    *,
+    group_id: str | None = None,
+    tasks: Tasks = "five",
+    task_arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    **group_arguments: Any,
 ) -> TaskGroup:
-    """The same five tasks as a group inside your own DAG.
+    """The same tasks as a group inside your own DAG.
 
     The tasks read partition, model and other params from the DAG run; `scoring_params` creates the params. If
     the partition is already published, the group is skipped; give downstream tasks that must run anyway
@@ -75,24 +115,31 @@ def ScoringTaskGroup(  # noqa: N802
     Args:
         deployment: the YAML file, relative to the DAG's own file.
         group_id: the group's id; by default the deployment's name.
+        tasks: ``five`` or ``one``, as of `ScoringDag`.
+        task_arguments: further operator arguments by task, as of `ScoringDag`.
         group_arguments: arguments of `airflow.sdk.TaskGroup`.
 
     Raises:
         DeploymentError: the file is missing or wrong.
+        RequestError: ``tasks`` or ``task_arguments`` name a task or an argument that does not exist.
     """
+    check_task_arguments(tasks, task_arguments)
     source = find_source(deployment)
     name = group_id or source.spec.name.replace(".", "-")
     group = TaskGroup(group_id=name, **group_arguments)
     with group:
-        add_tasks(source)
+        add_tasks(source, tasks, task_arguments)
     return group
 
 
-def add_tasks(source: DeploymentSource) -> None:
-    """Adds the five tasks, in sequence, to the current DAG or group."""
-    before: StepOperator = PlanOperator(task_id="plan", deployment=source)
-    for kind in STEPS_AFTER_PLAN:
-        before = kind(task_id=kind.step, deployment=source, run=before.output)
+def add_tasks(
+    source: DeploymentSource, tasks: Tasks, task_arguments: Mapping[str, Mapping[str, Any]] | None
+) -> None:
+    """Adds a run's tasks, in sequence, to the current DAG or group."""
+    run = None
+    for kind in OPERATORS[tasks]:
+        arguments = (task_arguments or {}).get(kind.step, {})
+        run = kind(task_id=kind.step, deployment=source, run=run, **arguments).output
 
 
 def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:

@@ -8,12 +8,15 @@ from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import scores_asset
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
-from batchdeploy.airflow.factory import EARLIEST_START
+from batchdeploy.airflow.factory import triggered_dag
 from batchdeploy.airflow.links import SUMMARY_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.step_operator import StepOperator, with_assets
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.request import Answer, Step, StepRequest
+
+# Two runs at a time would only wait for the table's lock.
+ONE_AT_A_TIME = 1
 
 
 def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
@@ -31,7 +34,8 @@ def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     """
     source = find_source(deployment)
     partition = source.spec.data.partition
-    arguments = _arguments(source, "rollback") | {
+    own = {
+        "max_active_runs": ONE_AT_A_TIME,
         "doc_md": f"### Rollback of {source.spec.name}\n\nPublishes an earlier run's scores of a partition "
         "again, at once. A later run of the same partition publishes as usual.",
         "params": {
@@ -48,9 +52,7 @@ def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
             ),
         },
     }
-    dag = DAG(**(arguments | dag_arguments))
-    dag.fileloc = str(source.caller)
-    with dag:
+    with triggered_dag(source, "rollback", own, dag_arguments) as dag:
         RollbackOperator(task_id="rollback", deployment=source)
     return dag
 
@@ -68,14 +70,13 @@ def MaintenanceDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
         DeploymentError: the file is missing or wrong.
     """
     source = find_source(deployment)
-    arguments = _arguments(source, "maintenance") | {
+    own = {
+        "max_active_runs": ONE_AT_A_TIME,
         "doc_md": f"### Maintenance of {source.spec.name}\n\n`recover` completes the publishes of killed "
         "runs and removes what they left in staging. `collect_garbage` also removes generations beyond "
         "`publish.keep_generations`. Records, drift tables and quarantined rows are kept.",
     }
-    dag = DAG(**(arguments | dag_arguments))
-    dag.fileloc = str(source.caller)
-    with dag:
+    with triggered_dag(source, "maintenance", own, dag_arguments) as dag:
         recover = RecoverOperator(task_id="recover", deployment=source)
         recover >> CollectGarbageOperator(task_id="collect_garbage", deployment=source)
     return dag
@@ -133,15 +134,3 @@ class CollectGarbageOperator(RecoverOperator):
     """Recovers, then removes generations beyond ``publish.keep_generations``, and other leftovers."""
 
     step: ClassVar[Step] = "collect_garbage"
-
-
-def _arguments(source: DeploymentSource, kind: str) -> dict[str, Any]:
-    return {
-        "dag_id": f"{source.spec.name}-{kind}",
-        "schedule": None,
-        "start_date": EARLIEST_START,
-        "catchup": False,
-        "tags": ["batchdeploy", kind],
-        # Two at a time would only wait for the table's lock.
-        "max_active_runs": 1,
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -118,7 +119,11 @@ class PublishOperator(StepOperator):
 
 
 class RunOperator(PlanOperator):
-    """A whole run in one task, for DAGs in which scoring is one of many tasks."""
+    """A whole run in one task, from the plan to the report; emits events on both assets.
+
+    A retry plans anew. If an earlier try of the same DAG run published and then died, the retry succeeds and
+    emits the events.
+    """
 
     step: ClassVar[Step] = "run"
     heavy = True
@@ -129,6 +134,14 @@ class RunOperator(PlanOperator):
             deployment=source,
             **with_assets(arguments, "outlets", scores_asset(source.spec), drift_asset(source.spec)),
         )
+
+    def request(self, context: Any) -> StepRequest:
+        """The plan's request, and for a retry when the DAG run began."""
+        request = super().request(context)
+        began = getattr(context.get("dag_run"), "start_date", None)
+        if began is None or context["ti"].try_number < 2:
+            return request
+        return replace(request, is_retry=True, since=began.isoformat())
 
 
 def model_policy(context: Any, spec: Deployment) -> tuple[str | None, str]:

@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Param
 
 from batchdeploy.airflow.assets import model_asset
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
-from batchdeploy.airflow.factory import EARLIEST_START
+from batchdeploy.airflow.factory import triggered_dag
 from batchdeploy.airflow.links import COMPARISON_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.step_operator import StepOperator, with_assets
@@ -33,14 +33,9 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     """
     source = find_source(deployment)
     spec = source.spec
-    arguments: dict[str, Any] = {
-        "dag_id": f"{spec.name}-promotion",
-        "schedule": None,
-        "start_date": EARLIEST_START,
-        "catchup": False,
+    own = {
         "doc_md": f"### Promotion of {spec.model.name}\n\nCompares, asks, then moves the alias "
         f"`{spec.model.alias or 'champion'}`.",
-        "tags": ["batchdeploy", "promotion"],
         "params": {
             "challenger": Param(
                 "challenger", type="string", title="Challenger", description="An alias or a version."
@@ -53,9 +48,7 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
             ),
         },
     }
-    dag = DAG(**(arguments | dag_arguments))
-    dag.fileloc = str(source.caller)
-    with dag:
+    with triggered_dag(source, "promotion", own, dag_arguments) as dag:
         comparison = CompareModelsOperator(task_id="compare_models", deployment=source)
         approve = DecisionOperator(
             task_id="approve",

@@ -23,6 +23,8 @@ RUNS, ATTEMPTS, COMPARISONS, RETIRED = "runs", "attempts", "comparisons", "retir
 POINTER, POINTER_DATA, POINTER_MANIFESTS = "current.json", "data", "manifests"
 # One line per decision about a comparison, with its author.
 PROMOTIONS = "promotions.jsonl"
+# One line per publish and rollback.
+AUDIT = "audit.jsonl"
 # Captured model output: a folder in an attempt with one file per split, and the run's merged file.
 PRINTED, OUTPUT = "printed", "output.txt"
 
@@ -87,6 +89,31 @@ def comparison_key(folder: str, name: str) -> str:
 def quarantine_key(folder: str, run_id: str) -> str:
     """The key of the folder with a run's quarantined rows in the control folder."""
     return f"{QUARANTINE}/{folder}/{run_id}"
+
+
+def attempt_drift_key(folder: str, run_id: str, name: str) -> str:
+    """The key of an attempt's rows of the drift table."""
+    return f"{attempt_key(folder, run_id, name)}/drift.parquet"
+
+
+def attempt_quarantine_key(folder: str, run_id: str, name: str) -> str:
+    """The key of the folder with the rows that an attempt quarantined, kept beside its records."""
+    return f"{attempt_key(folder, run_id, name)}/{QUARANTINE}"
+
+
+def staged_quarantine_key(attempt: str) -> str:
+    """The key of the folder with an attempt's quarantined rows, while they are in staging."""
+    return f"{STAGING}/{attempt}/{QUARANTINE}"
+
+
+def printed_key(attempt: str) -> str:
+    """The key of the folder with what the model printed in an attempt, one file for each split."""
+    return f"{STAGING}/{attempt}/{PRINTED}"
+
+
+def claim_key(folder: str) -> str:
+    """The key of the claim on a partition by the run that works on it."""
+    return f"claims/{folder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +192,6 @@ class Layout:
     def trash(self) -> Path:
         return self.control / "trash"
 
-    def claim(self, folder: str) -> Path:
-        """The claim on a partition by the run that works on it."""
-        return self.control / "claims" / folder
-
     @property
     def models(self) -> Path:
         """Fetched copies of models, one folder per digest, on the filesystem that workers use anyway."""
@@ -200,7 +223,7 @@ class Layout:
 
     @property
     def audit(self) -> Path:
-        return self.control / "audit.jsonl"
+        return self.control / AUDIT
 
     def partition_dir(self, folder: str) -> Path:
         return self.table / folder
@@ -211,14 +234,6 @@ class Layout:
     def attempt(self, folder: str, run_id: str, name: str) -> Path:
         """The evidence of one attempt at a run; the run's folder shows one attempt's."""
         return self.control / attempt_key(folder, run_id, name)
-
-    def attempt_drift(self, folder: str, run_id: str, name: str) -> Path:
-        """An attempt's rows of the drift table."""
-        return self.attempt(folder, run_id, name) / "drift.parquet"
-
-    def attempt_quarantine(self, folder: str, run_id: str, name: str) -> Path:
-        """The rows that an attempt quarantined, kept beside its records."""
-        return self.attempt(folder, run_id, name) / QUARANTINE
 
     @property
     def retirement(self) -> Path:

@@ -49,6 +49,8 @@ class StepRequest:
         folder: for the other steps: the run's folder (for ``promote``: the comparison's file), from the
             answer of the step before.
         is_retry: whether this step ran before, so that rows or the suite may have been fixed since.
+        since: for ``run`` as a retry: when the orchestrator's run began (ISO 8601). Scores that the run's
+            earlier try published since then count as done by this one.
         holder: the orchestrator's run that claims the partition; one run at a time works on a partition.
         expected_holder: an ended run whose claim may be taken over.
         to: for ``rollback``: the id of the run to go back to; None for the one before.
@@ -63,6 +65,7 @@ class StepRequest:
     evolve: bool = False
     folder: str | None = None
     is_retry: bool = False
+    since: str | None = None
     holder: str | None = None
     expected_holder: str | None = None
     to: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ PARENT_VARIABLE = "BATCHDEPLOY_PARENT"
 ORDER_SECONDS = 8.0
 LEFTOVER_SECONDS = 3.0
 PAUSE = 0.05
+DIE_WITH_PARENT = 1
 
 
 def stop_with_parent() -> None:
@@ -27,6 +29,18 @@ def stop_with_parent() -> None:
     if given.isdigit():
         os.set_inheritable(int(given), False)
         threading.Thread(target=_watch, args=(int(given),), name="parent watch", daemon=True).start()
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """Has the kernel kill this process when its parent ends; does nothing where there is no such call.
+
+    Args:
+        parent: the parent's process id, if it may have ended already.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 def end_leftovers(session: int) -> None:

@@ -138,18 +138,18 @@ class Source(Protocol):
 class Engine(Protocol):
     """Runs functions over splits, on this machine or on a cluster.
 
-    ``threads`` is the number of threads per worker, None for all cores; ``device`` is the device that models
-    predict on, ``cpu`` or ``cuda``.
+    ``device`` is the device that models predict on, ``cpu`` or ``cuda``.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def threads(self) -> int | None: ...
-
-    @property
     def device(self) -> str: ...
+
+    def worker_threads(self, splits: Sequence[Split]) -> int | None:
+        """Native threads per worker; None: the work shares this process, and may use all cores."""
+        ...
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterable[SplitResult]:
         """Applies ``work`` to every split and yields the results in any order.

@@ -7,7 +7,9 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from batchdeploy.core.layout import AUDIT
 from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.storage.races import append_line
 
 TAIL_BYTES = 64 * 1024
 
@@ -34,15 +36,23 @@ class AuditLine:
 
 
 class AuditLog:
-    """The audit log of one table; the caller of `append` must hold the table's lock."""
+    """The audit log of one table; where the table has a lock, the caller of `append` must hold it."""
 
     def __init__(self, control: ControlFolder) -> None:
+        self._control = control
         self._file = control.layout.audit
         self._disk = control.disk
 
     def append(self, line: AuditLine) -> None:
-        """Appends a line unless it exists, so that a step repeated after a kill adds it only once."""
+        """Appends a line unless it exists, so that a step repeated after a kill adds it only once.
+
+        Raises:
+            OSError: the disk or the store failed.
+        """
         text = json.dumps({name: value for name, value in asdict(line).items() if value is not None}) + "\n"
+        if self._control.remote:
+            append_line(self._control.shared, AUDIT, text.strip())
+            return
         tail = self._tail()
         if text.encode() not in tail:
             # NOTE: a full disk may have truncated the last line; start a new one.

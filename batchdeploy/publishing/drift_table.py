@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.core.records import DriftReport, Plan
-from batchdeploy.host.file_modes import restrict
+from batchdeploy.storage.interface import Storage
 
 SCHEMA = pa.schema(
     [
@@ -30,8 +27,12 @@ SCHEMA = pa.schema(
 )
 
 
-def write_table(file: Path, plan: Plan, report: DriftReport) -> None:
-    """Writes a run's rows of the drift table atomically."""
+def write_table(storage: Storage, key: str, plan: Plan, report: DriftReport) -> None:
+    """Writes a run's rows of the drift table atomically.
+
+    Raises:
+        OSError: the disk or the store failed.
+    """
     rows = [
         {
             "run_id": report.run_id,
@@ -41,8 +42,5 @@ def write_table(file: Path, plan: Plan, report: DriftReport) -> None:
         }
         for row in report.statistics
     ]
-    scratch = file.with_suffix(f".{os.getpid()}.tmp")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), scratch)
-    restrict(scratch)
-    scratch.replace(file)
+    with storage.open_output(key) as stream:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), stream)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from batchdeploy.core.layout import attempt_key
+from batchdeploy.core.layout import (
+    attempt_drift_key,
+    attempt_key,
+    attempt_quarantine_key,
+    drift_key,
+    printed_key,
+    staged_quarantine_key,
+)
 from batchdeploy.core.records import DriftReport, Plan
 from batchdeploy.errors import PublishError
 from batchdeploy.publishing.control_folder import ControlFolder
@@ -13,6 +20,7 @@ from batchdeploy.publishing.drift_table import write_table
 from batchdeploy.publishing.refusals import translated
 from batchdeploy.publishing.run_evidence import RunEvidence
 from batchdeploy.redaction import redact
+from batchdeploy.storage.interface import copy, names_below
 
 LOCK_SECONDS = 5.0
 # Limits on stored model output: splits per run, and bytes per run.
@@ -37,42 +45,51 @@ class EvidenceFolder:
 
     def keep_output(self, plan: Plan, attempt: str) -> None:
         """Writes the model's printed output, if any, beside the attempt's records."""
-        source = self._control.layout.printed(attempt)
         records, key = self._control.records, attempt_key(plan.folder, plan.run_id, plan.attempt or attempt)
         # Output is evidence only, so a failure to store it does not stop the run.
         with suppress(OSError):
-            text = b"".join(file.read_bytes() for file in sorted(source.iterdir())[:MOST_SPLITS])
-            if records.has(key, Plan):
+            text = b"".join(self._printed(attempt))
+            if text and records.has(key, Plan):
                 records.write_output(key, redact(text.decode("utf-8", "replace"))[:MOST_OUTPUT])
 
     def keep_quarantine(self, plan: Plan, attempt: str) -> None:
         """Copies the quarantined rows from staging to the attempt's evidence.
 
         Raises:
-            PublishError: the disk failed.
+            PublishError: the disk or the store failed.
         """
-        layout = self._control.layout
-        source = layout.staged_quarantine(attempt)
-        target = layout.attempt_quarantine(plan.folder, plan.run_id, plan.attempt or attempt)
+        storage = self._control.storage
+        target = attempt_quarantine_key(plan.folder, plan.run_id, plan.attempt or attempt)
         try:
-            for file in sorted(source.iterdir()) if source.is_dir() else ():
-                self._control.disk.place(file, target / file.name)
+            for name, key in names_below(storage, staged_quarantine_key(attempt)).items():
+                copy(storage, key, f"{target}/{name}")
         except OSError as error:
-            raise translated(error, target) from error
+            raise translated(error, f"{storage.target}/{target}") from error
 
     def write_drift(self, plan: Plan, report: DriftReport) -> None:
         """Writes the attempt's rows of the drift table, one per column and statistic.
 
         Raises:
-            PublishError: the disk refused.
+            PublishError: the disk or the store refused.
         """
-        file = self._control.layout.drift(plan.folder, plan.run_id)
+        key, storage = drift_key(plan.folder, plan.run_id), self._control.storage
         if plan.attempt:
-            file = self._control.layout.attempt_drift(plan.folder, plan.run_id, plan.attempt)
+            key = attempt_drift_key(plan.folder, plan.run_id, plan.attempt)
         try:
-            write_table(file, plan, report)
+            write_table(storage, key, plan, report)
         except OSError as error:
-            raise translated(error, file) from error
+            raise translated(error, f"{storage.target}/{key}") from error
+
+    def _printed(self, attempt: str) -> Iterator[bytes]:
+        """What the workers and this process captured; both write to one folder unless it is in a store."""
+        here = self._control.layout.printed(attempt)
+        files = sorted(here.iterdir()) if here.is_dir() else []
+        yield from (file.read_bytes() for file in files[:MOST_SPLITS])
+        if self._control.remote:
+            storage = self._control.storage
+            keys = names_below(storage, printed_key(attempt)).values()
+            found = (storage.read(key) for key in [*keys][:MOST_SPLITS])
+            yield from (stored.content for stored in found if stored is not None)
 
     def _change_shown(self, plan: Plan, change: Callable[[str, str, str], None]) -> None:
         seconds = min(LOCK_SECONDS, self._control.spec.lock_seconds)

@@ -50,7 +50,7 @@ class TableMaintenance:
         Raises:
             PublishError: the table's lock was not released in time, or the disk or the object store failed.
         """
-        if not self._layout.control.is_dir():
+        if self._layout.control_uri is None and not self._layout.control.is_dir():
             return CleanupReport()
         try:
             finished = self._mode.finish()

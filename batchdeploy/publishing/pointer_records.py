@@ -45,11 +45,13 @@ class PointerRecords:
             attempt=entry["attempt"],
         )
         with suppress(OSError, PublishError), self._control.lock():
+            # The manifest is last: a run without it is completed by the next run, or by `recover`.
+            self._audit.append(line)
             if not self._overtaken(folder, entry):
                 self._evidence.show_published(folder, run, evidence)
                 self._evidence.show_published_quarantine(folder, run, evidence)
                 self._control.records.write_text(run_key(folder, run), Manifest, manifest)
-            self._audit.append(line)
+                self._evidence.settle(folder, run, evidence)
 
     def write_rollback(self, folder: str, run_id: str, *, replaced: str | None, at: str) -> None:
         """Writes the audit line of a rollback.

@@ -61,9 +61,15 @@ def interrupted(error: OSError, where: Path, *, withdrawn: bool, swapped: bool) 
     )
 
 
-def translated(error: OSError, where: Path, *, hint: str = "nothing was published") -> BatchdeployError:
-    """The error for a failed disk operation: RequestError for an invalid name, else PublishError."""
-    problem = Problem("disk", reason(error), error.filename)
+def translated(error: OSError, where: Path | str, *, hint: str = "nothing was published") -> BatchdeployError:
+    """The error for a failed operation: RequestError for an invalid name, else PublishError.
+
+    Args:
+        error: the failure.
+        where: the path or URI.
+        hint: what is published, and so on.
+    """
+    problem = Problem("store" if "://" in str(where) else "disk", reason(error), error.filename)
     if error.errno in WRONG_NAMES:
         return RequestError(str(where), (problem,), hint="output.path says where the scores go")
     return PublishError(str(where), (problem,), hint=f"{hint}; {remedy(error)}, then run it again")

@@ -85,7 +85,8 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
     attempt = ports.staging.stage(plan.folder, plan.run_id)
     try:
         splits = ports.reader.make_splits(plan.data)
-        job = _job(ports, plan, (ports.workers.distribute(model_folder), attempt), now)
+        threads = ports.engine.worker_threads(splits)
+        job = _job(ports, plan, (ports.workers.distribute(model_folder), attempt), now, threads)
         job = ports.scorer.prepare(job, model_folder, splits)
         results = _results(ports, job, splits, done)
         files, quarantine = ports.staging.collect(attempt, plan.run_id, results)
@@ -194,7 +195,9 @@ def _gate_policy(plan: Plan, scored: ScoredBatch) -> None:
         raise ScoringRefused(f"{plan.data.path}/{plan.folder}", tuple(broken), hint=hint)
 
 
-def _job(ports: ScorePorts, plan: Plan, places: tuple[str, AttemptFolders], now: datetime) -> ScoreJob:
+def _job(
+    ports: ScorePorts, plan: Plan, places: tuple[str, AttemptFolders], now: datetime, threads: int | None
+) -> ScoreJob:
     deployment = plan.deployment
     model_folder, folders = places
     return ScoreJob(
@@ -203,8 +206,8 @@ def _job(ports: ScorePorts, plan: Plan, places: tuple[str, AttemptFolders], now:
         model_digest=plan.model.digest,
         folders=folders,
         durable=deployment.publish.durability == "power",
-        alone=ports.engine.name != "local",
-        threads=ports.engine.threads,
+        alone=threads is not None,
+        threads=threads,
     )
 
 

@@ -10,6 +10,7 @@ from batchdeploy.core.layout import PROMOTIONS, comparison_key
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.storage.interface import Storage, write
+from batchdeploy.storage.races import append_line
 
 
 class ComparisonRecords:
@@ -37,12 +38,6 @@ class ComparisonRecords:
 
     def add_decision(self, decision: Mapping[str, object]) -> None:
         """Appends a line to the decisions; concurrent writers do not lose lines."""
-        line = (json.dumps(decision, ensure_ascii=False) + "\n").encode()
-        while not self._add(line):
-            pass
-
-    def _add(self, line: bytes) -> bool:
-        stored = self._storage.read(PROMOTIONS)
-        if stored is None:
-            return self._storage.create(PROMOTIONS, line)
-        return self._storage.swap(PROMOTIONS, stored.content + line, stored.token)
+        line = json.dumps(decision, ensure_ascii=False)
+        with translate_system_errors(f"{self._storage.target}/{PROMOTIONS}"):
+            append_line(self._storage, PROMOTIONS, line)

@@ -96,3 +96,10 @@ def copy(storage: Storage, key: str, target: str) -> bool:
     if stored is not None:
         write(storage, target, stored.content)
     return stored is not None
+
+
+def names_below(storage: Storage, folder: str) -> dict[str, str]:
+    """The name of each key directly in a folder, with the key, sorted."""
+    keys = (entry.key for entry in storage.list(folder))
+    names = {key.removeprefix(f"{folder}/"): key for key in keys}
+    return {name: names[name] for name in sorted(names) if "/" not in name}

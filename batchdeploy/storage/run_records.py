@@ -23,7 +23,7 @@ from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import from_json, to_json
 from batchdeploy.errors import BatchdeployError, DataError, Problem, RequestError
 from batchdeploy.storage.file_checks import file_problems
-from batchdeploy.storage.interface import Storage, copy
+from batchdeploy.storage.interface import Storage, copy, names_below
 from batchdeploy.storage.interface import write as store
 
 T = TypeVar("T")
@@ -38,6 +38,10 @@ FILES: dict[type, str] = {
     Refusal: "refusal.json",
     Manifest: MANIFEST,
 }
+
+
+# An attempt's records that the run's folder shows beside its plan and its page.
+SHOWN = (*(name for kind, name in FILES.items() if kind not in (Plan, Manifest)), OUTPUT)
 
 
 class RunEntry(NamedTuple):
@@ -156,15 +160,23 @@ class RunRecords:
             attempt: the attempt's key.
             run: the run's key.
         """
-        for name in (*(name for kind, name in FILES.items() if kind is not Manifest), OUTPUT):
-            if not copy(self._storage, _key(attempt, name), _key(run, name)):
-                self._storage.delete(_key(run, name))
+        copy(self._storage, _key(attempt, PLAN), _key(run, PLAN))
+        self.show_again(attempt, run)
+
+    def show_again(self, attempt: str, run: str) -> None:
+        """Copies an attempt's records except its plan, as `show`."""
+        found, shown = names_below(self._storage, attempt), names_below(self._storage, run)
+        for name in SHOWN:
+            if name in found:
+                copy(self._storage, found[name], _key(run, name))
+            elif name in shown:
+                self._storage.delete(shown[name])
         # NOTE: a page with a second name is served to nobody.
-        page = self._storage.read(_key(attempt, PAGE))
-        if page is None:
-            self._storage.delete(_key(run, PAGE))
-        else:
+        page = self._storage.read(found[PAGE]) if PAGE in found else None
+        if page is not None:
             store(self._storage, _key(run, PAGE), page.content)
+        elif PAGE in shown:
+            self._storage.delete(shown[PAGE])
 
     def write_page(self, folder: str, html: str) -> None:
         """Writes a folder's report page atomically."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from batchdeploy.core.layout import run_key
@@ -95,16 +96,39 @@ def _plan(tools: Toolbox, request: StepRequest) -> Answer:
             planned = plan(tools, partition, model, evolve=request.evolve)
     except PartitionError as error:
         return {"outcome": "missing", "partition": partition, "reason": str(error)}
+    if (manifest := _published_by_earlier_try(tools, planned, request)) is not None:
+        _release(tools, planned, request)
+        redraw_report(tools, key_of_run(planned))
+        return _answer_of_run(tools, planned, manifest)
     if planned.state == "identical" and not request.repeat:
         return _identical(tools, planned)
     if (busy := _claim(tools, planned, request)) is not None:
         return busy
-    answer = _planned(planned) | {"outcome": "done"}
     if request.step == "plan":
-        return answer | {"folder": str(attempt_folder(tools, begin_attempt(tools, planned)))}
+        folder = attempt_folder(tools, begin_attempt(tools, planned))
+        return _planned(planned) | {"outcome": "done", "folder": str(folder)}
     outcome = execute(tools, planned, repeat=request.repeat)
     _release(tools, planned, request)
-    return answer | _published(outcome.manifest) | {"folder": str(outcome.folder)}
+    return _answer_of_run(tools, planned, outcome.manifest)
+
+
+def _published_by_earlier_try(tools: Toolbox, planned: Plan, request: StepRequest) -> Manifest | None:
+    """The manifest of these pins if a try of the same whole run published them and then died."""
+    if request.step != "run" or request.since is None or planned.state != "identical":
+        return None
+    manifest = tools.records.find(key_of_run(planned), Manifest)
+    if manifest is None:
+        return None
+    published, began = (datetime.fromisoformat(text) for text in (manifest.published_at, request.since))
+    return manifest if published >= began else None
+
+
+def _answer_of_run(tools: Toolbox, planned: Plan, manifest: Manifest) -> Answer:
+    """The answer of a whole run: of the plan, of the publish, and of drift."""
+    drift = tools.records.find(key_of_run(planned), DriftReport)
+    measured = {} if drift is None else {"drift": drift.verdict, "alarms": list(drift.alarms)}
+    folder = str(run_folder(tools, planned))
+    return _planned(planned) | _published(manifest) | measured | {"outcome": "done", "folder": folder}
 
 
 def _compare_models(tools: Toolbox, request: StepRequest) -> Answer:

@@ -19,13 +19,20 @@ class EngineWithWorkers(Engine, Workers, Protocol):
     """Both sides of an engine, which one adapter implements."""
 
 
-@pytest.fixture(scope="module", params=["fake", "local", pytest.param("spark", marks=pytest.mark.jvm)])
+@pytest.fixture(
+    scope="module", params=["fake", "local", "processes", pytest.param("spark", marks=pytest.mark.jvm)]
+)
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EngineWithWorkers]:
     """One engine for all tests of this file."""
-    if request.param != "spark":
+    if request.param in ("fake", "local"):
         yield FakeEngine() if request.param == "fake" else LocalEngine()
+        return
+    if request.param == "processes":
+        in_processes = LocalEngine(least_rows=0, cores=2)
+        yield in_processes
+        in_processes.close()
         return
     from spark_clusters import engine_on
 
@@ -105,7 +112,7 @@ def test_workers_say_what_they_have(engine: EngineWithWorkers) -> None:
 
 def test_an_engine_says_what_a_worker_may_use(engine: EngineWithWorkers) -> None:
     assert engine.name in ("local", "spark")
-    assert engine.threads is None or engine.threads >= 1
+    assert engine.worker_threads(splits(3)) in (None, 1)
     assert engine.device in ("cpu", "cuda")
 
 

@@ -54,6 +54,26 @@ def test_dag_test_scores_a_partition_and_the_next_one_finds_it_identical(
     assert "is identical to run" in again
 
 
+def test_one_task_does_the_whole_run_with_the_same_records(project: Path, airflow_home: Path) -> None:
+    dags = with_dag(project, 'dag = ScoringDag("churn.yaml", tasks="one")')
+    out = airflow(airflow_home, dags, '{"partition": "2024-03-02"}')
+    assert '{"run": "success"}' in out, out[-2000:]
+    assert len(pd.read_parquet(project / "scores" / "churn")) == 200
+    runs = project / "scores" / "churn.batchdeploy" / "runs" / "date=2024-03-02"
+    (run,) = (folder for folder in runs.iterdir() if folder.is_dir())
+    names = {"plan.json", "check.json", "scored.json", "drift.json", "manifest.json", "report.html"}
+    assert names <= {file.name for file in run.iterdir()}
+    again = airflow(airflow_home, dags, '{"partition": "2024-03-02"}')
+    assert '{"run": "skipped"}' in again, again[-2000:]
+    suite = project / "expectations" / "customers.json"
+    suite.write_text(suite.read_text().replace('"max_value": 120', '"max_value": 20'))
+    refused = airflow(airflow_home, dags, '{"partition": "2024-03-03"}')
+    assert '{"run": "failed"}' in refused, refused[-2000:]
+    assert "clear run and what follows it; the tab Report has the evidence" in refused
+    missing = airflow(airflow_home, dags, '{"partition": "2031-01-01", "on_missing": "skip"}')
+    assert '{"run": "skipped"}' in missing, missing[-2000:]
+
+
 def test_a_refusal_fails_its_task_once_and_publishes_nothing(project: Path, airflow_home: Path) -> None:
     suite = project / "expectations" / "customers.json"
     suite.write_text(suite.read_text().replace('"max_value": 120', '"max_value": 20'))

@@ -382,7 +382,8 @@ def test_two_runs_of_one_partition_take_turns(call: Callable[..., Any], site: Pa
     assert table["_run_id"].nunique() == 1
     audit = (site / "scores" / "gated.batchdeploy" / "audit.jsonl").read_text()
     assert sum(day in line for line in audit.splitlines()) == 1
-    assert not any((site / "scores" / "gated.batchdeploy" / "claims").iterdir())
+    claims = (site / "scores" / "gated.batchdeploy" / "claims").iterdir()
+    assert not any(claim.read_bytes() for claim in claims)
 
 
 def test_a_backfill_by_clicks_and_its_report(

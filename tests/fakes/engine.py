@@ -22,7 +22,6 @@ class FakeEngine:
         closed: whether the engine was closed.
     """
 
-    threads: int | None = None
     device = "cpu"
 
     def __init__(self, name: str = "local") -> None:
@@ -38,6 +37,10 @@ class FakeEngine:
     def locate(self) -> Callable[[str], str]:
         """The identity: the name from `distribute` is the folder's path."""
         return str
+
+    def worker_threads(self, splits: Sequence[Split]) -> int | None:
+        """None, as of an engine whose work shares this process."""
+        return None
 
     def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterator[SplitResult]:
         """Applies the work to each split; BatchdeployErrors are raised unchanged, others as EngineError."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,8 @@ def test_five_steps_publish_and_a_sixth_finds_it_identical(project: Path, deploy
     assert rows(project) == 200
     assert ask(deployment, step="plan", partition=DAY, holder="b")["outcome"] == "identical"
     assert ask(deployment, step="plan", partition="latest")["partition"] == "2024-03-04"
-    assert not any((project / "scores" / "churn.batchdeploy" / "claims").iterdir())
+    (claim,) = (project / "scores" / "churn.batchdeploy" / "claims").iterdir()
+    assert claim.read_bytes() == b""
 
 
 def test_each_step_says_what_it_did(
@@ -96,6 +98,20 @@ def test_all_in_one_step(project: Path, deployment: Path) -> None:
     assert rows(project) == 200
     assert ask(deployment, step="run", partition=DAY, holder="a")["outcome"] == "identical"
     assert ask(deployment, step="run", partition=DAY, holder="a", repeat=True)["outcome"] == "done"
+
+
+def test_a_retry_of_a_whole_run_counts_what_its_earlier_try_published(deployment: Path) -> None:
+    first = ask(deployment, step="run", partition=DAY, holder="a")
+    assert (first["drift"], first["alarms"], first["verdict"]) == ("quiet", [], "quiet")
+    published = json.loads((Path(str(first["folder"])) / "manifest.json").read_text())["published_at"]
+    again = ask(deployment, step="run", partition=DAY, holder="a", is_retry=True, since=published)
+    told = ("outcome", "run_id", "rows", "verdict", "drift", "alarms", "folder")
+    assert [again[name] for name in told] == [first[name] for name in told]
+    # The claim of the try that died is released.
+    assert ask(deployment, step="run", partition=DAY, holder="b")["outcome"] == "identical"
+    later = (datetime.fromisoformat(published) + timedelta(seconds=1)).isoformat()
+    answer = ask(deployment, step="run", partition=DAY, holder="b", is_retry=True, since=later)
+    assert answer["outcome"] == "identical"
 
 
 def test_one_run_at_a_time_works_on_a_partition(deployment: Path) -> None:

@@ -5,20 +5,19 @@ A crash of native code ends only this process. A file holds the outcome.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
 import pickle
 import resource
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from batchdeploy.host.process_session import end_with_parent
+
 ANSWER, ROWS = "answer.json", "rows.pickle"
 MAX_FILE_BYTES = 2**30
-DIE_WITH_PARENT = 1
 
 
 def main() -> None:
@@ -61,8 +60,7 @@ def _limit() -> None:
     for kind, most in limits.items():
         with suppress(OSError, ValueError):
             resource.setrlimit(kind, (most, most))
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    end_with_parent()
 
 
 def _write(folder: Path, answer: dict[str, object]) -> None:

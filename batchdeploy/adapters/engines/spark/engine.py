@@ -55,7 +55,6 @@ class SparkEngine:
     """
 
     name = "spark"
-    threads = 1
 
     def __init__(
         self, master: str, conf: Mapping[str, str | bool | float] | None = None, gpu: str = "none"
@@ -89,6 +88,10 @@ class SparkEngine:
         """The partition as a Spark DataFrame over exactly the pinned files; see `frames.read_rows`."""
         spark, casts = self._spark(), casts or {}
         return read_rows(spark, pin, partition, where, nanoseconds=nanoseconds, casts=casts, join=join)
+
+    def worker_threads(self, splits: Sequence[Split]) -> int | None:  # noqa: ARG002
+        """One: Spark runs a task on each core."""
+        return 1
 
     @contextmanager
     def split_frame(
