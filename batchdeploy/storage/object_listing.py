@@ -13,6 +13,7 @@ from batchdeploy.core.pins import FilePin
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.storage.object_failures import FAILURES, failure, translate_failures
 from batchdeploy.storage.object_store import open_store, split_uri, unquoted
+from batchdeploy.storage.object_versions import newest_versions
 
 # How many objects are asked about at a time.
 REQUESTS = 32
@@ -49,6 +50,7 @@ class ObjectFolder:
         self.uri = uri.rstrip("/")
         bucket, self._prefix = split_uri(uri)
         self._bucket = bucket
+        self._storage = storage
         self._store = open_store(bucket, storage)
 
     def children(self, key: str = "") -> tuple[list[str], list[Found]]:
@@ -77,8 +79,9 @@ class ObjectFolder:
     def pins(self, objects: Sequence[Found]) -> list[FilePin]:
         """Pins objects of this listing, in their order.
 
-        By version where the bucket keeps versions: a listing of S3 does not tell them, so that each object
-        is asked about, many at a time. Else nothing more is asked than whether it does.
+        By version where the bucket keeps versions: obstore's listing of S3 does not tell them, so that
+        versions are listed as well, or each object is asked about, many at a time. Else nothing more is
+        asked than whether it does.
         """
         if not objects or objects[0].version is not None:
             return [self._pin(found) for found in objects]
@@ -86,7 +89,7 @@ class ObjectFolder:
         if first.version is None:
             return [self._pin(found) for found in (first, *objects[1:])]
         with ThreadPoolExecutor(REQUESTS) as pool:
-            others = pool.map(self._ask, objects[1:])
+            others = pool.map(self._ask, self._with_versions(objects[1:]))
             return [self._pin(first), *map(self._pin, others)]
 
     def look_up(self, keys: Iterable[str]) -> list[FilePin]:
@@ -98,8 +101,22 @@ class ObjectFolder:
         with ThreadPoolExecutor(REQUESTS) as pool:
             return [self._pin(found) for found in pool.map(self._head, keys)]
 
+    def _with_versions(self, objects: Sequence[Found]) -> list[Found]:
+        """The objects, with the versions that a listing tells of what was found."""
+        waves = len(objects) // REQUESTS
+        if not waves:
+            return [*objects]
+        keys = {found: self._full(found.key) for found in objects}
+        known = newest_versions(self._bucket, keys.values(), self._storage, pages=waves)
+        versions = {
+            key: one.version
+            for found, key in keys.items()
+            if (one := known.get(key)) and (one.etag, one.size) == (found.etag, found.size)
+        }
+        return [found._replace(version=versions.get(key)) for found, key in keys.items()]
+
     def _ask(self, found: Found) -> Found:
-        return self._head(found.key)
+        return self._head(found.key) if found.version is None else found
 
     def _head(self, key: str) -> Found:
         path = self._full(key)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from dvc_projects import error_xml
 from object_stores import Bucket, new_bucket, s3_bucket, s3_client
 from store_proxy import Fault, StoreProxy, store_proxy
 
@@ -17,7 +20,7 @@ from batchdeploy.adapters.sources.object_folder import ObjectFolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import BatchdeployError, DataError, PartitionError, SourceError
-from batchdeploy.storage import object_store
+from batchdeploy.storage import object_listing, object_store
 
 pytestmark = pytest.mark.slow
 
@@ -146,10 +149,11 @@ def proxy(s3_port: int, store_credentials: None) -> Iterator[StoreProxy]:
         yield running
 
 
-def test_ten_thousand_objects_are_pinned_by_little_more_than_their_listing(
-    s3_port: int, proxy: StoreProxy
+@pytest.mark.parametrize("versions", [False, True])
+def test_ten_thousand_objects_are_pinned_by_at_most_twice_their_listing(
+    s3_port: int, proxy: StoreProxy, versions: bool
 ) -> None:
-    client, bucket = s3_client(s3_port), s3_bucket(s3_port)
+    client, bucket = s3_client(s3_port), s3_bucket(s3_port, versions=versions)
     bucket.put(f"flights/date={DAY}/part-0.parquet", ROWS)
     name = bucket.uri.removeprefix("s3://")
     # NOTE: moto's own objects; ten thousand requests would take a minute.
@@ -163,7 +167,75 @@ def test_ten_thousand_objects_are_pinned_by_little_more_than_their_listing(
     pin = source_of(bucket.through(proxy.port)).pin(ref_of(bucket), DAY)
     assert len(pin.files) == 10_000
     # Ten pages of the partition, one of the folders, and a look whether the bucket keeps versions.
-    assert [asked.method for asked in proxy.asked] == ["GET"] * 11 + ["HEAD"]
+    assert [asked.method for asked in proxy.asked[:12]] == ["GET"] * 11 + ["HEAD"]
+    if not versions:
+        assert len(proxy.asked) == 12
+        return
+    assert len(proxy.asked) <= 2 * 11
+    assert all("versions" in asked.path for asked in proxy.asked[12:])
+    some = {file.path: file.version for file in pin.files[::1_111]}
+    for path, version in some.items():
+        assert client.head_object(Bucket=name, Key=f"flights/{path}")["VersionId"] == version
+
+
+def many(bucket: Bucket, objects: int = 70) -> None:
+    for number in range(objects):
+        bucket.put(f"flights/date={DAY}/ü %{number:02}.parquet", b"PAR1PAR1")
+
+
+def versions_of(bucket: Bucket) -> dict[str, str | None]:
+    return {file.path: file.version for file in source_of(bucket).pin(ref_of(bucket), DAY).files}
+
+
+def test_versions_are_the_same_whether_they_are_listed_or_asked_for(
+    s3_port: int, proxy: StoreProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3_bucket(s3_port, versions=True)
+    many(bucket)
+    many(bucket, 60)
+    client, name = s3_client(s3_port), bucket.uri.removeprefix("s3://")
+    client.delete_object(Bucket=name, Key=f"flights/date={DAY}/ü %01.parquet")
+    client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
+    bucket.put(f"flights/date={DAY}/ü %68.parquet", b"PAR1PAR1")
+    listed = versions_of(bucket.through(proxy.port))
+    assert len(listed) == 69
+    assert len(proxy.asked) < 10
+    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
+    assert versions_of(bucket.through(proxy.port)) == listed
+    assert sum(asked.method == "HEAD" for asked in proxy.asked) > 69
+
+
+@pytest.mark.parametrize(
+    ("fault", "body"), [(403, error_xml("AccessDenied", "x")), (500, b"x"), ("cut", b""), ("lost", b"")]
+)
+def test_objects_are_asked_about_where_versions_cannot_be_listed(
+    s3_port: int, proxy: StoreProxy, fault: Fault, body: bytes
+) -> None:
+    bucket = s3_bucket(s3_port, versions=True)
+    many(bucket)
+    listed = versions_of(bucket)
+    proxy.fault, proxy.matching, proxy.body = fault, "versions", body.decode()
+    assert versions_of(bucket.through(proxy.port)) == listed
+    assert proxy.fired > 0
+
+
+def test_an_object_that_is_replaced_while_it_is_listed_is_asked_about(
+    s3_port: int, store_credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its listed size and ETag are not those of the version."""
+    bucket, newest = s3_bucket(s3_port, versions=True), object_listing.newest_versions
+    many(bucket)
+
+    def meanwhile(*arguments: Any, **words: Any) -> Any:
+        bucket.put(f"flights/date={DAY}/ü %07.parquet", ROWS)
+        return newest(*arguments, **words)
+
+    monkeypatch.setattr(object_listing, "newest_versions", meanwhile)
+    pin = source_of(bucket).pin(ref_of(bucket), DAY)
+    (file,) = (file for file in pin.files if "07" in file.path)
+    name, key = bucket.uri.removeprefix("s3://"), f"flights/{file.path}"
+    head = s3_client(s3_port).head_object(Bucket=name, Key=key)
+    assert (file.version, file.size) == (head["VersionId"], head["ContentLength"])
 
 
 def test_partitions_are_listed_by_folder_not_by_object(s3_port: int, proxy: StoreProxy) -> None:
