@@ -82,13 +82,16 @@ def iceberg_catalog(folder: Path) -> Any:
     return catalog
 
 
-def add_delete_file(table: Any, rows: pa.Table, *, equality_ids: list[int] | None = None) -> str:
+def add_delete_file(
+    table: Any, rows: pa.Table, *, equality_ids: list[int] | None = None, partition: tuple[Any, ...] = ()
+) -> str:
     """Adds a file of deleted rows to an Iceberg table's newest snapshot, as merge-on-read writers do.
 
     Args:
-        table: of pyiceberg, not partitioned.
+        table: of pyiceberg.
         rows: the values of the deleted rows' columns, or the ``file_path`` and ``pos`` of each.
         equality_ids: the ids of these columns; None for positions.
+        partition: the values of the table's partition that the rows belong to, as manifests hold them.
 
     Returns:
         The location of the metadata file that has the new snapshot.
@@ -120,12 +123,12 @@ def add_delete_file(table: Any, rows: pa.Table, *, equality_ids: list[int] | Non
         content=kind,
         file_path=target.as_uri(),
         file_format=FileFormat.PARQUET,
-        partition=Record(),
+        partition=Record(*partition),
         record_count=rows.num_rows,
         file_size_in_bytes=target.stat().st_size,
         equality_ids=equality_ids,
     )
-    deleted.spec_id = 0
+    deleted.spec_id = table.spec().spec_id
     names = [folder / "metadata" / f"{part}-{snapshot_id}.avro" for part in ("deletes", "snap")]
     outputs = [table.io.new_output(name.as_uri()) for name in names]
     with DeleteManifest(table.spec(), table.schema(), outputs[0], snapshot_id, "null") as writer:

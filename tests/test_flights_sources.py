@@ -5,6 +5,7 @@ The stores, tables and remotes are those that the other tests use, small ones, f
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import shutil
@@ -12,11 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dvc_projects import before, cached, clone, dvc, set_remote
 from faults.stores import BUCKET, ENVIRONMENT
 from flights_projects import FORTNIGHT, backfill, commit_all, deploy, make
+from lakehouse_tables import add_delete_file, add_deletion_vector, iceberg_catalog
 from object_stores import Bucket, new_bucket
 from tests_support import Result
 
@@ -104,6 +109,131 @@ def test_an_object_that_is_replaced_before_the_publish_is_refused_by_name(
     assert done.code == 2, done.err
     assert f"date={DAY}/part-0.parquet: changed" in done.err
     assert not (made / "scores" / name).exists()
+
+
+def rows_of(root: Path) -> pa.Table:
+    """The rows of the fortnight, with the day as a date."""
+    parts = []
+    for day in FORTNIGHT:
+        rows = pq.read_table(part(root, day), partitioning=None)
+        dates = pa.repeat(pa.scalar(datetime.date.fromisoformat(day)), len(rows))
+        parts.append(rows.append_column("date", dates))
+    return pa.concat_tables(parts)
+
+
+class Delta:
+    """A Delta table of the fortnight."""
+
+    format, first = "delta", 0
+
+    def __init__(self, folder: Path, rows: pa.Table, _: pytest.MonkeyPatch) -> None:
+        from deltalake import write_deltalake
+
+        self.path = str(folder / "delta")
+        write_deltalake(self.path, rows, partition_by=["date"])
+
+    def change(self) -> None:
+        """Deletes the rows of one carrier on the day, and updates those of another."""
+        from deltalake import DeltaTable
+
+        day = f"date = '{DAY}'"
+        DeltaTable(self.path).delete(f"{day} and carrier = 'UA'")
+        DeltaTable(self.path).update({"sched_dep_minute": "60"}, predicate=f"{day} and carrier = 'B6'")
+
+    def mark_deleted(self) -> str:
+        """Deletes rows of the day by a deletion vector; gives the path of the table."""
+        add_deletion_vector(Path(self.path), [0, 1, 2])
+        return self.path
+
+
+class Iceberg:
+    """An Iceberg table of the fortnight, in a catalog that the environment names."""
+
+    format, path = "iceberg", "lake.crm.flights"
+
+    def __init__(self, folder: Path, rows: pa.Table, patch: pytest.MonkeyPatch) -> None:
+        catalog = iceberg_catalog(folder / "iceberg")
+        patch.setenv("PYICEBERG_CATALOG__LAKE__URI", catalog.properties["uri"])
+        patch.setenv("PYICEBERG_CATALOG__LAKE__TYPE", "sql")
+        self._table = catalog.create_table("crm.flights", schema=rows.schema)
+        with self._table.update_spec() as spec:
+            spec.add_identity("date")
+        self._table.append(rows)
+        self.first = self._table.current_snapshot().snapshot_id
+
+    def change(self) -> None:
+        """Deletes the rows of one carrier on the day, and overwrites those of another."""
+        day = f"date = '{DAY}'"
+        self._table.delete(f"{day} and carrier = 'UA'")
+        changed = self._table.scan(f"{day} and carrier = 'B6'").to_arrow()
+        index = changed.schema.get_field_index("sched_dep_minute")
+        field = changed.schema.field(index)
+        minutes = pa.array(np.full(len(changed), 60), field.type)
+        self._table.overwrite(changed.set_column(index, field, minutes), f"{day} and carrier = 'B6'")
+
+    def mark_deleted(self) -> str:
+        """Deletes rows of the day by an equality delete; gives the path of the table's metadata."""
+        field = self._table.schema().find_field("flight_id")
+        days = (datetime.date.fromisoformat(DAY) - datetime.date(1970, 1, 1)).days
+        gone = pa.table({"flight_id": [f"{DAY.replace('-', '')}-none"]})
+        return add_delete_file(self._table, gone, equality_ids=[field.field_id], partition=(days,))
+
+
+def changed_copy(root: Path, folder: str) -> str:
+    """The files of the fortnight after the tables' changes; gives the folder."""
+    for day in FORTNIGHT:
+        rows = pq.read_table(part(root, day), partitioning=None)
+        if day == DAY:
+            frame = rows.to_pandas()
+            frame = frame[frame["carrier"] != "UA"]
+            frame.loc[frame["carrier"] == "B6", "sched_dep_minute"] = 60
+            rows = pa.Table.from_pandas(frame, schema=rows.schema, preserve_index=False)
+        target = root / folder / f"date={day}" / "part-0.parquet"
+        target.parent.mkdir(parents=True)
+        pq.write_table(rows, target)
+    return folder
+
+
+def at_version(path: str, kind: Any, version: int | None) -> Callable[[Any], None]:
+    """Points a deployment at a version of a table; None for the newest."""
+
+    def change(document: Any) -> None:
+        document["data"] |= {"path": path, "format": kind.format, "rev": version}
+
+    return change
+
+
+@pytest.mark.parametrize("kind", [Delta, Iceberg])
+def test_a_table_at_each_version_has_the_rows_of_parquet(
+    made: Path,
+    plain: pd.DataFrame,
+    tmp_path: Path,
+    cli: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+) -> None:
+    table, name = kind(tmp_path, rows_of(made), monkeypatch), kind.format
+    frame = backfill(made, deploy(made, f"{name}-before", at_version(table.path, kind, None)))
+    pd.testing.assert_frame_equal(frame, plain, check_exact=True)
+
+    table.change()
+    folder = changed_copy(made, f"data/changed-{name}")
+    deployment = deploy(made, f"{name}-expected", lambda document: document["data"].update(path=folder))
+    expected = backfill(made, deployment)
+    assert 0 < len(of(expected, DAY)) < len(of(plain, DAY))
+    new = backfill(made, deploy(made, f"{name}-new", at_version(table.path, kind, None)))
+    pd.testing.assert_frame_equal(new, expected, check_exact=True)
+    old = backfill(made, deploy(made, f"{name}-old", at_version(table.path, kind, table.first)))
+    pd.testing.assert_frame_equal(old, plain, check_exact=True)
+    both = of(plain, DAY).merge(of(new, DAY), on="flight_id")
+    other = both["late_probability_x"] != both["late_probability_y"]
+    assert set(both.loc[other, "carrier_x"]) == {"B6"}
+
+    marked = deploy(made, f"{name}-marked", at_version(table.mark_deleted(), kind, None))
+    refused = cli("run", marked, "-p", DAY)
+    assert refused.code == 2, refused.err
+    assert "plain Parquet would show rows that were deleted" in refused.err
+    assert not (made / "scores" / f"{name}-marked").exists()
 
 
 @pytest.mark.parametrize("remote", ["s3", "local", "above"])
