@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchdeploy.adapters.parquet_splits import RowPartitions, row_partitions
-from batchdeploy.core.deployment import PartitionSpec
+from batchdeploy.adapters.sources.folder import FolderSource
+from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.pins import FilePin, identity_of
+from batchdeploy.errors import PartitionError
 
 DATE = PartitionSpec(column="day")
 
@@ -117,3 +119,20 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     rows = RowPartitions()
     assert rows.values(write(tmp_path, pa.array(["a", "b"])), DATE) == {"a", "b"}
     assert rows.values(write(tmp_path, pa.array(["c", "d", "e"])), DATE) == {"c", "d", "e"}
+
+
+def test_the_files_of_other_partitions_are_not_read(tmp_path: Path, read: list[int]) -> None:
+    """A partition is looked for before it is asked which there are."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, days in {"x": DAYS[2:4], "y": ["2024-02-01", "2024-02-05"], "z": DAYS[1:6]}.items():
+        Path(write(data, pa.array(days), group=10).location).rename(data / f"{name}.parquet")
+    source = FolderSource(tmp_path, rows=RowPartitions)
+    ref = DataRef(path="data", partition=DATE, keys=("x",))
+    pin = source.pin(ref, "2024-01-03")
+    assert [file.path for file in pin.files] == ["x.parquet", "z.parquet"]
+    assert len(read) == 2
+    with pytest.raises(PartitionError, match=r"no such partition.*got 2024-02-02"):
+        source.pin(ref, "2024-02-02")
+    # Also to say which there are: each file's column is read once.
+    assert len(read) == 3

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from batchdeploy.adapters.parquet_splits.group_statistics import group_bounds
 from batchdeploy.adapters.parquet_splits.input_checks import Footer, read_footer
 from batchdeploy.adapters.parquet_splits.parquet_files import open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
@@ -110,20 +111,15 @@ class Bounds(NamedTuple):
 
 
 def _bounds(footer: Footer, group: int, key: PartitionKey) -> Bounds | None:
-    metadata = footer.metadata.row_group(group)
-    paths = [metadata.column(i).path_in_schema for i in range(metadata.num_columns)]
-    if key.column not in paths:
-        return None
-    found = metadata.column(paths.index(key.column)).statistics
-    if found is None or not found.has_min_max or not found.has_null_count:
-        return None
     kind = footer.schema.field(key.column).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    found = group_bounds(footer.metadata.row_group(group), key.column, kind)
+    if found is None:
+        return None
     try:
-        low, high = partition_texts(pa.array([found.min, found.max], kind), key).to_pylist()
+        low, high = partition_texts(found.values, key).to_pylist()
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
-    return Bounds(low, high, found.null_count > 0)
+    return Bounds(low, high, found.nulls)
 
 
 def _may_hold(bounds: Bounds | None, kind: pa.DataType, key: PartitionKey) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.group_statistics import group_bounds
 from batchdeploy.core.pins import FilePin, PartitionKey, PathColumn
 from batchdeploy.core.work import Split
 from batchdeploy.kernel.columns import Masks
@@ -90,17 +91,10 @@ def folder_checks(file: FilePin, opened: pq.ParquetFile, key: PartitionKey | Non
 def _proved(opened: pq.ParquetFile, column: PathColumn, key: PartitionKey) -> bool:
     """Whether the statistics of every row group say that it has the folder's value alone."""
     kind = opened.schema_arrow.field(column.name).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     for number in range(opened.num_row_groups):
-        group = opened.metadata.row_group(number)
-        paths = [group.column(i).path_in_schema for i in range(group.num_columns)]
-        found = group.column(paths.index(column.name)).statistics if column.name in paths else None
-        if found is None or not found.has_min_max or not found.has_null_count or found.null_count:
+        found = group_bounds(opened.metadata.row_group(number), column.name, kind)
+        if found is None or found.nulls or found.values[0] != found.values[1]:
             return False
-        try:
-            bounds = pa.array([found.min, found.max], kind)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            return False
-        if bounds[0] != bounds[1] or not rows_of_folder(bounds, column.value, key).all():
+        if not rows_of_folder(found.values, column.value, key).all():
             return False
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -105,11 +105,10 @@ class FolderSource:
             entries, wrong = partition_files(_lister(data), folders, _looks_like_parquet(data))
             selected: dict[str, FilePin] = {}
         else:
-            if found.by_value or partition not in self.partitions(ref):
+            if found.by_value:
                 raise self._unknown(ref, partition, data)
             entries, wrong = self._unfolded(data)
-            unhashed = [_unhashed(data, entry) for entry in entries]
-            selected = {f.path: f for f in row_files(unhashed, self._index, ref.partition, partition)}
+            selected = self._select(ref, partition, data, entries)
             entries = [entry for entry in entries if entry.key in selected]
         problems += wrong
         files = []
@@ -141,6 +140,19 @@ class FolderSource:
         for file in pin.files:
             self._files.remember(self._root / local_path(ref.path) / file.path, file)
         return pin_changes(pin, lambda: self.pin(ref, partition))
+
+    def _select(
+        self, ref: DataRef, partition: str, data: Path, entries: Sequence[Entry]
+    ) -> dict[str, FilePin]:
+        """The files with rows of a partition that no folder names, by their keys."""
+        if self._rows is None or not entries:
+            # There is no such column, neither in the path nor in files.
+            self.partitions(ref)
+        unhashed = [_unhashed(data, entry) for entry in entries]
+        selected = row_files(unhashed, self._index, ref.partition, partition)
+        if not selected:
+            raise self._unknown(ref, partition, data)
+        return {file.path: file for file in selected}
 
     def _unfolded(self, data: Path) -> tuple[list[Entry], list[Problem]]:
         """All Parquet files of the data, where no folder names a partition."""

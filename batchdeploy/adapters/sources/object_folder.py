@@ -79,14 +79,12 @@ class ObjectFolderSource:
             problems += folder_problems(found, partition)
             entries, wrong = partition_files(listing.entries, folders, listing.is_parquet)
         else:
-            known = self._values(ref, listing, found)
-            if found.by_value or partition not in known:
-                raise PartitionError(
-                    ref.path,
-                    (Problem(ref.partition.column, f"no such partition in {ref.path}", partition),),
-                    hint=known_hint(known),
-                )
+            if found.by_value:
+                raise _unknown(ref, partition, found.values)
             entries, wrong = listing.unfolded()
+            if self._rows is None or not entries:
+                # There is no such column, neither in the path nor in files.
+                self._values(ref, listing, found)
         if problems := [*problems, *wrong]:
             raise DataError(ref.path, tuple(problems))
         if not entries:
@@ -94,6 +92,8 @@ class ObjectFolderSource:
         pins: Sequence[FilePin] = listing.folder.pins([listing.found[entry.key] for entry in entries])
         if not folders and self._rows is not None:
             pins = row_files(pins, self._index, ref.partition, partition, self._storage)
+            if not pins:
+                raise _unknown(ref, partition, self._values(ref, listing, found))
         files = tuple(replace(pin, path_columns=path_columns(pin.path, ref.partition)) for pin in pins)
         return DataPin(
             path=ref.path,
@@ -139,6 +139,11 @@ class ObjectFolderSource:
                 ref.path, (Problem("data.rev", "objects have no revisions; remove it", str(ref.rev)),)
             )
         return ObjectFolder(ref.path, self._storage)
+
+
+def _unknown(ref: DataRef, partition: str, known: Sequence[str]) -> PartitionError:
+    problem = Problem(ref.partition.column, f"no such partition in {ref.path}", partition)
+    return PartitionError(ref.path, (problem,), hint=known_hint(known))
 
 
 class _Listing:
