@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.adapters.parquet_splits.input_checks import REQUESTS
 from batchdeploy.adapters.parquet_splits.lookups import load_lookups, used_lookups
 from batchdeploy.adapters.parquet_splits.parquet_files import PinnedInput, int96_loss, open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.adapters.parquet_splits.row_placement import folder_checks, place_rows, placing_columns
 from batchdeploy.core.casts import Casts
+from batchdeploy.core.pins import PathColumn
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin, FilePin
 from batchdeploy.core.scoring_spec import ScoringSpec
@@ -38,10 +41,7 @@ SAMPLED_SPLITS, SAMPLED_ROWS = 8, 1024
 def make_splits(pin: DataPin) -> tuple[Split, ...]:
     """Divides a partition into splits of whole row groups, about half a million rows each."""
     splits: list[Split] = []
-    for file in pin.files:
-        with open_pinned(file, pin.storage) as source, open_file(source) as opened:
-            sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
-            checks = folder_checks(file, opened, pin.partition)
+    for file, (sizes, checks) in zip(pin.files, _layouts(pin), strict=True):
         for groups, first, rows in _grouped(sizes, file.row_groups):
             splits.append(
                 Split(
@@ -66,6 +66,20 @@ def make_splits(pin: DataPin) -> tuple[Split, ...]:
                 )
             )
     return tuple(splits)
+
+
+def _layouts(pin: DataPin) -> list[tuple[list[int], tuple[PathColumn, ...]]]:
+    """Of each file, the rows of its row groups, and the columns to compare with its folders."""
+
+    def look(file: FilePin) -> tuple[list[int], tuple[PathColumn, ...]]:
+        with open_pinned(file, pin.storage) as source, open_file(source) as opened:
+            sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
+            return sizes, folder_checks(file, opened, pin.partition)
+
+    if not any("://" in file.location for file in pin.files):
+        return [look(file) for file in pin.files]
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(look, pin.files))
 
 
 def read_frame(
