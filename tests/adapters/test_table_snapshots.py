@@ -190,6 +190,27 @@ def test_a_table_that_plain_parquet_shows_wrong_is_refused_by_name(
         make(tmp_path / "lake").files(())
 
 
+@pytest.mark.parametrize("change", [with_a_renamed_column, with_a_column_added_again])
+def test_the_snapshots_before_a_column_was_renamed_are_read(
+    tmp_path: Path, change: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(DataError):
+        change(tmp_path / "lake")
+    newest = max((tmp_path / "lake" / "crm" / "customers" / "metadata").glob("*.metadata.json"))
+    snapshots = json.loads(newest.read_text())["snapshots"]
+    old = open_iceberg(str(newest), snapshots[0]["snapshot-id"])
+    assert old.schema.names == ["id", "date", "city"]
+    (file,) = old.files(())
+    assert pq.read_table(file.location).equals(ROWS)
+    with pytest.raises(DataError):
+        open_iceberg(str(newest), snapshots[1]["snapshot-id"])
+    # What came before the first snapshot that is left is not known.
+    snapshots[0]["parent-snapshot-id"] = 1
+    newest.write_text(json.dumps(json.loads(newest.read_text()) | {"snapshots": snapshots}))
+    with pytest.raises(DataError):
+        open_iceberg(str(newest), snapshots[0]["snapshot-id"])
+
+
 def test_the_versions_before_a_deletion_vector_are_read(tmp_path: Path) -> None:
     with_deletion_vector(tmp_path / "lake")
     assert len(open_delta(tmp_path / "lake", 0).files(())) == 1

@@ -79,12 +79,12 @@ class IcebergSnapshot:
         return schema_to_pyarrow(self._schema, include_field_ids=False)
 
     def _renamed(self) -> Iterator[Problem]:
-        """Columns whose name stood for another column once, or that had another name.
+        """Columns whose name stood for another column once, or that had another name, up to the snapshot.
 
         Iceberg finds a file's columns by their ids, and plain Parquet by their names.
         """
         names, ids = defaultdict(set), defaultdict(set)
-        for schema in self._table.metadata.schemas:
+        for schema in self._schemas():
             for field in schema.fields:
                 names[field.field_id].add(field.name)
                 ids[field.name].add(field.field_id)
@@ -94,6 +94,21 @@ class IcebergSnapshot:
                 yield Problem(field.name, what, ", ".join(others))
             elif len(ids[field.name]) > 1:
                 yield Problem(field.name, "was dropped and added again; older files hold the dropped column")
+
+    def _schemas(self) -> list[Any]:
+        """The schemas that the snapshot's files may have been written with: not those that came later.
+
+        Where snapshots before it have expired, nothing tells their schemas, and all count.
+        """
+        known, last, one = self._table.metadata.schemas, -1, self._snapshot
+        while one is not None:
+            if one.schema_id is None:
+                return list(known)
+            last, parent = max(last, one.schema_id), one.parent_snapshot_id
+            one = None if parent is None else self._table.snapshot_by_id(parent)
+            if one is None and parent is not None:
+                return list(known)
+        return [schema for schema in known if schema.schema_id <= last]
 
     def partition_values(self, column: str) -> list[Any] | None:
         """The distinct values of a column that all files are partitioned by, null among them; else None."""
