@@ -71,9 +71,14 @@ def staged_key(attempt: str) -> str:
     return f"{STAGING}/{attempt}/{STAGED}"
 
 
+def data_folder(folder: str, attempt: str) -> str:
+    """The key of the folder with an attempt's scores in a table that is published by pointer."""
+    return f"{POINTER_DATA}/{folder}/run={attempt}"
+
+
 def data_key(folder: str, attempt: str, file: str) -> str:
-    """The key of a published file in a table that is published by pointer."""
-    return f"{POINTER_DATA}/{folder}/run={attempt}/{file}"
+    """The key of a file of scores in a table that is published by pointer."""
+    return f"{data_folder(folder, attempt)}/{file}"
 
 
 def manifest_key(folder: str, attempt: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import ALIVE, HANDED, STAGED, Layout
+from batchdeploy.core.layout import ALIVE, HANDED, Layout
 from batchdeploy.publishing.refusals import cannot_exchange
 from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.files import can_exchange
@@ -35,10 +35,17 @@ class Attempts:
     Args:
         layout: the table's folders.
         check: raises if a new staging folder could not be published later; None for no check.
+        forget: called with an attempt's name before its folder is removed.
     """
 
-    def __init__(self, layout: Layout, check: Callable[[Path], None] | None = check_exchange) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        check: Callable[[Path], None] | None = check_exchange,
+        forget: Callable[[str], None] | None = None,
+    ) -> None:
         self._layout = layout
+        self._forget = forget
         self._staging = layout.staging
         self._check = check
         self._held: dict[str, LivenessLock] = {}
@@ -59,7 +66,6 @@ class Attempts:
         self._held[name] = lock
         try:
             attempt.mkdir()
-            (attempt / STAGED).mkdir()
             if self._check is not None:
                 self._check(attempt)
         except BaseException:
@@ -80,6 +86,8 @@ class Attempts:
         """Removes an attempt's staging folder, unless an intent to publish it exists."""
         if self._layout.intent(name).exists():
             return
+        if self._forget is not None:
+            self._forget(name)
         shutil.rmtree(self._staging / name, ignore_errors=True)
         # If deletion fails, the lock file stays, unlocked, so that the next sweep retries.
         if not (self._staging / name).exists():

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.maintenance import CleanupReport
-from batchdeploy.publishing.attempts import Attempts
 from batchdeploy.publishing.leftovers import remove_leftovers
 from batchdeploy.publishing.refusals import translated
 from batchdeploy.publishing.trash import Trash
@@ -25,17 +24,25 @@ class ModeCleanup(Protocol):
         ...
 
 
+class Sweeper(Protocol):
+    """The part of a table's attempts that maintenance uses."""
+
+    def sweep(self, now: float) -> tuple[str, ...]:
+        """Removes the attempts of dead processes and returns their names."""
+        ...
+
+
 class TableMaintenance:
     """Maintains one table and its control folder.
 
     Args:
         layout: the table's folders.
-        attempts: its staging folders.
+        attempts: its attempts.
         trash: its trash.
         mode: the mode's part of maintenance.
     """
 
-    def __init__(self, layout: Layout, *, attempts: Attempts, trash: Trash, mode: ModeCleanup) -> None:
+    def __init__(self, layout: Layout, *, attempts: Sweeper, trash: Trash, mode: ModeCleanup) -> None:
         self._layout = layout
         self._attempts = attempts
         self._trash = trash
@@ -75,4 +82,9 @@ class TableMaintenance:
             leftovers = remove_leftovers(self._layout, now)
         except OSError as error:
             raise translated(error, self._layout.control, hint="what is published is whole") from error
-        return replace(cleaned, generations=pruned.generations, leftovers=(*pruned.leftovers, *leftovers))
+        return replace(
+            cleaned,
+            attempts=(*cleaned.attempts, *pruned.attempts),
+            generations=pruned.generations,
+            leftovers=(*pruned.leftovers, *leftovers),
+        )

@@ -101,20 +101,22 @@ def open_pointer_table(
     """
     # Imported here, because the object store's client comes with the extra `objects`.
     from batchdeploy.publishing.pointer import PointerPublisher
+    from batchdeploy.publishing.pointer_attempts import PointerAttempts
     from batchdeploy.publishing.pointer_cleanup import PointerCleanup
     from batchdeploy.publishing.pointer_files import open_files
     from batchdeploy.publishing.pointer_records import PointerRecords
+    from batchdeploy.publishing.pointer_staging import PointerStaging
     from batchdeploy.publishing.pointer_table import PointerTable
 
     control = ControlFolder.of(layout, spec, records, stores=stores)
-    attempts = Attempts(layout, check=None)
     evidence = EvidenceFolder(control)
     files = open_files(target, control, stores)
+    attempts = PointerAttempts(control, files, stores)
     table = PointerTable(files)
     kept = PointerRecords(control, table)
-    cleanup = PointerCleanup(control, files, kept)
+    cleanup = PointerCleanup(control, files, records=kept, attempts=attempts)
     return TableAccess(
-        staging=StagingArea(control, attempts),
+        staging=PointerStaging(control, files, attempts),
         table=table,
         publisher=PointerPublisher(
             control, files, table=table, records=kept, attempts=attempts, evidence=evidence

@@ -1,4 +1,4 @@
-"""Publishes by pointer: stores new files beside the old ones, and replaces the document that names them."""
+"""Publishes by pointer: replaces the document that names the visible files by one that names new ones."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchdeploy.core.layout import data_key, manifest_key
+from batchdeploy.core.layout import data_folder, data_key, manifest_key
 from batchdeploy.core.records import Plan, ScoredBatch
-from batchdeploy.publishing.attempts import Attempts
+from batchdeploy.errors import PublishError
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.evidence import EvidenceFolder
 from batchdeploy.publishing.fence import check_fence, same_pins_came_first
 from batchdeploy.publishing.generations import choose_generation
 from batchdeploy.publishing.ownership import claim_table
+from batchdeploy.publishing.pointer_attempts import AttemptRecord, PointerAttempts
 from batchdeploy.publishing.pointer_commit import commit
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, with_entry
 from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.publishing.pointer_records import PointerRecords
 from batchdeploy.publishing.pointer_table import PointerTable, record_in
-from batchdeploy.publishing.refusals import gone, stale, translated
+from batchdeploy.publishing.refusals import gone, stale
 from batchdeploy.publishing.verification import verify
+from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.object_storage import storage_error
 
 
@@ -39,7 +41,7 @@ class PointerPublisher:
         files: the table's files.
         table: the table, for reading.
         records: writes the records of published runs.
-        attempts: its staging folders.
+        attempts: its attempts.
         evidence: stores the quarantined rows of an attempt.
     """
 
@@ -50,10 +52,9 @@ class PointerPublisher:
         *,
         table: PointerTable,
         records: PointerRecords,
-        attempts: Attempts,
+        attempts: PointerAttempts,
         evidence: EvidenceFolder,
     ) -> None:
-        self._layout = control.layout
         self._spec = control.spec
         self._files = files
         self._attempts = attempts
@@ -62,21 +63,15 @@ class PointerPublisher:
         self._records = records
 
     def publish(self, plan: Plan, scored: ScoredBatch, manifest: Callable[[], tuple[str, str]]) -> str:
-        """Uploads the staged files, then replaces the pointer by one that names them.
+        """Replaces the pointer by one that names the files that the workers have stored.
 
         Raises, besides what `Publisher.publish` names:
             PublishError: the store refused, or did not say whether the pointer was replaced.
         """
-        staged = self._layout.staged(scored.attempt)
         if (published := self._published_manifest(plan, scored.attempt)) is not None:
             return published
-        try:
-            schema = verify(staged, plan, scored)
-        except OSError as error:
-            raise translated(error, staged) from error
-        began = time.time()
+        attempt, schema = self._verified(plan, scored)
         keys = {file.path: data_key(plan.folder, scored.attempt, file.path) for file in scored.files}
-        self._files.upload({key: staged / path for path, key in keys.items()})
         text, published_at = manifest()
         entry = {
             "run_id": plan.run_id,
@@ -97,15 +92,19 @@ class PointerPublisher:
                 self._files,
                 scored.attempt,
                 plan.folder,
-                lambda old: self._named(old, plan, (entry, schema), began),
+                lambda old: self._named(old, plan, (entry, schema), attempt.begun),
+                lambda: self._attempts.begin_commit(scored.attempt, attempt),
             )
         except _SameRun:
             published = self._published_manifest(plan, scored.attempt)
             if published is None:
                 raise stale(plan.folder, plan.base_run, self._table.published_run(plan.folder)) from None
             return published
+        hit("pointer replaced")
         self._records.write_published(plan.folder, entry, text)
+        hit("records written")
         self._attempts.discard(scored.attempt)
+        hit("staging removed")
         return text
 
     def roll_back(self, folder: str, *, to: str | None, expected_run: str | None, at: str) -> str:
@@ -133,6 +132,18 @@ class PointerPublisher:
         self._records.write_rollback(folder, run, replaced=expected_run, at=at)
         return run
 
+    def _verified(self, plan: Plan, scored: ScoredBatch) -> tuple[AttemptRecord, pa.Schema]:
+        """The attempt and its columns, after the stored files were compared with what was scored."""
+        folder = data_folder(plan.folder, scored.attempt)
+        try:
+            attempt = self._attempts.find(scored.attempt)
+            if attempt is None:
+                what, hint = "is no attempt in staging any more", "nothing was published; run it again"
+                raise storage_error(scored.attempt, what, None, hint=hint)
+            return attempt, verify(self._files.storage, folder, plan, scored, exact=False)
+        except OSError as error:
+            raise storage_error(self._files.target, f"{folder} cannot be checked", error) from error
+
     def _published_manifest(self, plan: Plan, attempt: str) -> str | None:
         """The manifest if this attempt, or another one with the same pins, is published; else None."""
         entry = self._table.entry(plan.folder)
@@ -148,7 +159,7 @@ class PointerPublisher:
         return text
 
     def _named(
-        self, document: dict[str, Any], plan: Plan, staged: tuple[dict[str, Any], pa.Schema], began: float
+        self, document: dict[str, Any], plan: Plan, staged: tuple[dict[str, Any], pa.Schema], begun: float
     ) -> dict[str, Any]:
         """The document with the run's files added, after the fence was checked."""
         entry, schema = staged
@@ -157,11 +168,14 @@ class PointerPublisher:
         if same_pins_came_first(plan, found):
             raise _SameRun
         check_fence(plan.folder, expected_run=plan.base_run, found=found)
-        if time.time() - began > ORPHAN_SECONDS / 2:
-            hint = "nothing was published; run it again"
-            raise storage_error(
-                plan.folder, "its files were stored so long ago that they may be gone", None, hint=hint
-            )
+        if time.time() - begun > ORPHAN_SECONDS / 2:
+            raise _too_old(plan.folder)
         table = claim_table(self._files.target, record_in(self._files, document), plan, schema)
         made = with_entry(document, plan.folder, entry, self._spec)
         return made if table is None else made | {"table": json.loads(table)}
+
+
+def _too_old(folder: str) -> PublishError:
+    """The error for an attempt whose files garbage collection may have removed."""
+    what = "its scores were stored so long ago that they may be gone"
+    return storage_error(folder, what, None, hint="nothing was published; run it again")

@@ -6,6 +6,7 @@ from batchdeploy.core.layout import POINTER_DATA, POINTER_MANIFESTS, run_key
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import Manifest
 from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.pointer_attempts import PointerAttempts
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of
 from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.publishing.pointer_records import PointerRecords
@@ -18,12 +19,21 @@ class PointerCleanup:
         control: the table's control folder.
         files: the table's files.
         records: writes the records of published runs.
+        attempts: the table's attempts.
     """
 
-    def __init__(self, control: ControlFolder, files: PointerFiles, records: PointerRecords) -> None:
+    def __init__(
+        self,
+        control: ControlFolder,
+        files: PointerFiles,
+        *,
+        records: PointerRecords,
+        attempts: PointerAttempts,
+    ) -> None:
         self._control = control
         self._files = files
         self._records = records
+        self._attempts = attempts
 
     def finish(self) -> tuple[str, ...]:
         """Writes the records of runs that died right after they were published; returns their run ids."""
@@ -41,6 +51,7 @@ class PointerCleanup:
         Args:
             now: seconds since the epoch.
         """
+        expired = self._attempts.sweep_expired(now)
         document = self._files.read().document
         partitions = document["partitions"].values()
         named = {path for p in partitions for entry in (p, *p["earlier"]) for path in paths_of(entry)}
@@ -55,4 +66,4 @@ class PointerCleanup:
                 if path not in named and now - since > grace:
                     self._files.delete(path)
                     removed.append(path)
-        return CleanupReport(leftovers=tuple(removed))
+        return CleanupReport(attempts=expired, leftovers=tuple(removed))

@@ -21,8 +21,17 @@ class _Again(Exception):
     """The pointer must be read again: another publisher was first, or the outcome is unknown."""
 
 
-def commit(files: PointerFiles, token: str, folder: str, change: Change) -> None:
+def commit(
+    files: PointerFiles, token: str, folder: str, change: Change, begin: Callable[[], None] | None = None
+) -> None:
     """Replaces the pointer by compare-and-swap. After a lost response it reads the pointer before retrying.
+
+    Args:
+        files: the table's files.
+        token: identifies this commit, so that it finds out whether it has happened already.
+        folder: the partition's folder name.
+        change: makes the new document of the one that was read; its errors end the commit.
+        begin: called before each request that may replace the pointer; its OSError delays the request.
 
     Raises:
         PublishError: the store did not answer for a minute, so the outcome is unknown.
@@ -35,13 +44,15 @@ def commit(files: PointerFiles, token: str, folder: str, change: Change) -> None
     try:
         for one in tries:
             with one:
-                _try(files, token, folder, change)
+                _try(files, token, folder, change, begin)
     except tenacity.RetryError as error:
         cause = error.last_attempt.exception()
         raise storage_error(files.target, "the pointer could not be replaced", cause, hint=UNKNOWN) from error
 
 
-def _try(files: PointerFiles, token: str, folder: str, change: Change) -> None:
+def _try(
+    files: PointerFiles, token: str, folder: str, change: Change, begin: Callable[[], None] | None
+) -> None:
     try:
         seen = files.read()
     except PublishError as error:
@@ -52,6 +63,8 @@ def _try(files: PointerFiles, token: str, folder: str, change: Change) -> None:
     document = change(seen.document)
     document["partitions"][folder]["recent"] = [token, *recent][:REMEMBERED]
     try:
+        if begin is not None:
+            begin()
         replaced = files.replace(seen, document)
     except OSError as error:
         raise _Again(str(error)) from error

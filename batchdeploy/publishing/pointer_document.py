@@ -7,8 +7,11 @@ from typing import Any
 
 from batchdeploy.core.deployment import PublishSpec
 
-# NOTE: an attempt's files are stored before the pointer names them; recent ones may belong to a publish.
-ORPHAN_SECONDS = 86_400.0
+# NOTE: an attempt's files are stored before the pointer names them, and the steps of an orchestrator may be
+# days apart. Files that nobody names are removed at this age, and none older than half of it is published.
+ORPHAN_SECONDS = 7 * 86_400.0
+# How long the pointer lists files that fell out of it; later their own age tells that they may go.
+DROPPED_SECONDS = 86_400.0
 
 
 def with_entry(
@@ -32,7 +35,7 @@ def with_entry(
     now, stays = time.time(), {path for one in (full, *kept) for path in paths_of(one)}
     out = sorted({path for one in earlier for path in paths_of(one)} - stays)
     # Older files are deleted by the rule for files that no generation names.
-    grace = max(ORPHAN_SECONDS, spec.reader_seconds)
+    grace = max(DROPPED_SECONDS, spec.reader_seconds)
     dropped = [one for one in document.get("dropped", ()) if now - one["since"] < grace]
     dropped += [{"since": now, "paths": out}] if out else []
     changed = {"version": document["version"] + 1, "partitions": partitions, "files": files}

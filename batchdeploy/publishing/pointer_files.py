@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from batchdeploy.core.layout import POINTER
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.storage.files import Disk
 from batchdeploy.storage.interface import Storage, Token, write
 from batchdeploy.storage.object_storage import storage_error
-from batchdeploy.storage.opening import open_location
+from batchdeploy.storage.opening import is_uri, open_location
 
 FORMAT = "batchdeploy.pointer/1"
-CHUNK = 2**20
 
 
 class Seen(NamedTuple):
@@ -31,11 +30,13 @@ class PointerFiles:
 
     Args:
         storage: the table's storage.
+        disk: writes a table in a folder; None: without syncing it.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, disk: Disk | None = None) -> None:
         self.target = storage.target
         self.storage = storage
+        self._disk = disk or Disk(power=False)
 
     def read(self) -> Seen:
         """Reads the pointer; returns an empty one if nothing was ever published.
@@ -64,27 +65,6 @@ class PointerFiles:
         if seen.token is None:
             return self.storage.create(POINTER, content)
         return self.storage.swap(POINTER, content, seen.token)
-
-    def upload(self, files: Mapping[str, Path]) -> None:
-        """Uploads files to paths that no other attempt uses; safe to repeat.
-
-        Args:
-            files: path in the table to the file on this machine.
-
-        Raises:
-            PublishError: a file is missing or incomplete after the upload.
-        """
-        for path, file in files.items():
-            try:
-                with file.open("rb") as source, self.storage.open_output(path) as target:
-                    shutil.copyfileobj(source, target, CHUNK)
-            except OSError as error:
-                raise storage_error(self.target, f"{path} cannot be stored", error) from error
-        stored = self._sizes(files)
-        for path, file in files.items():
-            if stored.get(path) != (size := file.stat().st_size):
-                what = f"{path} is there with another size than {size}"
-                raise storage_error(self.target, what, stored.get(path, "nothing"))
 
     def write(self, path: str, text: str) -> None:
         """Stores text under a path that no other attempt uses."""
@@ -122,6 +102,17 @@ class PointerFiles:
         except OSError as error:
             raise storage_error(self.target, f"{path} cannot be removed", error) from error
 
+    def sync_folder(self, path: str) -> None:
+        """Makes the names of a folder's files, and its own, survive a power cut, in a table in a folder.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        folder = None if is_uri(self.target) else Path(self.target, path)
+        while folder is not None and folder.is_dir() and folder != Path(self.target).parent:
+            self._disk.sync_folder(folder)
+            folder = folder.parent
+
     def _sizes(self, paths: Iterable[str]) -> dict[str, int]:
         """Path to size of all files in the folders of these paths."""
         folders = sorted({str(PurePosixPath(path).parent) for path in paths})
@@ -142,4 +133,4 @@ def open_files(target: str, control: ControlFolder, stores: StorageSpec = Storag
     Raises:
         PublishError: the object store cannot be opened.
     """
-    return PointerFiles(open_location(target, stores, lock=control.lock, disk=control.disk))
+    return PointerFiles(open_location(target, stores, lock=control.lock, disk=control.disk), control.disk)

@@ -21,7 +21,7 @@ from batchdeploy.storage.failpoints import hit
 
 
 class StagingArea:
-    """The staging area of one table, in both modes.
+    """The staging area of one table that is published by swap.
 
     Args:
         control: the table's control folder.
@@ -41,6 +41,7 @@ class StagingArea:
         self._control.protect()
         try:
             attempt = self._attempts.begin(run_id)
+            (attempt / STAGED).mkdir()
         except OSError as error:
             raise translated(error, self._control.layout.staging) from error
         return AttemptFolders(

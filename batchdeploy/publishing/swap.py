@@ -61,7 +61,7 @@ class SwapPublisher:
             if (text := self._decided_before(plan, scored.attempt)) is not None:
                 self._tidy(plan.folder, scored.attempt)
                 return text
-            schema = verify(staged, plan, scored)
+            schema = verify(self._control.storage, staged_key(scored.attempt), plan, scored, exact=True)
             run = self._layout.run(plan.folder, plan.run_id)
             own = self._layout.attempt(plan.folder, plan.run_id, plan.attempt) if plan.attempt else run
             self._control.disk.sync_files(own)

@@ -1,4 +1,4 @@
-"""The named points of the publishing protocol, in order; the fault trials stop a process at them.
+"""The named points of the publishing protocols, in order; the fault trials stop a process at them.
 
 In production no hook is set, and a point costs one comparison.
 """
@@ -24,6 +24,17 @@ POINTS = (
     "staging removed",
     "table unlocked",
     "old generations pruned",
+)
+
+# Those of a publish by pointer.
+POINTER_POINTS = (
+    "attempt begun",
+    "files collected",
+    "files verified",
+    "commit begun",
+    "pointer replaced",
+    "records written",
+    "staging removed",
 )
 
 hook: Callable[[str], None] | None = None

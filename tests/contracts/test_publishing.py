@@ -154,7 +154,7 @@ def planned(run: str, base_run: str | None) -> Plan:
 def test_an_attempt_is_private_and_used_once(place: Place) -> None:
     first, second = place.stage(A), place.stage(A)
     assert first.attempt != second.attempt
-    assert [file.path for file in first.files] == [f"part-00000-{A}.parquet"]
+    assert [file.rows for file in first.files] == [2]
     assert sorted(place.staging.staged(FOLDER, first)["id"]) == [1, 2]
     assert place.table.published_partitions() == ()
     place.staging.discard(first.attempt)
@@ -191,12 +191,13 @@ def test_files_are_held_against_what_was_recorded_of_them(place: Place) -> None:
 
 
 def test_a_publish_is_visible_and_replaces(place: Place) -> None:
-    text = place.publish(A, None)
+    scored = place.stage(A)
+    text = place.publish(A, None, scored)
     assert json.loads(text)["run_id"] == A
     assert place.table.published_run(FOLDER) == A
     assert place.table.published_partitions() == (FOLDER,)
     (file,) = place.table.files(FOLDER)
-    assert file.endswith(f"part-00000-{A}.parquet")
+    assert file.endswith(f"/{scored.files[0].path}")
     before = place.table.attempt_of(FOLDER)
     record = place.table.record()
     assert record is not None

@@ -20,9 +20,10 @@ from batchdeploy.errors import PartitionError, PublishError, StaleRunError
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.opening import open_pointer_table
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS
+from batchdeploy.storage.failpoints import POINTER_POINTS
 from batchdeploy.storage.locking import locked
 from faults.campaign import Known, repeated
-from faults.killing import seed_of
+from faults.killing import killed_at, seed_of
 from faults.oracle import content_of
 from faults.publishing import manifest, plan, run_name, stage
 from faults.stores import files_of, object_commits, pointer_table, publish_pointer, read_back, s3
@@ -150,6 +151,42 @@ def test_what_a_store_tells_states_apart_by_is_given_back_to_it(access: TableAcc
     assert token is not None
     assert token["e_tag"]
     assert set(token) <= {"e_tag", "version"}
+
+
+@pytest.mark.parametrize("before", [None, A])
+@pytest.mark.parametrize("point", POINTER_POINTS)
+def test_a_kill_at_a_point(tmp_path: Path, point: str, before: str | None) -> None:
+    """In a folder, whose storage has no threads that a fork would lose."""
+
+    def opened() -> TableAccess:
+        spec = PublishSpec(mode="pointer", durability="power", keep_generations=0, reader_seconds=0)
+        return open_pointer_table(Layout(tmp_path / "scores"), str(tmp_path / "scores"), spec)
+
+    if before is not None:
+        publish_pointer(opened(), FOLDER, before, None)
+
+    def work() -> None:
+        access = opened()
+        attempt = access.staging.stage(FOLDER, B)
+        access.staging.collect(attempt, B, [])
+        access.staging.discard(attempt.name)
+        publish_pointer(access, FOLDER, B, before)
+
+    assert killed_at(point, work)
+    access = opened()
+    out = POINTER_POINTS.index(point) >= POINTER_POINTS.index("pointer replaced")
+    shown = B if out else before
+    assert access.table.published_run(FOLDER) == shown
+    assert shown is None or content_of(read_back(access, FOLDER)) == Known()[FOLDER, shown]
+    now = time.time()
+    access.maintenance.recover(now=now)
+    assert list((tmp_path / "scores.batchdeploy" / "staging").iterdir()) == []
+    access.maintenance.collect_garbage(now=now + 2 * ORPHAN_SECONDS)
+    assert shown is None or content_of(read_back(access, FOLDER)) == Known()[FOLDER, shown]
+    named = {path.removeprefix(f"{files_of(access).target}/") for path in access.table.files(FOLDER)}
+    assert {path for path, _ in files_of(access).listed("data")} == named
+    publish_pointer(access, FOLDER, C, shown)
+    assert content_of(read_back(access, FOLDER)) == Known()[FOLDER, C]
 
 
 def test_a_table_has_one_mode(project: Path, cli: Cli) -> None:
