@@ -58,10 +58,27 @@ def racing_publishers(home: Path, seed: int, scale: float) -> dict[str, Any]:
     )
 
 
-def object_commits(home: Path, seed: int, scale: float) -> dict[str, Any]:
-    from faults import stores
+def store_commits(home: Path, seed: int, scale: float) -> dict[str, Any]:
+    from faults.store_commits import store_commits
 
-    return stores.object_commits(home, commits=_some(1000, scale), publishers=4, seed=seed)
+    return _on_stores(
+        home,
+        lambda here, place: store_commits(here, place, commits=_some(1000, scale), publishers=4, seed=seed),
+    )
+
+
+def store_kills(home: Path, seed: int, scale: float) -> dict[str, Any]:
+    from faults.store_kills import store_kills
+
+    return _on_stores(home, lambda here, place: store_kills(here, place, kills=_some(250, scale), seed=seed))
+
+
+def store_requests(home: Path, seed: int, scale: float) -> dict[str, Any]:
+    from faults.store_kills import request_kills
+
+    return _on_stores(
+        home, lambda here, place: request_kills(here, place, every=max(1, round(1 / scale)), seed=seed)
+    )
 
 
 def plain_readers(home: Path, _seed: int, scale: float) -> dict[str, Any]:
@@ -120,7 +137,9 @@ TRIALS: dict[str, Trial] = {
         bad_inputs,
         random_kills,
         system_calls,
-        object_commits,
+        store_commits,
+        store_requests,
+        store_kills,
         plain_readers,
         spark_drivers,
         spark_cluster,
@@ -155,6 +174,19 @@ def main(names: tuple[str, ...], seed: int, scale: float, results: Path) -> None
 
 def _some(number: int, scale: float) -> int:
     return max(2, round(number * scale))
+
+
+def _on_stores(home: Path, trial: Callable[[Path, Any], dict[str, Any]]) -> dict[str, Any]:
+    """A trial on a server of each kind."""
+    from faults.store_places import STORES, new_place
+
+    results = {}
+    for kind in STORES:
+        folder = home / kind
+        folder.mkdir()
+        with new_place(kind, folder) as place:
+            results[kind] = trial(folder, place)
+    return _together(results)
 
 
 def _together(results: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,13 +1,8 @@
-"""A local S3 with conditional writes, and a proxy that loses, delays and refuses its responses."""
+"""A local S3 with conditional writes, and tables in it."""
 
 from __future__ import annotations
 
 import logging
-import random
-import subprocess
-import sys
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,18 +11,10 @@ from urllib.request import Request, urlopen
 
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
-from batchdeploy.errors import PublishError, StaleRunError
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.opening import open_pointer_table
 from batchdeploy.publishing.pointer_files import PointerFiles
-
-sys.path[:0] = [str(Path(__file__).parents[1])]
-
-from relay import Relay, serving  # noqa: E402
-
-from faults.campaign import Known  # noqa: E402
-from faults.oracle import content_of  # noqa: E402
-from faults.publishing import manifest, plan, run_name, stage  # noqa: E402
+from faults.publishing import manifest, plan, stage
 
 BUCKET = "scores"
 ENVIRONMENT = {
@@ -36,8 +23,6 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_ALLOW_HTTP": "true",
 }
-FOLDERS = ("date=2024-01-01", "date=2024-01-02")
-FAULTS = ("answer lost", "409", "412", "503", "cut short")
 
 
 @contextmanager
@@ -65,82 +50,6 @@ def s3() -> Iterator[int]:
         yield port
     finally:
         server.stop()
-
-
-@contextmanager
-def faulty(port: int, *, share: float, seed: int) -> Iterator[tuple[int, Counter[str]]]:
-    """A proxy that spoils this share of a server's responses; yields its port and the counts of faults."""
-    fired: Counter[str] = Counter()
-    random_ = random.Random(seed)
-    # The fake S3 compares and swaps in two steps; the lock makes it one, as in S3.
-    one_at_a_time = threading.Lock()
-
-    class Proxy(Relay):
-        def handle_one(self) -> None:
-            body = self.body()
-            fault = random_.choice(FAULTS) if random_.random() < share else ""
-            conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
-            if fault in ("409", "412") and not (conditional and self.command == "PUT"):
-                fault = "503"
-            if fault in ("409", "412", "503"):
-                fired[fault] += 1
-                self.reply(int(fault), [], b"")
-                return
-            with one_at_a_time:
-                status, headers, content = self.ask(port, body, seconds=30)
-            if fault == "answer lost":
-                fired[f"{fault} ({self.command})"] += 1
-                self.break_off()
-                return
-            if fault == "cut short" and self.command == "GET" and len(content) > 1:
-                fired[fault] += 1
-                self.reply(status, headers, content, most=len(content) // 2)
-                self.break_off()
-                return
-            self.reply(status, headers, content)
-
-    with serving(Proxy) as listening:
-        yield listening, fired
-
-
-def object_commits(home: Path, *, commits: int, publishers: int, seed: int) -> dict[str, Any]:
-    """Several processes publish two partitions through the faulty proxy until so many commits were told.
-
-    Every commit raises the pointer's version by one and names the run it replaces: were one lost, doubled or
-    mixed, the version, the chain of replaced runs, or the rows would not agree with what was told.
-    """
-    told: Counter[str] = Counter()
-    replaced: Counter[str] = Counter()
-    found: list[str] = []
-    with s3() as port, faulty(port, share=0.15, seed=seed) as (front, fired):
-        share = -(-commits // publishers)
-        # NOTE: spawn, because the store's client has threads, which a fork would lose.
-        children = [
-            subprocess.Popen(
-                [sys.executable, __file__, str(home / str(number)), *map(str, (front, number, share, seed))],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(publishers)
-        ]
-        for child in children:
-            lines = child.communicate()[0].splitlines()
-            found += [f"a publisher ended with {child.returncode}"] if child.returncode else []
-            for line in lines:
-                word, *rest = line.split()
-                told[word] += 1
-                if word == "published":
-                    replaced[" ".join(rest[1:])] += 1
-        access = pointer_table(home / "reader", port)
-        document = files_of(access).read().document
-        if document["version"] != told["published"]:
-            found.append(f"version {document['version']} after {told['published']} publishes were told")
-        found += [f"{n} runs replaced {what}" for what, n in replaced.items() if n > 1]
-        for folder in FOLDERS:
-            rows = read_back(access, folder)
-            if content_of(rows) != Known()[folder, document["partitions"][folder]["run_id"]]:
-                found.append(f"{folder}: not the rows of its run")
-    return {"seed": seed, "publishers": publishers, **told, "faults": dict(fired), "violations": found}
 
 
 def read_back(access: TableAccess, folder: str) -> Any:
@@ -179,27 +88,3 @@ def publish_pointer(access: TableAccess, folder: str, run: str, base_run: str | 
         access.publisher.publish(plan(folder, run, base_run), scored, lambda: manifest(run, scored, "2024"))
     finally:
         access.staging.discard(scored.attempt)
-
-
-def commit(control: Path, port: int, number: int, share: int, seed: int) -> None:
-    """Publishes until so many publishes went through, and tells each on stdout."""
-    random_ = random.Random(f"{seed} {number}")
-    access = pointer_table(control, port)
-    done = step = 0
-    while done < share:
-        step += 1
-        folder = random_.choice(FOLDERS)
-        run = run_name(number * 100_000 + step)
-        try:
-            base_run = access.table.published_run(folder)
-            publish_pointer(access, folder, run, base_run)
-            print(f"published {run} {folder} {base_run}", flush=True)
-            done += 1
-        except StaleRunError:
-            print("stale", flush=True)
-        except PublishError as error:
-            print(f"refused {error.problems[0].problem}", flush=True)
-
-
-if __name__ == "__main__":
-    commit(Path(sys.argv[1]), *map(int, sys.argv[2:6]))

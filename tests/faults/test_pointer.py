@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,11 +21,11 @@ from batchdeploy.publishing.opening import open_pointer_table
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS
 from batchdeploy.storage.failpoints import POINTER_POINTS
 from batchdeploy.storage.locking import locked
-from faults.campaign import Known, repeated
-from faults.killing import killed_at, seed_of
+from faults.campaign import Known
+from faults.killing import killed_at
 from faults.oracle import content_of
 from faults.publishing import manifest, plan, run_name, stage
-from faults.stores import files_of, object_commits, pointer_table, publish_pointer, read_back, s3
+from faults.stores import files_of, pointer_table, publish_pointer, read_back, s3
 
 pytestmark = pytest.mark.slow
 
@@ -203,19 +202,6 @@ def test_a_table_has_one_mode(project: Path, cli: Cli) -> None:
             assert result.code == 2, result.err
             assert f"this table was published by {first}" in result.err
         assert tree(project / "scores") == before
-
-
-def test_commits_through_a_store_that_loses_answers(tmp_path: Path) -> None:
-    seed = seed_of("object commits")
-
-    def commits(number: int) -> dict[str, Any]:
-        result = object_commits(tmp_path / str(number), commits=24, publishers=3, seed=seed + number)
-        assert result["published"] == 24
-        return result
-
-    result = repeated(commits, enough={"faults": 11})
-    assert result["violations"] == []
-    assert result["faults"] > 10, result
 
 
 def test_the_lines_that_read_sql_prints_read_what_was_published(project: Path, cli: Cli) -> None:
