@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 import obstore
@@ -17,6 +19,8 @@ from batchdeploy.storage.object_versions import newest_versions
 
 # How many objects are asked about at a time.
 REQUESTS = 32
+# How many objects S3 lists with one request.
+PAGE = 1_000
 # How often a page of a listing is asked for that was cut off.
 TRIES = 3
 # Empty objects that stand for folders: what Hadoop calls them.
@@ -93,13 +97,32 @@ class ObjectFolder:
             return [self._pin(first), *map(self._pin, others)]
 
     def look_up(self, keys: Iterable[str]) -> list[FilePin]:
-        """Pins objects by their keys, each of which is asked about, many at a time.
+        """Pins objects by their keys: many by a listing of their common folder, others by asking about each.
 
         Raises:
             DataError: one of them does not exist.
+            SourceError: the store failed.
         """
+        wanted = [*keys]
+        listed = self._list_some(wanted) if len(wanted) > REQUESTS else {}
+        pins = {pin.path: pin for pin in self.pins([*listed.values()])}
         with ThreadPoolExecutor(REQUESTS) as pool:
-            return [self._pin(found) for found in pool.map(self._head, keys)]
+            others = pool.map(self._head, (key for key in wanted if key not in listed))
+            pins |= {found.key: self._pin(found) for found in others}
+        return [pins[key] for key in wanted]
+
+    def _list_some(self, keys: Sequence[str]) -> dict[str, Found]:
+        """Those of these objects that a listing shows which takes fewer requests than asking about each."""
+        wanted = {*keys}
+        folder, found = self._full(posixpath.commonpath(wanted)), dict[str, Found]()
+        pages = obstore.list(self._store, folder or None, chunk_size=PAGE)
+        try:
+            for page in islice(pages, len(keys) // REQUESTS):
+                found |= {one.key: one for one in map(self._found, page) if one.key in wanted}
+        except FAILURES:
+            # Asking about each tells what fails, or needs no permission to list.
+            return found
+        return found
 
     def _with_versions(self, objects: Sequence[Found]) -> list[Found]:
         """The objects, with the versions that a listing tells of what was found."""

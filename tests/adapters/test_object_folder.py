@@ -21,6 +21,7 @@ from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import BatchdeployError, DataError, PartitionError, SourceError
 from batchdeploy.storage import object_listing, object_store
+from batchdeploy.storage.object_listing import ObjectFolder
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +204,26 @@ def test_versions_are_the_same_whether_they_are_listed_or_asked_for(
     monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
     assert versions_of(bucket.through(proxy.port)) == listed
     assert sum(asked.method == "HEAD" for asked in proxy.asked) > 69
+
+
+@pytest.mark.parametrize("versions", [False, True])
+def test_objects_of_a_table_are_looked_up_by_a_listing(
+    s3_port: int, proxy: StoreProxy, versions: bool
+) -> None:
+    bucket = s3_bucket(s3_port, versions=versions)
+    many(bucket, 80)
+    folder = ObjectFolder(bucket.uri, bucket.storage)
+    keys = [found.key for found in folder.descend()][::-1]
+    slowly = [pin for key in keys for pin in folder.look_up([key])]
+    through = ObjectFolder(bucket.uri, bucket.through(proxy.port).storage)
+    assert through.look_up(keys) == slowly
+    assert len(proxy.asked) == (3 if versions else 2)
+    with pytest.raises(DataError, match=r"none\.parquet"):
+        through.look_up([*keys, f"flights/date={DAY}/none.parquet"])
+    # A fault of the listing is none of the objects'.
+    proxy.fault, proxy.matching, proxy.body = 403, "list-type=2", error_xml("AccessDenied", "x").decode()
+    assert through.look_up(keys) == slowly
+    assert proxy.fired > 0
 
 
 @pytest.mark.parametrize(
