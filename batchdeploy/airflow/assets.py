@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk import Asset
 
 from batchdeploy.core.deployment import Deployment
@@ -21,6 +23,18 @@ def model_asset(deployment: Deployment | str) -> Asset:
     """The registered model, named as in the registry; a promotion emits an event on it."""
     name = deployment.model.name if isinstance(deployment, Deployment) else deployment
     return Asset(name=f"{name}/model", group="batchdeploy")
+
+
+def with_assets(arguments: dict[str, Any], kind: str, *assets: Asset) -> dict[str, Any]:
+    """The arguments with a step's own inlets or outlets, in addition to those of ``default_args``.
+
+    Args:
+        arguments: the operator's constructor arguments.
+        kind: ``inlets`` or ``outlets``.
+        assets: the step's own assets; an explicit argument overrides them.
+    """
+    added = (arguments.get("default_args") or {}).get(kind) or ()
+    return {kind: [*assets, *added], **arguments}
 
 
 def _name(deployment: Deployment | str) -> str:

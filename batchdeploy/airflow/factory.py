@@ -43,6 +43,7 @@ def ScoringDag(  # noqa: N802
     *,
     tasks: Tasks = "five",
     task_arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    environment: str | None = None,
     **dag_arguments: Any,
 ) -> DAG:
     """A DAG that scores one partition of a deployment a run.
@@ -53,6 +54,8 @@ def ScoringDag(  # noqa: N802
             ``one`` for the whole run (``run``).
         task_arguments: further operator arguments by task: ``{"score": {"pool": "big"}}``. They override
             ``default_args``.
+        environment: the environment whose Airflow Variable, ``batchdeploy_ENVIRONMENT``, has the values of
+            variables in the deployment; tasks read it when they run.
         dag_arguments: arguments of `airflow.sdk.DAG`. They override the deployment; ``default_args`` do
             so for tasks. ``params`` and ``tags`` are added to the generated ones.
 
@@ -62,7 +65,7 @@ def ScoringDag(  # noqa: N802
         RequestError: ``tasks`` or ``task_arguments`` name a task or an argument that does not exist.
     """
     check_task_arguments(tasks, task_arguments)
-    source = find_source(deployment)
+    source = find_source(deployment, environment=environment)
     arguments = _arguments(source, dag_arguments) | dag_arguments
     if "start_date" in (dag_arguments.get("default_args") or {}) and "start_date" not in dag_arguments:
         del arguments["start_date"]
@@ -104,6 +107,7 @@ def ScoringTaskGroup(  # noqa: N802
     group_id: str | None = None,
     tasks: Tasks = "five",
     task_arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    environment: str | None = None,
     **group_arguments: Any,
 ) -> TaskGroup:
     """The same tasks as a group inside your own DAG.
@@ -117,6 +121,7 @@ def ScoringTaskGroup(  # noqa: N802
         group_id: the group's id; by default the deployment's name.
         tasks: ``five`` or ``one``, as of `ScoringDag`.
         task_arguments: further operator arguments by task, as of `ScoringDag`.
+        environment: the deployment's environment, as of `ScoringDag`.
         group_arguments: arguments of `airflow.sdk.TaskGroup`.
 
     Raises:
@@ -124,7 +129,7 @@ def ScoringTaskGroup(  # noqa: N802
         RequestError: ``tasks`` or ``task_arguments`` name a task or an argument that does not exist.
     """
     check_task_arguments(tasks, task_arguments)
-    source = find_source(deployment)
+    source = find_source(deployment, environment=environment)
     name = group_id or source.spec.name.replace(".", "-")
     group = TaskGroup(group_id=name, **group_arguments)
     with group:
@@ -142,13 +147,14 @@ def add_tasks(
         run = kind(task_id=kind.step, deployment=source, run=run, **arguments).output
 
 
-def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
+def scoring_params(deployment: str | DeploymentSource, *, environment: str | None = None) -> dict[str, Param]:
     """The params of a scoring DAG run, from which Airflow builds its trigger form.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
+        environment: the deployment's environment, as of `ScoringDag`.
     """
-    spec = find_source(deployment).spec
+    spec = find_source(deployment, environment=environment).spec
     partition, data = spec.data.partition, spec.data
     model = f"An alias or a version instead of the deployed {spec.model.label}."
     return {
@@ -189,18 +195,21 @@ def scoring_params(deployment: str | DeploymentSource) -> dict[str, Param]:
     }
 
 
-def scoring_schedule(deployment: str | DeploymentSource) -> PartitionTimetable:
+def scoring_schedule(
+    deployment: str | DeploymentSource, *, environment: str | None = None
+) -> PartitionTimetable:
     """The schedule of the deployment's partitions, for the ``schedule`` argument of your own DAG.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
+        environment: the deployment's environment, as of `ScoringDag`.
 
     Raises:
         DeploymentError: the file is missing or wrong, or its schedule is not one that cron knows.
     """
     from croniter import croniter
 
-    source = find_source(deployment)
+    source = find_source(deployment, environment=environment)
     spec = source.spec.data.partition
     if not croniter.is_valid(spec.cron):
         problem = Problem("data.partition.schedule", "not a cron expression", spec.cron)

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from airflow.sdk import DAG, Param
 
-from batchdeploy.airflow.assets import scores_asset
+from batchdeploy.airflow.assets import scores_asset, with_assets
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.factory import triggered_dag
 from batchdeploy.airflow.links import SUMMARY_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.step_operator import StepOperator, with_assets
+from batchdeploy.airflow.step_operator import StepOperator
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.request import Answer, Step, StepRequest
 
@@ -19,7 +19,9 @@ from batchdeploy.core.request import Answer, Step, StepRequest
 ONE_AT_A_TIME = 1
 
 
-def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
+def RollbackDag(  # noqa: N802
+    deployment: str, *, environment: str | None = None, **dag_arguments: Any
+) -> DAG:
     """A DAG that publishes an earlier run's scores of a partition again; nothing is scored.
 
     Trigger it with the partition, and with a run id to go further back than the run before. The tab Report
@@ -27,12 +29,13 @@ def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
+        environment: the deployment's environment, as of `ScoringDag`.
         dag_arguments: arguments of `airflow.sdk.DAG`.
 
     Raises:
         DeploymentError: the file is missing or wrong.
     """
-    source = find_source(deployment)
+    source = find_source(deployment, environment=environment)
     partition = source.spec.data.partition
     own = {
         "max_active_runs": ONE_AT_A_TIME,
@@ -57,19 +60,22 @@ def RollbackDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
     return dag
 
 
-def MaintenanceDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
+def MaintenanceDag(  # noqa: N802
+    deployment: str, *, environment: str | None = None, **dag_arguments: Any
+) -> DAG:
     """A DAG that completes publishes of killed runs, then removes leftovers and old generations.
 
     Every run recovers at its start; trigger this DAG if no run follows, or give it a ``schedule``.
 
     Args:
         deployment: the YAML file, relative to the DAG's own file.
+        environment: the deployment's environment, as of `ScoringDag`.
         dag_arguments: arguments of `airflow.sdk.DAG`.
 
     Raises:
         DeploymentError: the file is missing or wrong.
     """
-    source = find_source(deployment)
+    source = find_source(deployment, environment=environment)
     own = {
         "max_active_runs": ONE_AT_A_TIME,
         "doc_md": f"### Maintenance of {source.spec.name}\n\n`recover` completes the publishes of killed "
@@ -91,7 +97,7 @@ class RollbackOperator(StepOperator):
     step: ClassVar[Step] = "rollback"
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", scores_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset
+from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset, with_assets
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.partition import find_partition, run_kind
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.step_operator import PROBLEM_KEY, StepOperator, holder_of, with_assets
+from batchdeploy.airflow.step_operator import PROBLEM_KEY, StepOperator, holder_of
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.core.schedule import is_due
@@ -28,7 +28,7 @@ class PlanOperator(StepOperator):
     step: ClassVar[Step] = "plan"
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "inlets", model_asset(source.spec)))
 
     def request(self, context: Any) -> StepRequest:
@@ -104,7 +104,7 @@ class DriftOperator(StepOperator):
     step: ClassVar[Step] = "drift"
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", drift_asset(source.spec)))
 
 
@@ -114,7 +114,7 @@ class PublishOperator(StepOperator):
     step: ClassVar[Step] = "publish"
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", scores_asset(source.spec)))
 
 
@@ -129,7 +129,7 @@ class RunOperator(PlanOperator):
     heavy = True
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(
             deployment=source,
             **with_assets(arguments, "outlets", scores_asset(source.spec), drift_asset(source.spec)),

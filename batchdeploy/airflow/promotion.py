@@ -8,16 +8,18 @@ from typing import Any, ClassVar
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import DAG, Param
 
-from batchdeploy.airflow.assets import model_asset
+from batchdeploy.airflow.assets import model_asset, with_assets
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.factory import triggered_dag
 from batchdeploy.airflow.links import COMPARISON_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
-from batchdeploy.airflow.step_operator import StepOperator, with_assets
+from batchdeploy.airflow.step_operator import StepOperator
 from batchdeploy.core.request import LATEST, Answer, Decision, Step, StepRequest
 
 
-def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
+def PromotionDag(  # noqa: N802
+    deployment: str, *, environment: str | None = None, **dag_arguments: Any
+) -> DAG:
     """A DAG that compares two models on one partition, asks for approval, and moves the alias.
 
     It publishes no scores. A rejection fails the run and leaves the alias unchanged; the decision is recorded
@@ -26,12 +28,13 @@ def PromotionDag(deployment: str, **dag_arguments: Any) -> DAG:  # noqa: N802
 
     Args:
         deployment: the YAML file, relative to the DAG's own file; its model is named by alias.
+        environment: the deployment's environment, as of `ScoringDag`.
         dag_arguments: arguments of `airflow.sdk.DAG`.
 
     Raises:
         DeploymentError: the file is missing or wrong.
     """
-    source = find_source(deployment)
+    source = find_source(deployment, environment=environment)
     spec = source.spec
     own = {
         "doc_md": f"### Promotion of {spec.model.name}\n\nCompares, asks, then moves the alias "
@@ -120,7 +123,7 @@ class PromoteOperator(StepOperator):
     events_have_keys = False
 
     def __init__(self, *, deployment: str | DeploymentSource, decision: Any = None, **arguments: Any) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", model_asset(source.spec)))
         self.decision = decision
 

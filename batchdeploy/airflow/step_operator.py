@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
-from airflow.sdk import Asset, BaseOperator, ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -61,6 +61,8 @@ class StepOperator(BaseOperator):
 
     Args:
         deployment: the deployment's file, relative to the DAG file.
+        environment: the environment whose Airflow Variable, ``batchdeploy_ENVIRONMENT``, has the values of
+            variables in the deployment that the worker's process lacks.
         run: the upstream step's output, such as ``plan.output``; it also sets the dependency.
         retries, retry_delay, retry_exponential_backoff, retry_policy: as in `airflow.sdk.BaseOperator`.
         arguments: its other arguments. They override ``default_args`` of the DAG or the group, which
@@ -81,6 +83,7 @@ class StepOperator(BaseOperator):
         self,
         *,
         deployment: str | DeploymentSource,
+        environment: str | None = None,
         run: Any = None,
         retries: int = 3,
         retry_delay: timedelta | float = timedelta(seconds=30),
@@ -88,7 +91,7 @@ class StepOperator(BaseOperator):
         retry_policy: RetryPolicy | None = RETRY_POLICY,
         **arguments: Any,
     ) -> None:
-        source = find_source(deployment, arguments.get("dag"))
+        source = find_source(deployment, arguments.get("dag"), environment)
         spec = source.spec
         default_args = arguments.get("default_args") or {}
         arguments.setdefault("owner", default_args.get("owner", spec.owner))
@@ -107,6 +110,7 @@ class StepOperator(BaseOperator):
         self.control = ControlFolder.of(source)
         self.file = str(source.file)
         self.root = source.root
+        self.environment = source.environment
         self.spec = spec
         self.deployment_name = spec.name
         self.pinned_model: tuple[str, int] | None = None
@@ -133,8 +137,12 @@ class StepOperator(BaseOperator):
         if isinstance(self.run, dict):
             self._remember_model(self.run)
         try:
-            self._refuse_lost_output(context)
-            answer = self._run_when_free(self.request(context), context)
+            # Imported here, because parsing a DAG file does not need it.
+            from batchdeploy.airflow.task_environment import task_environment
+
+            with task_environment(Path(self.file), self.environment) as self.spec:
+                self._refuse_lost_output(context)
+                answer = self._run_when_free(self.request(context), context)
         except GateRefused as error:
             # A step that planned again was refused in another folder than the upstream task's.
             if error.folder is not None:
@@ -267,18 +275,6 @@ class StepOperator(BaseOperator):
             event.extra = {k: v for k, v in answer.items() if k != "folder"}
             if self.events_have_keys and not context.get("partition_key"):
                 event.add_partitions(answer["partition"])
-
-
-def with_assets(arguments: dict[str, Any], kind: str, *assets: Asset) -> dict[str, Any]:
-    """The arguments with a step's own inlets or outlets, in addition to those of ``default_args``.
-
-    Args:
-        arguments: the operator's constructor arguments.
-        kind: ``inlets`` or ``outlets``.
-        assets: the step's own assets; an explicit argument overrides them.
-    """
-    added = (arguments.get("default_args") or {}).get(kind) or ()
-    return {kind: [*assets, *added], **arguments}
 
 
 def holder_of(context: Any) -> str:

@@ -19,6 +19,7 @@ TASK_IDS: Mapping[str, tuple[str, ...]] = {
 OWNED = {
     "task_id": "each task has the name of its step",
     "deployment": "it is the factory's own argument",
+    "environment": "it is the factory's own argument",
     "run": "each task continues the run of the task before",
     "dag": "the task belongs to the DAG that is made",
     "task_group": "the task belongs to the group that is made",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchdeploy.cli.requirements import OPTIONAL, deployments_below, required_checks
+from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.model_ref import ModelRef
 from batchdeploy.core.registry_uris import SQLITE, registry_uris
 from batchdeploy.documents import read_deployment
@@ -65,7 +66,8 @@ def run_checks(folder: Path, deployment: Path | None = None) -> list[DoctorCheck
     needed = set[str]().union(*(required_checks(spec) for spec in known.values()))
     models = [spec.model for spec in known.values()] or [ModelRef(name="any")]
     registries = dict.fromkeys(_registries(root, models))
-    found = [_python(), _java(), *_packages(), *registries, _dvc(root)]
+    connections = dict.fromkeys(_connections(known.values()))
+    found = [_python(), _java(), *_packages(), *registries, *connections, _dvc(root)]
     if not known:
         return [finding for finding in found if finding.ok or finding.name not in OPTIONAL]
     return [replace(finding, needed=finding.name in needed) for finding in found]
@@ -133,6 +135,14 @@ def _location(name: str, uri: str, setting: str | None, root: Path) -> DoctorChe
         path = redact(uri.removeprefix(SQLITE))
         return DoctorCheck(name, exists, f"{'' if exists else 'none at '}{path} ({setting})")
     return DoctorCheck(name, True, f"{shorten(uri)} ({setting})")
+
+
+def _connections(deployments: Iterable[Deployment]) -> Iterator[DoctorCheck]:
+    """The Airflow Connections that deployments take credentials from, which no command has."""
+    for spec in deployments:
+        if spec.storage.connection is not None:
+            found = f"{spec.storage.connection} is for Airflow's tasks; commands use the environment's own"
+            yield DoctorCheck("storage connection", True, found)
 
 
 def _dvc(root: Path) -> DoctorCheck:

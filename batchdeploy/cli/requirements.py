@@ -24,6 +24,8 @@ def required_checks(deployment: Deployment) -> set[str]:
         needed |= {"DVC", "DVC repository"}
     if deployment.publish.mode == "pointer":
         needed.add("obstore")
+    if deployment.storage.connection is not None:
+        needed.add("storage connection")
     if deployment.model.tracking is not None:
         needed.add("tracking server")
     return (

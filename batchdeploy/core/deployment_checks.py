@@ -136,7 +136,13 @@ def _format_problems(deployment: Deployment) -> Iterator[Problem]:
 
 
 def _storage_problems(deployment: Deployment) -> Iterator[Problem]:
-    endpoint = deployment.storage.endpoint
+    endpoint, storage = deployment.storage.endpoint, deployment.storage
+    if storage.connection is not None and storage.profile is not None:
+        yield Problem(
+            "storage.connection", "gives credentials, and so does storage.profile: name one of them"
+        )
+    if storage.connection is not None and not storage.connection.strip():
+        yield Problem("storage.connection", "must be the id of an Airflow Connection", "''")
     if endpoint is None or REFERENCE.match(endpoint):
         return
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", endpoint):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -29,8 +29,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def read_deployment(file: Path) -> Deployment:
+def read_deployment(file: Path, environment: Mapping[str, str] | None = None) -> Deployment:
     """The deployment in a YAML 1.2 file, with environment variables filled in; secrets stay references.
+
+    Args:
+        file: the path.
+        environment: the variables; None takes those of this process.
 
     Raises:
         DeploymentError: all problems found; those of a key carry its line and column.
@@ -44,7 +48,7 @@ def read_deployment(file: Path) -> Deployment:
         # dates are values of the partition column here.
         plain = json.loads(json.dumps(_writable(document, (), found), default=str))
         remember(literal_secrets(plain))
-        plain, unfilled = fill_document(plain, os.environ)
+        plain, unfilled = fill_document(plain, os.environ if environment is None else environment)
         found += [(problem, tuple(problem.path.split("."))) for problem in unfilled]
         remember(literal_secrets(plain))
         deployment: Deployment = _adapter(Deployment).validate_json(json.dumps(plain), strict=True)

@@ -18,7 +18,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from batchdeploy.core.secrets import mask_document
 from batchdeploy.core.system_errors import reason
 from batchdeploy.errors import DeploymentError, Problem
-from batchdeploy.redaction import redact
+from batchdeploy.redaction import REFERENCE, redact
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12
@@ -54,6 +54,19 @@ def redacted_deployment(file: Path) -> str:
     stream = io.StringIO()
     _round_trip().dump(document, stream)
     return redact(stream.getvalue())
+
+
+def deployment_references(file: Path) -> dict[tuple[str, ...], tuple[tuple[str, str | None], ...]]:
+    """The variables that a deployment file names, with their defaults, by the path of the key."""
+    found: dict[tuple[str, ...], tuple[tuple[str, str | None], ...]] = {}
+    nodes: list[tuple[tuple[str, ...], Any]] = [((), read_yaml(file))]
+    for path, node in nodes:
+        if isinstance(node, dict | list):
+            inner = node.items() if isinstance(node, dict) else enumerate(node)
+            nodes.extend(((*path, str(key)), value) for key, value in inner)
+        elif isinstance(node, str) and (matches := tuple(REFERENCE.finditer(node))):
+            found[path] = tuple((match[1], match[2]) for match in matches)
+    return found
 
 
 def with_position(problem: Problem, loc: tuple[Any, ...], document: Any) -> Problem:

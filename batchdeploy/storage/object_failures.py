@@ -17,7 +17,10 @@ from obstore.exceptions import (
 from batchdeploy.errors import BatchdeployError, DataError, Problem, SourceError
 
 FAILURES = (BaseError, OSError, NotImplementedError)
-CREDENTIALS = "give credentials by the environment, or by the role of the machine; see docs/data.md"
+CREDENTIALS = (
+    "give credentials by the environment, by the role of the machine, or in Airflow by storage.connection; "
+    "see docs/data.md"
+)
 # NOTE: only these are quoted; the rest of a response may contain key ids, signatures and tokens.
 CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 STATUS = re.compile(r"status code: (\d{3})")
