@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import DAYS
 from pyspark import cloudpickle
+from score_jobs import folders_in
 from spark_clusters import engine_on
 from tests_support import SPARKS
 
 from batchdeploy.adapters.engines.spark import SparkEngine
+from batchdeploy.adapters.parquet_splits.worker_access import access_problems
 from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
 from batchdeploy.core.records import ScoredBatch
+from batchdeploy.core.work import AttemptFolders, Split, WorkerCheck
 from batchdeploy.errors import RequestError
 from batchdeploy.workflows.run import run as run_partition
 
@@ -124,6 +129,25 @@ def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(
     assert all(name in said for name in wanted)
     assert socket.gethostname() in said
     assert not tools.layout.table.exists()
+
+
+def test_workers_that_do_not_see_the_attempts_folder_are_refused_before_any_task(
+    tools: LocalToolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = replace(folders_in("/no/disk/of/this/worker"), name="one")
+
+    def on_no_common_disk(folders: AttemptFolders, splits: Sequence[Split]) -> WorkerCheck:
+        return WorkerCheck(place="nowhere", run=partial(access_problems, elsewhere, "x", splits[0]))
+
+    monkeypatch.setattr(tools.scorer, "access_check", on_no_common_disk)
+    monkeypatch.setattr(tools.scorer, "worker", lambda job: pytest.fail("no task must start"))
+    with pytest.raises(RequestError) as refused:
+        run_partition(tools, DAYS[0])
+    said = str(refused.value)
+    assert f"{socket.gethostname()}: cannot use /no/disk/of/this/worker: " in said
+    assert "publish: {mode: pointer}" in said
+    assert not tools.layout.table.exists()
+    assert list(tools.layout.staging.iterdir()) == []
 
 
 def test_a_machine_without_java_scores_over_connect(

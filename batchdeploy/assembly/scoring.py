@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.scoring_spec import ScoringSpec
-from batchdeploy.core.work import LocatingLoader, ScoreJob, Split, SplitResult
+from batchdeploy.core.work import (
+    AttemptFolders,
+    LocatingLoader,
+    ScoreJob,
+    Split,
+    SplitResult,
+    WorkerCheck,
+)
 from batchdeploy.host.packages import require
 from batchdeploy.kernel.model_call import ModelCall, call_params, model_input
 from batchdeploy.workflows.toolbox import Toolbox
@@ -35,6 +42,12 @@ class LocalScorer:
         from batchdeploy.adapters.parquet_splits import find_duplicates
 
         return find_duplicates(job, splits, results)
+
+    def access_check(self, folders: AttemptFolders, splits: Sequence[Split]) -> WorkerCheck:
+        """What each worker tries before the first task: to read the input, and to write where files go."""
+        from batchdeploy.adapters.parquet_splits import access_check
+
+        return access_check(folders, splits)
 
     def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
         """The picklable function that scores one split."""

@@ -192,8 +192,8 @@ class EngineSpec:
             ``auto`` then runs without it; ``none``. Give its jar by ``conf: {spark.jars: ...}``.
 
     Spark sends batchdeploy and the model to workers on other machines. Those workers need Python with numpy,
-    pandas, pyarrow, threadpoolctl and the model's own requirements, and access to the project's filesystem:
-    they read their splits of the data there and write scores to staging.
+    pandas, pyarrow, threadpoolctl and the model's own requirements, and access to the rows and to the output,
+    by a common filesystem or in an object store: they read their splits and write scores themselves.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from batchdeploy.core.casts import CastCount
 from batchdeploy.core.pins import Identity, LookupPin, PartitionKey, PathColumn
@@ -94,6 +94,42 @@ class ScoreJob:
     alone: bool = False
     threads: int | None = None
     runtime_folder: str | None = None
+
+
+class WorkerProblem(NamedTuple):
+    """What keeps a worker from reading or writing at a place.
+
+    Attributes:
+        kind: ``disk``: a folder that it does not see, or may not use; ``store``: an object store that refuses
+            or fails; ``package``: a package that it lacks.
+        place: the path or URI.
+        problem: what went wrong, in words.
+    """
+
+    kind: Literal["disk", "store", "package"]
+    place: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCheck:
+    """What each worker tries before the first task.
+
+    Attributes:
+        place: what is tried; workers that succeed need not try the same place again in one session.
+        run: tries it on a worker; picklable.
+    """
+
+    place: str
+    run: Callable[[], tuple[WorkerProblem, ...]]
+
+
+class WorkerReport(NamedTuple):
+    """What a worker host has: versions by package, and what it cannot use."""
+
+    worker: str
+    versions: Mapping[str, str]
+    problems: tuple[WorkerProblem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from batchdeploy.core.records import (
     Plan,
     TextPin,
 )
-from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.core.work import AttemptFolders, ScoreJob, Split, SplitResult, WorkerCheck, WorkerReport
 from batchdeploy.errors import Problem
 from batchdeploy.ports.publishing import (
     Claims,
@@ -170,8 +170,18 @@ class Workers(Protocol):
         """A picklable function from a name that `distribute` returned to the local path on a worker."""
         ...
 
-    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """The versions of these packages (and of ``python``) on each worker, as (worker, versions)."""
+    @property
+    def remote(self) -> bool:
+        """Whether they may be on other machines than this process."""
+        ...
+
+    def inspect(self, names: Sequence[str], check: WorkerCheck | None = None) -> tuple[WorkerReport, ...]:
+        """Reports of each worker host, made in one job.
+
+        Args:
+            names: packages, and ``python``, whose versions are reported.
+            check: what remote workers try.
+        """
         ...
 
     def distribute(self, folder: Path) -> str:
@@ -269,6 +279,10 @@ class Scorer(Protocol):
 
     def worker(self, job: ScoreJob) -> Work:
         """The picklable function that scores one split."""
+        ...
+
+    def access_check(self, folders: AttemptFolders, splits: Sequence[Split]) -> WorkerCheck:
+        """What each worker tries before the first task: to read the input, and to write where files go."""
         ...
 
     def find_duplicates(

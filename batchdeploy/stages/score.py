@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import reduce
 from math import ceil
 from pathlib import Path
-from typing import Literal
 
 from batchdeploy.core.casts import add_counts
 from batchdeploy.core.pins import input_changed
@@ -20,12 +19,9 @@ from batchdeploy.core.scoring_spec import ScoringSpec, batch_rows
 from batchdeploy.core.work import AttemptFolders, ScoreJob, Split, SplitResult
 from batchdeploy.errors import (
     EngineError,
-    MissingPackageError,
     Problem,
-    RequestError,
     ScoringRefused,
 )
-from batchdeploy.host.versions import REQUIRED_PACKAGES, missing_packages, version_mismatches
 from batchdeploy.kernel.profiling import empty, merge
 from batchdeploy.ports import (
     Engine,
@@ -39,6 +35,7 @@ from batchdeploy.ports import (
     Workers,
 )
 from batchdeploy.redaction import logger
+from batchdeploy.stages.check_workers import check_workers
 
 LOG = logger("batchdeploy")
 LEAST_FAILURES = 10
@@ -76,15 +73,18 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
         done: called with the number of rows of each finished split.
 
     Raises:
+        RequestError: workers lack packages, or folders that they must share.
         ScoringRefused: the predictions have the wrong shape, or the model fails on too many rows.
         EngineError: the engine failed, or rows were lost.
     """
     model_folder = ports.fetcher.fetch(plan.model, ports.models)
-    check_versions(ports.fetcher, ports.workers, model_folder, policy=plan.deployment.engine.versions)
     LOG.info("scoring with %s", ", ".join(" ".join(pair) for pair in ports.versions.items()))
     attempt = ports.staging.stage(plan.folder, plan.run_id)
     try:
         splits = ports.reader.make_splits(plan.data)
+        check = ports.scorer.access_check(attempt, splits) if ports.workers.remote else None
+        policy = plan.deployment.engine.versions
+        check_workers(ports.fetcher, ports.workers, model_folder, policy=policy, check=check)
         threads = ports.engine.worker_threads(splits)
         job = _job(ports, plan, (ports.workers.distribute(model_folder), attempt), now, threads)
         job = ports.scorer.prepare(job, model_folder, splits)
@@ -118,31 +118,6 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
         raise
     ports.evidence.keep_output(plan, attempt.name)
     return scored
-
-
-def check_versions(
-    fetcher: ModelFetcher, workers: Workers, model: Path, *, policy: Literal["refuse", "warn"]
-) -> None:
-    """Compares the workers' Python and packages with the required ones and those the model was logged with.
-
-    Raises:
-        RequestError: packages are missing, or versions differ and ``policy`` is ``refuse``; lists all
-            differences. A retry does not help.
-    """
-    wanted = fetcher.package_versions(model)
-    installed = workers.versions((*wanted, *(name for name in REQUIRED_PACKAGES if name not in wanted)))
-    if missing := tuple(missing_packages(installed)):
-        raise MissingPackageError(
-            "the workers", missing, hint=f"install there: pip install {' '.join(REQUIRED_PACKAGES)}"
-        )
-    problems = tuple(version_mismatches(wanted, installed))
-    if not problems:
-        return
-    hint = "install the versions that the model was logged with, or set engine.versions to warn"
-    error = RequestError("the workers", problems, hint=hint)
-    if policy == "refuse":
-        raise error
-    LOG.warning("%s", error)
 
 
 def _results(

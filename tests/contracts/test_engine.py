@@ -104,10 +104,11 @@ def test_a_shipped_folder_is_located_again(engine: EngineWithWorkers, tmp_path: 
 
 
 def test_workers_say_what_they_have(engine: EngineWithWorkers) -> None:
-    workers = engine.versions(("python", "numpy"))
+    workers = engine.inspect(("python", "numpy"))
     assert workers
-    for _, found in workers:
-        assert set(found) == {"python", "numpy"}
+    for report in workers:
+        assert set(report.versions) == {"python", "numpy"}
+        assert report.problems == ()
 
 
 def test_an_engine_says_what_a_worker_may_use(engine: EngineWithWorkers) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 from batchdeploy.ports import Work
 
@@ -18,6 +18,7 @@ class FakeEngine:
         failure: raised in place of any work while it is set.
         installed: versions that the worker reports; every other package has version 1.0.
         lacks: packages that the worker reports as missing.
+        remote: whether the worker is elsewhere.
         shipped: the distributed folders, in order.
         closed: whether the engine was closed.
     """
@@ -30,6 +31,7 @@ class FakeEngine:
         self.failure: BatchdeployError | None = None
         self.installed: Mapping[str, str] = {"python": "3.11.0"}
         self.lacks: Collection[str] = ()
+        self.remote = False
         self.shipped: list[Path] = []
         self.closed = False
 
@@ -57,10 +59,10 @@ class FakeEngine:
             if split.index not in self.loses:
                 yield result
 
-    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """The versions of these packages on the one worker."""
+    def inspect(self, names: Sequence[str], check: WorkerCheck | None = None) -> tuple[WorkerReport, ...]:
+        """The versions of these packages on the one worker, and what a check finds there."""
         found = {name: self.installed.get(name, "1.0") for name in names if name not in self.lacks}
-        return (("the fake worker", found),)
+        return (WorkerReport("the fake worker", found, () if check is None else check.run()),)
 
     def distribute(self, folder: Path) -> str:
         """The folder itself."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from batchdeploy.core.records import Column, DataPin, InputSchema, Plan
 from batchdeploy.core.scoring_spec import ScoringSpec
-from batchdeploy.core.work import ScoreJob, Split, SplitResult
+from batchdeploy.core.work import AttemptFolders, ScoreJob, Split, SplitResult, WorkerCheck, WorkerProblem
 from batchdeploy.errors import PartitionError
 from batchdeploy.kernel.batch_loop import Writers, flag_duplicates, score_batches
 from batchdeploy.kernel.casts import cast_batch
@@ -80,12 +80,21 @@ class FakeRows:
 
 
 class FakeScoring:
-    """Scores splits into staging."""
+    """Scores splits into staging.
+
+    Attributes:
+        unreachable: what the worker finds that it cannot use.
+    """
 
     def __init__(self, rows: FakeRows, staging: FakeStaging, load: LoadPredictor) -> None:
         self._rows = rows
         self._staging = staging
         self._load = load
+        self.unreachable: tuple[WorkerProblem, ...] = ()
+
+    def access_check(self, folders: AttemptFolders, splits: Sequence[Split]) -> WorkerCheck:
+        """Finds what is unreachable."""
+        return WorkerCheck(place=folders.name, run=lambda: self.unreachable)
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
         """The job itself: every model is native."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from batchdeploy.core.work import WorkerReport
 from batchdeploy.errors import RequestError
 from batchdeploy.host.versions import versions_here
-from batchdeploy.stages.score import check_versions
+from batchdeploy.stages.check_workers import check_workers
 
 HERE = {
     "numpy": "2.4.6",
@@ -28,8 +29,8 @@ def tools(*workers: dict[str, str], versions: str = "warn") -> Any:
     return SimpleNamespace(
         registry=SimpleNamespace(package_versions=lambda _folder: {"xgboost": "3.2.0"}),
         engine=SimpleNamespace(
-            versions=lambda names: tuple(
-                (host, {name: version for name, version in found.items() if name in names})
+            inspect=lambda names, _check: tuple(
+                WorkerReport(host, {name: version for name, version in found.items() if name in names})
                 for host, found in asked
             )
         ),
@@ -38,7 +39,7 @@ def tools(*workers: dict[str, str], versions: str = "warn") -> Any:
 
 
 def check(made: Any, folder: Path) -> None:
-    check_versions(made.registry, made.engine, folder, policy=made.deployment.engine.versions)
+    check_workers(made.registry, made.engine, folder, policy=made.deployment.engine.versions)
 
 
 def test_workers_need_what_scoring_imports_whatever_the_model_names(tmp_path: Path) -> None:

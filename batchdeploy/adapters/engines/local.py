@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from batchdeploy.adapters.engines.processes import map_in_processes, stop_processes, usable_cores
-from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 from batchdeploy.host.versions import versions_here
 
@@ -25,6 +25,7 @@ class LocalEngine:
     name = "local"
     device = "cpu"
     locate = str
+    remote = False
 
     def __init__(self, *, least_rows: int = LEAST_ROWS, cores: int | None = None) -> None:
         self._least_rows = least_rows
@@ -56,9 +57,9 @@ class LocalEngine:
         """Returns the folder itself, because this machine can read it."""
         return str(folder)
 
-    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """Versions of these packages in this process."""
-        return (("this Python", versions_here(names)),)
+    def inspect(self, names: Sequence[str], check: WorkerCheck | None = None) -> tuple[WorkerReport, ...]:  # noqa: ARG002
+        """Versions of these packages in this process, which reads and writes as its driver does."""
+        return (WorkerReport("this Python", versions_here(names)),)
 
     def close(self) -> None:
         """Ends the worker processes, which otherwise wait for more work."""

@@ -10,12 +10,14 @@ from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_fra
 from batchdeploy.adapters.parquet_splits.scratch_files import printed_file
 from batchdeploy.adapters.parquet_splits.split_rows import split_rows
 from batchdeploy.adapters.parquet_splits.worker import score_split
+from batchdeploy.adapters.parquet_splits.worker_access import access_check
 from batchdeploy.host.output_capture import capture_output
 from batchdeploy.kernel.keys import checksum
 
 __all__ = [
     "LookupJoin",
     "RowPartitions",
+    "access_check",
     "capture_output",
     "checksum",
     "find_duplicates",

@@ -25,12 +25,12 @@ from batchdeploy.adapters.engines.spark.worker_files import (
     DistributedFiles,
     is_remote,
     locate_distributed,
-    worker_versions,
+    worker_reports,
 )
 from batchdeploy.core.casts import Casts
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
-from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 from batchdeploy.host.versions import versions_here
 
@@ -68,7 +68,12 @@ class SparkEngine:
         self._session: SparkSession | None = None
         self._started_here = False
         self._distributed: DistributedFiles | None = None
-        self._versions: dict[tuple[str, ...], tuple[tuple[str, dict[str, str]], ...]] = {}
+        self._reports: dict[tuple[tuple[str, ...], str], tuple[WorkerReport, ...]] = {}
+
+    @property
+    def remote(self) -> bool:
+        """Whether the workers run on a cluster."""
+        return is_remote(self._master)
 
     @property
     def locate(self) -> Callable[[str], str]:
@@ -152,22 +157,29 @@ class SparkEngine:
         self._spark()
         return str(folder) if self._distributed is None else self._distributed.add_folder(folder)
 
-    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-        """Versions of these packages on each worker host; read once per session.
+    def inspect(self, names: Sequence[str], check: WorkerCheck | None = None) -> tuple[WorkerReport, ...]:
+        """Reports of each worker host; without problems, they hold for the session.
+
+        Args:
+            names: packages, and ``python``, whose versions are reported.
+            check: what workers of a cluster try.
 
         Raises:
             EngineError: no worker could answer.
         """
-        if not is_remote(self._master):
-            return (("this Python", versions_here(names)),)
+        if not self.remote:
+            return (WorkerReport("this Python", versions_here(names)),)
 
-        key, spark = tuple(names), self._spark()
-        if key not in self._versions:
-            try:
-                self._versions[key] = run_in_thread(lambda: worker_versions(spark, key), spark)
-            except spark_errors() as error:
-                raise job_failure(self._master, str(error)) from error
-        return self._versions[key]
+        key, spark = (tuple(names), "" if check is None else check.place), self._spark()
+        if key in self._reports:
+            return self._reports[key]
+        try:
+            reports = run_in_thread(lambda: worker_reports(spark, names, check), spark)
+        except spark_errors() as error:
+            raise job_failure(self._master, str(error)) from error
+        if not any(report.problems for report in reports):
+            self._reports[key] = reports
+        return tuple(reports)
 
     def close(self) -> None:
         """Stops the session if this engine started it, even if its tasks are still running."""

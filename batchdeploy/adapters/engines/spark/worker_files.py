@@ -1,8 +1,10 @@
-"""Distributes this library and model folders to remote workers, and reads the workers' versions."""
+"""Distributes this library and model folders to remote workers, and finds out what workers have."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import pickle
 import socket
 import tempfile
 import zipfile
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchdeploy.core.work import WorkerCheck, WorkerProblem, WorkerReport
 from batchdeploy.host.versions import versions_here
 
 if TYPE_CHECKING:
@@ -67,25 +70,45 @@ def locate_distributed(name: str) -> str:
     return str(Path(SparkFiles.getRootDirectory()) / name.removeprefix(DISTRIBUTED))
 
 
-def worker_versions(session: SparkSession, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
-    """(host, versions of Python and packages) for each worker host, sorted by host."""
+def worker_reports(
+    session: SparkSession, names: Sequence[str], check: WorkerCheck | None
+) -> tuple[WorkerReport, ...]:
+    """The versions of Python and packages on each worker host, and what it cannot do, sorted by host."""
     tasks = session.range(0, REPORT_TASKS, 1, REPORT_TASKS)
-    frame = tasks.mapInPandas(_version_udf(tuple(names)), "host string, found string")
-    hosts: dict[str, dict[str, str]] = {}
+    run = None if check is None else pickle.dumps(check.run)
+    frame = tasks.mapInPandas(_report_udf(tuple(names), run), "host string, found string, problems string")
+    versions: dict[str, dict[str, str]] = {}
+    problems: dict[str, dict[WorkerProblem, None]] = {}
     for row in frame.distinct().collect():
-        hosts[row.host] = dict(pair.split("=", 1) for pair in row.found.split(" ") if pair)
-    return tuple(sorted(hosts.items()))
+        versions[row.host] = dict(pair.split("=", 1) for pair in row.found.split(" ") if pair)
+        found = problems.setdefault(row.host, {})
+        found |= {WorkerProblem(*problem): None for problem in json.loads(row.problems)}
+    return tuple(WorkerReport(host, versions[host], tuple(problems[host])) for host in sorted(versions))
 
 
-def _version_udf(names: tuple[str, ...]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+def _report_udf(
+    names: tuple[str, ...], run: bytes | None
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def tell(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import pandas as pd
 
         for frame in frames:
-            text = " ".join(f"{name}={version}" for name, version in versions_here(names).items())
-            yield pd.DataFrame({"host": [socket.gethostname()] * len(frame), "found": [text] * len(frame)})
+            versions = " ".join(f"{name}={version}" for name, version in versions_here(names).items())
+            answer = {"host": socket.gethostname(), "found": versions, "problems": json.dumps(_tried(run))}
+            yield pd.DataFrame({name: [value] * len(frame) for name, value in answer.items()})
 
     return tell
+
+
+def _tried(run: bytes | None) -> tuple[WorkerProblem, ...]:
+    """What a pickled check finds on this worker."""
+    if run is None:
+        return ()
+    try:
+        found: tuple[WorkerProblem, ...] = pickle.loads(run)()
+    except ImportError as error:
+        return (WorkerProblem("package", "the input", f"needs the package {error.name}, which is missing"),)
+    return found
 
 
 def _archive(folder: Path, prefix: str, into: Path) -> Path:
