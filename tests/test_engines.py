@@ -476,7 +476,7 @@ def test_drift_that_blocks_leaves_its_evidence(tools: LocalToolbox) -> None:
     assert tools.deployment.drift is not None
     tools.deployment = replace(tools.deployment, drift=replace(tools.deployment.drift, on_alarm="block"))
     rewrite(tools, lambda frame: frame.assign(city="Paris"))
-    with pytest.raises(bd.GateRefused, match="city: PSI above its limit"):
+    with pytest.raises(bd.GateRefused, match=r"city: 100\.0% of `city` is in unseen categories"):
         run_partition(tools, DAY)
     folder = run_folder(tools, plan_partition(tools, DAY))
     assert json.loads((folder / "drift.json").read_text())["verdict"] == "drift"

@@ -71,8 +71,8 @@ def elsewhere(root: Path) -> None:
         ),
         (
             elsewhere,
-            "Not published: drift in city, and drift.on_alarm is block.",
-            "city: PSI above its limit",
+            "Not published: drift, and drift.on_alarm is block: 100.0% of `city` is in unseen categories",
+            "city: 100.0% of `city` is in unseen categories, ordinarily 0.0%",
         ),
     ],
     ids=["too many", "far too many", "policy", "where", "drift"],

@@ -114,9 +114,12 @@ def build_project(root: Path, days: tuple[str, ...]) -> None:
     champion, challenger = classifiers()
     for alias, model in (("champion", champion), ("challenger", challenger)):
         register(root, model.fit(known[FEATURES], late), known[FEATURES], alias=alias)
-    known["churn_probability"] = champion.predict_proba(known[FEATURES])[:, 1]
+    # A reference needs more days than are scored: some earlier ones, which nobody publishes.
+    earlier = [customers(day).assign(date=day) for day in (f"2024-02-{n:02d}" for n in range(1, 11))]
+    ordinary = pd.concat([*earlier, *frames], ignore_index=True)
+    ordinary["churn_probability"] = champion.predict_proba(ordinary[FEATURES])[:, 1]
     bd.build_reference(
-        known,
+        ordinary,
         features=FEATURES,
         outputs=["churn_probability"],
         partition="date",

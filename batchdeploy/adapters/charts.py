@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.profiles import ColumnProfile
-from batchdeploy.core.records import DriftReport
+from batchdeploy.core.records import DriftReport, DriftStatistic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +24,8 @@ STYLE = {
     "axes.spines.right": False,
 }
 SHOWN = 12
+# The overview ends here: nobody needs to tell 1e-20 from 1e-40.
+MOST = 16.0
 
 
 class Charts:
@@ -42,17 +45,25 @@ class Charts:
             return _svg(figure, f"{current.role} {current.name}: shares by bin")
 
     def overview(self, report: DriftReport) -> str:
-        """Each column's PSI as a share of its limit, as one inline SVG; a share over 1 is an alarm."""
-        rows = [row for row in report.statistics if row.statistic == "psi" and row.limit]
-        rows = sorted(rows, key=lambda row: row.value / (row.limit or 1))[-20:]
+        """How improbable each column's most surprising statistic is, as one inline SVG; alarms are red."""
+        tested = sorted((row for row in report.statistics if row.p_value is not None), key=_surprise)
+        rows = list({(row.role, row.column): row for row in tested}.values())
+        rows = sorted(rows, key=_surprise)[-20:]
         with _styled():
             figure, axes = _figure(10, 0.6 + 0.2 * len(rows), (1.6, 0.4))
-            shares = [row.value / (row.limit or 1) for row in rows]
             colours = [RED if row.alarm else GREY for row in rows]
-            axes.barh([row.column for row in rows], shares, color=colours, height=0.6)
-            axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
-            axes.set_xlabel("PSI as a share of this column's limit")
-            return _svg(figure, "drift of every column against its limit")
+            axes.barh(
+                [row.column for row in rows], [_surprise(row)[1] for row in rows], color=colours, height=0.6
+            )
+            axes.set_xlim(0, MOST)
+            axes.set_xlabel(
+                "how surprising: -log10(p) of the column's most surprising statistic; alarms in red"
+            )
+            return _svg(figure, "drift of every column: how surprising")
+
+
+def _surprise(row: DriftStatistic) -> tuple[bool, float]:
+    return row.alarm, min(-math.log10(max(row.p_value or 0.0, 1e-300)), MOST)
 
 
 def _bars(reference: ColumnProfile, current: ColumnProfile) -> tuple[list[str], list[float], list[float]]:

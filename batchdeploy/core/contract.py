@@ -82,7 +82,7 @@ def reference_problems(reference: Reference, model: ModelPin, deployment: Deploy
 def _malformed(reference: Reference) -> Iterator[Problem]:
     for column in reference.columns:
         if not is_consistent(column):
-            yield Problem(column.profile.name, "the reference's bins, counts or calibration do not agree")
+            yield Problem(column.profile.name, "the reference's bins, counts or partitions do not agree")
 
 
 def _kind(type_name: str) -> str | None:

@@ -1,41 +1,56 @@
 """Drift: how far a partition deviates from the reference, and whether that is within ordinary variation.
 
-The statistic is the population stability index with half a count added to each bin,
+Each column is asked several questions (`batchdeploy.core.drift_statistics`), and each answer is compared with
+how far the reference's own partitions vary (`batchdeploy.core.drift_variation`). One threshold for all
+questions of all columns follows from Benjamini and Hochberg (JRSS B 57, 1995) at the deployment's false alarm
+rate. Certainty is not importance: an alarm also needs an effect of at least `FLOORS`, and a share or a bin
+has to be beyond all of the reference's partitions by half of their range, since shares of few partitions are
+no sample to extrapolate from.
 
-    PSI = sum((p - q) * ln(p / q)),   s = 1/n + 1/m,
-
-where the half count of a bin is proportional to its share of both sides together, for a partition of n rows
-and a reference of m. If rows were independent, PSI / s would follow chi-squared with d = (bins - 1)
-degrees of freedom on a quiet day (PSI is the symmetric Kullback-Leibler divergence, to second order the
-chi-squared statistic). They are not: all flights of a day share its weather, so a day deviates
-however many flights it has. As in survey sampling with clusters (Rao and Scott, "On chi-squared tests for
-multiway contingency tables with cell proportions estimated from survey data", Annals of Statistics 12,
-1984), the part of PSI that comes from the partition itself is estimated from the reference's own
-partitions, each compared with the others: its mean b and its variance v. Then a quiet partition of n rows has
-
-    E[PSI] = d s + b,   Var[PSI] = 2 d s^2 + 4 b s + v
-
-(the middle term as for a noncentral chi-squared), and PSI / E[PSI] is referred to F with
-k = 2 E[PSI]^2 / Var[PSI] degrees of freedom (Satterthwaite; at least 1) over partitions - 1, because b and v
-are estimates. One threshold for all columns follows from Benjamini and Hochberg (JRSS B 57, 1995) at
-the deployment's false alarm rate, with an effect floor: certainty is not importance.
-
-Null values have a bin of their own. Unseen categories count with the rare ones, because a column of many
-names has new ones every day without drift; their share is reported separately.
+A question is not measured where the reference has fewer than `MIN_PARTITIONS` partitions, or the partition
+fewer than `MIN_ROWS` rows for it.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchdeploy.core.deployment import DriftSpec
-from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
+from batchdeploy.core.drift_calibration import Calibration, calibrate
+from batchdeploy.core.drift_statistics import current_table, statistics_of
+from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import DriftReport, DriftStatistic, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
+
+MIN_ROWS = 30
+# Smaller effects never alarm: shares of rows; location in units of the reference's spread; scale, skewness
+# and tails as differences of logarithms or nearly so.
+FLOORS = {
+    "null_share": 0.05, "outside_share": 0.05, "unseen_share": 0.05, "top_share": 0.4, "shape": 0.02,
+    "location": 0.1, "scale": 0.1, "skewness": 0.3, "tails": 0.3,
+}  # fmt: skip
+MOST = 0.5
+ONE_SIDED = ("outside_share", "unseen_share", "top_share")
+
+SHARES = ("null_share", "outside_share", "unseen_share", "top_share", "shape")
+
+
+class Answer(NamedTuple):
+    """One question's answer: the statistic that is most surprising, and its p-value for all of them."""
+
+    place: int
+    name: str
+    row: int
+    p_value: float
+    effect: float
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> tuple[float, int]:
@@ -58,58 +73,6 @@ def psi(reference: ArrayLike, current: ArrayLike) -> tuple[float, int]:
     return float(((p_smooth - q_smooth) * np.log(p_smooth / q_smooth)).sum()), bins
 
 
-def measure(reference: ReferenceColumn, current: ColumnProfile) -> tuple[float, float]:
-    """The column's PSI, and its p-value: the probability of one as large without drift."""
-    if not current.rows:
-        return 0.0, 1.0
-    value, _ = psi(_count_vector(reference.profile), _count_vector(current))
-    mean, quiet = _quiet_distribution(reference, current.rows)
-    return value, float(quiet.sf(value / mean))
-
-
-def judge(
-    reference: Reference, current: Sequence[ColumnProfile], spec: DriftSpec, *, run_id: str
-) -> DriftReport:
-    """The drift report: statistics of every column, and the verdict on all of them."""
-    by_name = {(profile.role, profile.name): profile for profile in current}
-    pairs = [
-        (column, by_name[column.profile.role, column.profile.name])
-        for column in reference.columns
-        if (column.profile.role, column.profile.name) in by_name
-    ]
-    measured = [measure(column, profile) for column, profile in pairs]
-    q_values = adjust([p for _, p in measured])
-    threshold = _p_value_threshold([p for _, p in measured], spec.false_alarm_rate)
-    rows: list[DriftStatistic] = []
-    for (column, profile), (value, p), q in zip(pairs, measured, q_values, strict=True):
-        limit = max(_limit(column, profile.rows, threshold), spec.min_psi)
-        alarm = q <= spec.false_alarm_rate and value >= spec.min_psi
-        rows.append(_statistic(profile, "psi", value, limit=limit, p=p, q=q, alarm=alarm))
-        rows.extend(_shares(column, profile))
-    verdict: Verdict = "drift" if any(row.alarm for row in rows) else "quiet"
-    return DriftReport(run_id=run_id, verdict=verdict, statistics=tuple(rows), profile=tuple(current))
-
-
-def calibrate(profile: ColumnProfile, partitions: Sequence[ColumnProfile]) -> ReferenceColumn:
-    """A reference column calibrated with the deviations of the reference's own partitions.
-
-    Args:
-        profile: all rows of the reference period.
-        partitions: the profile of each of its partitions; with fewer than two, rows are assumed independent.
-    """
-    import numpy as np
-
-    found = [_against_rest(profile, part) for part in partitions if 0 < part.rows < profile.rows]
-    if len(found) < 2:
-        return ReferenceColumn(profile=profile, between=0.0, between_variance=0.0, partitions=0)
-    values, scales = np.array([value for value, _ in found]), np.array([scale for _, scale in found])
-    d = _degrees_of_freedom(profile)
-    between = max(float((values - d * scales).mean()), 0.0)
-    sampling = float((2 * d * scales**2 + 4 * between * scales).mean())
-    variance = max(float(values.var(ddof=1)) - sampling, 0.0)
-    return ReferenceColumn(profile=profile, between=between, between_variance=variance, partitions=len(found))
-
-
 def adjust(p_values: Sequence[float]) -> list[float]:
     """Benjamini-Hochberg adjusted p-values, in the order given."""
     from scipy.stats import false_discovery_control
@@ -117,83 +80,162 @@ def adjust(p_values: Sequence[float]) -> list[float]:
     return [float(q) for q in false_discovery_control(list(p_values))] if p_values else []
 
 
-def _count_vector(profile: ColumnProfile) -> np.ndarray[Any, Any]:
+def judge(
+    reference: Reference, current: Sequence[ColumnProfile], spec: DriftSpec, *, run_id: str
+) -> DriftReport:
+    """The drift report: statistics of every column, and the verdict on all of them."""
+    calibration = calibrate(reference)
+    if calibration is None:
+        return DriftReport(run_id=run_id, verdict="unmeasured", statistics=(), profile=tuple(current))
+    return judge_calibrated(calibration, current, spec, run_id=run_id)
+
+
+def judge_calibrated(
+    calibration: Calibration, current: Sequence[ColumnProfile], spec: DriftSpec, *, run_id: str
+) -> DriftReport:
+    """As `judge`, for several partitions and one reference."""
+    by_name = {(profile.role, profile.name): profile for profile in current}
+    profiles = [by_name.get((profile.role, profile.name)) for profile in calibration.profiles]
+    values, rows = _measured(calibration, profiles)
+    answers = _answers(calibration, values, rows)
+    distances = [
+        None if profile is None else psi(_count_vector(before), _count_vector(profile))[0]
+        for before, profile in zip(calibration.profiles, profiles, strict=True)
+    ]
+    matters = [_matters(answer, distances[answer.place], spec) for answer in answers]
+    q_values = adjust([one.p_value if large else 1.0 for one, large in zip(answers, matters, strict=True)])
+    found = [
+        _statistic(calibration, answer, values, rows, q=q, alarm=large and q <= spec.false_alarm_rate)
+        for answer, large, q in zip(answers, matters, q_values, strict=True)
+    ]
+    found += [
+        DriftStatistic(column=now.name, role=now.role, statistic="psi", value=distance, rows=now.rows)
+        for now, distance in zip(profiles, distances, strict=True)
+        if now is not None and distance is not None
+    ]
+    verdict: Verdict = "drift" if any(one.alarm for one in found) else "quiet"
+    if not answers:
+        verdict = "unmeasured"
+    return DriftReport(run_id=run_id, verdict=verdict, statistics=tuple(found), profile=tuple(current))
+
+
+def _measured(calibration: Calibration, profiles: Sequence[ColumnProfile | None]) -> tuple[Array, Array]:
+    """Each statistic of this partition and its rows; no rows where a column is missing."""
+    import numpy as np
+
+    values, rows = np.zeros(len(calibration.statistics)), np.zeros(len(calibration.statistics))
+    at = 0
+    sizes = Counter(place for place, _ in calibration.statistics)
+    for place, profile in enumerate(profiles):
+        if profile is not None:
+            ours = statistics_of(profile.kind, current_table(profile))
+            values[at : at + len(ours)] = [one.values[0] for one in ours]
+            rows[at : at + len(ours)] = [one.rows[0] for one in ours]
+        at += sizes[place]
+    return values, rows
+
+
+def _answers(calibration: Calibration, values: Array, rows: Array) -> list[Answer]:
+    """The answers of all columns to all questions that can be measured."""
+    import numpy as np
+
+    high, low = calibration.variation.tails(values, rows)
+    both = np.minimum(1.0, 2 * np.minimum(high, low))
+    names = np.array([one.name for _, one in calibration.statistics])
+    upwards = np.isin(names, ONE_SIDED) | np.isin(np.append("", names[:-1]), ONE_SIDED)
+    p_values = np.where(upwards, high, both)
+    p_values = np.where(np.isin(names, SHARES) & _within_reach(calibration, values), 1.0, p_values)
+    effects = values - calibration.variation.mean
+    few = rows < np.where(
+        np.isin(names, ("skewness", "tails")), calibration.variation.most_rows / 2, MIN_ROWS
+    )
+    questions: dict[tuple[int, str], list[int]] = {}
+    for row, (place, one) in enumerate(calibration.statistics):
+        if one.name == "log_odds":
+            # The share just before it: both scales have to agree, unless most rows moved. Where whole days
+            # move, a share beyond a fixed edge grows exponentially, which log odds know.
+            if not (calibration.statistics[row - 1][1].name in ONE_SIDED and effects[row - 1] >= MOST):
+                p_values[row - 1] = max(p_values[row - 1], p_values[row])
+        elif not few[row] and (one.name != "shape" or calibration.steady[place]):
+            questions.setdefault((place, one.name), []).append(row)
+    found = []
+    for (place, name), asked in questions.items():
+        floor = FLOORS[name]
+        # Among bins that moved enough, if any did.
+        enough = [row for row in asked if abs(effects[row]) >= floor] or asked
+        best = min(enough, key=lambda row: float(p_values[row]))
+        p = min(1.0, len(asked) * float(p_values[best]))
+        found.append(Answer(place, name, best, p, float(effects[best])))
+    return found
+
+
+def _within_reach(calibration: Calibration, values: Array) -> np.ndarray[Any, Any]:
+    """Where a value is less than half a range beyond the reference's partitions."""
+    import numpy as np
+
+    ordinary = calibration.variation.samples.values
+    lowest, highest = ordinary.min(1), ordinary.max(1)
+    half = (highest - lowest) / 2
+    reach: np.ndarray[Any, Any] = np.logical_and(values >= lowest - half, values <= highest + half)
+    return reach
+
+
+def _matters(answer: Answer, distance: float | None, spec: DriftSpec) -> bool:
+    """Whether the effect is large enough for an alarm."""
+    effect = answer.effect if answer.name in ONE_SIDED else abs(answer.effect)
+    shifted = answer.name != "shape" or (distance or 0.0) >= spec.min_psi
+    return effect >= FLOORS[answer.name] and shifted
+
+
+def _statistic(
+    calibration: Calibration, answer: Answer, values: Array, rows: Array, *, q: float, alarm: bool
+) -> DriftStatistic:
+    profile = calibration.profiles[answer.place]
+    one = calibration.statistics[answer.row][1]
+    ordinary = calibration.variation.samples.values[answer.row]
+    shown = [
+        in_units(profile, answer.name, float(number))
+        for number in (
+            values[answer.row], calibration.variation.mean[answer.row], ordinary.min(), ordinary.max()
+        )
+    ]  # fmt: skip
+    return DriftStatistic(
+        column=profile.name,
+        role=profile.role,
+        statistic=answer.name,  # type: ignore[arg-type]
+        value=shown[0],
+        reference=shown[1],
+        low=shown[2],
+        high=shown[3],
+        p_value=answer.p_value,
+        q_value=q,
+        alarm=alarm,
+        rows=int(rows[answer.row]),
+        detail=bin_name(profile, one.place) if answer.name == "shape" else "",
+    )
+
+
+def in_units(profile: ColumnProfile, name: str, value: float) -> float:
+    """A statistic in the units that people know: those of the column for location and scale."""
+    if name == "location":
+        return profile.center + profile.unit * value
+    if name == "scale":
+        return profile.unit * math.exp(value)
+    return {"skewness": math.sinh, "tails": math.exp}.get(name, float)(value)
+
+
+def bin_name(profile: ColumnProfile, place: int) -> str:
+    """A bin as people would say it: a category, or the numbers between two edges."""
+    if profile.kind == "categorical":
+        return profile.categories[place] if place < len(profile.categories) else "rare categories"
+    low, high = profile.edges[place - 1], profile.edges[place]
+    return f"{low:.6g} to {high:.6g}"
+
+
+def _count_vector(profile: ColumnProfile) -> Array:
     import numpy as np
 
     counts = list(profile.counts)
     if counts:
         counts[-1] += profile.unseen
     return np.array([*counts, profile.nulls], dtype=float)
-
-
-def _degrees_of_freedom(profile: ColumnProfile) -> float:
-    return float(max(sum(1 for n in _count_vector(profile) if n) - 1, 1))
-
-
-def _quiet_distribution(reference: ReferenceColumn, rows: int) -> tuple[float, Any]:
-    """The mean PSI of a partition of so many rows without drift, and the distribution of PSI / mean."""
-    from scipy.stats import chi2, f
-
-    d, scale = _degrees_of_freedom(reference.profile), 1 / rows + 1 / max(reference.profile.rows, 1)
-    mean = d * scale + reference.between
-    variance = 2 * d * scale**2 + 4 * reference.between * scale + reference.between_variance
-    k = max(2 * mean**2 / variance, 1.0)
-    if reference.partitions < 2:
-        return mean, chi2(k, scale=1 / k)
-    return mean, f(k, reference.partitions - 1)
-
-
-def _against_rest(profile: ColumnProfile, part: ColumnProfile) -> tuple[float, float]:
-    """PSI of one partition against all others (the whole would include itself), and the scale s."""
-    rest = _count_vector(profile) - _count_vector(part)
-    value, _ = psi(rest, _count_vector(part))
-    return value, 1 / float(rest.sum()) + 1 / part.rows
-
-
-def _p_value_threshold(p_values: Sequence[float], rate: float) -> float:
-    """The p-value at which a column alarms in this partition, by Benjamini-Hochberg."""
-    ordered, count = sorted(p_values), max(len(p_values), 1)
-    steps = [rate * rank / count for rank in range(1, count + 1)]
-    passed = [step for p, step in zip(ordered, steps, strict=False) if p <= step]
-    return max(passed, default=rate / count)
-
-
-def _limit(column: ReferenceColumn, rows: int, threshold: float) -> float:
-    if not rows:
-        return 0.0
-    mean, quiet = _quiet_distribution(column, rows)
-    return float(quiet.isf(threshold) * mean)
-
-
-def _shares(column: ReferenceColumn, profile: ColumnProfile) -> list[DriftStatistic]:
-    rows, whole = max(profile.rows, 1), max(column.profile.rows, 1)
-    found = [_statistic(profile, "null_share", profile.nulls / rows, reference=column.profile.nulls / whole)]
-    if profile.kind == "categorical":
-        unseen = column.profile.unseen / whole
-        found.append(_statistic(profile, "unseen_share", profile.unseen / rows, reference=unseen))
-    return found
-
-
-def _statistic(
-    profile: ColumnProfile,
-    statistic: Any,
-    value: float,
-    *,
-    reference: float | None = None,
-    limit: float | None = None,
-    p: float | None = None,
-    q: float | None = None,
-    alarm: bool = False,
-) -> DriftStatistic:
-    return DriftStatistic(
-        column=profile.name,
-        role=profile.role,
-        statistic=statistic,
-        value=value,
-        reference=reference,
-        limit=limit,
-        p_value=p,
-        q_value=q,
-        alarm=alarm,
-        rows=profile.rows,
-    )

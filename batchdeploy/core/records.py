@@ -39,6 +39,18 @@ __all__ = [
 
 State = Literal["new", "changed", "identical"]
 Verdict = Literal["quiet", "drift", "unmeasured"]
+StatisticName = Literal[
+    "null_share",
+    "outside_share",
+    "unseen_share",
+    "location",
+    "scale",
+    "skewness",
+    "tails",
+    "top_share",
+    "shape",
+    "psi",
+]
 Returns = Literal["frame", "array", "struct", "unknown"]
 
 
@@ -194,21 +206,33 @@ class ScoredBatch:
 class DriftStatistic:
     """One column, one statistic: a row of the drift table.
 
-    ``limit`` is the value at which this column would alarm in this partition. ``p_value`` and the
-    Benjamini-Hochberg adjusted ``q_value`` are null for statistics that are shown but not tested.
+    Attributes:
+        statistic: see `batchdeploy.core.drift_statistics`; ``psi`` is shown but not tested.
+        value: of this partition: a share of rows, or in the column's units (``location``, the mean;
+            ``scale``, the standard deviation).
+        reference: its mean over the reference's partitions; ``low`` and ``high``, the least and most of them.
+        p_value: the probability of so large a difference without drift.
+        q_value: adjusted for all questions of the partition by Benjamini and Hochberg; 1 where the
+            difference is too small to matter.
+        rows: the rows it was taken from.
+        detail: the category, or the range of values, that moved most.
+        limit: of reports of the earlier format only: the PSI at which the column would have alarmed.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
     column: str
     role: Role
-    statistic: Literal["psi", "null_share", "unseen_share"]
+    statistic: StatisticName
     value: float
-    reference: float | None
-    limit: float | None
-    p_value: float | None
-    q_value: float | None
-    alarm: bool
     rows: int
+    reference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    q_value: float | None = None
+    alarm: bool = False
+    detail: str = ""
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +247,9 @@ class DriftReport:
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        return tuple(row.column for row in self.statistics if row.alarm)
+        """The columns with an alarm, most surprising first, each once."""
+        rows = sorted((row for row in self.statistics if row.alarm), key=lambda row: row.q_value or 0.0)
+        return tuple(dict.fromkeys(row.column for row in rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,8 @@ class Run:
         import pandas as pd
 
         report = assembly.records_in(self.folder).read("", DriftReport)
-        names = ["column", "role", "statistic", "value", "reference", "limit", "p_value", "q_value", "alarm"]
+        names = ["column", "role", "statistic", "detail", "value", "reference", "low", "high"]
+        names += ["p_value", "q_value", "alarm"]
         rows = [{name: getattr(row, name) for name in names} for row in report.statistics]
         return pd.DataFrame(rows, columns=names).sort_values(
             ["alarm", "q_value"], ascending=[False, True], ignore_index=True

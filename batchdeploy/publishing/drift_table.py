@@ -18,11 +18,13 @@ SCHEMA = pa.schema(
         ("statistic", pa.string()),
         ("value", pa.float64()),
         ("reference", pa.float64()),
-        ("limit", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
         ("p_value", pa.float64()),
         ("q_value", pa.float64()),
         ("alarm", pa.bool_()),
         ("rows", pa.int64()),
+        ("detail", pa.string()),
     ]
 )
 
@@ -38,7 +40,7 @@ def write_table(storage: Storage, key: str, plan: Plan, report: DriftReport) -> 
             "run_id": report.run_id,
             "model_version": plan.model.version,
             "verdict": report.verdict,
-            **{name: getattr(row, name) for name in row.__slots__},
+            **{name: getattr(row, name) for name in SCHEMA.names if name in row.__slots__},
         }
         for row in report.statistics
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchdeploy.core.drift import judge
+from batchdeploy.core.drift_sentences import describe, moved
 from batchdeploy.core.records import DriftReport, Plan, ScoredBatch
 from batchdeploy.errors import DriftRefused, Problem
 from batchdeploy.ports import ReferenceSource
@@ -31,10 +32,6 @@ def gate_drift(plan: Plan, report: DriftReport) -> None:
     if spec is not None and spec.on_alarm == "block" and report.verdict == "drift":
         raise DriftRefused(
             plan.folder,
-            tuple(
-                Problem(row.column, f"PSI above its limit {row.limit:.3f}", f"{row.value:.3f}")
-                for row in report.statistics
-                if row.alarm
-            ),
+            tuple(Problem(row.column, describe(row)) for row in moved(report)),
             hint="drift.on_alarm: warn would publish with a warning",
         )

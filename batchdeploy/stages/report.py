@@ -9,10 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from batchdeploy.core.drift_sentences import describe, headline, moved
 from batchdeploy.core.profiles import Reference
 from batchdeploy.core.records import (
     CheckReport,
     DriftReport,
+    DriftStatistic,
     ExpectationResult,
     Manifest,
     Plan,
@@ -75,8 +77,9 @@ def render_html(plan: Plan, records: AttemptRecords, *, reference: Reference | N
             manifest=records.manifest,
             overview=overview,
             printed=records.printed[:SHOWN_OUTPUT] + ("…" if len(records.printed) > SHOWN_OUTPUT else ""),
-            pictures=pictures,
-            tested=[row for row in drift.statistics if row.statistic == "psi"] if drift else [],
+            pictures=[(row, describe(row), svg) for row, svg in pictures],
+            tested=_tested(drift) if drift else [],
+            moved=[describe(row) for row in moved(drift)] if drift else [],
             verdict=_unpublished(plan, records) if records.manifest is None else _published(records),
             refused=refused.problems if refused is not None else (),
         )
@@ -124,7 +127,7 @@ def render_line(record: CheckReport | ScoredBatch | DriftReport | Manifest) -> s
         case DriftReport():
             columns = {(row.role, row.column) for row in record.statistics}
             what = f"drift: {record.verdict}{_in_columns(record.alarms)}, {len(columns)} columns measured"
-            more = []
+            more = [describe(row) for row in moved(record)]
         case Manifest():
             what = f"published {record.rows_scored:,} rows of {record.partition} as run {record.run_id}"
             what += f" in place of run {record.replaced}" if record.replaced else ""
@@ -145,7 +148,7 @@ def _published(records: AttemptRecords) -> tuple[str, str]:
     """(colour class, sentence) for the top of the page of a run that was published."""
     drift, check = records.drift, records.check
     if drift is not None and drift.verdict == "drift":
-        return "warn", f"Published, with drift{_in_columns(drift.alarms)}."
+        return "warn", f"Published, with drift: {headline(drift)}."
     if check is not None and check.failed:
         return "warn", f"Published, with {len(check.failed)} failed expectations of level warn."
     quarantined = records.scored is not None and records.scored.rows_quarantined
@@ -174,7 +177,7 @@ def _why(plan: Plan, records: AttemptRecords) -> str:
     """The gate's reason in a few words; details follow on the page."""
     scored, drift = records.scored, records.drift
     if drift is not None:
-        return f"drift{_in_columns(drift.alarms)}, and drift.on_alarm is block"
+        return f"drift, and drift.on_alarm is block: {headline(drift)}"
     if scored is None:
         return "the scores were refused"
     if not scored.rows_in:
@@ -187,15 +190,25 @@ def _why(plan: Plan, records: AttemptRecords) -> str:
 
 
 def _pictures(drift: DriftReport, reference: Reference, painter: Painter) -> list[tuple[Any, Markup]]:
-    """Charts of the most drifted columns: outputs first, then by PSI relative to the limit."""
+    """Charts of the columns that moved, most surprising first, then of the others, outputs first."""
     current = {(profile.role, profile.name): profile for profile in drift.profile}
     before = {(profile.role, profile.name): profile for profile in reference.profiles}
-    rows = [row for row in drift.statistics if row.statistic == "psi"]
-    rows.sort(key=lambda row: (row.role != "output", not row.alarm, -row.value / (row.limit or 1)))
+    rows = sorted(
+        (row for row in _tested(drift) if (row.role, row.column) in before),
+        key=lambda row: (not row.alarm, row.q_value if row.alarm else row.role != "output", row.p_value),
+    )
+    told = {(row.role, row.column): row for row in moved(drift)}
+    first = {(row.role, row.column): row for row in reversed(rows)}
+    places = list(dict.fromkeys((row.role, row.column) for row in rows))[:DRAWN]
     return [
-        (row, Markup(painter.distribution(before[row.role, row.column], current[row.role, row.column])))  # noqa: S704
-        for row in rows[:DRAWN]
+        (told.get(place, first[place]), Markup(painter.distribution(before[place], current[place])))  # noqa: S704
+        for place in places
     ]
+
+
+def _tested(drift: DriftReport) -> list[DriftStatistic]:
+    """The questions of a report; one of the earlier format has none."""
+    return [row for row in drift.statistics if row.p_value is not None and row.low is not None]
 
 
 @cache

@@ -7,10 +7,12 @@ from collections import OrderedDict
 from batchdeploy.core.pins import TextPin
 from batchdeploy.core.profiles import Reference
 from batchdeploy.documents import from_json
+from batchdeploy.errors import DataError, Problem
 from batchdeploy.ports import TextSource
 
 # For notebooks with several deployments. A reference of 1,000 columns takes about 20 MB of memory.
 MOST_KNOWN = 2
+OLD = '"batchdeploy.reference/1"'
 
 
 class ReferenceProfiles:
@@ -46,6 +48,12 @@ class ReferenceProfiles:
 
     def _parsed(self, pin: TextPin, text: str) -> Reference:
         if pin not in self._known:
+            if OLD in text:
+                raise DataError(
+                    pin.path,
+                    (Problem("format", "is of an earlier format, without what each partition held"),),
+                    hint="make it anew by batchdeploy.build_reference (the example: dvc repro -f reference)",
+                )
             self._known[pin] = from_json(Reference, text, where=pin.path)
             if len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)

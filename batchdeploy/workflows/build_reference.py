@@ -46,10 +46,14 @@ def build_reference(
     problems = tuple(Problem(name, "not a column of the frame") for name in names if name not in frame)
     if problems or frame.empty:
         raise DataError("the reference", problems or "the frame has no rows")
-    groups = list(frame.groupby(partition, sort=True).indices.values())
+    found = frame.groupby(partition, sort=True).indices
+    groups = list(found.values())
     roles: list[tuple[Role, str]] = [("feature", n) for n in features] + [("output", n) for n in outputs]
     columns = tuple(reference_column(frame[name], role, groups) for role, name in roles)
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(to_json(Reference(description=description, columns=columns)), encoding="utf-8")
+    file.write_text(
+        to_json(Reference(description=description, columns=columns, partitions=tuple(map(str, found)))),
+        encoding="utf-8",
+    )
     return file

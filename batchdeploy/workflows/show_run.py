@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from batchdeploy.core.drift_sentences import describe, moved
 from batchdeploy.core.layout import OUTPUT, quarantine_key
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.errors import BatchdeployError, DataError, Problem
@@ -100,6 +101,7 @@ def render_run(view: RunView, *, folder: str) -> str:
     if (drift := records.get("DriftReport")) is not None:
         named = f" in {', '.join(drift.alarms)}" if drift.alarms else ""
         lines.append(f"drift      {drift.verdict}{named}")
+        lines += [f"           {describe(row)}" for row in moved(drift)]
     if (refusal := records.get("Refusal")) is not None:
         lines += [f"refused    {refusal.gate}", *(f"           {problem}" for problem in refusal.problems)]
     if view.printed:

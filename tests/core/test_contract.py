@@ -257,9 +257,7 @@ def test_order_nullability_and_extra_columns_are_no_mismatch(columns: tuple[Colu
 def reference(*profiles: ColumnProfile) -> Reference:
     return Reference(
         description="",
-        columns=tuple(
-            ReferenceColumn(profile=p, between=0, between_variance=0, partitions=0) for p in profiles
-        ),
+        columns=tuple(ReferenceColumn(profile=p, partitions=()) for p in profiles),
     )
 
 

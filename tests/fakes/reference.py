@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batchdeploy.core.drift import calibrate
 from batchdeploy.core.profiles import Reference, ReferenceColumn, Role
 from batchdeploy.documents import to_json
-from batchdeploy.kernel.profiling import count, make_bins
+from batchdeploy.kernel.reference_column import column_of_partitions
 
-PARTITIONS = 5
+PARTITIONS = 8
 
 
 def reference_text(*, count_of_rows: int = 100) -> str:
@@ -25,6 +24,4 @@ def reference_text(*, count_of_rows: int = 100) -> str:
 
 def _column(name: str, role: Role, values: list[float]) -> ReferenceColumn:
     day = pa.array(values, pa.float64())
-    every = pa.concat_arrays([day] * PARTITIONS)
-    bins = make_bins(name, role, every)
-    return calibrate(count(bins, every), [count(bins, day) for _ in range(PARTITIONS)])
+    return column_of_partitions(name, role, [day] * PARTITIONS)

@@ -168,17 +168,16 @@ EVALUATED = 25
 
 def references(home: Path) -> Target:
     """Drift references; those that are taken have to judge a day with a verdict and finite numbers."""
-    from batchdeploy.core.drift import calibrate, judge
-    from batchdeploy.kernel.profiling import count, make_bins
+    from batchdeploy.core.drift import judge
+    from batchdeploy.kernel.reference_column import column_of_partitions
 
     random = np.random.default_rng(1)
     numbers, names = pa.array(random.normal(size=400)), pa.array(["a", "b", None, "c"] * 100)
-    columns = []
-    for name, values in (("x", numbers), ("c", names)):
-        bins = make_bins(name, "feature", values)
-        parts = [count(bins, values.slice(place * 100, 100)) for place in range(4)]
-        columns.append(calibrate(count(bins, values), parts))
-    whole = to_json(Reference(description="quiet days", columns=tuple(columns)))
+    columns = tuple(
+        column_of_partitions(name, "feature", [values.slice(place * 50, 50) for place in range(8)])
+        for name, values in (("x", numbers), ("c", names))
+    )
+    whole = to_json(Reference(description="quiet days", columns=columns))
     documents = mutated(st.just(json.loads(whole)), most=3)
     texts = documents.map(lambda d: json.dumps(d, default=str)) | mangled(st.just(whole.encode())).map(
         lambda raw: raw.decode("utf-8", "replace")

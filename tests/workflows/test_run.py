@@ -156,9 +156,9 @@ def test_drift_is_said_or_refused(on_alarm: Literal["warn", "block"]) -> None:
     tools.texts.texts["reference.json"] = reference_text()
     tools.source.put("data", DAY, *(t.set_column(1, "x", pc.add(t["x"], 80.0)) for t in rows(DAY, count=50)))
     if on_alarm == "warn":
-        assert run(tools, DAY).manifest.drift_alarms == ("x", "y")
+        assert sorted(run(tools, DAY).manifest.drift_alarms) == ["x", "y"]
         return
-    with pytest.raises(DriftRefused, match="PSI above its limit"):
+    with pytest.raises(DriftRefused, match="than in ordinary partitions"):
         run(tools, DAY)
     names = {"plan.json", "check.json", "scored.json", "drift.json", "refusal.json", "report.html"}
     assert records_of(tools) == names
