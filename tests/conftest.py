@@ -93,6 +93,7 @@ LONG_FILES = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the engine tests' Spark is: ``pytest tests/test_engines.py --spark standalone``."""
     parser.addoption("--spark", choices=SPARKS, default="local", help="where test_engines has its Spark")
+    parser.addoption("--read", choices=("splits", "spark"), default="splits", help="who reads rows on Spark")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchdeploy import ports
+from batchdeploy.assembly.engine_rows import SparkReadScorer
 from batchdeploy.assembly.reading import LocalReader
-from batchdeploy.assembly.scoring import LocalScorer, cache_encoders
+from batchdeploy.assembly.scoring import LocalScorer, cache_encoders, model_loader
 from batchdeploy.assembly.sources import open_source, open_texts
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import CONTROL, Layout
@@ -115,7 +116,7 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def source(self) -> ports.Source:
-        return open_source(self.root, self.deployment)
+        return open_source(self.root, self.deployment, lambda: self.spark)
 
     @cached_property
     def engine(self) -> LocalEngine | SparkEngine:
@@ -204,7 +205,13 @@ class LocalToolbox(Toolbox):
 
     @cached_property
     def scorer(self) -> ports.Scorer:
-        return LocalScorer(self)
+        return LocalScorer(self, self.partition_scorer)
+
+    @cached_property
+    def partition_scorer(self) -> SparkReadScorer | None:
+        if self.deployment.engine.read == "splits":
+            return None
+        return SparkReadScorer(lambda: self.spark, lambda job: model_loader(self, job))
 
     def close(self) -> None:
         """Stops the engine if it was started."""

@@ -33,11 +33,14 @@ class LocalReader:
         self._spark = spark
 
     def inspect(self, pin: DataPin) -> InputSchema:
-        """The columns and row count of a partition, from the footers of its files."""
+        """The columns and row count of a partition, from the footers of its files or the pin of a table."""
         require("mlflow", self._tools.deployment)
-        from batchdeploy.adapters.parquet_splits import inspect_input
+        from batchdeploy.adapters.parquet_splits import add_lookup_columns, inspect_input
 
-        return inspect_input(pin, self._tools.deployment.limits, engine=self._tools.deployment.engine.kind)
+        limits, engine = self._tools.deployment.limits, self._tools.deployment.engine
+        if pin.tracked == "catalog":
+            return add_lookup_columns(self._spark().catalog.inspect(pin, limits), pin, limits)
+        return inspect_input(pin, limits, engine=engine.kind, read=engine.read)
 
     @contextmanager
     def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
@@ -52,7 +55,10 @@ class LocalReader:
         read = [c for c in plan.schema.columns if columns is None or c.name in columns]
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
         by_spark = self._tools.deployment.engine.kind == "spark"
-        if by_spark and any(is_remote(file.location) for file in plan.data.files):
+        if plan.data.tracked == "catalog":
+            join = LookupJoin(plan.data) if plan.data.lookups else None
+            yield self._spark().frame(plan.data, partition, where, casts=casts, join=join)
+        elif by_spark and any(is_remote(file.location) for file in plan.data.files):
             splits = self.make_splits(plan.data)
             reader = split_rows(plan.data, splits[0], columns, where, casts)
             with self._spark().split_frame(splits, reader, partition, where) as frame:
@@ -68,7 +74,7 @@ class LocalReader:
             yield read_frame(plan.data, partition, where, columns, casts)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
-        """Divides the partition into splits."""
-        from batchdeploy.adapters.parquet_splits import make_splits
+        """Divides the partition into splits; of a table that Spark reads, the files are not opened."""
+        from batchdeploy.adapters.parquet_splits import make_splits, whole_files
 
-        return make_splits(pin)
+        return whole_files(pin) if pin.tracked == "catalog" else make_splits(pin)

@@ -23,6 +23,7 @@ from batchdeploy.workflows.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from batchdeploy.adapters.accelerators import ModelLoaders
+    from batchdeploy.assembly.engine_rows import SparkReadScorer
 
 
 class LocalScorer:
@@ -30,10 +31,12 @@ class LocalScorer:
 
     Args:
         tools: the toolbox, with deployment, registry and engine.
+        tables: reads the rows by Spark; samples tables of its catalog, whose files only Spark can read.
     """
 
-    def __init__(self, tools: Toolbox) -> None:
+    def __init__(self, tools: Toolbox, tables: SparkReadScorer | None = None) -> None:
         self._tools = tools
+        self._tables = tables
 
     def find_duplicates(
         self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
@@ -47,20 +50,14 @@ class LocalScorer:
         """What each worker tries before the first task: to read the input, and to write where files go."""
         from batchdeploy.adapters.parquet_splits import access_check
 
-        return access_check(folders, splits)
+        # Where Spark reads the rows, its workers do not open their files.
+        return access_check(folders, splits if self._tables is None else ())
 
     def worker(self, job: ScoreJob) -> Callable[[Split], SplitResult]:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        loaders, locate, device = self._loaders, self._tools.workers.locate, self._tools.engine.device
-        if job.runtime_folder is None:
-            return partial(score_split, job=job, load=LocatingLoader(locate, loaders.native))
-        from batchdeploy.adapters.accelerators import AcceleratedLoader
-
-        kind = self._tools.deployment.model.runtime
-        loader = AcceleratedLoader(kind, job.runtime_folder, loaders, locate, job.threads, device)
-        return partial(score_split, job=job, load=loader)
+        return partial(score_split, job=job, load=model_loader(self._tools, job))
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
         """Probes the model, and builds and verifies what ``model.runtime`` needs; returns the job with it.
@@ -74,6 +71,8 @@ class LocalScorer:
         from batchdeploy.adapters.parquet_splits import capture_output, printed_file, sample_frames
 
         samples, kind = partial(sample_frames, splits, job.spec), self._tools.deployment.model.runtime
+        if self._tables is not None and self._tools.deployment.data.format == "catalog":
+            samples = partial(self._tables.sample_table, self._tools.deployment.data.path, splits, job.spec)
         seconds = self._tools.deployment.limits.model_seconds
         where = f"model {self._tools.deployment.model.name} version {job.spec.model_version}"
         convert = partial(_called_with, spec=job.spec)
@@ -87,18 +86,29 @@ class LocalScorer:
         into = self._tools.layout.models / accelerators.artifact_name(kind, job.model_digest)
         refuse = self._tools.deployment.model.fallback == "refuse"
         with printed_file(job.folders, "prepare.txt") as file, capture_output(file):
-            loaders = self._loaders._replace(call=partial(ModelCall, spec=job.spec))
+            loaders = _loaders(self._tools)._replace(call=partial(ModelCall, spec=job.spec))
             made = accelerators.build_or_fall_back(kind, model, into, samples, loaders, refuse=refuse)
         return replace(job, runtime_folder=self._tools.workers.distribute(into)) if made else job
 
-    @property
-    def _loaders(self) -> ModelLoaders:
-        from batchdeploy.adapters.accelerators import ModelLoaders
-        from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
 
-        device = self._tools.engine.device
-        native = self._tools.fetcher.load if device == "cpu" else PredictorLoader(device, cache_encoders)
-        return ModelLoaders(native, load_estimator, find_graph)
+def model_loader(tools: Toolbox, job: ScoreJob) -> Callable[[str], Callable[[Any], Any]]:
+    """The picklable function that loads a job's model on a worker, in the runtime that the job names."""
+    loaders, locate, device = _loaders(tools), tools.workers.locate, tools.engine.device
+    if job.runtime_folder is None:
+        return LocatingLoader(locate, loaders.native)
+    from batchdeploy.adapters.accelerators import AcceleratedLoader
+
+    kind = tools.deployment.model.runtime
+    return AcceleratedLoader(kind, job.runtime_folder, loaders, locate, job.threads, device)
+
+
+def _loaders(tools: Toolbox) -> ModelLoaders:
+    from batchdeploy.adapters.accelerators import ModelLoaders
+    from batchdeploy.adapters.mlflow import PredictorLoader, find_graph, load_estimator
+
+    device = tools.engine.device
+    native = tools.fetcher.load if device == "cpu" else PredictorLoader(device, cache_encoders)
+    return ModelLoaders(native, load_estimator, find_graph)
 
 
 def _called_with(frame: Any, spec: ScoringSpec) -> tuple[Any, dict[str, Any]]:

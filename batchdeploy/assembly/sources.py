@@ -17,19 +17,25 @@ from batchdeploy.host.packages import require
 from batchdeploy.storage.project_texts import TextFiles
 
 if TYPE_CHECKING:
+    from batchdeploy.adapters.engines.spark import SparkEngine
     from batchdeploy.adapters.parquet_splits import RowPartitions
     from batchdeploy.adapters.sources.lookup_files import LookupFiles
     from batchdeploy.adapters.sources.lookup_tables import LookupTables
     from batchdeploy.adapters.sources.table_snapshot import Snapshot
 
 
-def open_source(root: Path, deployment: Deployment) -> ports.Source:
+def open_source(root: Path, deployment: Deployment, spark: Callable[[], SparkEngine]) -> ports.Source:
     """What reads the deployment's partitions: a table, an object store, DVC at a revision, or the workspace.
+
+    Args:
+        root: the project's root.
+        deployment: says where the rows are.
+        spark: returns the Spark engine, for tables of its catalog.
 
     Raises:
         MissingPackageError: a package that it needs is not installed.
     """
-    source = _open_rows(root, deployment)
+    source = _open_rows(root, deployment, spark)
     if not deployment.data.lookups:
         return source
     from batchdeploy.adapters.sources.lookups import LookupSource
@@ -71,8 +77,10 @@ def _lookup_files(root: Path, deployment: Deployment) -> LookupFiles:
     )
 
 
-def _open_rows(root: Path, deployment: Deployment) -> ports.Source:
+def _open_rows(root: Path, deployment: Deployment, spark: Callable[[], SparkEngine]) -> ports.Source:
     data = deployment.data
+    if data.format == "catalog":
+        return spark().catalog
     if data.format != "parquet":
         require("lakehouse", deployment)
         from batchdeploy.adapters.sources.table_source import TableSource

@@ -8,6 +8,7 @@ from typing import Literal
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.calendar import KEY_FORMATS, SCHEDULES, Grain
 from batchdeploy.core.casts import CastType
+from batchdeploy.core.engine_spec import EngineSpec
 from batchdeploy.core.lookups import LookupSpec
 from batchdeploy.core.model_ref import ModelRef
 from batchdeploy.core.partition_names import escape, parse_folder
@@ -95,8 +96,9 @@ class DataRef:
     Attributes:
         path: a folder of hive-partitioned Parquet, DVC-tracked or plain, or its URI: ``s3://``, ``gs://``,
             ``az://``, ``abfss://``, ``file://``. With another ``format``, a table: its folder or URI, or
-            ``CATALOG.NAMESPACE.TABLE`` of a catalog that pyiceberg is configured for.
-        format: ``parquet``, ``delta`` or ``iceberg``. A table's files are read at one version of it.
+            ``CATALOG.NAMESPACE.TABLE`` of a catalog that pyiceberg, or with ``catalog`` Spark, knows.
+        format: ``parquet``, ``delta`` or ``iceberg``: a table's files are read at one version of it.
+            ``catalog``: a table or view that Spark's catalog knows; needs ``engine.read: spark``.
         keys: the columns that identify a row; never given to the model.
         where: conditions on rows; rows that do not match are counted, but neither validated nor scored.
         casts: columns to cast on reading, before anything else sees them: column to ``boolean``,
@@ -116,7 +118,7 @@ class DataRef:
 
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
-    format: Literal["parquet", "delta", "iceberg"] = "parquet"
+    format: Literal["parquet", "delta", "iceberg", "catalog"] = "parquet"
     partition: PartitionSpec
     keys: tuple[str, ...]
     where: tuple[Predicate, ...] = ()
@@ -176,33 +178,6 @@ class DriftSpec:
     false_alarm_rate: float = 0.01
     min_psi: float = 0.02
     on_alarm: Literal["warn", "block"] = "warn"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSpec:
-    """The engine that scores: ``spark`` (one machine or a cluster) or ``local`` (pyarrow, no JVM).
-
-    Attributes:
-        master: Spark's master URL.
-        remote: a Spark Connect server, used instead of ``master``: ``sc://host:15002``; needs no local Java.
-        conf: further Spark settings, passed through; true and false may be written as such.
-        versions: ``refuse`` or ``warn`` if a worker's Python or a package differs, in the first two numbers
-            of its version, from those that the model was trained with.
-        gpu: ``rapids`` configures Spark for NVIDIA's RAPIDS Accelerator and fails if something is missing;
-            ``auto`` then runs without it; ``none``. Give its jar by ``conf: {spark.jars: ...}``.
-
-    Spark sends batchdeploy and the model to workers on other machines. Those workers need Python with numpy,
-    pandas, pyarrow, threadpoolctl and the model's own requirements, and access to the rows and to the output,
-    by a common filesystem or in an object store: they read their splits and write scores themselves.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    kind: Literal["spark", "local"] = "spark"
-    master: str = "local[*]"
-    remote: str | None = None
-    conf: dict[str, str | bool | int | float] | None = None
-    versions: Literal["refuse", "warn"] = "refuse"
-    gpu: Literal["none", "rapids", "auto"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Below it, the drift limit overflows a double.
 MIN_RATE = 1e-12
 MAX_STEPS = 1_000
+TABLE = re.compile(r"[^./`\x00-\x1f]+(\.[^./`\x00-\x1f]+){0,3}")
 COLUMN = re.compile(r"[^\x00-\x1f/\\=%]{1,200}")
 
 
@@ -122,7 +123,15 @@ def _credential_problems(path: str, text: str) -> Iterator[Problem]:
 
 
 def _format_problems(deployment: Deployment) -> Iterator[Problem]:
-    data = deployment.data
+    data, engine = deployment.data, deployment.engine
+    if engine.read == "spark" and engine.kind != "spark":
+        yield Problem("engine.read", f"is Spark's, and engine.kind is {engine.kind}", engine.read)
+    if data.format == "catalog" and engine.read != "spark":
+        yield Problem("data.format", "catalog needs engine: {kind: spark, read: spark}", data.format)
+    if data.format == "catalog" and not TABLE.fullmatch(data.path):
+        yield Problem("data.path", "is not the name of a table, CATALOG.SCHEMA.TABLE", data.path)
+    if data.format == "catalog" and data.rev is not None:
+        yield Problem("data.rev", "is not known to data.format: catalog; delta and iceberg have versions")
     if data.format == "delta" and not is_delta_version(data.rev or 0):
         yield Problem("data.rev", "is not the version of a Delta table", str(data.rev))
     if data.format == "parquet" and isinstance(data.rev, int):

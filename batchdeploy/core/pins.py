@@ -191,7 +191,7 @@ class DataPin:
         rev: the full git commit the files were pinned at, or null for the workspace; the version of a Delta
             table, the snapshot id of an Iceberg table.
         tracked: ``dvc`` if the files are those that DVC recorded, ``modified`` if they differ from them,
-            ``plain`` if they are not tracked; the format of a table, whose versions keep them.
+            ``plain`` if they are not tracked; the format of a table, whose versions keep them; ``catalog``.
         digest: MD5 over the sorted (path, fingerprint) pairs of the files, those of lookups included.
         storage: how to reach the store that holds the files.
         partition: the partition that the rows belong to.
@@ -201,7 +201,7 @@ class DataPin:
     __pydantic_config__ = FORBID_UNKNOWN
     path: str
     rev: str | None
-    tracked: Literal["dvc", "modified", "plain", "delta", "iceberg"]
+    tracked: Literal["dvc", "modified", "plain", "delta", "iceberg", "catalog"]
     digest: str
     files: tuple[FilePin, ...]
     storage: StorageSpec = StorageSpec()

@@ -22,6 +22,10 @@ MODULES = {
 }
 
 
+# The table formats that are read without a JVM.
+LAKEHOUSE = ("delta", "iceberg")
+
+
 def required_extras(deployment: Deployment) -> dict[str, str]:
     """The extras that a deployment requires, each with the key that requires it."""
     runtime, data = deployment.model.runtime, deployment.data
@@ -30,7 +34,7 @@ def required_extras(deployment: Deployment) -> dict[str, str]:
         "gx": "expectations" if deployment.expectations is not None else None,
         "dvc": "data.rev" if data.dvc_rev is not None else "data.fetch" if data.fetch else None,
         "spark": "engine.kind: spark" if deployment.engine.kind == "spark" else None,
-        "lakehouse": f"data.format: {data.format}" if data.format != "parquet" else None,
+        "lakehouse": f"data.format: {data.format}" if data.format in LAKEHOUSE else None,
         "objects": _objects(deployment),
         "compiled": "model.runtime: compiled" if runtime == "compiled" else None,
         "onnx": "model.runtime: onnx" if runtime == "onnx" else None,

@@ -12,7 +12,7 @@ from batchdeploy.core.policy import PolicyViolation, Rule
 from batchdeploy.core.profiles import ColumnProfile
 from batchdeploy.core.records import QuarantinedRows
 from batchdeploy.core.scoring_spec import ScoringSpec
-from batchdeploy.kernel.keys import MASK, hash_keys, sum_hashes
+from batchdeploy.kernel.keys import MASK, RepeatedKeys, candidate_keys, hash_keys, sum_hashes
 from batchdeploy.kernel.model_call import ModelCall
 from batchdeploy.kernel.profiling import count_batch, empty, merge
 from batchdeploy.kernel.row_filter import FilteredBatch
@@ -117,6 +117,23 @@ def flag_duplicates(
         fault = RowFault("duplicate_key", ", ".join(keys), [row - start for row in rows])
         yield filtered._replace(faults=(*filtered.faults, fault)) if rows else filtered
         start = end
+
+
+def flag_keys(
+    batches: Iterable[FilteredBatch], repeated: RepeatedKeys, keys: Sequence[str]
+) -> Iterator[FilteredBatch]:
+    """Yields the batches with a ``duplicate_key`` fault for the rows whose keys are repeated.
+
+    Args:
+        batches: rows matching ``where``.
+        repeated: the keys that occur more than once.
+        keys: the names of the key columns.
+    """
+    for filtered in batches:
+        rows, found = candidate_keys(filtered.batch.select(list(keys)), repeated.hashes)
+        flagged = [int(row) for row, key in zip(rows, found, strict=True) if key in repeated.keys]
+        fault = RowFault("duplicate_key", ", ".join(keys), flagged)
+        yield filtered._replace(faults=(*filtered.faults, fault)) if flagged else filtered
 
 
 def retry_smaller(attempt: Callable[[int], Result], batch_rows: int) -> Result:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,13 +60,50 @@ def checksum(keys: pa.RecordBatch | pa.Table) -> int:
     return sum_hashes(hash_keys(keys))
 
 
+class RepeatedKeys(NamedTuple):
+    """Keys that occur more than once in a partition.
+
+    Attributes:
+        hashes: the hash of each, with others' perhaps.
+        keys: the keys, as `key_tuples` gives them.
+    """
+
+    hashes: np.ndarray[Any, Any]
+    keys: frozenset[tuple[Any, ...]]
+
+
+def repeated_hashes(parts: Iterable[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """The hashes that occur more than once, sorted. Takes 16 bytes of memory per row."""
+    import numpy as np
+
+    hashes = np.sort(np.concatenate([np.empty(0, "uint64"), *parts]))
+    repeated: np.ndarray[Any, Any] = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    return repeated
+
+
+def candidate_keys(
+    keys: pa.RecordBatch, hashes: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], list[tuple[Any, ...]]]:
+    """The positions of the rows whose keys have one of these hashes, and these keys.
+
+    Args:
+        keys: the key columns of rows.
+        hashes: what `hash_keys` gives for the keys that are looked for.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    rows = np.flatnonzero(np.isin(hash_keys(keys), hashes))
+    return rows, key_tuples(pa.Table.from_batches([keys]).take(rows)) if len(rows) else []
+
+
 def duplicate_rows(
     parts: Sequence[np.ndarray[Any, Any]],
     keys_of: Callable[[int, np.ndarray[Any, Any]], Sequence[tuple[Any, ...]]],
 ) -> dict[int, tuple[int, ...]]:
     """The positions of rows with duplicate keys, by index of the part; parts without any are left out.
 
-    Takes 16 bytes of memory per row. Rows with equal hashes are compared by their keys. Rows with a null key
+    Rows with equal hashes are compared by their keys. Rows with a null key
     do not count as duplicates of each other; the policy has a separate rule for them.
 
     Args:
@@ -75,8 +112,7 @@ def duplicate_rows(
     """
     import numpy as np
 
-    hashes = np.sort(np.concatenate([np.empty(0, "uint64"), *parts]))
-    twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    twice = repeated_hashes(parts)
     if not len(twice):
         return {}
     suspects = {place: np.flatnonzero(np.isin(part, twice)) for place, part in enumerate(parts)}

@@ -18,7 +18,7 @@ from batchdeploy.core.records import (
     Plan,
     TextPin,
 )
-from batchdeploy.core.work import AttemptFolders, ScoreJob, Split, SplitResult, WorkerCheck, WorkerReport
+from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
 from batchdeploy.errors import Problem
 from batchdeploy.ports.publishing import (
     Claims,
@@ -29,6 +29,7 @@ from batchdeploy.ports.publishing import (
     Staging,
     TableAccess,
 )
+from batchdeploy.ports.scoring import PartitionScorer, Scorer, Work
 
 __all__ = [
     "Claims",
@@ -40,6 +41,7 @@ __all__ = [
     "ModelRegistry",
     "Painter",
     "PartitionReader",
+    "PartitionScorer",
     "Predictor",
     "PublishedTable",
     "Publisher",
@@ -56,7 +58,6 @@ __all__ = [
 
 Predictor = Callable[[Any], Any]
 LoadPredictor = Callable[[str], Predictor]
-Work = Callable[[Split], SplitResult]
 
 
 class ModelRegistry(Protocol):
@@ -267,26 +268,4 @@ class PartitionReader(Protocol):
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
         """Divides the partition into splits."""
-        ...
-
-
-class Scorer(Protocol):
-    """Makes the function that scores a split on a worker."""
-
-    def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """The job with the accelerator that ``model.runtime`` names, built and verified."""
-        ...
-
-    def worker(self, job: ScoreJob) -> Work:
-        """The picklable function that scores one split."""
-        ...
-
-    def access_check(self, folders: AttemptFolders, splits: Sequence[Split]) -> WorkerCheck:
-        """What each worker tries before the first task: to read the input, and to write where files go."""
-        ...
-
-    def find_duplicates(
-        self, job: ScoreJob, splits: Sequence[Split], results: Sequence[SplitResult]
-    ) -> tuple[Split, ...]:
-        """The splits that hold rows with duplicate keys, each with its duplicate rows listed."""
         ...

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from math import ceil
+from operator import attrgetter
 from pathlib import Path
 
 from batchdeploy.core.casts import add_counts
@@ -28,6 +29,7 @@ from batchdeploy.ports import (
     Evidence,
     ModelFetcher,
     PartitionReader,
+    PartitionScorer,
     ReferenceSource,
     Scorer,
     Source,
@@ -46,6 +48,7 @@ class ScorePorts:
     """The ports that `score` uses.
 
     Attributes:
+        partition_scorer: None where workers read their splits themselves.
         models: the folder that models are fetched to.
         versions: the versions of Python and of the libraries that scores depend on, on this machine.
     """
@@ -57,6 +60,7 @@ class ScorePorts:
     engine: Engine
     workers: Workers
     scorer: Scorer
+    partition_scorer: PartitionScorer | None
     staging: Staging
     evidence: Evidence
     models: Path
@@ -88,7 +92,7 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
         threads = ports.engine.worker_threads(splits)
         job = _job(ports, plan, (ports.workers.distribute(model_folder), attempt), now, threads)
         job = ports.scorer.prepare(job, model_folder, splits)
-        results = _results(ports, job, splits, done)
+        results = _results(ports, plan, job, splits, done)
         files, quarantine = ports.staging.collect(attempt, plan.run_id, results)
         scored = ScoredBatch(
             run_id=plan.run_id,
@@ -121,9 +125,13 @@ def score(plan: Plan, ports: ScorePorts, *, now: datetime, done: Callable[[int],
 
 
 def _results(
-    ports: ScorePorts, job: ScoreJob, splits: Sequence[Split], done: Callable[[int], None]
-) -> list[SplitResult]:
-    """The result of each split, in order; splits with duplicate keys are re-scored with the rows flagged."""
+    ports: ScorePorts, plan: Plan, job: ScoreJob, splits: Sequence[Split], done: Callable[[int], None]
+) -> Sequence[SplitResult]:
+    """The result of each task, in order; splits with duplicate keys are re-scored with the rows flagged."""
+    if ports.partition_scorer is not None:
+        results = ports.partition_scorer.score(job, plan.data, splits)
+        done(sum(result.rows_in for result in results))
+        return sorted(results, key=attrgetter("index"))
     worker = ports.scorer.worker(job)
     found: dict[int, SplitResult] = {}
     for result in ports.engine.map_splits(worker, splits):

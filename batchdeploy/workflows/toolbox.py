@@ -15,6 +15,7 @@ from batchdeploy.ports import (
     ModelRegistry,
     Painter,
     PartitionReader,
+    PartitionScorer,
     ReferenceSource,
     Scorer,
     Source,
@@ -34,6 +35,7 @@ class Toolbox:
     """The ports of one deployment. Workflows pass them to stages; no stage uses the toolbox itself.
 
     Attributes:
+        partition_scorer: None where workers read their splits themselves.
         root: the folder that the deployment's relative paths start from.
         versions: the versions of Python and of the libraries that scores depend on, on this machine.
     """
@@ -51,6 +53,7 @@ class Toolbox:
     engine: Engine
     workers: Workers
     scorer: Scorer
+    partition_scorer: PartitionScorer | None
     publishing: TableAccess
     records: RunRecords
     comparisons: ComparisonRecords
@@ -83,6 +86,7 @@ class Toolbox:
             engine=self.engine,
             workers=self.workers,
             scorer=self.scorer,
+            partition_scorer=self.partition_scorer,
             staging=self.publishing.staging,
             evidence=self.publishing.evidence,
             models=self.layout.models,

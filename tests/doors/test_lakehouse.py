@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pytest
 from lakehouse_tables import iceberg_catalog
 from ruamel.yaml import YAML
-from tests_support import SCHEMA, Result, customers, published_scores
+from tests_support import SCHEMA, Result, customers, edit, published_scores
 
 pytestmark = pytest.mark.slow
 
@@ -177,6 +177,9 @@ def test_a_version_whose_files_were_removed_is_refused_by_name(
         ({"path": "s3://lake/x", "fetch": True}, "data.fetch: is of DVC, and data.path is an object store's"),
         ({"path": "hdfs://node/x"}, "data.path: HDFS is not read; mount it, or use its S3 gateway"),
         ({"format": "orc"}, "data.format"),
+        ({"format": "catalog"}, "data.format: catalog needs engine: {kind: spark, read: spark}"),
+        ({"format": "catalog", "path": "lake/x"}, "data.path: is not the name of a table"),
+        ({"format": "catalog", "rev": 3}, "data.rev: is not known to data.format: catalog"),
         ({"format": "delta"}, "there is no Delta table"),
         ({"format": "iceberg"}, "there is no Iceberg table"),
     ],
@@ -187,3 +190,10 @@ def test_a_wrong_table_is_refused(
     done = cli("run", configure(project, **data), "-p", DAY)
     assert done.code == 2
     assert message in done.err
+
+
+def test_only_spark_can_be_the_reader(project: Path, cli: Callable[..., Result]) -> None:
+    edit("kind: local", "kind: local, read: spark")(project)
+    done = cli("run", project / "dags" / "churn.yaml", "-p", DAY)
+    assert done.code == 2
+    assert "engine.read: is Spark's, and engine.kind is local" in done.err

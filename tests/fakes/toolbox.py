@@ -93,6 +93,7 @@ class FakeToolbox(Toolbox):
         self.painter: FakePainter = FakePainter()
         self.versions = {"python": "3.11.0"}
         self.reader: FakeRows = FakeRows(self.source)
+        self.partition_scorer = None
         self.scorer: FakeScoring = FakeScoring(self.reader, self.staging, self.registry.load)
 
 

@@ -22,6 +22,7 @@ from batchdeploy.kernel.columns import value_type
 
 MAGIC, ENCRYPTED_MAGIC = b"PAR1", b"PARE"
 GIBIBYTE, MEBIBYTE = 1 << 30, 1 << 20
+SPARK_VERSION = b"org.apache.spark.version"
 SPARK_CODECS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
 # A page of one repeated value compresses a million to one, but a genuine file of many gigabytes does not.
 BOMB_RATIO, BOMB_BYTES = 10_000, 10 * GIBIBYTE
@@ -29,13 +30,16 @@ BOMB_RATIO, BOMB_BYTES = 10_000, 10 * GIBIBYTE
 REQUESTS = 16
 
 
-def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local") -> InputSchema:
+def inspect(
+    pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local", read: str = "splits"
+) -> InputSchema:
     """Columns and rows, from the footers of all files.
 
     Args:
         pin: the files.
         limits: the most files, rows, cells and bytes.
         engine: ``spark`` also refuses what Spark cannot read.
+        read: ``spark`` also refuses what Spark may read wrong.
 
     Raises:
         DataError: files that cannot be read, do not have the same columns and types, hold what the engine
@@ -49,6 +53,7 @@ def inspect(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "l
     if found:
         problems += [*_schema_problems(found), *_size_problems(pin, found, limits)]
         problems += _engine_problems(found) if engine == "spark" else _codec_problems(found)
+        problems += _inexact_times(found) if read == "spark" else ()
     if problems:
         raise DataError(pin.path, tuple(problems))
     rows = tuple(_rows(footer) for footer in found)
@@ -266,6 +271,17 @@ def _engine_problems(found: list[Footer]) -> Iterator[Problem]:
             if _unreadable_by_spark(field.type):
                 text = f"column {field.name}: Spark cannot read the type; cast it, or use engine.kind: local"
                 yield Problem(file.path, text, str(field.type))
+
+
+def _inexact_times(found: list[Footer]) -> Iterator[Problem]:
+    """INT96 timestamps that may be finer than a microsecond, which Spark truncates; its own are not."""
+    for file, metadata, _, _ in found:
+        if SPARK_VERSION in (metadata.metadata or {}):
+            continue
+        for column in map(metadata.schema.column, range(metadata.num_columns)):
+            if column.physical_type == "INT96":
+                text = f"column {column.path}: Spark truncates times that are finer than a microsecond; "
+                yield Problem(file.path, f"{text}engine.read: splits quarantines them", "INT96")
 
 
 def _unreadable_by_spark(kind: pa.DataType) -> bool:

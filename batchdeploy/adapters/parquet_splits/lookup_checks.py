@@ -23,14 +23,29 @@ from batchdeploy.errors import DataError, Problem
 from batchdeploy.kernel.columns import value_type
 
 
-def inspect_input(pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local") -> InputSchema:
+def inspect_input(
+    pin: DataPin, limits: LimitsSpec = LimitsSpec(), *, engine: str = "local", read: str = "splits"
+) -> InputSchema:
     """Columns and rows of a partition, with the columns that lookups add; see `inspect`.
 
     Raises:
-        DataError: see `inspect`; or a lookup's table cannot be read or is larger than ``limits.lookup_mib``,
-            has not the columns that are named, or has two rows for a key.
+        DataError: see `inspect` and `add_lookup_columns`.
     """
-    schema = inspect(pin, limits, engine=engine)
+    return add_lookup_columns(inspect(pin, limits, engine=engine, read=read), pin, limits)
+
+
+def add_lookup_columns(schema: InputSchema, pin: DataPin, limits: LimitsSpec) -> InputSchema:
+    """The columns of a partition with those that lookups add.
+
+    Args:
+        schema: of the partition.
+        pin: with its lookups.
+        limits: the largest table.
+
+    Raises:
+        DataError: a lookup's table cannot be read or is larger than ``limits.lookup_mib``, has not the
+            columns that are named, or has two rows for a key.
+    """
     for lookup in pin.lookups:
         problems, footers = read_footers(lookup.files, lookup.storage, limits)
         footers = [footer._replace(schema=table_schema(footer.schema, footer.file)) for footer in footers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import signal
@@ -10,15 +9,16 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from batchdeploy.adapters.engines.spark.catalog import CatalogSource
 from batchdeploy.adapters.engines.spark.frames import Join, read_rows
 from batchdeploy.adapters.engines.spark.gpu import on_gpu, with_gpu
-from batchdeploy.adapters.engines.spark.jobs import job_failure, run_in_thread, spark_errors
+from batchdeploy.adapters.engines.spark.jobs import freeze_garbage, job_failure, run_in_thread, spark_errors
 from batchdeploy.adapters.engines.spark.jvm import start_jvm
+from batchdeploy.adapters.engines.spark.row_jobs import SparkRows
 from batchdeploy.adapters.engines.spark.settings import PINNED, embedded, environment, format_setting
 from batchdeploy.adapters.engines.spark.split_frames import SplitReader, read_split_rows
 from batchdeploy.adapters.engines.spark.worker_files import (
@@ -79,6 +79,21 @@ class SparkEngine:
     def locate(self) -> Callable[[str], str]:
         """Gives where a worker has what `distribute` sent to it."""
         return locate_distributed if is_remote(self._master) else str
+
+    @property
+    def session(self) -> SparkSession:
+        """The session, started at the first use."""
+        return self._spark()
+
+    @property
+    def rows(self) -> SparkRows:
+        """Reads rows by Spark itself, to hand them over to tasks."""
+        return SparkRows(self._spark, self._master, self._conf)
+
+    @property
+    def catalog(self) -> CatalogSource:
+        """The tables of Spark's catalog."""
+        return CatalogSource(self._spark, self._master)
 
     def frame(
         self,
@@ -277,17 +292,7 @@ def _udf(
                     # NOTE: return the refusal; if it were raised here, Spark would retry the same rows.
                     answer = refusal
                 answers.append(pickle.dumps(answer))
-            _freeze_garbage()
+            freeze_garbage()
             yield pd.DataFrame({"answer": answers})
 
     return over_splits
-
-
-@cache
-def _freeze_garbage() -> None:
-    """Excludes the objects of libraries and model from garbage collection, once per worker.
-
-    PySpark's workers collect garbage after each task, which took a quarter of a second with a model loaded.
-    """
-    gc.collect()
-    gc.freeze()

@@ -1,4 +1,4 @@
-"""Reads pinned files as a Spark DataFrame for validation."""
+"""Reads pinned files and tables as a Spark DataFrame for validation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from batchdeploy.adapters.engines.spark.arrow_types import spark_type
 from batchdeploy.adapters.engines.spark.conditions import condition
+from batchdeploy.adapters.engines.spark.partition_filter import may_belong
+from batchdeploy.adapters.engines.spark.stored_files import table_name
 from batchdeploy.core.casts import Casts, CastType
 from batchdeploy.core.pins import PathColumn
 from batchdeploy.core.predicates import Predicate
@@ -59,9 +61,12 @@ def read_rows(
         casts: columns to cast, to which type; a value that is lost in the cast is null.
         join: adds the columns of lookups.
     """
-    frame = _read(spark, pin)
+    if pin.tracked == "catalog":
+        frame = select_rows(spark.table(table_name(pin.path)), pin)
+    else:
+        frame = _read(spark, pin)
     if any(file.row_groups is not None for file in pin.files):
-        frame = _select(frame, pin, nanoseconds)
+        frame = select_rows(frame, pin, nanoseconds)
     if join is not None:
         frame = _join(frame, join)
     if any(name in casts for name in frame.columns):
@@ -166,13 +171,14 @@ def _cast(frame: DataFrame, casts: Casts, nanoseconds: Collection[str]) -> DataF
     return frame.mapInArrow(cast_batches, types.StructType(fields))
 
 
-def _select(frame: DataFrame, pin: DataPin, nanoseconds: Collection[str]) -> DataFrame:
+def select_rows(frame: DataFrame, pin: DataPin, nanoseconds: Collection[str] = ()) -> DataFrame:
     """The rows of the partition, where a column of the files tells it, chosen as for scoring."""
     key = pin.partition
     if key is None:
         return frame
     # Spark reads timestamps in nanoseconds as integers.
     as_integer = key.column in nanoseconds
+    frame = frame if as_integer else may_belong(frame, key)
 
     def select_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
