@@ -54,11 +54,13 @@ fuzz: install  ## a hundred thousand hostile inputs (half an hour); writes tests
 
 clusters: install java  ## the engine tests on a standalone cluster and on a Connect server (minutes)
 	@source .ci/java-env; pytest tests/test_clusters.py
-	@source .ci/java-env; for kind in standalone connect; do pytest tests/test_engines.py -k spark --spark $$kind; done
+	@source .ci/java-env; for kind in standalone connect; do for read in splits spark; do \
+		pytest tests/test_engines.py -k spark --spark $$kind --read $$read; done; done
 
 bench: install java  ## speed against what you would pick instead (an hour); writes benchmarks/results/
 	uv pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	@source .ci/java-env; python benchmarks/speed.py && python benchmarks/days.py && python benchmarks/parse.py
+	@source .ci/java-env; python benchmarks/speed.py && python benchmarks/speed.py A --name reads \
+		--only spark_udf --only batchdeploy --only "batchdeploy, Spark reads" --only "batchdeploy, from S3" && python benchmarks/days.py && python benchmarks/parse.py
 
 bench-quick: install java  ## the same with a twentieth of the rows, once (minutes); writes nothing
 	@source .ci/java-env; python benchmarks/speed.py --scale 0.05 --rounds 1 --home benchmarks/.data/quick --results benchmarks/.data/quick

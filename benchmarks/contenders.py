@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -22,9 +23,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from workloads import DAY, SMALL_DAY
+from workloads import DAY, REPOSITORY, SMALL_DAY
 
 Job = Callable[[str], int]
+# Servers that last as long as the process.
+OPEN = ExitStack()
 
 
 def limit(root: Path, cores: int) -> Job:
@@ -171,6 +174,23 @@ def whole_run(root: Path, _cores: int, engine: str = "spark") -> Job:
     return lambda day: run(tools, day, repeat=True).manifest.rows_scored
 
 
+def from_s3(root: Path, cores: int) -> Job:
+    """Only the scoring stage, by workers that read from S3: moto's server, in this process."""
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    from faults.stores import s3
+    from object_stores import CREDENTIALS, s3_bucket
+
+    os.environ.update(CREDENTIALS)
+    bucket = s3_bucket(OPEN.enter_context(s3()))
+    for file in sorted((root / "data" / "rows").glob("*/*.parquet")):
+        bucket.put(f"rows/{file.parent.name}/{file.name}", file.read_bytes())
+    text = (root / "dags" / "spark.yaml").read_text().replace("scores/spark", "scores/s3")
+    text = text.replace("path: data/rows", f"path: {bucket.uri}/rows")
+    text += f"storage: {{endpoint: {bucket.storage.endpoint}, region: us-east-1}}\n"
+    (root / "dags" / "s3.yaml").write_text(text)
+    return score_only(root, cores, "s3")
+
+
 def session(cores: int) -> Any:
     """A local Spark session with the same settings for every contender."""
     from pyspark.sql import SparkSession
@@ -195,11 +215,16 @@ CONTENDERS: dict[str, Callable[[Path, int], Job]] = {
     "ray_data": ray_data,
     "batchdeploy": score_only,
     "batchdeploy, whole run": whole_run,
+    "batchdeploy, Spark reads": lambda root, cores: score_only(root, cores, "reads"),
+    "batchdeploy, Spark reads, whole run": lambda root, cores: whole_run(root, cores, "reads"),
+    "batchdeploy, from S3": from_s3,
     "batchdeploy, compiled": lambda root, cores: score_only(root, cores, "compiled"),
     "batchdeploy, compiled, whole run": lambda root, cores: whole_run(root, cores, "compiled"),
     "batchdeploy, local": lambda root, cores: score_only(root, cores, "local"),
     "batchdeploy, local, whole run": lambda root, cores: whole_run(root, cores, "local"),
 }
+# Who reads the rows, and where from: `speed.py A --name reads --only ...`.
+ON_REQUEST = ("batchdeploy, Spark reads", "batchdeploy, Spark reads, whole run", "batchdeploy, from S3")
 
 
 def main() -> None:

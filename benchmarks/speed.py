@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from contenders import CONTENDERS
+from contenders import CONTENDERS, ON_REQUEST
 from workloads import WORKLOADS, make
 
 HERE = Path(__file__).parent
@@ -35,20 +35,28 @@ YARDSTICK = "spark_udf"
 @click.option(
     "--home", default=HERE / ".data", type=click.Path(path_type=Path), help="where the rows are kept"
 )
+@click.option("--name", "stem", default="speed", show_default=True, help="of the files of results")
 @click.option("--results", default=HERE / "results", type=click.Path(path_type=Path))
 def main(
-    names: tuple[str, ...], rounds: int, scale: float, only: tuple[str, ...], home: Path, results: Path
+    names: tuple[str, ...],
+    rounds: int,
+    scale: float,
+    only: tuple[str, ...],
+    home: Path,
+    stem: str,
+    results: Path,
 ) -> None:
     """Runs the workloads of NAMES, or all."""
     cores = os.cpu_count() or 1
     results.mkdir(parents=True, exist_ok=True)
-    file = results / "speed.json"
+    file = results / f"{stem}.json"
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name in names or WORKLOADS:
         workload = WORKLOADS[name]
         rows = int(workload.rows * scale)
         root = make(workload, home, rows=rows, cores=cores)
         contenders = [c for c in only or CONTENDERS if c != "ray_data" or importlib.util.find_spec("ray")]
+        contenders = [c for c in contenders if only or c not in ON_REQUEST]
         turns: dict[str, list[dict[str, float]]] = {contender: [] for contender in contenders}
         for turn in range(rounds):
             for contender in contenders[turn % len(contenders) :] + contenders[: turn % len(contenders)]:
@@ -58,7 +66,7 @@ def main(
         known[name] = {"rows": rows, "machine": machine(), "contenders": summary(turns, rows)}
         file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         show(name, known[name])
-    picture(known, results / "speed.png")
+    picture(known, results / f"{stem}.png")
 
 
 def measure(contender: str, root: Path, cores: int, rows: int) -> dict[str, float] | None:

@@ -112,12 +112,18 @@ output:
 drift: {{reference: data/reference.json}}
 engine: {{kind: {engine}, master: "local[{cores}]"}}
 """
+# What differs from Spark's deployment, by name.
+VARIANTS = {
+    "compiled": ("alias: champion", "alias: champion, runtime: compiled"),
+    "reads": ("kind: spark", "kind: spark, read: spark"),
+}
 
 
 def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
     """Creates the workload's project, unless it exists, and returns its folder."""
     root = home / f"{workload.name}-{rows}-{cores}"
     if (root / "done").exists():
+        _write_deployments(root, cores)
         return root
     shutil.rmtree(root, ignore_errors=True)
     for day, count, seed in ((DAY, rows, 1), (SMALL_DAY, SMALL, 2)):
@@ -131,13 +137,7 @@ def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
             )
     _register(workload, root)
     (root / "dvc.yaml").write_text("stages: {}\n")
-    (root / "dags").mkdir()
-    for engine in ("spark", "local"):
-        text = DEPLOYMENT.format(engine=engine, cores=cores)
-        (root / "dags" / f"{engine}.yaml").write_text(text)
-    text = DEPLOYMENT.format(engine="spark", cores=cores).replace("scores/spark", "scores/compiled")
-    text = text.replace("alias: champion", "alias: champion, runtime: compiled")
-    (root / "dags" / "compiled.yaml").write_text(text)
+    _write_deployments(root, cores)
     suite = {"name": "rows", "expectations": []}
     numbers = workload.frame(10, 0).drop(columns=["id"]).select_dtypes("number")
     for column in list(numbers)[:2]:
@@ -148,6 +148,16 @@ def make(workload: Workload, home: Path, *, rows: int, cores: int) -> Path:
     (root / "expectations.json").write_text(json.dumps(suite))
     (root / "done").touch()
     return root
+
+
+def _write_deployments(root: Path, cores: int) -> None:
+    (root / "dags").mkdir(exist_ok=True)
+    for engine in ("spark", "local"):
+        text = DEPLOYMENT.format(engine=engine, cores=cores)
+        (root / "dags" / f"{engine}.yaml").write_text(text)
+    for name, (usual, other) in VARIANTS.items():
+        text = DEPLOYMENT.format(engine="spark", cores=cores).replace("scores/spark", f"scores/{name}")
+        (root / "dags" / f"{name}.yaml").write_text(text.replace(usual, other))
 
 
 def _parts(workload: Workload, rows: int, size: int, seed: int) -> Iterator[pd.DataFrame]:
