@@ -9,6 +9,7 @@ from airflow.sdk import DAG, Param
 from batchdeploy.airflow.assets import scores_asset, with_assets
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.airflow.factory import triggered_dag
+from batchdeploy.airflow.lineage import LineageOperator
 from batchdeploy.airflow.links import SUMMARY_KEY
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.step_operator import StepOperator
@@ -88,13 +89,14 @@ def MaintenanceDag(  # noqa: N802
     return dag
 
 
-class RollbackOperator(StepOperator):
+class RollbackOperator(LineageOperator, StepOperator):
     """Publishes an earlier run's scores of a partition again; emits an event on the scores asset.
 
     Partition and run are read from the DAG run's params ``partition`` and ``to``.
     """
 
     step: ClassVar[Step] = "rollback"
+    writes = ("scores",)
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))

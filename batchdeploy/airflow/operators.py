@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from batchdeploy.airflow.assets import drift_asset, model_asset, scores_asset, with_assets
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
+from batchdeploy.airflow.lineage import LineageOperator
 from batchdeploy.airflow.partition import find_partition, run_kind
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.step_operator import PROBLEM_KEY, StepOperator, holder_of
@@ -84,17 +85,19 @@ class PlanOperator(StepOperator):
         raise AirflowFailException(text)
 
 
-class ValidateOperator(StepOperator):
+class ValidateOperator(LineageOperator, StepOperator):
     """Evaluates the expectations; if it is cleared after rows or suite were fixed, it pins them again."""
 
     step: ClassVar[Step] = "validate"
+    reads = ("data",)
     heavy = True
 
 
-class ScoreOperator(StepOperator):
+class ScoreOperator(LineageOperator, StepOperator):
     """Scores the partition's rows into staging."""
 
     step: ClassVar[Step] = "score"
+    reads = ("data", "model")
     heavy = True
 
 
@@ -108,17 +111,19 @@ class DriftOperator(StepOperator):
         super().__init__(deployment=source, **with_assets(arguments, "outlets", drift_asset(source.spec)))
 
 
-class PublishOperator(StepOperator):
+class PublishOperator(LineageOperator, StepOperator):
     """Publishes the scores and renders the report; emits an event on the scores asset."""
 
     step: ClassVar[Step] = "publish"
+    reads = ("data", "model")
+    writes = ("scores",)
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
         source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "outlets", scores_asset(source.spec)))
 
 
-class RunOperator(PlanOperator):
+class RunOperator(LineageOperator, PlanOperator):
     """A whole run in one task, from the plan to the report; emits events on both assets.
 
     A retry plans anew. If an earlier try of the same DAG run published and then died, the retry succeeds and
@@ -126,6 +131,8 @@ class RunOperator(PlanOperator):
     """
 
     step: ClassVar[Step] = "run"
+    reads = ("data", "model")
+    writes = ("scores",)
     heavy = True
 
     def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
