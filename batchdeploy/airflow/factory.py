@@ -18,7 +18,7 @@ from batchdeploy.airflow.operators import (
     ValidateOperator,
 )
 from batchdeploy.airflow.step_operator import StepOperator
-from batchdeploy.airflow.task_arguments import Tasks, check_task_arguments
+from batchdeploy.airflow.task_arguments import Tasks, Wait, check_task_arguments
 from batchdeploy.airflow.timetable import PartitionTimetable
 from batchdeploy.core.calendar import first_moment, last_moment
 from batchdeploy.core.deployment import PartitionSpec
@@ -44,6 +44,7 @@ def ScoringDag(  # noqa: N802
     tasks: Tasks = "five",
     task_arguments: Mapping[str, Mapping[str, Any]] | None = None,
     environment: str | None = None,
+    wait: Wait = "reschedule",
     **dag_arguments: Any,
 ) -> DAG:
     """A DAG that scores one partition of a deployment a run.
@@ -56,6 +57,8 @@ def ScoringDag(  # noqa: N802
             ``default_args``.
         environment: the environment whose Airflow Variable, ``batchdeploy_ENVIRONMENT``, has the values of
             variables in the deployment; tasks read it when they run.
+        wait: how to wait for rows (``data.on_missing: wait``): ``reschedule`` starts the first task again
+            each ``data.poll_seconds``; ``defer`` looks for them in Airflow's triggerer.
         dag_arguments: arguments of `airflow.sdk.DAG`. They override the deployment; ``default_args`` do
             so for tasks. ``params`` and ``tags`` are added to the generated ones.
 
@@ -75,7 +78,7 @@ def ScoringDag(  # noqa: N802
     # Airflow takes the file of the frame that calls DAG(), which is this module.
     dag.fileloc = str(source.caller)
     with dag:
-        add_tasks(source, tasks, task_arguments)
+        add_tasks(source, tasks, task_arguments, wait=wait)
     return dag
 
 
@@ -108,6 +111,7 @@ def ScoringTaskGroup(  # noqa: N802
     tasks: Tasks = "five",
     task_arguments: Mapping[str, Mapping[str, Any]] | None = None,
     environment: str | None = None,
+    wait: Wait = "reschedule",
     **group_arguments: Any,
 ) -> TaskGroup:
     """The same tasks as a group inside your own DAG.
@@ -122,6 +126,7 @@ def ScoringTaskGroup(  # noqa: N802
         tasks: ``five`` or ``one``, as of `ScoringDag`.
         task_arguments: further operator arguments by task, as of `ScoringDag`.
         environment: the deployment's environment, as of `ScoringDag`.
+        wait: how to wait for rows, as of `ScoringDag`.
         group_arguments: arguments of `airflow.sdk.TaskGroup`.
 
     Raises:
@@ -133,17 +138,23 @@ def ScoringTaskGroup(  # noqa: N802
     name = group_id or source.spec.name.replace(".", "-")
     group = TaskGroup(group_id=name, **group_arguments)
     with group:
-        add_tasks(source, tasks, task_arguments)
+        add_tasks(source, tasks, task_arguments, wait=wait)
     return group
 
 
 def add_tasks(
-    source: DeploymentSource, tasks: Tasks, task_arguments: Mapping[str, Mapping[str, Any]] | None
+    source: DeploymentSource,
+    tasks: Tasks,
+    task_arguments: Mapping[str, Mapping[str, Any]] | None,
+    *,
+    wait: Wait,
 ) -> None:
     """Adds a run's tasks, in sequence, to the current DAG or group."""
     run = None
     for kind in OPERATORS[tasks]:
-        arguments = (task_arguments or {}).get(kind.step, {})
+        arguments = dict((task_arguments or {}).get(kind.step, {}))
+        if issubclass(kind, PlanOperator):
+            arguments["wait"] = wait
         run = kind(task_id=kind.step, deployment=source, run=run, **arguments).output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -13,6 +14,7 @@ from batchdeploy.airflow.lineage import LineageOperator
 from batchdeploy.airflow.partition import find_partition, run_kind
 from batchdeploy.airflow.run_config import refuse_unknown_keys
 from batchdeploy.airflow.step_operator import PROBLEM_KEY, StepOperator, holder_of
+from batchdeploy.airflow.task_arguments import Wait, check_wait
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.request import Answer, Step, StepRequest
 from batchdeploy.core.schedule import is_due
@@ -24,13 +26,22 @@ class PlanOperator(StepOperator):
     """Pins partition, data and model, and logs them; skips if an identical run is published.
 
     Partition, model, ``on_missing`` and ``repeat`` are read from the DAG run and its params.
+
+    Args:
+        wait: how the task waits for rows that have not arrived: ``reschedule`` starts it again each
+            ``data.poll_seconds``; ``defer`` looks for them in Airflow's triggerer.
     """
 
     step: ClassVar[Step] = "plan"
 
-    def __init__(self, *, deployment: str | DeploymentSource, **arguments: Any) -> None:
+    def __init__(
+        self, *, deployment: str | DeploymentSource, wait: Wait = "reschedule", **arguments: Any
+    ) -> None:
+        check_wait(wait)
         source = find_source(deployment, arguments.get("dag"), arguments.get("environment"))
         super().__init__(deployment=source, **with_assets(arguments, "inlets", model_asset(source.spec)))
+        self.wait_mode = wait
+        self._waiting_since: str | None = None
 
     def request(self, context: Any) -> StepRequest:
         """The request with partition and model policy; logs both, with the reason."""
@@ -79,10 +90,40 @@ class PlanOperator(StepOperator):
         if wanted == "skip":
             raise AirflowSkipException(f"{reason} (on_missing: skip)")
         if wanted == "wait":
+            if self.wait_mode == "defer" and (trigger := self._trigger(answer["partition"])) is not None:
+                self.log.info("%s; the triggerer looks for them", reason)
+                since = self._waiting_since
+                self.defer(trigger=trigger, method_name="execute_after_wait", kwargs={"since": since})
             self.wait(context, reason, self.spec.data.poll_seconds)
         text = " ".join(answer["reason"].split())
         context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
         raise AirflowFailException(text)
+
+    def execute_after_wait(self, context: Any, event: Any, since: str) -> Answer:
+        """Runs the step after the trigger has fired."""
+        from batchdeploy.airflow.rows_trigger import FOUND, LATE
+
+        self._waiting_since = since
+        if event == LATE:
+            self.give_up(context, "the rows did not arrive")
+        if event != FOUND:
+            self.log.warning("the triggerer cannot look for rows, so the task is rescheduled: %s", event)
+            self.wait_mode = "reschedule"
+        return self.execute(context)
+
+    def _trigger(self, partition: str) -> Any:
+        """The trigger that looks for rows; None if the triggerer cannot have what looking needs."""
+        if self.environment is not None or self.spec.storage.connection or self.spec.airflow.python:
+            # The triggerer is one process for many tasks: it must not get the credentials of one of them.
+            self.log.info(
+                "with an environment, a connection or an interpreter of its own the task is rescheduled"
+            )
+            return None
+        from batchdeploy.airflow.rows_trigger import RowsTrigger
+
+        self._waiting_since = self._waiting_since or datetime.now(UTC).isoformat()
+        until = datetime.fromisoformat(self._waiting_since) + timedelta(hours=self.spec.data.wait_hours)
+        return RowsTrigger(self.file, str(self.root), partition, until.isoformat())
 
 
 class ValidateOperator(LineageOperator, StepOperator):

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryPolicy, RetryRule
@@ -245,11 +245,15 @@ class StepOperator(BaseOperator):
         limit = timedelta(hours=self.spec.data.wait_hours)
         since = context["ti"].get_first_reschedule_date(context)
         if since is not None and datetime.now(UTC) - since > limit:
-            text = f"waited {self.spec.data.wait_hours:g} hours (data.wait_hours): {reason}"
-            context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
-            raise AirflowFailException(text)
+            self.give_up(context, reason)
         self.log.info("%s; looking again in %g seconds", reason, seconds)
         raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=seconds))
+
+    def give_up(self, context: Any, reason: str) -> NoReturn:
+        """Fails the task, because the deployment's waiting time is over."""
+        text = f"waited {self.spec.data.wait_hours:g} hours (data.wait_hours): {reason}"
+        context["ti"].xcom_push(key=PROBLEM_KEY, value=text)
+        raise AirflowFailException(text)
 
     def _report_failure(self, context: Any, error: BatchdeployError) -> str:
         """Pushes the error's one-line text for the Report tab, and returns it."""

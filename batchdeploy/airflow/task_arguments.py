@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from batchdeploy.errors import Problem, RequestError
 
 Tasks = Literal["five", "one"]
+Wait = Literal["reschedule", "defer"]
 TASK_IDS: Mapping[str, tuple[str, ...]] = {
     "five": ("plan", "validate", "score", "drift", "publish"),
     "one": ("run",),
@@ -20,6 +21,7 @@ OWNED = {
     "task_id": "each task has the name of its step",
     "deployment": "it is the factory's own argument",
     "environment": "it is the factory's own argument",
+    "wait": "it is the factory's own argument",
     "run": "each task continues the run of the task before",
     "dag": "the task belongs to the DAG that is made",
     "task_group": "the task belongs to the group that is made",
@@ -27,6 +29,17 @@ OWNED = {
     "do_xcom_push": "a task hands its run on by XCom",
     "multiple_outputs": "a task hands its run on by XCom",
 }
+
+
+def check_wait(wait: str) -> None:
+    """Checks the argument ``wait``.
+
+    Raises:
+        RequestError: it is neither ``reschedule`` nor ``defer``.
+    """
+    if wait not in get_args(Wait):
+        known = " or ".join(map(repr, get_args(Wait)))
+        raise RequestError("the DAG file", (Problem("wait", f"must be {known}", repr(wait)),))
 
 
 def check_task_arguments(tasks: str, given: Mapping[str, Any] | None) -> None:
