@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
@@ -27,7 +28,9 @@ from batchdeploy.assembly.scoring import LocalScorer
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.records import CheckReport
 from batchdeploy.errors import DataError
+from batchdeploy.storage import object_storage
 from batchdeploy.storage.object_inputs import TAIL_BYTES, PinnedObject
+from batchdeploy.storage.object_storage import ObjectStorage
 from batchdeploy.workflows.plan import plan as plan_partition
 from batchdeploy.workflows.run import run as run_partition
 
@@ -209,6 +212,72 @@ def test_rows_pass_from_the_store_to_the_workers_past_the_driver(
     mine = sum(end - start for start, end, _ in (*reads.found, *reads.trial))
     # The workers read most columns twice: for the suite, and for the model.
     assert served - mine > sum(sizes)
+
+
+class DriverWrites:
+    """What this process writes to and reads from object stores, beside the input.
+
+    Attributes:
+        written: the keys.
+        read: bytes by key.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.written: list[str] = []
+        self.read: Counter[str] = Counter()
+        output, input_, fill = (
+            ObjectStorage.open_output,
+            ObjectStorage.open_input,
+            object_storage._Input.readinto,
+        )
+
+        def written(storage: ObjectStorage, key: str) -> Any:
+            self.written.append(f"{storage.target}/{key}")
+            return output(storage, key)
+
+        def opened(storage: ObjectStorage, key: str) -> Any:
+            stream: Any = input_(storage, key)
+            stream.raw.key = f"{storage.target}/{key}"
+            return stream
+
+        def filled(stream: Any, buffer: Any) -> int:
+            size = fill(stream, buffer)
+            self.read[stream.key] += size
+            return size
+
+        monkeypatch.setattr(ObjectStorage, "open_output", written)
+        monkeypatch.setattr(ObjectStorage, "open_input", opened)
+        monkeypatch.setattr(object_storage._Input, "readinto", filled)
+
+
+def test_scores_pass_from_the_workers_to_the_store_past_the_driver(
+    project: Path,
+    deployment: Path,
+    spark: SparkEngine,
+    s3_port: int,
+    store_credentials: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = pa.Table.from_pandas(customers(DAY, 60_000), schema=SCHEMA, preserve_index=False)
+    file = project / "data" / "customers" / f"date={DAY}" / "part-0.parquet"
+    pq.write_table(rows, file, row_group_size=10_000)
+    bucket = s3_bucket(s3_port)
+    upload(bucket, project / "data" / "customers")
+    tools = point_at(deployment, bucket, "scores/remote")
+    text = tools.file.read_text("utf-8").replace(
+        "path: scores/remote", f"path: {bucket.uri}/scores\n  control: {bucket.uri}/scores.batchdeploy"
+    )
+    tools.file.write_text(text + "publish: {mode: pointer}\n", encoding="utf-8")
+    tools, driver = on_spark(tools, spark), DriverWrites(monkeypatch)
+    outcome = run_partition(tools, DAY)
+    assert outcome.manifest.rows_scored == 60_000
+    assert sum(file.size for file in outcome.manifest.files) > 4 * TAIL_BYTES
+    assert driver.written
+    assert not [uri for uri in driver.written if "/scores/data/" in uri]
+    # Footers alone, which are in the last 64 KiB.
+    scores = tools.publishing.table.files(f"date={DAY}")
+    assert {uri for uri in driver.read if "/scores/data/" in uri} == set(scores)
+    assert max(driver.read[uri] for uri in scores) <= TAIL_BYTES + 8
 
 
 def test_an_object_that_changes_before_the_validation_is_refused_by_the_workers(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from batchdeploy.core.storage_spec import StorageSpec
@@ -15,6 +15,31 @@ from batchdeploy.storage.interface import Storage
 def is_uri(location: str) -> bool:
     """Whether a location is the URI of an object store rather than a folder's path."""
     return "://" in location
+
+
+class StoreAccessError(OSError):
+    """A store refused or failed; the text says so in words."""
+
+
+@contextmanager
+def plain_store_errors(location: str) -> Iterator[None]:
+    """Raises a store's failures as `StoreAccessError`.
+
+    The text of the store itself may hold signatures and tokens, and this one may end in a task's log.
+
+    Args:
+        location: a folder, whose errors pass as they are, or a URI.
+    """
+    try:
+        yield
+    except OSError as error:
+        # NOTE: obstore's writers raise Python's own errors, too, but without a number.
+        if not is_uri(location) or error.errno is not None or isinstance(error, StoreAccessError):
+            raise
+        from batchdeploy.storage.object_failures import failure
+
+        found = failure(location, location, error.__cause__ or error)
+        raise StoreAccessError(str(found.problems[0])) from None
 
 
 def open_location(

@@ -100,6 +100,23 @@ def test_nothing_is_left_of_what_a_failed_task_wrote_to_a_store(
     assert [entry.key for entry in open_location(folders.scored, folders.storage).list("")] == []
 
 
+@pytest.mark.parametrize(("place", "fault"), [("scored", 403), ("keys", 403), ("scored", "lost")])
+def test_a_store_that_refuses_fails_the_task_in_words(
+    s3_port: int, store_credentials: None, tmp_path: Path, place: str, fault: Any
+) -> None:
+    bucket = s3_bucket(s3_port)
+    with store_proxy(s3_port) as proxy:
+        behind = bucket.through(proxy.port)
+        folders = replace(folders_in(f"{bucket.uri}/staging/one"), storage=behind.storage)
+        proxy.fault, proxy.matching = fault, f"^(PUT|POST) .*{place}"
+        proxy.body = "<Error><Code>AccessDenied</Code><AWSAccessKeyId>AKIA-OF-SOMEBODY"
+        with pytest.raises(OSError, match=f"{bucket.uri}/staging/one.*: the store") as failed:
+            scored(tmp_path, folders)
+    assert proxy.fired
+    assert "AKIA" not in str(failed.value)
+    assert failed.value.__cause__ is None
+
+
 def test_a_store_that_takes_no_printed_output_fails_no_task(
     s3_port: int, store_credentials: None, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from store_proxy import store_proxy
 
 from batchdeploy.adapters.parquet_splits import access_check
 from batchdeploy.core.work import AttemptFolders, Split, WorkerProblem
-from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, RequestError, SourceError
+from batchdeploy.errors import BatchdeployError, EngineError, MissingPackageError, RequestError
 from batchdeploy.storage.opening import open_location
 
 Break = Callable[[Path], object]
@@ -76,7 +76,7 @@ def test_a_worker_in_a_store_says_what_the_store_does(
         assert (problem.kind, problem.place) == ("store", folders.scratch)
         assert "the store refuses access" in problem.problem
         assert "AKIA" not in problem.problem
-        with pytest.raises(SourceError, match="the store refuses access"):
+        with pytest.raises(EngineError, match=r"the driver: .*the store refuses access"):
             access_check(folders, [split])
 
 

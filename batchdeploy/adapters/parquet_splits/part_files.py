@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from batchdeploy.core.records import OutputFile
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.storage.opening import is_uri, open_location
+from batchdeploy.storage.opening import is_uri, open_location, plain_store_errors
 
 
 class PartFile:
@@ -33,6 +33,7 @@ class PartFile:
     """
 
     def __init__(self, folder: str, name: str, storage: StorageSpec, *, durable: bool) -> None:
+        self._folder = folder
         self._name = name
         self._durable = durable
         self._store = open_location(folder, storage) if is_uri(folder) else None
@@ -46,7 +47,8 @@ class PartFile:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._opened.__exit__(*error)
+        with plain_store_errors(self._folder):
+            self._opened.__exit__(*error)
 
     @property
     def empty(self) -> bool:
@@ -83,15 +85,17 @@ class PartFile:
         if self._store is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return self._path
-        self._stream = _HashingStream(self._opened.enter_context(self._store.open_output(self._name)))
+        target = self._opened.enter_context(self._store.open_output(self._name))
+        self._stream = _HashingStream(target, self._folder)
         return self._stream  # type: ignore[return-value]
 
 
 class _HashingStream(io.RawIOBase):
     """Passes on what is written, and computes its SHA-256 and size in bytes."""
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: BinaryIO, folder: str) -> None:
         self._target = target
+        self._folder = folder
         self.digest = hashlib.sha256()
         self.size = 0
 
@@ -99,7 +103,8 @@ class _HashingStream(io.RawIOBase):
         return True
 
     def write(self, content: Any) -> int:
-        self._target.write(content)
+        with plain_store_errors(self._folder):
+            self._target.write(content)
         self.digest.update(content)
         self.size += len(content)
         return len(content)

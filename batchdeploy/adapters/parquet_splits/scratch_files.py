@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchdeploy.core.layout import PRINTED
 from batchdeploy.core.work import AttemptFolders
 from batchdeploy.storage.interface import write
-from batchdeploy.storage.opening import is_uri, open_location
+from batchdeploy.storage.opening import is_uri, open_location, plain_store_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,8 @@ def write_hashes(folders: AttemptFolders, name: str, hashes: Sequence[np.ndarray
     if is_uri(folders.scratch):
         content = io.BytesIO()
         np.save(content, values)
-        write(open_location(folders.scratch, folders.storage), f"{KEYS}/{name}", content.getvalue())
+        with plain_store_errors(folders.scratch):
+            write(open_location(folders.scratch, folders.storage), f"{KEYS}/{name}", content.getvalue())
         return name
     file = Path(folders.scratch, KEYS, name)
     file.parent.mkdir(exist_ok=True)
@@ -52,7 +53,7 @@ def read_hashes(folders: AttemptFolders, names: Sequence[str]) -> list[np.ndarra
 
     if not is_uri(folders.scratch):
         return [np.load(Path(folders.scratch, KEYS, name)) for name in names]
-    with ThreadPoolExecutor(READERS) as pool:
+    with plain_store_errors(folders.scratch), ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(read, names))
 
 

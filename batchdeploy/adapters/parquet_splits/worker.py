@@ -29,6 +29,7 @@ from batchdeploy.kernel.batch_loop import Writers, flag_duplicates, retry_smalle
 from batchdeploy.kernel.casts import cast_batch
 from batchdeploy.kernel.keys import MASK, hash_keys, sum_hashes
 from batchdeploy.kernel.row_filter import FilteredBatch
+from batchdeploy.storage.opening import plain_store_errors
 
 Load = Callable[[str], Callable[[Any], Any]]
 
@@ -128,7 +129,8 @@ def _score(
         )
     # NOTE: quarantined rows are written as their file holds them, so their keys are cast once more.
     casts = {key: spec.casts[key] for key in spec.keys if key in spec.casts}
-    keys_out = _file_keys(scored, spec.keys, {}) + _file_keys(quarantine, spec.keys, casts)
+    with plain_store_errors(folders.scored):
+        keys_out = _file_keys(scored, spec.keys, {}) + _file_keys(quarantine, spec.keys, casts)
     return SplitResult(
         index=index,
         scored=scored.written(),

@@ -11,9 +11,9 @@ from pathlib import Path
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.work import AttemptFolders, Split, WorkerCheck, WorkerProblem
-from batchdeploy.errors import BatchdeployError, DataError
+from batchdeploy.errors import BatchdeployError, DataError, EngineError, Problem
 from batchdeploy.storage.interface import write
-from batchdeploy.storage.opening import is_uri, open_location
+from batchdeploy.storage.opening import is_uri, open_location, plain_store_errors
 
 MARK = "written-by-the-driver"
 # What this process has found, by token: of the many tasks that ask, the first one in a process tries.
@@ -29,15 +29,17 @@ def access_check(folders: AttemptFolders, splits: Sequence[Split]) -> WorkerChec
 
     Raises:
         OSError: the token cannot be stored in a folder.
-        SourceError: it cannot be stored in an object store.
+        EngineError: it cannot be stored in an object store.
     """
     token, first = uuid.uuid4().hex, next(iter(splits), None)
     try:
-        write(open_location(folders.scratch, folders.storage), MARK, token.encode())
+        with plain_store_errors(folders.scratch):
+            write(open_location(folders.scratch, folders.storage), MARK, token.encode())
     except OSError as error:
         if not is_uri(folders.scratch):
             raise
-        raise _store_failure(folders.scratch, error) from None
+        hint = "nothing was published; the driver needs to write there as well"
+        raise EngineError("scratch", (Problem("the driver", reason(error)),), hint=hint) from None
     places = (folders.scratch.removesuffix(folders.name), first.location.partition("=")[0] if first else "")
     return WorkerCheck(place=" ".join(places), run=partial(access_problems, folders, token, first))
 
@@ -61,16 +63,14 @@ def _problems(folders: AttemptFolders, token: str, split: Split | None) -> Itera
 def _tried(place: str, attempt: Callable[[], None]) -> Iterator[WorkerProblem]:
     """A problem if the attempt fails."""
     try:
-        attempt()
+        with plain_store_errors(place):
+            attempt()
     except ImportError as error:
         yield WorkerProblem("package", place, f"needs the package {error.name}, which is missing")
     except BatchdeployError as error:
         yield WorkerProblem("store" if is_uri(place) else "disk", place, str(error.problems[0]))
     except OSError as error:
-        if is_uri(place):
-            yield WorkerProblem("store", place, str(_store_failure(place, error).problems[0]))
-        else:
-            yield WorkerProblem("disk", place, reason(error))
+        yield WorkerProblem("store" if is_uri(place) else "disk", place, reason(error))
 
 
 def _read_input(split: Split) -> None:
@@ -97,11 +97,3 @@ def _write_file(place: str, folders: AttemptFolders) -> None:
     storage, key = open_location(place, folders.storage), f"access-{uuid.uuid4().hex[:12]}"
     write(storage, key, b"")
     storage.delete(key)
-
-
-def _store_failure(place: str, error: OSError) -> BatchdeployError:
-    """The store's failure in words; its own text may hold signatures and tokens."""
-    # Imported here, because the object store's client comes with the extra `objects`.
-    from batchdeploy.storage.object_failures import failure
-
-    return failure(place, place, error.__cause__ or error)
