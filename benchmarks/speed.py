@@ -62,9 +62,10 @@ def main(
             for contender in contenders[turn % len(contenders) :] + contenders[: turn % len(contenders)]:
                 if (found := measure(contender, root, cores, rows)) is not None:
                     turns[contender].append(found)
-        turns = {contender: found for contender, found in turns.items() if found}
-        known[name] = {"rows": rows, "machine": machine(), "contenders": summary(turns, rows)}
-        file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            done = {contender: found for contender, found in turns.items() if found}
+            known[name] = {"rows": rows, "machine": machine(), "contenders": summary(done, rows)}
+            # After each turn of all, because the next ones take long.
+            file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         show(name, known[name])
     picture(known, results / f"{stem}.png")
 

@@ -83,6 +83,7 @@ LONG_FILES = (
     "test_clusters.py",
     "test_stops.py",
     "test_engines.py",
+    "test_spark_reads.py",
     "test_airflow.py",
     "test_spark_kills.py",
     "test_bad_publishers.py",

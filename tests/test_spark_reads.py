@@ -367,7 +367,7 @@ def lake(spark: SparkEngine, template: Path) -> Any:
         frame = one if frame is None else frame.unionByName(one)
     frame = frame.repartition(2).persist()
     typed = frame.withColumn("date", functions.to_date("date"))
-    timed = frame.withColumn("date", functions.expr("CAST(date AS timestamp_ntz) + interval '15' hours"))
+    timed = frame.withColumn("date", functions.expr("CAST(date AS timestamp_ntz) + interval '23' hours"))
     frame.write.partitionBy("date").saveAsTable("lake.parts")
     typed.write.bucketBy(3, "customer_id").sortBy("customer_id").saveAsTable("lake.buckets")
     typed.write.partitionBy("date", "city").saveAsTable("lake.levels")
@@ -386,6 +386,8 @@ def lake(spark: SparkEngine, template: Path) -> Any:
 
 def at_table(root: Path, name: str) -> None:
     edit("path: data/customers", f"path: {name}\n  format: catalog")(root)
+    # Times without a zone are taken as they are.
+    edit("partition: {column: date}", "partition: {column: date, timezone: Europe/Zurich}")(root)
 
 
 TABLES = (
@@ -487,7 +489,7 @@ REFUSED: dict[str, tuple[Change, str, str]] = {
         "no such partition, got 2024-04-01",
     ),
     "no such column": (
-        lambda root: (at_table(root, "lake.parts"), edit("column: date", "column: day")(root))[0],
+        lambda root: (at_table(root, "lake.parts"), edit("column: date,", "column: day,")(root))[0],
         DAY,
         "the table has no such column, got day",
     ),

@@ -149,9 +149,10 @@ class CatalogSource:
 
         file, _ = provenance(frame)
         column = functions.col(quoted(key.column))
-        if isinstance(frame.schema[key.column].dataType, types.TimestampType | types.TimestampNTZType):
-            # A key format has no fractions of a second.
-            column = functions.date_trunc("second", column)
+        kind = frame.schema[key.column].dataType
+        if isinstance(kind, types.TimestampType | types.TimestampNTZType):
+            # A key format has no fractions of a second. Spark gives the whole one a time zone.
+            column = functions.date_trunc("second", column).cast(kind)
         grouped = frame.groupBy(file.alias("file"), column.alias("value")).count()
         counted = self._run(grouped.toArrow)
         mine = counted.filter(pa.array(rows_of_partition(counted.column("value"), key)))
