@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 
-.PHONY: trials help install java demo airflow test quick faults fuzz clusters bench bench-quick lint lock clean
+.PHONY: trials help install java demo airflow test quick faults fuzz clusters bench bench-drift bench-quick lint lock clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | column -t -s "$$(printf '\t')"
@@ -64,6 +64,9 @@ bench: install java  ## speed against what you would pick instead (an hour); wri
 
 bench-quick: install java  ## the same with a twentieth of the rows, once (minutes); writes nothing
 	@source .ci/java-env; python benchmarks/speed.py --scale 0.05 --rounds 1 --home benchmarks/.data/quick --results benchmarks/.data/quick
+
+bench-drift: install  ## false alarms and faults found by the drift verdict (hours); writes benchmarks/results/drift.json
+	python benchmarks/drift.py $(DRIFT)
 
 lint: install
 	ruff check .

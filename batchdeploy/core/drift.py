@@ -142,7 +142,9 @@ def _answers(calibration: Calibration, values: Array, rows: Array) -> list[Answe
     high, low = calibration.variation.tails(values, rows)
     both = np.minimum(1.0, 2 * np.minimum(high, low))
     names = np.array([one.name for _, one in calibration.statistics])
-    upwards = np.isin(names, ONE_SIDED) | np.isin(np.append("", names[:-1]), ONE_SIDED)
+    # Log odds are those of the share just before them.
+    before = np.append("", names[:-1])
+    upwards = np.isin(np.where(names == "log_odds", before, names), ONE_SIDED)
     p_values = np.where(upwards, high, both)
     p_values = np.where(np.isin(names, SHARES) & _within_reach(calibration, values), 1.0, p_values)
     effects = values - calibration.variation.mean

@@ -7,11 +7,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from batchdeploy.core.deployment import DriftSpec
 from batchdeploy.core.drift import adjust, in_units, judge, psi
 from batchdeploy.core.drift_calibration import MIN_PARTITIONS
 from batchdeploy.core.drift_sentences import describe, headline
+from batchdeploy.core.drift_statistics import current_table, statistics_of
+from batchdeploy.core.drift_variation import upper_tail
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import DriftReport
 from batchdeploy.kernel.profiling import count, empty, make_bins, merge
@@ -194,6 +197,10 @@ def spoilt(change: str) -> tuple[Reference, Day]:
         "two humps": [pa.array(20 + 5 * np.sign(numbers - 20)), day[1]],
         "a sentinel": [pa.array(np.where(np.arange(400) < 44, -999.0, numbers)), day[1]],
         "lower case": [day[0], pa.array([city.lower() for city in cities])],
+        "the first city halved": [
+            day[0],
+            pa.array([c if c != "Bern" or n % 2 else "Basel" for n, c in enumerate(cities)]),
+        ],
         "a city missing": [day[0], pa.array(["Bern" if city == "Chur" else city for city in cities])],
     }
     return reference_of(quiet), changes[change]
@@ -207,6 +214,7 @@ FAULTS = {
     "two humps": ("c0", "tails", "the kurtosis of `c0` is 1"),
     "a sentinel": ("c0", "outside_share", "12.0% of `c0` is outside the reference's range"),
     "lower case": ("c1", "unseen_share", "100.0% of `c1` is in unseen categories, ordinarily 0.0%"),
+    "the first city halved": ("c1", "shape", "of `c1` is B"),
     "a city missing": ("c1", "shape", "of `c1` is "),
 }
 
@@ -287,3 +295,31 @@ def test_location_and_scale_are_told_in_the_columns_units(value: float, unit: fl
 def test_adjusts_as_benjamini_and_hochberg_did() -> None:
     assert adjust([0.01, 0.02, 0.03, 0.5]) == pytest.approx([0.04, 0.04, 0.04, 0.5])
     assert adjust([]) == []
+
+
+@given(st.floats(-6, 8), st.floats(-4, 4))
+def test_tails_are_scipys_pearson3(z: float, skewness: float) -> None:
+    expected = stats.pearson3.sf(z, skewness)
+    # Below 0.01 the skewness is taken for none.
+    expected = expected if abs(skewness) > 0.01 else stats.norm.sf(z)
+    assert upper_tail(np.array([z]), np.array([skewness]))[0] == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+number_lists = st.lists(st.floats(-50, 50), min_size=5, max_size=40).filter(lambda v: np.ptp(v) > 1)
+
+
+@given(number_lists, number_lists)
+def test_statistics_are_those_of_numpy_and_scipy(seen: list[float], later: list[float]) -> None:
+    bins = make_bins("x", "feature", pa.array(seen))
+    found = {one.name: one for one in statistics_of("numeric", current_table(count(bins, pa.array(later))))}
+    z = np.clip((np.array(later) - bins.center) / bins.unit, -10, 10)
+    low, high = bins.edges[0], bins.edges[-1]
+    outside = np.mean([not low < value <= high for value in later])
+    assert found["outside_share"].values[0] == pytest.approx(outside)
+    assert found["location"].values[0] == pytest.approx(z.mean(), abs=1e-5)
+    if z.std() > 0.01:
+        assert np.exp(found["scale"].values[0]) == pytest.approx(z.std(), rel=1e-3)
+    if z.std() > 0.1:
+        assert np.sinh(found["skewness"].values[0]) == pytest.approx(stats.skew(z), rel=1e-2, abs=1e-2)
+        kurtosis = max(stats.kurtosis(z, fisher=False), 1.0)
+        assert np.exp(found["tails"].values[0]) == pytest.approx(kurtosis, rel=1e-2)
