@@ -32,7 +32,8 @@ REMEDIES = {
     errno.ESTALE: "mount that network filesystem again",
     errno.ENOENT: "it was there, or should have been: see who removes it",
 }
-AGAIN = "then run the same again; batchdeploy status says what is published"
+STATUS = "batchdeploy status says what is published"
+AGAIN = f"then run the same again; {STATUS}"
 
 
 def is_local_failure(error: BaseException) -> bool:
@@ -49,6 +50,12 @@ def reason(error: OSError) -> str:
 def remedy(error: OSError) -> str:
     """What to do before a retry can succeed."""
     return REMEDIES.get(error.errno or 0, "resolve that")
+
+
+def next_step(error: OSError) -> str:
+    """What to do about a failure, as the end of a hint; a store's failure tells it itself."""
+    told = getattr(error, "remedy", None)
+    return str(told) if told else f"{remedy(error)}, then run it again"
 
 
 def translate_system_error(error: OSError | UnicodeError | MemoryError, where: str) -> BatchdeployError:
@@ -69,7 +76,9 @@ def translate_system_error(error: OSError | UnicodeError | MemoryError, where: s
     problem = Problem(path, reason(error))
     if error.errno in WRONG_NAMES:
         return RequestError(where, (problem,))
-    return OutsideError(where, (problem,), hint=f"{remedy(error)}, {AGAIN}")
+    told = getattr(error, "remedy", None)
+    hint = f"{told}; {STATUS}" if told else f"{remedy(error)}, {AGAIN}"
+    return OutsideError(where, (problem,), hint=hint)
 
 
 @contextmanager

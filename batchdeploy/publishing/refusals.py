@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchdeploy.core.layout import Layout
-from batchdeploy.core.system_errors import WRONG_NAMES, reason, remedy
+from batchdeploy.core.system_errors import WRONG_NAMES, next_step, reason
 from batchdeploy.errors import (
     BatchdeployError,
     PartitionError,
@@ -72,7 +72,7 @@ def translated(error: OSError, where: Path | str, *, hint: str = "nothing was pu
     problem = Problem("store" if "://" in str(where) else "disk", reason(error), error.filename)
     if error.errno in WRONG_NAMES:
         return RequestError(str(where), (problem,), hint="output.path says where the scores go")
-    return PublishError(str(where), (problem,), hint=f"{hint}; {remedy(error)}, then run it again")
+    return PublishError(str(where), (problem,), hint=f"{hint}; {next_step(error)}")
 
 
 def gone(folder: str, run: str, missing: Sequence[str]) -> PartitionError:

@@ -15,6 +15,7 @@ from obstore.store import from_url
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import BatchdeployError, Problem, PublishError
 from batchdeploy.storage.interface import Entry, Stored, Token
+from batchdeploy.storage.object_failures import CODE, NO_BUCKET, failure
 from batchdeploy.storage.object_store import open_store, split_uri
 
 # obstore's retries of one request. After a failed swap the outcome is unknown, and the caller reads the key.
@@ -23,6 +24,18 @@ SETTINGS = "its account and region come from the environment, as obstore reads i
 # An empty store of this process alone, for trying things out.
 MEMORY = "memory:///"
 FAILURES = (BaseError, NotImplementedError)
+
+
+class StoreError(OSError):
+    """A store's failure in words.
+
+    Attributes:
+        remedy: what to do before a retry; None if there is nothing.
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class ObjectStorage:
@@ -155,8 +168,26 @@ class _Output(io.RawIOBase):
 def _as_os_error() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        # NOTE: a missing bucket must not pass for a missing key.
+        if any(code in NO_BUCKET for code in CODE.findall(str(error))):
+            raise _in_words(error) from error
+        raise
     except FAILURES as error:
-        raise OSError(str(error).strip() or type(error).__name__) from error
+        raise _in_words(error) from error
+    except OSError as error:
+        # NOTE: obstore's writer raises these, without a number.
+        if isinstance(error, StoreError) or error.errno is not None:
+            raise
+        raise _in_words(error) from error
+
+
+def _in_words(error: BaseException) -> StoreError:
+    """The store's failure in one sentence, which quotes no credentials."""
+    found = failure("", "", error)
+    problem = found.problems[0]
+    said = "" if problem.got is None else f" ({problem.got})"
+    return StoreError(f"{problem.problem}{said}", remedy=found.hint)
 
 
 def storage_error(target: str, what: str, found: object, *, hint: str = "a retry may help") -> PublishError:
