@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,6 +70,28 @@ class Disk:
         """
         with self._whole(file) as scratch:
             scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def create(self, file: Path, content: bytes) -> bool:
+        """Writes a file whole unless it exists; of several writers at once, one gets True."""
+        scratch = file.with_name(f"{file.name}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            scratch.write_bytes(content)
+            restrict(scratch)
+            self.sync_file(scratch)
+            try:
+                os.link(scratch, file)
+            except FileExistsError:
+                return False
+            except OSError:
+                # Some filesystems have no hard links.
+                if file.exists():
+                    return False
+                scratch.replace(file)
+        finally:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+        self.sync_folder(file.parent)
+        return True
 
     def copy(self, source: Path, target: Path) -> None:
         """Copies a file atomically; one writer at a time."""

@@ -65,10 +65,7 @@ class FolderStorage:
         file = self.path(key)
         make_folder(file.parent)
         with self._lock():
-            if file.exists():
-                return False
-            self._disk.write(file, content)
-            return True
+            return not file.exists() and self._disk.create(file, content)
 
     def swap(self, key: str, content: bytes, token: Token) -> bool:
         """Replaces the content if the key still has this token, from `read`; otherwise returns False."""

@@ -55,13 +55,20 @@ class ModelCache:
 
     Args:
         download: downloads the files at a location into a folder, and returns their path in it.
-        models: the table's folder of cached models and first-use records; None keeps no records.
+        models: the table's folder of cached models; None keeps no records of first uses.
+        first_uses: the records of first uses; None: in the folder of cached models.
     """
 
-    def __init__(self, download: Callable[[str, Path], Path], models: Path | None) -> None:
+    def __init__(
+        self,
+        download: Callable[[str, Path], Path],
+        models: Path | None,
+        first_uses: FirstUseRecords | None = None,
+    ) -> None:
         self._download = download
         self._models = models
-        self._first_uses = None if models is None else FirstUseRecords(models)
+        self._recorded = first_uses
+        self._first_uses = None if models is None else self._first_uses_in(models)
         self._downloads: dict[tuple[str, int], Download] = {}
         self._scratch: Path | None = None
 
@@ -110,7 +117,7 @@ class ModelCache:
             RequestError: the pinned files differ from those at the version's first use.
         """
         self.keep_download(pin, models)
-        first_uses = FirstUseRecords(models)
+        first_uses = self._first_uses_in(models)
         first = first_uses.find(pin.name, pin.version)
         folder = models / pin.digest
         # NOTE: a cached folder alone proves nothing: it may be another version's.
@@ -129,6 +136,9 @@ class ModelCache:
                 raise RegistryError(where, (Problem("digest", text, kept.digest[:SHOWN_DIGITS]),))
             return self._move_into_cache(kept, models)
 
+    def _first_uses_in(self, models: Path) -> FirstUseRecords:
+        return self._recorded or FirstUseRecords.beside(models)
+
     def _download_version(self, source: VersionSource, room: Path) -> Download:
         copy = self._download(source.location, room)
         # The digest leaves this file out, so it must not be there when the model is loaded.
@@ -138,11 +148,12 @@ class ModelCache:
     def _move_into_cache(self, kept: Download, models: Path) -> Path:
         """Records the version's first use and moves the download into the cache."""
         seen = kept.source.seen if kept.source.stable else replace(kept.source.seen, files={})
-        FirstUseRecords(models).record(seen, kept.digest)
+        self._first_uses_in(models).record(seen, kept.digest)
         folder = models / kept.digest
         if _is_intact(folder, kept.digest):
             shutil.rmtree(kept.copy, ignore_errors=True)
             return folder
+        make_folder(models)
         scratch = Path(tempfile.mkdtemp(dir=models, prefix="fetching-"))
         try:
             moved = Path(shutil.move(kept.copy, scratch / "model"))

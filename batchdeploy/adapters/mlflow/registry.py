@@ -16,7 +16,7 @@ from batchdeploy.adapters.mlflow.error_translation import (
     translate_file_errors,
     without_credentials,
 )
-from batchdeploy.adapters.mlflow.first_use_records import SHOWN_DIGITS
+from batchdeploy.adapters.mlflow.first_use_records import SHOWN_DIGITS, FirstUseRecords
 from batchdeploy.adapters.mlflow.loading import load_predictor, package_versions
 from batchdeploy.adapters.mlflow.mlmodel_file import check_small_files, read_mlmodel
 from batchdeploy.adapters.mlflow.model_cache import ModelCache, VersionSource
@@ -45,7 +45,8 @@ class MlflowRegistry:
         code: whether models may contain code, ``allow`` or ``refuse``.
         trusted_types: further types that a skops file may hold under ``refuse``.
         limits: the most files and bytes of a model.
-        models: the table's folder of cached models and first-use records.
+        models: the table's folder of cached models.
+        first_uses: the records of first uses; None: in the folder of cached models.
         load: the function with which a worker loads a downloaded model.
     """
 
@@ -58,13 +59,14 @@ class MlflowRegistry:
         trusted_types: Sequence[str] = (),
         limits: LimitsSpec = LimitsSpec(),
         models: Path | None = None,
+        first_uses: FirstUseRecords | None = None,
         load: Callable[[str], Callable[[Any], Any]] = load_predictor,
     ) -> None:
         self._uri = uri
         self._uris = RegistryUris(uri, tracking or default_tracking(uri))
         self._load = load
         self._limits = limits
-        self._cache = ModelCache(self._download, models)
+        self._cache = ModelCache(self._download, models, first_uses)
         self._code: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._data_only = code == "refuse"
         self._trusted = tuple(trusted_types)
