@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from batchdeploy.airflow.report_access import find_key, open_folder
+from batchdeploy.airflow.report_access import ControlFolder, find_key, open_folder
 from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.layout import is_comparison_key
 from batchdeploy.errors import BatchdeployError
@@ -35,11 +35,11 @@ class PromotionOutcome:
     states: tuple[str | None, str | None]
 
 
-def read_comparison(path: str, controls: frozenset[str]) -> Comparison | None:
+def read_comparison(path: str, controls: frozenset[ControlFolder]) -> Comparison | None:
     """The comparison in a file; None if it is outside these control folders or invalid."""
     for control in controls:
         key = find_key(control, path, is_comparison_key)
-        with suppress(BatchdeployError):
+        with suppress(BatchdeployError, OSError):
             found = None if key is None else ComparisonRecords(open_folder(control)).find(key)
             if found is not None:
                 return found

@@ -10,9 +10,11 @@ from typing import Any
 
 from batchdeploy.airflow.links import COMPARISON_KEY, RUN_KEY, SUMMARY_KEY
 from batchdeploy.airflow.promotion_page import find_outcome, read_comparison, render_promotion
-from batchdeploy.airflow.report_access import control_folders, find_key, open_folder
+from batchdeploy.airflow.report_access import ControlFolder, control_folders, find_key, open_folder
 from batchdeploy.airflow.step_operator import PROBLEM_KEY
 from batchdeploy.core.layout import PAGE, RUNS, is_page_key
+from batchdeploy.errors import BatchdeployError
+from batchdeploy.redaction import redact
 from batchdeploy.storage.run_records import RunRecords
 
 STEPS = ("plan", "validate", "score", "drift", "publish")
@@ -46,19 +48,24 @@ def render_page(session: Any, dag_id: str, run_id: str, number: int | None = Non
         if (compared := read_comparison(path, controls.get(task, frozenset()))) is not None:
             return render_promotion(compared, find_outcome(session, dag_id, run_id), found.problems)
     pages: dict[str, str] = {}
-    foreign = []
+    foreign, unread = [], []
     for task, folder in found.folders:
         served = controls.get(task, frozenset())
-        if (page := read_report(folder, served)) is not None:
+        try:
+            page = read_report(folder, served)
+        except (OSError, BatchdeployError) as error:
+            unread.append(f"{task}: the report in {folder} cannot be read: {redact(str(error))}")
+            continue
+        if page is not None:
             pages[folder] = page
-        elif not any(folder.startswith(f"{control}/{RUNS}/") for control in served):
+        elif not any(folder.startswith(f"{control.path}/{RUNS}/") for control in served):
             foreign.append(f"{task}: what it handed on is no run of its deployment, and is not shown")
     if number is not None and 0 <= number < len(pages):
         return list(pages.values())[number]
     if len(pages) == 1:
         return next(iter(pages.values()))
     folders = [] if foreign else list(dict.fromkeys(folder for _, folder in found.folders))
-    problems = [*found.problems, *foreign]
+    problems = [*found.problems, *foreign, *unread]
     names: dict[str, object] = {"dag_id": dag_id, "run_id": run_id}
     summaries = [f"{task}: {text}" for task, _, text in read_xcom_texts(session, dag_id, run_id, SUMMARY_KEY)]
     names |= {"folders": folders, "problems": problems, "reports": list(pages), "summaries": summaries}
@@ -86,7 +93,7 @@ def read_xcom_texts(session: Any, dag_id: str, run_id: str, key: str) -> list[tu
     return [(task, index, text) for task, index, text in texts if text is not None]
 
 
-def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozenset[str]]:
+def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozenset[ControlFolder]]:
     """Task to the control folders of its deployments, by the versions of the DAG that the run's tasks ran."""
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.models.taskinstance import TaskInstance
@@ -94,19 +101,23 @@ def served_folders(session: Any, dag_id: str, run_id: str) -> dict[str, frozense
 
     mine = (TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
     versions = select(TaskInstance.dag_version_id).where(*mine).distinct()
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, frozenset[ControlFolder]] = {}
     for model in session.scalars(
         select(SerializedDagModel).where(SerializedDagModel.dag_version_id.in_(versions))
     ):
         dag = model.dag
         for task in dag.task_dict.values():
-            known = found.get(task.task_id, frozenset())
+            known = found.get(task.task_id, frozenset[ControlFolder]())
             found[task.task_id] = known | control_folders(task, dag.fileloc)
     return found
 
 
-def read_report(folder: str, controls: frozenset[str]) -> str | None:
-    """The report in a run's folder; None if it is missing or outside these control folders."""
+def read_report(folder: str, controls: frozenset[ControlFolder]) -> str | None:
+    """The report in a run's folder; None if it is missing or outside these control folders.
+
+    Raises:
+        OSError, PublishError: the store of a control folder does not answer, or cannot be opened.
+    """
     for control in controls:
         key = find_key(control, f"{folder}/{PAGE}", is_page_key)
         if key is not None:

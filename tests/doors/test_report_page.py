@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import write
+from object_stores import Bucket, s3_bucket
+from store_proxy import store_proxy
 
 from batchdeploy.core.comparison import Comparison, OutputDifference
 from batchdeploy.core.request import Decision
@@ -134,6 +136,60 @@ def test_the_page_is_the_report_of_a_run_of_this_dag(
     folder = report_in(project)
     record(scoring_dag(deployment), {"plan": str(folder)})
     assert page() == (200, "<p>ours")
+
+
+@pytest.fixture
+def in_store(deployment: Path, s3_port: int, store_credentials: None) -> Bucket:
+    """A bucket that the deployment publishes to, with its control folder and another one."""
+    bucket = s3_bucket(s3_port)
+    text = deployment.read_text(encoding="utf-8").replace("scores/churn", f"{bucket.uri}/churn")
+    storage = f"storage: {{endpoint: '{bucket.storage.endpoint}', region: us-east-1}}\n"
+    deployment.write_text(f"{text}publish: {{mode: pointer}}\n{storage}", encoding="utf-8")
+    for table in ("churn", "salaries"):
+        bucket.put(f"{table}.batchdeploy/runs/{DAY}/{RUN}/report.html", f"<p>of {table}".encode())
+    bucket.put(f"churn.batchdeploy/quarantine/{DAY}/{RUN}/report.html", b"SECRET")
+    return bucket
+
+
+def test_the_page_is_read_from_the_store_of_this_dag(
+    deployment: Path, page: Page, record: Callable[..., None], in_store: Bucket
+) -> None:
+    record(scoring_dag(deployment), {"plan": f"{in_store.uri}/churn.batchdeploy/runs/{DAY}/{RUN}"})
+    assert page() == (200, "<p>of churn")
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        f"salaries.batchdeploy/runs/{DAY}/{RUN}",
+        f"churn.batchdeploy/quarantine/{DAY}/{RUN}",
+        f"churn.batchdeploy/runs/{DAY}/../../../salaries.batchdeploy/runs/{DAY}/{RUN}",
+        f"churn.batchdeploy/runs/x=/../{RUN}",
+    ],
+)
+def test_a_page_elsewhere_in_a_store_is_never_served(
+    deployment: Path, page: Page, record: Callable[..., None], in_store: Bucket, folder: str
+) -> None:
+    record(scoring_dag(deployment), {"plan": f"{in_store.uri}/{folder}"})
+    status, text = page()
+    assert status == 200
+    assert "of salaries" not in text
+    assert "SECRET" not in text
+
+
+def test_a_page_whose_store_fails_says_so(
+    deployment: Path, page: Page, record: Callable[..., None], in_store: Bucket, s3_port: int
+) -> None:
+    folder = f"{in_store.uri}/churn.batchdeploy/runs/{DAY}/{RUN}"
+    with store_proxy(s3_port) as proxy:
+        text = deployment.read_text(encoding="utf-8")
+        deployment.write_text(text.replace(f":{s3_port}", f":{proxy.port}"), encoding="utf-8")
+        proxy.fault, proxy.body = 403, "<Error><Code>AccessDenied</Code></Error>"
+        record(scoring_dag(deployment), {"plan": folder})
+        status, shown = page()
+    assert status == 200
+    assert f"the report in {folder} cannot be read: the store refuses access (403" in shown
+    assert "Nothing was published" not in shown
 
 
 def beside(project: Path) -> Path:
