@@ -80,7 +80,10 @@ def test_a_checkout_is_the_root_of_what_lies_in_it(checkouts: list[Path], tmp_pa
     ("output", "line"),
     [
         ("path: scores/churn", "path: /srv/scores/churn"),
-        ("path: s3://lake/scores/churn", "root: /srv/churn"),
+        (
+            "path: s3://lake/scores/churn\n  control: records/churn.batchdeploy",
+            "control: /srv/records/churn.batchdeploy",
+        ),
     ],
 )
 def test_scores_in_a_checkout_are_refused_with_the_line_to_write(

@@ -167,6 +167,7 @@ class StepOperator(BaseOperator):
         return StepRequest(
             step=self.step,
             folder=self.upstream_value("folder"),
+            host=self.run.get("host") if isinstance(self.run, dict) else None,
             is_retry=context["ti"].try_number > 1,
             holder=holder_of(context),
         )
@@ -276,7 +277,7 @@ class StepOperator(BaseOperator):
         """Adds the answer to the assets' events, and the partition if the DAG run has no key."""
         for outlet in self.outlets:
             event = context["outlet_events"][outlet]
-            event.extra = {k: v for k, v in answer.items() if k != "folder"}
+            event.extra = {k: v for k, v in answer.items() if k not in ("folder", "host")}
             if self.events_have_keys and not context.get("partition_key"):
                 event.add_partitions(answer["partition"])
 

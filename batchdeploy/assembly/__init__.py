@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +14,23 @@ from batchdeploy.assembly.reading import LocalReader
 from batchdeploy.assembly.scoring import LocalScorer, cache_encoders, model_loader
 from batchdeploy.assembly.sources import open_source, open_texts
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.layout import CONTROL, Layout
+from batchdeploy.core.layout import PAGE, Layout, split_run
+from batchdeploy.core.locations import Location, StoreUri, is_uri
+from batchdeploy.core.output_ref import CONTROL
 from batchdeploy.core.records import Plan
 from batchdeploy.core.registry_uris import RegistryUris, registry_uris
 from batchdeploy.core.secrets import with_secrets
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.system_errors import translate_system_errors
 from batchdeploy.documents import read_deployment
-from batchdeploy.errors import DeploymentError, Problem
+from batchdeploy.errors import DeploymentError, Problem, RequestError
+from batchdeploy.host.cache_folder import with_cache_folder
 from batchdeploy.host.packages import require, require_all, required_extras
 from batchdeploy.host.project_root import ROOT_VARIABLE, climbing_paths, find_root, refuse_lost_output
 from batchdeploy.host.versions import RECORDED, versions_here
 from batchdeploy.storage.comparison_records import ComparisonRecords
+from batchdeploy.storage.control_record import check_control, own_control
+from batchdeploy.storage.files import Disk
 from batchdeploy.storage.reference_profiles import ReferenceProfiles
 from batchdeploy.storage.run_records import RunRecords
 from batchdeploy.workflows.toolbox import Toolbox
@@ -59,24 +66,62 @@ def open_toolbox(file: str | os.PathLike[str], *, root: Path | None = None) -> L
     return LocalToolbox(root, path.resolve(), deployment)
 
 
-def open_run(folder: Path) -> LocalToolbox:
+def open_run(folder: Location, stores: StorageSpec = StorageSpec()) -> LocalToolbox:
     """The toolbox for a run's plan. Plans hold no secrets, so it cannot connect where one is needed.
+
+    Args:
+        folder: the run's or an attempt's folder.
+        stores: how a store is reached to read the plan, which says how its deployment reaches it.
 
     Raises:
         RequestError: the folder has no plan.
     """
-    planned = records_in(folder).read("", Plan)
-    control = next((p for p in folder.resolve().parents if p.name.endswith(CONTROL)), folder)
-    tools = LocalToolbox(find_root(control, planned.deployment.root), folder, planned.deployment)
-    tools.layout = Layout(control.with_name(control.name.removesuffix(CONTROL)))
+    planned = records_in(folder, stores).read("", Plan)
+    text = str(folder) if isinstance(folder, StoreUri) else str(folder.resolve())
+    control = text if (found := split_run(text)) is None else found[0]
+    file, output = Path.cwd() / "here" if is_uri(text) else Path(control), planned.deployment.output
+    tools = LocalToolbox(find_root(file, planned.deployment.root), Path(text), planned.deployment)
+    if is_uri(text):
+        tools.layout = replace(tools.layout, control_uri=control)
+    elif control.endswith(CONTROL) and not (is_uri(output.path) or output.control):
+        tools.layout = Layout(Path(control.removesuffix(CONTROL)))
+    else:
+        tools.layout = replace(tools.layout, control_uri=None, control_folder=Path(control))
+    if stores != StorageSpec():
+        tools.deployment = replace(tools.deployment, storage=stores)
     return tools
 
 
-def records_in(folder: Path) -> RunRecords:
+def fetch_page(folder: Location, stores: StorageSpec = StorageSpec()) -> Path:
+    """The report page of a run's folder; one in a store is copied to this machine.
+
+    A page that is missing or incomplete is drawn again.
+
+    Raises:
+        RequestError: the run did not get that far.
+    """
+    from batchdeploy.workflows.report import try_draw_report
+    from batchdeploy.workflows.timing import StageClock
+
+    records = records_in(folder, stores)
+    if not records.has_page(""):
+        try_draw_report(open_run(folder, stores), records.read("", Plan), StageClock())
+    page = records.find_page("")
+    if page is None:
+        raise RequestError(str(folder), (Problem(PAGE, "the run did not get that far"),))
+    if isinstance(folder, Path):
+        return folder / PAGE
+    found = split_run(folder)
+    copy = open_run(folder, stores).layout.page_copy(folder.name if found is None else found[1])
+    Disk(power=False).write(copy, page)
+    return copy
+
+
+def records_in(folder: Location, stores: StorageSpec = StorageSpec()) -> RunRecords:
     """The records of one run's or attempt's folder, at any place; their key is empty."""
     from batchdeploy.storage.opening import open_location
 
-    return RunRecords(open_location(str(folder)))
+    return RunRecords(open_location(str(folder), stores))
 
 
 class LocalToolbox(Toolbox):
@@ -86,7 +131,7 @@ class LocalToolbox(Toolbox):
         self.root = root
         self.file = file
         self.deployment = deployment
-        self.layout = Layout.of(root, deployment.output)
+        self.layout = with_cache_folder(Layout.of(root, deployment.output))
 
     @cached_property
     def _connected(self) -> Deployment:
@@ -108,7 +153,8 @@ class LocalToolbox(Toolbox):
 
         model, limits = self.deployment.model, self.deployment.limits
         load = PredictorLoader(rewrite=cache_encoders)
-        return open_registry(self.registry_uris, model, limits, self.layout.models, load)
+        control = None if self.layout.control_uri is None else self._control
+        return open_registry(self.registry_uris, model, limits, self.layout.models, load, control=control)
 
     @property
     def fetcher(self) -> ports.ModelFetcher:
@@ -166,7 +212,9 @@ class LocalToolbox(Toolbox):
         from batchdeploy.storage.opening import open_location
 
         lock = partial(locked, self.layout, self.deployment.publish.lock_seconds)
-        return open_location(self.layout.control_target, self.deployment.storage, lock=lock)
+        control = open_location(self.layout.control_target, self.deployment.storage, lock=lock)
+        check_control(control, self.deployment)
+        return control
 
     @cached_property
     def records(self) -> RunRecords:
@@ -190,6 +238,10 @@ class LocalToolbox(Toolbox):
     def check_packages(self) -> None:
         """Checks, without importing, that all packages are installed that a run of the deployment needs."""
         require_all(required_extras(self.deployment))
+
+    def own_control(self) -> None:
+        """Records that the control folder is this deployment's."""
+        own_control(self._control, self.deployment)
 
     @cached_property
     def texts(self) -> ports.TextSource:

@@ -12,14 +12,11 @@ import typer
 from batchdeploy import assembly
 from batchdeploy.cli import screens
 from batchdeploy.cli.commands import Json, app
-from batchdeploy.core.layout import PAGE
-from batchdeploy.core.records import Plan
-from batchdeploy.errors import Problem, RequestError
+from batchdeploy.core.locations import Location, as_location
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.host.project_root import find_root
 from batchdeploy.workflows.find_run import find_run
-from batchdeploy.workflows.report import try_draw_report
 from batchdeploy.workflows.show_run import show_run
-from batchdeploy.workflows.timing import StageClock
 
 RunsOf = Annotated[
     Path | None,
@@ -27,7 +24,9 @@ RunsOf = Annotated[
         "--deployment", "-d", metavar="FILE", help="the run's deployment; else any of this project's"
     ),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="a run id or its beginning, or a run's folder")]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="a run id or its beginning, or a run's folder or URI")
+]
 
 
 @app.command()
@@ -44,40 +43,37 @@ def show(
     Names each record or file that is missing, unreadable or changed. Without
     --verify, files of more than 256 MiB in all are compared by size, and none of a table in an object store.
     """
-    folder = _find(run, deployment)
-    open_tools = partial(assembly.open_run, folder)
-    screens.show_run(show_run(folder, assembly.records_in(folder), open_tools, verify=verify), json_=json_)
+    folder, stores = _find(run, deployment)
+    records, open_tools = assembly.records_in(folder, stores), partial(assembly.open_run, folder, stores)
+    screens.show_run(show_run(folder, records, open_tools, verify=verify), json_=json_)
 
 
 @app.command()
 def report(run: RunId, deployment: RunsOf = None, json_: Json = False) -> None:
     """Print the path of a run's HTML report; it opens from disk, without a network.
 
-    A page that is missing or incomplete is drawn again.
+    A page that is missing or incomplete is drawn again. A page in an object store is copied to this machine.
     """
-    folder = _find(run, deployment)
-    file, records = folder / PAGE, assembly.records_in(folder)
-    if not records.has_page(""):
-        try_draw_report(assembly.open_run(folder), records.read("", Plan), StageClock())
-    if not file.is_file():
-        raise RequestError(str(file.parent), (Problem(PAGE, "the run did not get that far"),))
-    screens.show_path(file, json_=json_)
+    folder, stores = _find(run, deployment)
+    screens.show_page(assembly.fetch_page(folder, stores), folder, json_=json_)
 
 
-def _find(text: str, deployment: Path | None) -> Path:
-    """The folder of a run, found by its folder, its id or the beginning of its id.
+def _find(text: str, deployment: Path | None) -> tuple[Location, StorageSpec]:
+    """The folder of a run, found by its folder, its id or the beginning of its id, and how it is reached.
 
     Args:
-        text: the run's folder, its id, or the beginning of it.
-        deployment: the run's deployment; without one, all runs of the current project are searched.
+        text: the run's folder or its URI, its id, or the beginning of it.
+        deployment: the run's deployment; without one, all local runs of the current project are searched, and
+            a URI is reached as the environment says.
 
     Raises:
         RequestError: no run matches, or several do.
     """
+    stores, root = StorageSpec(), as_location(str(find_root(Path.cwd() / "here")))
+    hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
     if deployment is not None:
-        root = assembly.open_toolbox(deployment).layout.control
+        tools = assembly.open_toolbox(deployment)
+        stores, root = tools.deployment.storage, tools.layout.control_location
         hint = f"batchdeploy status {quote(str(deployment))} lists them"
-    else:
-        root = find_root(Path.cwd() / "here")
-        hint = f"batchdeploy show {quote(text)} --deployment FILE looks where that deployment keeps its runs"
-    return find_run(text, root, records_in=assembly.records_in, hint=hint)
+    records_in = partial(assembly.records_in, stores=stores)
+    return find_run(text, root, records_in=records_in, hint=hint), stores

@@ -17,6 +17,7 @@ from rich.text import Text
 from batchdeploy.cli.answers import answer
 from batchdeploy.core.deployment import Deployment
 from batchdeploy.core.layout import PAGE
+from batchdeploy.core.locations import Location, StoreUri
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.documents import to_plain
 from batchdeploy.errors import BatchdeployError, GateRefused, OutsideError, Problem
@@ -106,7 +107,9 @@ def show_outcome(outcome: Outcome, *, json_: bool) -> None:
         parts = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in outcome.seconds.items())
         out().print(f"time: {sum(outcome.seconds.values()):.1f} s ({parts})", soft_wrap=True)
     page = outcome.folder / PAGE
-    drawn = _shown(page) if page.is_file() else "could not be drawn; the same run again draws it"
+    drawn = _shown(page)
+    if isinstance(page, Path) and not page.is_file():
+        drawn = "could not be drawn; the same run again draws it"
     out().print(f"report: {drawn}", soft_wrap=True)
     return None
 
@@ -191,9 +194,10 @@ def show_run(view: RunView, *, json_: bool) -> None:
     )
 
 
-def show_path(file: Path, *, json_: bool) -> None:
-    """Where a file is."""
-    print_json({"report": str(file.resolve())}) if json_ else print(file)
+def show_page(file: Path, run: Location, *, json_: bool) -> None:
+    """Where a run's page is on this machine, and its URI if it is a copy."""
+    uri = {"uri": str(run / PAGE)} if isinstance(run, StoreUri) else {}
+    print_json({"report": str(file.resolve())} | uri) if json_ else print(file)
 
 
 def show_checked(deployment: Deployment, code: Sequence[Problem], *, json_: bool) -> None:
@@ -264,8 +268,10 @@ def _drift(manifest: Manifest) -> Text:
     return Text(manifest.drift + (f": {named}" if named else ""), COLOURS[manifest.drift])
 
 
-def _shown(path: Path) -> str:
-    """The path relative to the current folder if it is below it, else absolute."""
+def _shown(path: Location) -> str:
+    """The path relative to the current folder if it is below it, else absolute; or the URI."""
+    if isinstance(path, StoreUri):
+        return path
     try:
         return str(path.resolve().relative_to(Path.cwd().resolve()))
     except ValueError:

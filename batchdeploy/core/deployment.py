@@ -11,6 +11,7 @@ from batchdeploy.core.casts import CastType
 from batchdeploy.core.engine_spec import EngineSpec
 from batchdeploy.core.lookups import LookupSpec
 from batchdeploy.core.model_ref import ModelRef
+from batchdeploy.core.output_ref import OutputColumn, OutputRef, OutputType
 from batchdeploy.core.partition_names import escape, parse_folder
 from batchdeploy.core.policy import LimitsSpec, PolicySpec
 from batchdeploy.core.predicates import Predicate
@@ -36,7 +37,6 @@ __all__ = [
     "QuarantineSpec",
 ]
 
-OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 OnMissing = Literal["fail", "skip", "wait"]
 
 RESERVED = ("_model_version", "_run_id", "_scored_at")
@@ -134,32 +134,6 @@ class DataRef:
     def dvc_rev(self) -> str | None:
         """The git revision whose rows DVC has; None for the workspace and for tables."""
         return None if self.rev is None or self.format != "parquet" else str(self.rev)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputColumn:
-    """One declared output.
-
-    Attributes:
-        type: the type that is written; a row whose value does not fit it is quarantined.
-        select: which column of the model's output, by position (an array) or name (a frame);
-            null takes the columns in the declared order.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    type: OutputType
-    select: int | str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputRef:
-    """Where scores are written, and their columns besides the keys: ``keep`` and ``columns``."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-    path: str
-    control: str | None = None
-    columns: dict[str, OutputType | OutputColumn]
-    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from batchdeploy.core.calendar import calendar_problems, is_after, key_problem
 from batchdeploy.core.deployment import RESERVED, Deployment, ModelRef, PartitionSpec
 from batchdeploy.core.lookups import is_delta_version, lookup_problems
+from batchdeploy.core.output_ref import STORES, control_problems
 from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.policy import LimitsSpec, policy_problems
 from batchdeploy.core.predicates import predicate_problems
@@ -18,7 +19,6 @@ from batchdeploy.core.registry_uris import is_unity_catalog
 from batchdeploy.errors import Problem
 from batchdeploy.redaction import REFERENCE, names_secret, secrets_in
 
-STORES = {"s3", "gs", "az", "abfs", "abfss"}
 # Where rows are read from; `file` is a local folder.
 READ_FROM = STORES | {"s3a", "azure", "file"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -103,6 +103,7 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
     else:
         yield from _read_uri_problems("data.path", data)
     yield from _credential_problems("output.path", output)
+    yield from control_problems(deployment.output, data=data, mode=deployment.publish.mode)
     source, target = PurePosixPath(data), PurePosixPath(output)
     if not target.name:
         yield Problem("output.path", "must be a folder with a name of its own", output)

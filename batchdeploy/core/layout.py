@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchdeploy.core.deployment import OutputRef
+from batchdeploy.core.locations import Location, StoreUri, is_uri
+from batchdeploy.core.output_ref import CONTROL, OutputRef
 
-CONTROL = ".batchdeploy"
 # The pattern of the folders in a published table.
 PARTITIONS = "*=*"
-STAGING, MODELS, INTENTS = "staging", "models", "intents"
+STAGING, MODELS, INTENTS, PAGES = "staging", "models", "intents", "pages"
 # The folders of an attempt in staging, one file for each split; the second is also one beside its records.
 STAGED, QUARANTINE = "scored", "quarantine"
 # Beside an attempt in staging: the file that its process keeps locked, and the mark that another may go on.
@@ -29,6 +30,10 @@ AUDIT = "audit.jsonl"
 PRINTED, OUTPUT = "printed", "output.txt"
 
 
+# Says which deployment's control folder this is.
+CONTROL_RECORD = "control.json"
+
+
 def run_key(folder: str, run_id: str) -> str:
     """The key of a run's folder in the control folder."""
     return f"{RUNS}/{folder}/{run_id}"
@@ -37,6 +42,15 @@ def run_key(folder: str, run_id: str) -> str:
 def attempt_key(folder: str, run_id: str, name: str) -> str:
     """The key of one attempt's folder in the control folder."""
     return f"{run_key(folder, run_id)}/{ATTEMPTS}/{name}"
+
+
+_RUN_KEY = re.compile(rf"(?P<control>.*)/(?P<key>{RUNS}/[^/]+/[^/]+(?:/{ATTEMPTS}/[^/]+)?)/?")
+
+
+def split_run(location: str) -> tuple[str, str] | None:
+    """The control folder and the key of a run's or an attempt's folder; None if it is elsewhere."""
+    match = _RUN_KEY.fullmatch(location)
+    return None if match is None else (match["control"], match["key"])
 
 
 # What may be shown in a page: nothing else in the control folder may be asked for by a path.
@@ -129,22 +143,30 @@ class Layout:
         table: the public tree: `column=value` folders with Parquet files, nothing else, ever.
         control_uri: the control folder's URI where it is in an object store. The local control folder then
             holds only what this machine can make again, such as fetched models.
+        control_folder: the local control folder where it is not the table's sibling.
     """
 
     table: Path
     control_uri: str | None = None
+    control_folder: Path | None = None
 
     @classmethod
     def of(cls, root: Path, ref: OutputRef) -> Layout:
         """The layout of a deployment's output; a relative path starts at the project's root.
 
-        For a table in an object store, what needs a filesystem (staging, records) is stored in a folder of
-        the project's ``runs/``, named after the table.
+        The control folder of a table in an object store is beside the table, unless ``output.control`` names
+        another place. What needs a filesystem is then in a folder of the project's ``runs/``, named after the
+        table.
         """
-        table = root / ref.path
-        if "://" in ref.path:
+        table, control = root / ref.path, ref.control
+        if is_uri(ref.path):
             table = root / "runs" / "-".join(ref.path.partition("://")[2].strip("/").split("/"))
-        return cls(table, None if ref.control is None else ref.control.rstrip("/"))
+            control = control or f"{ref.path.rstrip('/')}{CONTROL}"
+        if control is None:
+            return cls(table)
+        if is_uri(control):
+            return cls(table, control.rstrip("/"))
+        return cls(table, control_folder=Path(os.path.normpath(root / control)))
 
     @property
     def control_target(self) -> str:
@@ -153,8 +175,29 @@ class Layout:
 
     @property
     def control(self) -> Path:
-        """The table's sibling on the same filesystem, so that the two can exchange folders."""
-        return self.table.with_name(f"{self.table.name}{CONTROL}")
+        """The local control folder.
+
+        By default it is the table's sibling on the same filesystem, so that the two can exchange folders.
+        """
+        return self.control_folder or self.table.with_name(f"{self.table.name}{CONTROL}")
+
+    @property
+    def control_location(self) -> Location:
+        """The control folder: its path, or its URI."""
+        return self.control if self.control_uri is None else StoreUri(self.control_uri)
+
+    @property
+    def pages(self) -> Path:
+        """Copies of pages that are in a store."""
+        return self.control / PAGES
+
+    def page_copy(self, key: str) -> Path:
+        """The copy on this machine of a run's page that is in a store."""
+        return self.pages / key.rpartition("/")[2] / PAGE
+
+    def place(self, key: str) -> Location:
+        """The path or the URI of a key in the control folder."""
+        return self.control_location / key
 
     @property
     def pointer(self) -> Path:

@@ -48,6 +48,7 @@ class StepRequest:
         evolve: allows the run to change the table's model or columns.
         folder: for the other steps: the run's folder (for ``promote``: the comparison's file), from the
             answer of the step before.
+        host: the machine whose step gave that folder, for messages.
         is_retry: whether this step ran before, so that rows or the suite may have been fixed since.
         since: for ``run`` as a retry: when the orchestrator's run began (ISO 8601). Scores that the run's
             earlier try published since then count as done by this one.
@@ -64,6 +65,7 @@ class StepRequest:
     repeat: bool = False
     evolve: bool = False
     folder: str | None = None
+    host: str | None = None
     is_retry: bool = False
     since: str | None = None
     holder: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import CONTROL
+from batchdeploy.core.output_ref import CONTROL
 
 
 def make_folder(folder: Path) -> None:

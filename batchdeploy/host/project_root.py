@@ -91,23 +91,28 @@ def refuse_lost_output(
     Raises:
         DeploymentError: they would; the hint gives the line to write.
     """
-    path = deployment.output.path
-    table = Layout.of(root, deployment.output).table
-    known = checkout is not None and table.resolve().is_relative_to(checkout.resolve())
-    if not known and checkout_of(table.resolve(), storage) is None:
-        return
+    path, layout = deployment.output.path, Layout.of(root, deployment.output)
+    # What a machine holds of a table or a control folder in a store, it can make again.
+    places = ["output.path"] * ("://" not in path) + ["output.control"] * (layout.control_uri is None)
+    for key in places:
+        place = layout.table if key == "output.path" else layout.control
+        known = checkout is not None and place.resolve().is_relative_to(checkout.resolve())
+        if known or checkout_of(place.resolve(), storage) is not None:
+            raise _lost(file, deployment, key, place)
+
+
+def _lost(file: Path, deployment: Deployment, key: str, place: Path) -> DeploymentError:
+    path = str(deployment.output.control if key == "output.control" else deployment.output.path)
     project = f'"root: /srv/{deployment.name}"'
-    if "://" in path:
-        problem = "its records would lie in a DAG bundle's checkout, which Airflow deletes"
-        hint = f"write {project}, or set {ROOT_VARIABLE}: a folder that all workers see, for what has to last"
-    else:
-        problem = f"{table} is in a DAG bundle's checkout, which Airflow deletes after a later commit"
-        lasting = Path(path).name if Path(path).is_absolute() else os.path.normpath(path)
-        hint = (
-            f'write "path: /srv/{lasting}" there, a folder outside the bundle that all workers see; or write '
-            f"{project}, or set {ROOT_VARIABLE}, where data, suite and scores lie together"
-        )
-    raise DeploymentError(str(file), (Problem("output.path", problem),), hint=hint)
+    problem = f"{place} is in a DAG bundle's checkout, which Airflow deletes after a later commit"
+    lasting = Path(path).name if Path(path).is_absolute() else os.path.normpath(path)
+    hint = (
+        f'write "{key.partition(".")[2]}: /srv/{lasting}" there, a folder outside the bundle that all '
+        f"workers see; or write {project}, or set {ROOT_VARIABLE}, where data, suite and scores lie together"
+    )
+    if key == "output.control":
+        hint = f"{hint}; or a URI in an object store"
+    return DeploymentError(str(file), (Problem(key, problem),), hint=hint)
 
 
 def climbing_paths(deployment: Deployment, root: Path) -> list[Problem]:
@@ -115,6 +120,7 @@ def climbing_paths(deployment: Deployment, root: Path) -> list[Problem]:
     paths = {
         "data.path": deployment.data.path,
         "output.path": deployment.output.path,
+        "output.control": deployment.output.control,
         "expectations": deployment.expectations,
         "drift.reference": deployment.drift and deployment.drift.reference,
     }

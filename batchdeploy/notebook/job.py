@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from batchdeploy import assembly
 from batchdeploy.core.comparison import Comparison
 from batchdeploy.core.deployment import OnMissing
 from batchdeploy.core.layout import run_key
+from batchdeploy.core.locations import Location
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.reader_snippets import reader_snippets
@@ -191,7 +192,7 @@ class Job:
         return self._run(
             Outcome(
                 status="identical",
-                folder=self._tools.layout.run(folder, published),
+                folder=self._tools.layout.place(run_key(folder, published)),
                 manifest=self._tools.records.read(run_key(folder, published), Manifest),
             )
         )
@@ -207,10 +208,10 @@ class Job:
         Raises:
             RequestError: no run of this deployment matches, or several do.
         """
-        control = self._tools.layout.control
-        folder = find_run(run, control, records_in=assembly.records_in, hint="job.status() lists them")
-        records = assembly.records_in(folder)
-        return ShownRun(show_run(folder, records, lambda: self._tools, verify=verify))
+        opened = partial(assembly.records_in, stores=self._tools.deployment.storage)
+        hint, control = "job.status() lists them", self._tools.layout.control_location
+        folder = find_run(run, control, records_in=opened, hint=hint)
+        return ShownRun(show_run(folder, opened(folder), lambda: self._tools, verify=verify))
 
     @shown_safely()
     def rollback(self, partition: str, *, to: str | None = None) -> Rollback:
@@ -238,7 +239,9 @@ class Job:
         return maintenance.collect_garbage(self._tools)
 
     @shown_safely()
-    def compare_models(self, partition: str, challenger: str | int = "challenger") -> tuple[Comparison, Path]:
+    def compare_models(
+        self, partition: str, challenger: str | int = "challenger"
+    ) -> tuple[Comparison, Location]:
         """Scores a partition with the deployed model and with a challenger, and publishes neither.
 
         Args:
@@ -254,7 +257,7 @@ class Job:
         return compare_models(self._tools, partition, str(challenger))
 
     @shown_safely()
-    def promote(self, comparison: Path, *, by: str | None = None) -> Comparison:
+    def promote(self, comparison: Location | str, *, by: str | None = None) -> Comparison:
         """Moves the alias from a comparison's champion to its challenger, and keeps who decided.
 
         Args:
@@ -268,7 +271,7 @@ class Job:
         return promote(self._tools, comparison, decision)
 
     @shown_safely()
-    def reject(self, comparison: Path, *, by: str | None = None) -> None:
+    def reject(self, comparison: Location | str, *, by: str | None = None) -> None:
         """Records that a comparison's challenger was rejected; the alias stays where it is.
 
         Args:
@@ -287,12 +290,4 @@ class Job:
         return reader_snippets(self._tools.deployment, str(self._tools.layout.table))
 
     def _run(self, outcome: Outcome) -> Run:
-        spec = self._tools.deployment.data.partition
-        files = self._tools.publishing.table.files(spec.folder(outcome.manifest.partition))
-        return Run(
-            status=outcome.status,
-            partition=outcome.manifest.partition,
-            found=(outcome.manifest, outcome.folder),
-            seconds=outcome.seconds,
-            files=tuple(file if "://" in file else Path(file) for file in files),
-        )
+        return Run.of(self._tools, outcome)

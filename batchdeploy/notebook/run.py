@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from batchdeploy import assembly
 from batchdeploy.core.layout import PAGE
+from batchdeploy.core.locations import Location
 from batchdeploy.core.records import DriftReport, Manifest
+from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import PartitionError, Problem
+from batchdeploy.workflows.run import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +28,7 @@ class Run:
             there are no rows, and ``on_missing`` says to go on without.
         partition: the partition's value.
         found: the manifest, and the folder with the run's records and its report; None where it was skipped.
+        stores: how an object store is reached.
         files: the published Parquet files; URIs where they are in an object store.
         seconds: what each stage took that this call went through.
         reason: why it was skipped.
@@ -32,10 +36,25 @@ class Run:
 
     status: Literal["published", "identical", "skipped"]
     partition: str
-    found: tuple[Manifest, Path] | None = field(default=None, repr=False)
+    found: tuple[Manifest, Location] | None = field(default=None, repr=False)
+    stores: StorageSpec = field(default=StorageSpec(), repr=False)
     files: tuple[Path | str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+
+    @classmethod
+    def of(cls, tools: assembly.LocalToolbox, outcome: Outcome) -> Run:
+        """The run of a deployment's partition."""
+        spec = tools.deployment.data.partition
+        files = tools.publishing.table.files(spec.folder(outcome.manifest.partition))
+        return cls(
+            status=outcome.status,
+            partition=outcome.manifest.partition,
+            found=(outcome.manifest, outcome.folder),
+            stores=tools.deployment.storage,
+            seconds=outcome.seconds,
+            files=tuple(file if "://" in file else Path(file) for file in files),
+        )
 
     @property
     def manifest(self) -> Manifest:
@@ -47,11 +66,11 @@ class Run:
         return self._found()[0]
 
     @property
-    def folder(self) -> Path:
-        """The run's records and its report."""
+    def folder(self) -> Location:
+        """The run's records and its report: a path, or a URI."""
         return self._found()[1]
 
-    def _found(self) -> tuple[Manifest, Path]:
+    def _found(self) -> tuple[Manifest, Location]:
         if self.found is None:
             problem = Problem(self.partition, "was skipped (on_missing: skip)", self.reason)
             raise PartitionError("the run", (problem,), hint="look at its status first")
@@ -70,7 +89,7 @@ class Run:
         """The drift table: a row for each column and statistic, alarms first."""
         import pandas as pd
 
-        report = assembly.records_in(self.folder).read("", DriftReport)
+        report = assembly.records_in(self.folder, self.stores).read("", DriftReport)
         names = ["column", "role", "statistic", "detail", "value", "reference", "low", "high"]
         names += ["p_value", "q_value", "alarm"]
         rows = [{name: getattr(row, name) for name in names} for row in report.statistics]
@@ -80,13 +99,15 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The HTML report; opens from disk."""
-        return self.folder / PAGE
+        """The HTML report; opens from disk. One in an object store is copied to this machine."""
+        if isinstance(self.folder, Path):
+            return self.folder / PAGE
+        return assembly.fetch_page(self.folder, self.stores)
 
     @property
     def printed(self) -> str:
         """The model's printed output while it loaded and predicted; empty if there is none."""
-        return assembly.records_in(self.folder).find_output("")
+        return assembly.records_in(self.folder, self.stores).find_output("")
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -95,5 +116,6 @@ class Run:
 
         if self.found is None:
             return f"<pre>{escape(f'{self.partition} is skipped (on_missing: skip): {self.reason}')}</pre>"
-        link = f'<a href="{escape(self.report.as_uri())}">report</a>'
+        page = self.folder / PAGE
+        link = f'<a href="{escape(page.as_uri())}">report</a>' if isinstance(page, Path) else escape(page)
         return f"<pre>{escape(render_text(self.manifest))}</pre>{link}"

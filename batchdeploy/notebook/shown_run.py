@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from batchdeploy.core.locations import Location
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.errors import Problem
 from batchdeploy.workflows.show_run import RunView, render_run
@@ -22,7 +22,7 @@ class ShownRun:
     view: RunView
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """The folder of the records."""
         return self.view.folder
 

@@ -31,9 +31,9 @@ def remove_leftovers(layout: Layout, now: float) -> tuple[str, ...]:
 
 
 def _leftovers(layout: Layout, now: float) -> Iterator[Path]:
-    """Half-written records and given-up intents after an hour; models and markers unused for a month."""
+    """Half-written records and given-up intents after an hour; what is cached here unused for a month."""
     aged = [(path, HALF_WRITTEN_SECONDS) for name in HALF_WRITTEN for path in layout.control.glob(name)]
-    for kept in (layout.models, layout.suites):
+    for kept in (layout.models, layout.suites, layout.pages):
         aged += [(path, CACHE_DAYS * 86_400.0) for path in (kept.iterdir() if kept.is_dir() else ())]
     for path, seconds in aged:
         with suppress(FileNotFoundError):

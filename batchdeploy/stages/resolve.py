@@ -158,6 +158,7 @@ def _pins(
     written = to_plain(without_secrets(deployment))
     for key in ("owner", "root", "engine", "model", "publish", "limits", "backfill", "airflow", "storage"):
         del written[key]
+    del written["output"]["control"]
     for key in ("rev", "fetch", "on_missing", "wait_hours", "poll_seconds"):
         del written["data"][key]
     # Left out where there are none, so that run ids of other deployments do not change.

@@ -26,6 +26,7 @@ def begin_attempt(tools: Toolbox, planned: Plan) -> Plan:
     The run's folder shows this attempt's evidence unless another attempt is published.
     """
     tools.check_packages()
+    tools.own_control()
     planned = replace(planned, attempt=f"{timing.now():%Y%m%d%H%M%S%f}{uuid.uuid4().hex[:8]}")
     tools.records.write(key_of_attempt(planned), planned)
     tools.fetcher.keep_download(planned.model, tools.layout.models)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from batchdeploy.core.accelerator_checks import runtime_problems
 from batchdeploy.core.contract import contract
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.partitions import runnable
 from batchdeploy.core.path_columns import type_path_columns
 from batchdeploy.core.records import DataPin, InputSchema, ModelPin, TextPin
@@ -141,23 +142,23 @@ def _reference(tools: Toolbox, findings: Findings) -> Iterator[Problem]:
 def _output(tools: Toolbox, _findings: Findings) -> Iterator[Problem]:
     """Problems with the output table: another owner, or a folder that cannot be written."""
     check_own(tools)
-    path = tools.deployment.output.path
-    if "://" in path:
-        return
-    for folder in (tools.layout.table, tools.layout.control):
-        yield from _place(folder)
+    output = tools.deployment.output
+    if not is_uri(output.path):
+        yield from _place(tools.layout.table, "output.path")
+    if tools.layout.control_uri is None:
+        yield from _place(tools.layout.control, "output.path" if output.control is None else "output.control")
 
 
-def _place(folder: Path) -> Iterator[Problem]:
+def _place(folder: Path, key: str) -> Iterator[Problem]:
     place = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     try:
         listed = os.scandir(place)
     except OSError as error:
-        yield Problem(f"output.path: {place}", reason(error))
+        yield Problem(f"{key}: {place}", reason(error))
         return
     listed.close()
     if not os.access(place, os.W_OK | os.X_OK):
-        yield Problem(f"output.path: {place}", "this user may not write there")
+        yield Problem(f"{key}: {place}", "this user may not write there")
 
 
 CHECKS: tuple[Check, ...] = (

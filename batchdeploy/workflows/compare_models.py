@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from batchdeploy.core.comparison import Comparison
+from batchdeploy.core.locations import Location
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import ModelPin, Verdict
 from batchdeploy.errors import Problem, RequestError
@@ -18,7 +18,7 @@ from batchdeploy.workflows.model_policy import model_policy
 from batchdeploy.workflows.toolbox import Toolbox
 
 
-def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Comparison, Path]:
+def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Comparison, Location]:
     """Scores a partition with the deployed model and with a challenger, and compares the scores.
 
     Args:
@@ -27,7 +27,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
         challenger: an alias or a version of the same registered model, as `model_policy` reads it.
 
     Returns:
-        The comparison, and the path of its JSON file in the control folder.
+        The comparison, and the path or URI of its JSON file in the control folder.
 
     Raises:
         RequestError: the deployment names a version, or the challenger is the champion already.
@@ -46,6 +46,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
     if first.version == second.version:
         problem = Problem(challenger, f"is version {second.version}, which {first.alias} is already")
         raise RequestError(f"model {first.name}", (problem,))
+    tools.own_control()
     at = timing.now()
     (frame, drift), (other, other_drift) = (_scored(tools, partition, pin) for pin in (first, second))
     keys, outputs = tools.deployment.data.keys, tuple(name for name, _ in tools.deployment.outputs)
@@ -68,7 +69,7 @@ def compare_models(tools: Toolbox, partition: str, challenger: str) -> tuple[Com
     folder = spec.folder(partition)
     name = f"{first.version}-{second.version}-{at:%Y%m%d%H%M%S%f}.json"
     key = tools.comparisons.write(folder, name, comparison)
-    return comparison, tools.layout.control / key
+    return comparison, tools.layout.place(key)
 
 
 def render_markdown(comparison: Comparison) -> str:

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from batchdeploy.core.layout import CONTROL, PLAN
+from batchdeploy.core.layout import PLAN
+from batchdeploy.core.locations import Location, as_location, is_uri
+from batchdeploy.core.output_ref import CONTROL
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.storage.run_records import RunRecords
 
 SEARCH_DEPTH = 5
 SHOWN = 3
+Opened = Callable[[Location], RunRecords]
 
 
-def find_run(
-    text: str, root: Path, *, records_in: Callable[[Path], RunRecords], hint: str | None = None
-) -> Path:
+def find_run(text: str, root: Location, *, records_in: Opened, hint: str | None = None) -> Location:
     """Finds the folder of a run or an attempt.
 
     Args:
-        text: the run's folder, its id, or a prefix of its id or of its attempt's name.
-        root: the control folder of the run, or a folder to search for control folders.
+        text: the run's folder or its URI, its id, or a prefix of its id or of its attempt's name.
+        root: the control folder of the run, or a local folder to search for control folders.
         records_in: opens the records in a folder.
         hint: the hint of the error if no run matches.
 
     Raises:
         RequestError: no run matches, or several do.
     """
-    if (Path(text) / PLAN).is_file():
-        return Path(text)
+    if is_uri(text) or (Path(text) / PLAN).is_file():
+        return as_location(text)
     found = find_runs(root, text, records_in=records_in)
     if len(found) == 1:
         return found[0]
@@ -39,12 +40,15 @@ def find_run(
     raise RequestError(f"the runs below {root}", (problem,), hint=hint)
 
 
-def find_runs(root: Path, beginning: str, *, records_in: Callable[[Path], RunRecords]) -> list[Path]:
+def find_runs(root: Location, beginning: str, *, records_in: Opened) -> list[Location]:
     """The folders of all runs and attempts below a root with this prefix in their name."""
     if not beginning.isalnum():
         return []
-    controls = [root] if root.name.endswith(CONTROL) else _controls(root)
-    return sorted(control / key for control in controls for key in records_in(control).lookup(beginning))
+    controls: Iterable[Location] = [root]
+    if isinstance(root, Path) and not root.name.endswith(CONTROL):
+        controls = _controls(root)
+    found = ((control, key) for control in controls for key in records_in(control).lookup(beginning))
+    return sorted((control / key for control, key in found), key=str)
 
 
 def _controls(root: Path) -> Iterator[Path]:

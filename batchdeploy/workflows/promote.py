@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchdeploy.core.comparison import Comparison
+from batchdeploy.core.locations import Location, as_location
 from batchdeploy.core.request import Decision
 from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
@@ -14,7 +15,7 @@ from batchdeploy.workflows.run_folders import find_key
 from batchdeploy.workflows.toolbox import Toolbox
 
 
-def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
+def promote(tools: Toolbox, file: Location | str, decision: Decision) -> Comparison:
     """Moves the alias from a comparison's champion to its challenger, if the decision approves it.
 
     Every decision, including a rejection, is appended to ``promotions.jsonl`` in the control folder.
@@ -23,6 +24,7 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
         PromotionRefused: the challenger was rejected; the alias was not moved.
         RequestError: the comparison does not exist, or the alias was moved since.
     """
+    file = as_location(str(file))
     seen = _find(tools, file)
     if seen is None:
         raise RequestError(str(file), "there is no such comparison")
@@ -37,12 +39,14 @@ def promote(tools: Toolbox, file: Path, decision: Decision) -> Comparison:
     return seen
 
 
-def _find(tools: Toolbox, file: Path) -> Comparison | None:
+def _find(tools: Toolbox, file: Location) -> Comparison | None:
     key = find_key(tools, file)
     if key is not None:
         return tools.comparisons.find(key)
     # Somebody may have copied it elsewhere.
-    return from_json(Comparison, file.read_bytes(), where=str(file)) if file.is_file() else None
+    if isinstance(file, Path) and file.is_file():
+        return from_json(Comparison, file.read_bytes(), where=str(file))
+    return None
 
 
 def _decision(seen: Comparison, decision: Decision, comparison: str) -> dict[str, object]:

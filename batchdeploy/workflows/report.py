@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from batchdeploy.core.layout import PAGE
+from batchdeploy.core.locations import Location
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, Refusal, ScoredBatch
 from batchdeploy.redaction import logger
 from batchdeploy.stages.report import AttemptRecords, find_reference, render_html
@@ -15,7 +14,7 @@ from batchdeploy.workflows.toolbox import Toolbox
 LOG = logger("batchdeploy")
 
 
-def draw_report(tools: Toolbox, planned: Plan, records: AttemptRecords | None = None) -> Path:
+def draw_report(tools: Toolbox, planned: Plan, records: AttemptRecords | None = None) -> Location:
     """Writes report.html of an attempt.
 
     Args:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from batchdeploy.core.deployment import OnMissing
+from batchdeploy.core.locations import Location
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import Manifest, Plan
 from batchdeploy.errors import PartitionError
@@ -32,7 +32,7 @@ class Outcome:
     """
 
     status: Literal["published", "identical"]
-    folder: Path
+    folder: Location
     manifest: Manifest
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from batchdeploy.core.drift_sentences import describe, moved
 from batchdeploy.core.layout import OUTPUT, quarantine_key
+from batchdeploy.core.locations import Location
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.errors import BatchdeployError, DataError, Problem
 from batchdeploy.storage.run_records import FILES, RunRecords
@@ -47,7 +47,7 @@ class RunView:
         files: how the published and the quarantined files were compared.
     """
 
-    folder: Path
+    folder: Location
     records: Mapping[str, Any]
     printed: str
     problems: tuple[Problem, ...]
@@ -60,7 +60,7 @@ class RunView:
 
 
 def show_run(
-    folder: Path, records: RunRecords, open_tools: Callable[[], Toolbox], *, verify: bool = False
+    folder: Location, records: RunRecords, open_tools: Callable[[], Toolbox], *, verify: bool = False
 ) -> RunView:
     """The records of a run or an attempt, with the problems of records and files.
 

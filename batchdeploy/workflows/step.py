@@ -6,12 +6,13 @@ machine that shares the filesystem.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from batchdeploy.core.layout import run_key
+from batchdeploy.core.locations import Location, as_location
 from batchdeploy.core.pins import check_partition
 from batchdeploy.core.records import CheckReport, DriftReport, Manifest, Plan, ScoredBatch
 from batchdeploy.core.request import LATEST, Answer, Decision, StepRequest
@@ -48,16 +49,21 @@ def take_step(tools: Toolbox, request: StepRequest) -> Answer:
     """Executes one step.
 
     Returns:
-        ``outcome`` and further fields: ``done`` (folder, run_id and a few numbers), ``identical`` (nothing to
-        do), ``missing`` (no rows yet; reason), or ``busy`` (holder of the claim).
+        ``outcome`` and further fields: ``done`` (folder, the host that wrote it, run_id and a few numbers),
+        ``identical`` (nothing to do), ``missing`` (no rows yet; reason), or ``busy`` (holder of the claim).
 
     Raises:
         GateRefused: a gate refused; the evidence is in the run's folder.
         BatchdeployError: any other error of the step.
     """
+    answer = _take(tools, request)
+    return answer | {"host": socket.gethostname()} if "folder" in answer else answer
+
+
+def _take(tools: Toolbox, request: StepRequest) -> Answer:
     if request.step in STEPS_WITHOUT_RUN:
         return STEPS_WITHOUT_RUN[request.step](tools, request)
-    before = tools.records.read(key_of_folder(tools, _folder(request)), Plan)
+    before = tools.records.read(key_of_folder(tools, _folder(request), host=request.host), Plan)
     planned = replan(tools, before) if request.is_retry and request.step in PLANNED_ANEW else before
     # If the plan step found the same pins published and still went on, a repeat was requested.
     if planned.state == "identical" and before.state != "identical":
@@ -155,17 +161,17 @@ def _roll_back(tools: Toolbox, request: StepRequest) -> Answer:
     manifest = tools.records.find(key, Manifest)
     return {
         "outcome": "done",
-        "folder": str(tools.layout.control / key),
+        "folder": str(tools.layout.place(key)),
         "model": tools.deployment.model.name,
         **({} if manifest is None else _published(manifest)),
         **to_plain(done),
     }
 
 
-def _folder(request: StepRequest) -> Path:
+def _folder(request: StepRequest) -> Location:
     if request.folder is None:
         raise RequestError("the request", f"step {request.step} needs the run's folder")
-    return Path(request.folder)
+    return as_location(request.folder)
 
 
 def _partition(tools: Toolbox, given: str | None) -> str:

@@ -63,6 +63,13 @@ class Toolbox:
     def check_packages(self) -> None:
         """Raises MissingPackageError if a package that a run needs is not installed; lists all of them."""
 
+    def own_control(self) -> None:
+        """Records whose control folder it is, before something is written to it.
+
+        Raises:
+            TableError: it is another deployment's, another table's, or of another version.
+        """
+
     def to_resolve(self) -> ResolvePorts:
         """The ports for `resolve`."""
         return ResolvePorts(

@@ -110,6 +110,33 @@ WRONG = {
         SOUND.replace("path: scores", "path: s3://bucket/x"),
         "output.path: an object store needs publish: {mode: pointer}",
     ),
+    "a control folder for a swap": (
+        SOUND.replace("path: scores", "path: scores, control: s3://b/x.batchdeploy"),
+        "output.control: publish.mode swap needs the control folder beside the table; leave it out, or set",
+    ),
+    "a control folder without the ending": (
+        SOUND.replace("path: scores", "path: scores, control: s3://b/x") + "publish: {mode: pointer}\n",
+        "output.control: the name of a control folder ends with .batchdeploy",
+    ),
+    "a control folder in an unknown store": (
+        SOUND.replace("path: scores", "path: scores, control: ftp://b/x.batchdeploy")
+        + "publish: {mode: pointer}\n",
+        "output.control: is in no store that is known",
+    ),
+    "a control folder with a password": (
+        SOUND.replace("path: scores", "path: scores, control: s3://me:secret@b/x.batchdeploy")
+        + "publish: {mode: pointer}\n",
+        "output.control: holds credentials",
+    ),
+    "a control folder in the table": (
+        SOUND.replace("path: scores", "path: scores, control: scores/x.batchdeploy")
+        + "publish: {mode: pointer}\n",
+        "output.control: must be outside data.path and output.path",
+    ),
+    "a control folder without a path": (
+        SOUND.replace("path: scores", "path: scores, control: ''") + "publish: {mode: pointer}\n",
+        "output.control: must be a path or a URI",
+    ),
     "an output inside the data": (
         SOUND.replace("path: scores", "path: data/x"),
         "must be outside data.path",

@@ -22,11 +22,12 @@ from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import AUDIT, Layout, attempt_key, claim_key, quarantine_key, run_key
 from batchdeploy.core.records import Plan, Refusal
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.errors import PublishError
+from batchdeploy.errors import PublishError, TableError
 from batchdeploy.publishing.audit import AuditLine, AuditLog
 from batchdeploy.publishing.claims import ClaimFiles
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.evidence import EvidenceFolder
+from batchdeploy.storage.control_record import check_control, own_control
 from batchdeploy.storage.interface import Storage, Token, write
 from batchdeploy.storage.run_records import RunRecords
 
@@ -130,6 +131,23 @@ def test_a_lost_answer_is_looked_up(tmp_path: Path) -> None:
         audit.append(AuditLine(at=run, action="publish", partition=FOLDER, run_id=run))
     assert audit_lines(control) == [*"abcdef"]
     assert storage.lost > 4
+
+
+def test_of_deployments_that_take_a_control_folder_at_once_one_gets_it(control: ControlFolder) -> None:
+    deployment = made_up_plan("a", None).deployment
+
+    def take(which: int) -> str:
+        try:
+            own_control(control.shared, replace(deployment, name=f"d{which}"))
+        except TableError as refused:
+            return str(refused)
+        return f"d{which}"
+
+    taken = at_once(take)
+    (owner,) = [name for name in taken if len(name) == 2]
+    assert sum(f"belongs to deployment {owner}" in text for text in taken) == WRITERS - 1
+    check_control(control.shared, replace(deployment, name=owner))
+    own_control(control.shared, replace(deployment, name=owner))
 
 
 def test_a_store_that_fails_is_one_error(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def test_a_run_id_stands_for_model_rows_and_meaning() -> None:
     assert len({before, moved, mended}) == 3
     elsewhere = make_tools(engine=EngineSpec(kind="local"), owner="somebody")
     assert plan_of(elsewhere).run_id == before
+    output = replace(tools.deployment.output, control="s3://lake/records.batchdeploy")
+    assert plan_of(make_tools(output=output)).run_id == before
 
 
 def test_refuses_what_does_not_fit_with_all_problems() -> None:
