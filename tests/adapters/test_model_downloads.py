@@ -2,102 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
+from mlflow_server import Server, log_copy, mlflow_server
 from tests_support import Result
 
-from batchdeploy.adapters.mlflow import MlflowRegistry, digest_folder
-from batchdeploy.core.deployment import ModelRef
-
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-FETCHED = re.compile(r'"GET /api/2.0/mlflow-artifacts/artifacts/(\S+) HTTP')
-
-
-class Server:
-    """MLflow's own server, on a port of its own, with its artifacts behind it."""
-
-    def __init__(self, root: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-        self._log = root / "server.log"
-        port = self.uri.rpartition(":")[2]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{root / 'server.db'}"]
-        command += ["--artifacts-destination", str(root / "artifacts"), "--uvicorn-opts", "--access-log"]
-        self._process = subprocess.Popen(
-            command,
-            cwd=root,
-            stdout=self._log.open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-        )
-
-    def wait(self) -> None:
-        """Returns once it answers."""
-        while True:
-            assert self._process.poll() is None, self._log.read_text()[-2000:]
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-            except OSError:
-                time.sleep(0.2)
-            else:
-                return
-
-    def fetched(self) -> list[str]:
-        """The names of the files that were fetched from it, descriptions left out."""
-        found = FETCHED.findall(self._log.read_text())
-        return sorted(name for name in (path.rpartition("/")[2] for path in found) if name != "MLmodel")
-
-    def stop(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("server"))
-    try:
-        found.wait()
+    with mlflow_server(tmp_path_factory.mktemp("server")) as found:
         yield found
-    finally:
-        found.stop()
-
-
-def log_copy(server: Server, project: Path, *, tagged: bool) -> list[str]:
-    """Registers the project's champion on the server; gives the names of its files."""
-    local = MlflowRegistry(f"sqlite:///{project / 'mlflow.db'}")
-    folder = local.fetch(local.resolve(ModelRef(name="churn")), project / "copies")
-    client = mlflow.MlflowClient(tracking_uri=server.uri, registry_uri=server.uri)
-    name = "tagged" if tagged else "plain"
-    run = client.create_run(client.get_experiment_by_name("Default").experiment_id)
-    client.log_artifacts(run.info.run_id, str(folder), name)
-    client.create_registered_model(name)
-    source = f"{run.info.artifact_uri}/{name}"
-    tags = {"batchdeploy.digest": digest_folder(folder)} if tagged else None
-    found = client.create_model_version(name, source=source, run_id=run.info.run_id, tags=tags)
-    client.set_registered_model_alias(name, "champion", str(found.version))
-    return sorted(file.name for file in folder.rglob("*") if file.is_file() and file.name != "MLmodel")
 
 
 @pytest.mark.parametrize("tagged", [False, True], ids=["no tag", "a digest tag"])
 def test_no_command_downloads_a_model_again(
     server: Server, project: Path, deployment: Path, cli: Callable[..., Result], *, tagged: bool
 ) -> None:
-    files = log_copy(server, project, tagged=tagged)
     name = "tagged" if tagged else "plain"
+    files = log_copy(server, project, name=name, tagged=tagged)
     text = deployment.read_text(encoding="utf-8")
     model = f"{{name: {name}, alias: champion, registry: {server.uri}}}"
     deployment.write_text(text.replace("{name: churn, alias: champion}", model), encoding="utf-8")

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
+from airflow_calls import ended, run_state, tasks, trigger, until
 from airflow_clicks import FLAGS, browser, click_backfill, click_decision, click_report, log_in
 from tests_support import copy_project, customers, write_day
 
@@ -135,15 +135,6 @@ def call(server: DevServer) -> Callable[..., Any]:
     return call
 
 
-def until(ready: Callable[[], Any], *, seconds: float = 500) -> Any:
-    """What `ready` gives once it gives something."""
-    end = time.monotonic() + seconds
-    while not (answer := ready()):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(1)
-    return answer
-
-
 def finished(call: Callable[..., Any], dag: str, wanted: int, kind: str | None = None) -> list[Any]:
     """The DAG's runs of a kind, once so many of them have ended."""
 
@@ -174,24 +165,6 @@ def backfill(call: Callable[..., Any], dag: str, first: str, last: str, behaviou
             "dag_run_conf": {},
         },
     )
-
-
-def trigger(call: Callable[..., Any], dag: str, key: str | None = None, **conf: Any) -> str:
-    body = {"logical_date": None, "partition_key": key, "conf": conf}
-    return str(call(f"/dags/{dag}/dagRuns", body)["dag_run_id"])
-
-
-def tasks(call: Callable[..., Any], dag: str, run: str) -> dict[str, Any]:
-    found = call(f"/dags/{dag}/dagRuns/{quote(run)}/taskInstances")["task_instances"]
-    return {task["task_id"]: task for task in found}
-
-
-def run_state(call: Callable[..., Any], dag: str, run: str) -> str:
-    return str(call(f"/dags/{dag}/dagRuns/{quote(run)}")["state"])
-
-
-def ended(call: Callable[..., Any], dag: str, run: str) -> str:
-    return str(until(lambda: s if (s := run_state(call, dag, run)) in ("success", "failed") else None))
 
 
 def report(

@@ -59,6 +59,7 @@ def test_kills_at_random(tmp_path: Path, place: Place) -> None:
     assert result["violations"] == []
 
 
+@pytest.mark.parametrize("place", ["S3"], indirect=True)
 @pytest.mark.parametrize("way", ["good", "pointer first", "fixed names"])
 def test_the_oracle_convicts_publishers_that_do_not_survive_a_kill(trials: Trials, way: str) -> None:
     trials.undisturbed(trials.work(doing="simply", steps=3, way=way))
@@ -69,6 +70,7 @@ def test_the_oracle_convicts_publishers_that_do_not_survive_a_kill(trials: Trial
     assert bool(found) == (way != "good"), found
 
 
+@pytest.mark.parametrize("place", ["S3"], indirect=True)
 @pytest.mark.parametrize("way", ["good", "no comparison", "no fence", "blind retry"])
 def test_the_oracle_convicts_publishers_that_lose_or_double_commits(
     tmp_path: Path, place: Place, way: str
