@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchdeploy.core.layout import QUARANTINE, STAGING, data_folder
+from batchdeploy.core.layout import QUARANTINE, STAGING, data_folder, manifest_key
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import AttemptFolders
 from batchdeploy.documents import from_json, to_json
@@ -178,6 +178,7 @@ class PointerAttempts:
             prefix = data_folder(record.folder, name)
             for path in [path for path, _ in self._files.listed(prefix)]:
                 self._files.delete(path)
+            self._files.delete(manifest_key(record.folder, name))
             if not is_uri(self._files.target):
                 Path(self._files.target, prefix).rmdir()
 

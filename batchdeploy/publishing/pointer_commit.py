@@ -8,7 +8,7 @@ from typing import Any
 import tenacity
 
 from batchdeploy.errors import PublishError
-from batchdeploy.publishing.pointer_files import PointerFiles
+from batchdeploy.publishing.pointer_files import PointerFiles, Seen
 from batchdeploy.storage.object_storage import storage_error
 
 REMEMBERED = 20
@@ -31,11 +31,20 @@ def commit(
         token: identifies this commit, so that it finds out whether it has happened already.
         folder: the partition's folder name.
         change: makes the new document of the one that was read; its errors end the commit.
-        begin: called before each request that may replace the pointer; its OSError delays the request.
+        begin: called before each request that may replace the pointer; after its OSError none is sent.
 
     Raises:
-        PublishError: the store did not answer for a minute, so the outcome is unknown.
+        PublishError: the store did not answer for a minute; the hint says whether the outcome is unknown.
     """
+    sent = False
+
+    def replace(seen: Seen, document: dict[str, Any]) -> bool:
+        nonlocal sent
+        if begin is not None:
+            begin()
+        sent = True
+        return files.replace(seen, document)
+
     tries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_Again),
         wait=tenacity.wait_random_exponential(multiplier=0.02, max=2),
@@ -44,14 +53,19 @@ def commit(
     try:
         for one in tries:
             with one:
-                _try(files, token, folder, change, begin)
+                _try(files, token, folder, change, replace)
     except tenacity.RetryError as error:
         cause = error.last_attempt.exception()
-        raise storage_error(files.target, "the pointer could not be replaced", cause, hint=UNKNOWN) from error
+        hint = UNKNOWN if sent else "nothing was published; a retry may help"
+        raise storage_error(files.target, "the pointer could not be replaced", cause, hint=hint) from error
 
 
 def _try(
-    files: PointerFiles, token: str, folder: str, change: Change, begin: Callable[[], None] | None
+    files: PointerFiles,
+    token: str,
+    folder: str,
+    change: Change,
+    replace: Callable[[Seen, dict[str, Any]], bool],
 ) -> None:
     try:
         seen = files.read()
@@ -63,9 +77,7 @@ def _try(
     document = change(seen.document)
     document["partitions"][folder]["recent"] = [token, *recent][:REMEMBERED]
     try:
-        if begin is not None:
-            begin()
-        replaced = files.replace(seen, document)
+        replaced = replace(seen, document)
     except OSError as error:
         raise _Again(str(error)) from error
     if not replaced:

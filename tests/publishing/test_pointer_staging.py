@@ -145,6 +145,7 @@ def test_a_run_that_is_stale_leaves_nothing(place: Place) -> None:
         place.access.publisher.publish(plan(FOLDER, B, None), late, lambda: manifest(B, late, "1"))
     place.access.staging.discard(late.attempt)
     assert before - set(place.data()) == {path for path in before if late.attempt in path}
+    assert [path for path, _ in files_of(place.access).listed("manifests") if late.attempt in path] == []
     assert content_of(read_back(place.access, FOLDER)) == Known()[FOLDER, A]
 
 
@@ -170,6 +171,21 @@ def test_scores_that_an_unknown_answer_may_have_published_are_never_discarded(
     monkeypatch.setattr(files, "read", read)
     assert content_of(read_back(place.access, FOLDER)) == Known()[FOLDER, A]
     assert place.staging() == []
+
+
+def test_a_commit_that_cannot_be_recorded_is_not_begun(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = stage(place.access, FOLDER, A)
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("batchdeploy.publishing.pointer_commit.LOST_RACES", 2)
+    monkeypatch.setattr("batchdeploy.publishing.pointer_attempts.write", full)
+    with pytest.raises(PublishError, match=r"no space left(.|\n)*nothing was published"):
+        place.access.publisher.publish(plan(FOLDER, A, None), scored, lambda: manifest(A, scored, "1"))
+    assert place.access.table.published_run(FOLDER) is None
+    place.access.staging.discard(scored.attempt)
+    assert (place.data(), place.staging()) == ([], [])
 
 
 def test_scores_whose_record_a_power_cut_took_back_are_never_discarded(place: Place) -> None:
