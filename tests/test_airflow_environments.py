@@ -309,3 +309,36 @@ def test_doctor_says_that_commands_do_not_have_the_connection(
     said = "lake is for Airflow's tasks; commands use the environment's own"
     assert findings["storage connection"]["found"] == said
     assert findings["storage connection"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "expected"),
+    [
+        ("${PLACE}/churn", {"PLACE": "elsewhere"}, "{root}/elsewhere/churn.batchdeploy"),
+        ("${PLACE}/churn", {"PLACE": "/srv/scores"}, "/srv/scores/churn.batchdeploy"),
+        ("${PLACE:-scores}/churn", {"OTHER": "x"}, "{root}/scores/churn.batchdeploy"),
+        ("${PLACE}/churn", {"OTHER": "x"}, None),
+        ("${PLACE}/churn", None, None),
+    ],
+)
+def test_pages_find_the_control_folder_of_an_environment(
+    project: Path,
+    deployment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    values: dict[str, str] | None,
+    expected: str | None,
+) -> None:
+    from types import SimpleNamespace
+
+    from batchdeploy.airflow import ScoringDag
+    from batchdeploy.airflow.report_access import control_folders
+
+    monkeypatch.delenv("PLACE", raising=False)
+    with_storage(deployment, "{}", path=path)
+    plan = ScoringDag(str(deployment), environment="prod").get_task("plan")
+    assert "environment" in plan.template_fields, "Airflow serializes these"
+    monkeypatch.setenv("AIRFLOW_VAR_BATCHDEPLOY_PROD", json.dumps(values) if values is not None else "[]")
+    shown = SimpleNamespace(is_mapped=False, control=plan.control.serialize(), environment=plan.environment)
+    found = control_folders(shown, str(deployment))
+    assert {control.path for control in found} == ({expected.format(root=project)} if expected else set())

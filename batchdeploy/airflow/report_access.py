@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from batchdeploy.airflow.control_values import fill_control
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.locations import is_uri
@@ -72,17 +73,20 @@ def control_folders(task: Any, dag_file: str) -> frozenset[ControlFolder]:
     if not task.is_mapped:
         control = getattr(task, "control", None)
         found = ControlFolder.parse(control) if isinstance(control, str) else None
-        return frozenset(() if found is None else {found})
+        shown = None if found is None else _filled(found, getattr(task, "environment", None))
+        return frozenset(() if shown is None else {shown})
     folders = set()
+    environment = task.partial_kwargs.get("environment")
     for name in (task.partial_kwargs.get("deployment"), *_expanded(task.expand_input.value)):
         if isinstance(name, str):
             file = (Path(dag_file).parent / name).resolve()
             try:
-                folders.add(ControlFolder.of(find_source(str(file))))
+                source = find_source(str(file), environment=environment)
+                folders.add(_filled(ControlFolder.of(source), environment))
             except BatchdeployError:
                 # If this machine cannot read the deployment, its reports are not shown.
                 continue
-    return frozenset(folders)
+    return frozenset(folder for folder in folders if folder is not None)
 
 
 def find_key(control: ControlFolder, path: str, allowed: Callable[[str], bool]) -> str | None:
@@ -114,6 +118,16 @@ def open_folder(control: ControlFolder) -> Storage:
     if is_uri(control.path):
         return GuardedStore(open_location(control.path, control.stores))
     return GuardedFolder(Path(control.path).resolve())
+
+
+def _filled(control: ControlFolder, environment: str | None) -> ControlFolder | None:
+    """The control folder with the environment's values; None if one of them is missing."""
+    path = fill_control(control.path, environment)
+    given = {name: value for name, value in asdict(control.stores).items() if value is not None}
+    stores = {name: fill_control(value, environment) for name, value in given.items()}
+    if path is None or None in stores.values():
+        return None
+    return ControlFolder(path, StorageSpec(**stores))
 
 
 def _expanded(value: Any) -> list[Any]:

@@ -73,7 +73,7 @@ class StepOperator(BaseOperator):
     heavy: ClassVar[bool] = False
     # NOTE: an event with a partition key triggers only DAGs that are scheduled on an asset's partitions.
     events_have_keys: ClassVar[bool] = True
-    template_fields: Collection[str] = ("run", "control")
+    template_fields: Collection[str] = ("run", "control", "environment")
     operator_extra_links = (ReportLink(), ModelLink())
     ui_color = "#eef2ff"
 
