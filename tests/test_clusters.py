@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -116,6 +117,47 @@ class DiesOnce:
                 return found
             os.kill(os.getpid(), signal.SIGKILL)
         return found
+
+
+def test_workers_are_sent_the_local_tables_of_lookups(
+    tools: LocalToolbox, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validated and scored although the tables are nowhere while the workers read."""
+    file, day = project / "dags" / "churn.yaml", project / "data" / "customers" / f"date={DAYS[1]}"
+    table = project / "data" / "profiles.parquet"
+    for rows in day.glob("*.parquet"):
+        held = pq.read_table(rows, partitioning=None)
+        pq.write_table(held.select(["customer_id", "income"]), table)
+        pq.write_table(held.drop_columns(["income"]), rows)
+    lookup = "lookups: [{path: data/profiles.parquet, keys: [customer_id], columns: [income]}]"
+    file.write_text(file.read_text().replace("  keys:", f"  {lookup}\n  keys:"))
+    box = open_toolbox(file)
+    box.spark = tools.spark
+    box.reader.one_machine_cells = 0
+    engine, reader, hidden = box.spark, box.reader, list[str]()
+
+    @contextmanager
+    def elsewhere(what: str) -> Iterator[None]:
+        away = table.rename(table.with_suffix(".away"))
+        yield
+        away.rename(table)
+        hidden.append(what)
+
+    @contextmanager
+    def frame(*arguments: Any) -> Iterator[Any]:
+        with given_frame(*arguments) as found, elsewhere("validation"):
+            yield found
+
+    def map_splits(work: Any, splits: Any) -> list[Any]:
+        with elsewhere("scoring"):
+            return list(given_map(work, splits))
+
+    given_frame, given_map = reader.frame, engine.map_splits
+    monkeypatch.setattr(reader, "frame", frame)
+    monkeypatch.setattr(engine, "map_splits", map_splits)
+    outcome = run_partition(box, DAYS[1])
+    assert outcome.manifest.rows_scored == 200
+    assert hidden == ["validation", "scoring"]
 
 
 def test_workers_with_other_versions_than_the_model_are_refused_in_one_message(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchdeploy.core.lookup_places import LookupPlaces
 from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.pins import DataPin, FilePin
 from batchdeploy.core.scoring_spec import ScoringSpec
@@ -46,14 +47,14 @@ class SparkReadScorer:
         from batchdeploy.adapters.parquet_splits import read_hashes
 
         with _unchanged(pin):
-            opened = self._open(pin, splits)
+            opened = self._open(pin, splits, job)
             results = self._score(opened, job)
             hashes = repeated_hashes(read_hashes(job.folders, [result.keys for result in results]))
             if len(hashes) and (repeated := self._repeated(opened, job.spec, hashes)).keys:
                 results = self._score(opened, job, repeated)
         return results
 
-    def sample_table(self, path: str, splits: Sequence[Split], spec: ScoringSpec) -> Iterator[Any]:
+    def sample_table(self, path: str, splits: Sequence[Split], job: ScoreJob) -> Iterator[Any]:
         """Yields frames of the model's inputs, of rows of a table of the catalog."""
         from batchdeploy.adapters.parquet_splits import RowSampling
 
@@ -61,13 +62,13 @@ class SparkReadScorer:
         pin = DataPin(
             path=path, rev=None, tracked="catalog", digest="", files=files, partition=splits[0].partition
         )
-        opened = self._open(replace(pin, lookups=splits[0].lookups), splits)
+        opened, spec = self._open(replace(pin, lookups=splits[0].lookups), splits, job), job.spec
         rows = opened.rows(spec)
         handed, work = opened.handed.select(rows.schema.names), RowSampling(rows=rows, spec=spec)
         frames = self._spark().rows.map(handed, work, batch_rows=spec.batch_rows)
         yield from [frame for frame in frames if frame is not None][:SAMPLED_FRAMES]
 
-    def _open(self, pin: DataPin, splits: Sequence[Split]) -> _Opened:
+    def _open(self, pin: DataPin, splits: Sequence[Split], job: ScoreJob) -> _Opened:
         from batchdeploy.adapters.parquet_splits import nanosecond_columns, pinned_schema
 
         number, spark = sum(split.rows for split in splits), self._spark()
@@ -80,7 +81,7 @@ class SparkReadScorer:
         by_location = {split.location: split for split in reversed(splits)}
         by_location[""] = replace(splits[0], path=pin.path)
         files = {number: by_location[location] for number, location in handed.numbers.items()}
-        return _Opened(handed, schema, files)
+        return _Opened(handed, schema, files, LookupPlaces(spark.locate, job.lookups_sent))
 
     def _score(
         self, opened: _Opened, job: ScoreJob, repeated: RepeatedKeys | None = None
@@ -119,17 +120,20 @@ class _Opened(NamedTuple):
         handed: its rows, with all columns.
         schema: the columns, as Arrow's schema, in the types of the pinned files.
         files: one split for each file, by the number that Spark gives it.
+        places: where workers have the files of lookups.
     """
 
     handed: HandedRows
     schema: Any
     files: dict[int, Split]
+    places: LookupPlaces
 
     def rows(self, spec: ScoringSpec, columns: Sequence[str] | None = None) -> EngineRows:
         """What prepares the rows for the kernel; all columns that the spec needs, or these."""
         from batchdeploy.adapters.parquet_splits import engine_rows
 
-        return engine_rows(self.handed.pin, self.files, self.schema, spec, columns)
+        rows = engine_rows(self.handed.pin, self.files, self.schema, spec, columns)
+        return replace(rows, places=self.places)
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from batchdeploy.assembly.lookups import send_lookups
+from batchdeploy.core.lookup_places import LookupPlaces
 from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.work import Split
@@ -61,17 +64,22 @@ class LocalReader:
         elif by_spark and any(is_remote(file.location) for file in plan.data.files):
             splits = self.make_splits(plan.data)
             reader = split_rows(plan.data, splits[0], columns, where, casts)
+            reader = replace(reader, places=self._places(plan.data))
             with self._spark().split_frame(splits, reader, partition, where) as frame:
                 yield frame
         elif by_spark and cells > self.one_machine_cells:
             nanoseconds = [c.name for c in plan.schema.columns if c.type.startswith("timestamp[ns")]
             with watch_pinned_files(plan.data.files):
-                join = LookupJoin(plan.data) if plan.data.lookups else None
+                join = LookupJoin(plan.data, self._places(plan.data)) if plan.data.lookups else None
                 yield self._spark().frame(
                     plan.data, partition, where, nanoseconds=nanoseconds, casts=casts, join=join
                 )
         else:
             yield read_frame(plan.data, partition, where, columns, casts)
+
+    def _places(self, pin: DataPin) -> LookupPlaces:
+        most = self._tools.deployment.limits.lookup_mib
+        return send_lookups(pin.lookups, self._spark(), most_mib=most)
 
     def make_splits(self, pin: DataPin) -> tuple[Split, ...]:
         """Divides the partition into splits; of a table that Spark reads, the files are not opened."""

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchdeploy.assembly.lookups import send_lookups
+from batchdeploy.core.lookup_places import LocatingWork, LookupPlaces
 from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import (
     AttemptFolders,
@@ -57,10 +59,15 @@ class LocalScorer:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        return partial(score_split, job=job, load=model_loader(self._tools, job))
+        work = partial(score_split, job=job, load=model_loader(self._tools, job))
+        if not job.lookups_sent:
+            return work
+        return LocatingWork(LookupPlaces(self._tools.workers.locate, job.lookups_sent), work)
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
-        """Probes the model, and builds and verifies what ``model.runtime`` needs; returns the job with it.
+        """Probes the model, builds and verifies what ``model.runtime`` needs, and sends local lookups.
+
+        Returns the job with what was made and sent.
 
         Raises:
             ScoringRefused: the model crashes the process that loads it or predicts with it.
@@ -70,9 +77,10 @@ class LocalScorer:
         from batchdeploy.adapters.mlflow import Probe, probe_model
         from batchdeploy.adapters.parquet_splits import capture_output, printed_file, sample_frames
 
+        job = self._with_lookups(job, splits)
         samples, kind = partial(sample_frames, splits, job.spec), self._tools.deployment.model.runtime
         if self._tables is not None and self._tools.deployment.data.format == "catalog":
-            samples = partial(self._tables.sample_table, self._tools.deployment.data.path, splits, job.spec)
+            samples = partial(self._tables.sample_table, self._tools.deployment.data.path, splits, job)
         seconds = self._tools.deployment.limits.model_seconds
         where = f"model {self._tools.deployment.model.name} version {job.spec.model_version}"
         convert = partial(_called_with, spec=job.spec)
@@ -89,6 +97,12 @@ class LocalScorer:
             loaders = _loaders(self._tools)._replace(call=partial(ModelCall, spec=job.spec))
             made = accelerators.build_or_fall_back(kind, model, into, samples, loaders, refuse=refuse)
         return replace(job, runtime_folder=self._tools.workers.distribute(into)) if made else job
+
+    def _with_lookups(self, job: ScoreJob, splits: Sequence[Split]) -> ScoreJob:
+        """The job with the lookups that were sent to workers which may not see this machine's files."""
+        pins = splits[0].lookups if splits else ()
+        most = self._tools.deployment.limits.lookup_mib
+        return replace(job, lookups_sent=send_lookups(pins, self._tools.workers, most_mib=most).sent)
 
 
 def model_loader(tools: Toolbox, job: ScoreJob) -> Callable[[str], Callable[[Any], Any]]:

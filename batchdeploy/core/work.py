@@ -84,6 +84,8 @@ class ScoreJob:
         alone: whether workers are processes that do nothing else.
         threads: native threads per worker, or None for no limit.
         runtime_folder: the folder of the accelerated model, as seen by workers; None for the native runtime.
+        lookups_sent: of each file of a lookup that was sent to the workers, where it lies on the machine that
+            plans, and its name for `Workers.locate`.
     """
 
     spec: ScoringSpec
@@ -94,6 +96,7 @@ class ScoreJob:
     alone: bool = False
     threads: int | None = None
     runtime_folder: str | None = None
+    lookups_sent: tuple[tuple[str, str], ...] = ()
 
 
 class WorkerProblem(NamedTuple):

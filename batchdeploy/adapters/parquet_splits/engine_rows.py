@@ -17,6 +17,7 @@ from batchdeploy.adapters.parquet_splits.parquet_files import open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.adapters.parquet_splits.row_placement import place_rows, placing_columns
 from batchdeploy.adapters.parquet_splits.worker import Load, score_rows
+from batchdeploy.core.lookup_places import IN_PLACE, LookupPlaces
 from batchdeploy.core.pins import DataPin, LookupPin
 from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import ScoreJob, Split, SplitResult
@@ -48,6 +49,7 @@ class EngineRows:
         schema: the columns that the engine reads, in the types of the pinned files.
         columns: the columns that the kernel needs.
         lookups: the tables whose columns the rows get.
+        places: where a worker has their files.
     """
 
     path: str
@@ -55,6 +57,7 @@ class EngineRows:
     schema: pa.Schema
     columns: tuple[str, ...]
     lookups: tuple[LookupPin, ...]
+    places: LookupPlaces = IN_PLACE
 
     def read(self, batches: Iterable[pa.RecordBatch], spec: ScoringSpec) -> Iterator[FilteredBatch]:
         """Yields the rows that match ``where``, in batches of one file.
@@ -62,7 +65,7 @@ class EngineRows:
         Raises:
             DataError: a row is of a file that was not pinned.
         """
-        lookups = load_lookups(self.lookups)
+        lookups = load_lookups(self.places(self.lookups))
         for part in (part for batch in batches for part in _parts(batch, spec.batch_rows)):
             number, held = part.column(part.num_columns - 2)[0].as_py(), self._in_pinned_types(part)
             if number not in self.files:

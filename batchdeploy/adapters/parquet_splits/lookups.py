@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from batchdeploy.adapters.parquet_splits.parquet_files import open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
+from batchdeploy.core.lookup_places import IN_PLACE, LookupPlaces
 from batchdeploy.core.pins import DataPin, FilePin, LookupPin
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import DataError, Problem
@@ -112,9 +113,14 @@ def too_large(most_mib: float, size: float, *, more: bool = False) -> Problem:
 
 @dataclass(frozen=True, slots=True)
 class LookupJoin:
-    """A picklable function that gives the columns of a partition's lookups to its rows."""
+    """A picklable function that gives the columns of a partition's lookups to its rows.
+
+    Attributes:
+        places: where a worker has the lookups' files.
+    """
 
     pin: DataPin
+    places: LookupPlaces = IN_PLACE
 
     @property
     def fields(self) -> tuple[pa.Field, ...]:
@@ -124,7 +130,7 @@ class LookupJoin:
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with the columns of all lookups."""
-        return add_lookups(batch, load_lookups(self.pin.lookups))
+        return add_lookups(batch, load_lookups(self.places(self.pin.lookups)))
 
 
 def _batches(file: FilePin, storage: StorageSpec, names: list[str]) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from batchdeploy.adapters.parquet_splits.parquet_files import open_file
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
 from batchdeploy.adapters.parquet_splits.row_reader import read_table
 from batchdeploy.core.casts import Casts
+from batchdeploy.core.lookup_places import IN_PLACE, LookupPlaces
 from batchdeploy.core.pins import DataPin
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.work import Split
@@ -25,12 +26,14 @@ class SplitRows:
         casts: columns to cast, to which type.
         schema: the columns to read.
         instants: the timestamps without a zone that other readers have in UTC: INT96 and nanoseconds.
+        places: where a worker has the lookups' files.
     """
 
     pin: DataPin
     casts: Casts
     schema: pa.Schema
     instants: frozenset[str]
+    places: LookupPlaces = IN_PLACE
 
     def __call__(self, split: Split) -> pa.Table:
         """The rows of a split that belong to the partition.
@@ -39,7 +42,8 @@ class SplitRows:
             DataError: the file changed since it was pinned, or its pages cannot be read.
             SourceError: the store failed.
         """
-        return read_table(split, self.pin, self.schema.names, self.casts)
+        pin = replace(self.pin, lookups=self.places(self.pin.lookups))
+        return read_table(split, pin, self.schema.names, self.casts)
 
 
 def split_rows(
