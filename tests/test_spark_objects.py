@@ -24,7 +24,6 @@ from batchdeploy.adapters.parquet_splits import inspect, make_splits, split_rows
 from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.adapters.sources.table_snapshot import path_column
 from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
-from batchdeploy.assembly.scoring import LocalScorer
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.records import CheckReport
 from batchdeploy.errors import DataError
@@ -150,31 +149,17 @@ def test_partition_columns_of_a_table_have_its_types_on_either_way(
 
 
 class DriverReads:
-    """The ranges of objects that this process reads, in order; those of the model's trial apart.
-
-    Attributes:
-        found: (start, end, size of the object).
-        trial: the same, while the model is tried.
-    """
+    """The ranges of objects that this process reads, in order: (start, end, size of the object)."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found: list[tuple[int, int, int]] = []
-        self.trial: list[tuple[int, int, int]] = []
-        get, prepare, into = PinnedObject._get, LocalScorer.prepare, [self.found]
+        get = PinnedObject._get
 
         def counted(source: PinnedObject, start: int, end: int) -> bytes:
-            into[-1].append((start, end, source.size))
+            self.found.append((start, end, source.size))
             return get(source, start, end)
 
-        def tried(*arguments: Any) -> Any:
-            into.append(self.trial)
-            try:
-                return prepare(*arguments)
-            finally:
-                into.pop()
-
         monkeypatch.setattr(PinnedObject, "_get", counted)
-        monkeypatch.setattr(LocalScorer, "prepare", tried)
 
 
 def test_rows_pass_from_the_store_to_the_workers_past_the_driver(
@@ -209,7 +194,7 @@ def test_rows_pass_from_the_store_to_the_workers_past_the_driver(
     # Ends of the files, which hold the footers, and their first bytes, which tell what they are.
     outside = [r for r in reads.found if r[0] < r[2] - TAIL_BYTES and r[1] > 64]
     assert outside == []
-    mine = sum(end - start for start, end, _ in (*reads.found, *reads.trial))
+    mine = sum(end - start for start, end, _ in reads.found)
     # The workers read most columns twice: for the suite, and for the model.
     assert served - mine > sum(sizes)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchdeploy.assembly.lookups import send_lookups
 from batchdeploy.core.lookup_places import LocatingWork, LookupPlaces
+from batchdeploy.core.path_hints import is_remote
 from batchdeploy.core.scoring_spec import ScoringSpec
 from batchdeploy.core.work import (
     AttemptFolders,
@@ -26,6 +27,9 @@ from batchdeploy.workflows.toolbox import Toolbox
 if TYPE_CHECKING:
     from batchdeploy.adapters.accelerators import ModelLoaders
     from batchdeploy.assembly.engine_rows import SparkReadScorer
+
+
+Result = TypeVar("Result")
 
 
 class LocalScorer:
@@ -59,10 +63,7 @@ class LocalScorer:
         """The picklable function that scores one split."""
         from batchdeploy.adapters.parquet_splits import score_split
 
-        work = partial(score_split, job=job, load=model_loader(self._tools, job))
-        if not job.lookups_sent:
-            return work
-        return LocatingWork(LookupPlaces(self._tools.workers.locate, job.lookups_sent), work)
+        return self._locating(job, partial(score_split, job=job, load=model_loader(self._tools, job)))
 
     def prepare(self, job: ScoreJob, model: Path, splits: Sequence[Split]) -> ScoreJob:
         """Probes the model, builds and verifies what ``model.runtime`` needs, and sends local lookups.
@@ -75,10 +76,10 @@ class LocalScorer:
                 differ, and ``model.fallback`` is ``refuse``.
         """
         from batchdeploy.adapters.mlflow import Probe, probe_model
-        from batchdeploy.adapters.parquet_splits import capture_output, printed_file, sample_frames
+        from batchdeploy.adapters.parquet_splits import capture_output, printed_file
 
         job = self._with_lookups(job, splits)
-        samples, kind = partial(sample_frames, splits, job.spec), self._tools.deployment.model.runtime
+        samples, kind = partial(self._samples, job, splits), self._tools.deployment.model.runtime
         if self._tables is not None and self._tools.deployment.data.format == "catalog":
             samples = partial(self._tables.sample_table, self._tools.deployment.data.path, splits, job)
         seconds = self._tools.deployment.limits.model_seconds
@@ -97,6 +98,23 @@ class LocalScorer:
             loaders = _loaders(self._tools)._replace(call=partial(ModelCall, spec=job.spec))
             made = accelerators.build_or_fall_back(kind, model, into, samples, loaders, refuse=refuse)
         return replace(job, runtime_folder=self._tools.workers.distribute(into)) if made else job
+
+    def _samples(self, job: ScoreJob, splits: Sequence[Split]) -> Iterator[Any]:
+        """Frames of the model's inputs from splits across the partition; Spark's workers read objects."""
+        from batchdeploy.adapters.parquet_splits import sample_frame, sampled
+
+        work, chosen = partial(sample_frame, spec=job.spec), sampled(splits)
+        if self._tools.engine.name == "spark" and any(is_remote(split.location) for split in chosen):
+            frames: Iterable[Any] = self._tools.engine.map_splits(self._locating(job, work), chosen)
+        else:
+            frames = map(work, chosen)
+        return (frame for frame in frames if frame is not None)
+
+    def _locating(self, job: ScoreJob, work: Callable[[Split], Result]) -> Callable[[Split], Result]:
+        """The work on a split with its lookups where workers have them."""
+        if not job.lookups_sent:
+            return work
+        return LocatingWork(LookupPlaces(self._tools.workers.locate, job.lookups_sent), work)
 
     def _with_lookups(self, job: ScoreJob, splits: Sequence[Split]) -> ScoreJob:
         """The job with the lookups that were sent to workers which may not see this machine's files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from batchdeploy.core.deployment import DataRef, ModelRef
 from batchdeploy.core.profiles import ColumnProfile, Reference
@@ -18,7 +18,7 @@ from batchdeploy.core.records import (
     Plan,
     TextPin,
 )
-from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
+from batchdeploy.core.work import Split, WorkerCheck, WorkerReport
 from batchdeploy.errors import Problem
 from batchdeploy.ports.publishing import (
     Claims,
@@ -56,6 +56,7 @@ __all__ = [
     "Workers",
 ]
 
+Result = TypeVar("Result")
 Predictor = Callable[[Any], Any]
 LoadPredictor = Callable[[str], Predictor]
 
@@ -152,7 +153,7 @@ class Engine(Protocol):
         """Native threads per worker; None: the work shares this process, and may use all cores."""
         ...
 
-    def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterable[SplitResult]:
+    def map_splits(self, work: Callable[[Split], Result], splits: Sequence[Split]) -> Iterable[Result]:
         """Applies ``work`` to every split and yields the results in any order.
 
         An exception of the work that is a BatchdeployError is raised unchanged.

@@ -13,7 +13,7 @@ import pytest
 from score_jobs import scoring_spec
 from tests_support import SCHEMA, customers, write_day
 
-from batchdeploy.adapters.parquet_splits import make_splits, read_frame, sample_frames
+from batchdeploy.adapters.parquet_splits import make_splits, read_frame, sample_frame, sampled
 from batchdeploy.adapters.parquet_splits.row_reader import read_batches
 from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.core.deployment import DataRef, PartitionSpec
@@ -39,11 +39,18 @@ def test_samples_are_of_rows_that_would_be_scored(tmp_path: Path) -> None:
     pin = FolderSource(tmp_path).pin(REF, "2024-01-01")
     splits = make_splits(pin)
     assert [split.rows for split in splits] == [5000, 0]
-    assert [len(frame) for frame in sample_frames(splits, spec())] == [1024]
+    assert sampled(splits) == splits
+    assert sampled(splits * 50) == splits[:1] * 8
+
+    def rows_of(wanted: ScoringSpec) -> list[int | None]:
+        frames = [sample_frame(split, wanted) for split in splits]
+        return [None if frame is None else len(frame) for frame in frames]
+
+    assert rows_of(spec()) == [1024, None]
     old = Predicate(column="age", op="gt", value=float(rows["age"].iloc[-10]))
-    assert [len(frame) for frame in sample_frames(splits, spec(where=(old,)))] == [9]
+    assert rows_of(spec(where=(old,))) == [9, None]
     none = Predicate(column="age", op="gt", value=1000.0)
-    assert list(sample_frames(splits, spec(where=(none,)))) == []
+    assert rows_of(spec(where=(none,))) == [None, None]
 
 
 def test_only_the_columns_that_are_looked_at_are_read(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
+from batchdeploy.core.work import Split, WorkerCheck, WorkerReport
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
-from batchdeploy.ports import Work
+
+Result = TypeVar("Result")
 
 
 class FakeEngine:
@@ -44,7 +46,7 @@ class FakeEngine:
         """None, as of an engine whose work shares this process."""
         return None
 
-    def map_splits(self, work: Work, splits: Sequence[Split]) -> Iterator[SplitResult]:
+    def map_splits(self, work: Callable[[Split], Result], splits: Sequence[Split]) -> Iterator[Result]:
         """Applies the work to each split; BatchdeployErrors are raised unchanged, others as EngineError."""
         if self.failure is not None:
             raise self.failure

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from batchdeploy.adapters.engines.processes import map_in_processes, stop_processes, usable_cores
-from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
+from batchdeploy.core.work import Split, WorkerCheck, WorkerReport
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 from batchdeploy.host.versions import versions_here
 
+Result = TypeVar("Result")
 # Below this number of rows, processes take longer to start and to import the model than they save.
 LEAST_ROWS = 1_000_000
 
@@ -36,9 +38,7 @@ class LocalEngine:
         """One thread in a process per core, and all of them (None) in this process."""
         return None if self._processes(splits) == 1 else 1
 
-    def map_splits(
-        self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
-    ) -> Iterator[SplitResult]:
+    def map_splits(self, work: Callable[[Split], Result], splits: Sequence[Split]) -> Iterator[Result]:
         """Yields the result of the work on each split; in order, unless several processes work.
 
         Raises:
@@ -73,7 +73,7 @@ class LocalEngine:
         return max(1, min(len(splits), self._cores or usable_cores()))
 
 
-def run_split(work: Callable[[Split], SplitResult], split: Split) -> SplitResult:
+def run_split(work: Callable[[Split], Result], split: Split) -> Result:
     """The result of the work on a split.
 
     Raises:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import Any, TypeVar
 
-from batchdeploy.core.work import Split, SplitResult
+from batchdeploy.core.work import Split
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 from batchdeploy.host.process_session import end_with_parent
 
 # As many as Spark gives a task by default.
 MOST_TRIES = 4
-Work = Callable[[Split], SplitResult]
+Result = TypeVar("Result")
+Work = Callable[[Split], Result]
 
 
 def usable_cores() -> int:
@@ -24,8 +25,12 @@ def usable_cores() -> int:
 
 
 def map_in_processes(
-    run: Callable[[Work, Split], SplitResult], work: Work, splits: Sequence[Split], *, processes: int
-) -> Iterator[SplitResult]:
+    run: Callable[[Work[Result], Split], Result],
+    work: Work[Result],
+    splits: Sequence[Split],
+    *,
+    processes: int,
+) -> Iterator[Result]:
     """Yields the result of each split, in any order.
 
     A process that dies takes the splits in work with it; they are run again in new processes, until
@@ -66,7 +71,7 @@ def stop_processes() -> None:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _results(run: Any, work: Work, splits: Sequence[Split], processes: int) -> Iterator[Any]:
+def _results(run: Any, work: Work[Any], splits: Sequence[Split], processes: int) -> Iterator[Any]:
     import joblib
 
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
@@ -76,10 +81,10 @@ def _results(run: Any, work: Work, splits: Sequence[Split], processes: int) -> I
         yield from pool(joblib.delayed(_in_process)(run, work, split, os.getpid()) for split in splits)
 
 
-def _in_process(run: Any, work: Work, split: Split, parent: int) -> SplitResult | BatchdeployError:
+def _in_process(run: Any, work: Work[Result], split: Split, parent: int) -> Result | BatchdeployError:
     end_with_parent(parent)
     try:
-        result: SplitResult = run(work, split)
+        result: Result = run(work, split)
     except BatchdeployError as error:
         return error
     return result

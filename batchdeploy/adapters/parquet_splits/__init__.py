@@ -16,7 +16,7 @@ from batchdeploy.adapters.parquet_splits.lookup_checks import add_lookup_columns
 from batchdeploy.adapters.parquet_splits.lookups import LookupJoin
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned, watch_pinned_files
 from batchdeploy.adapters.parquet_splits.row_partitions import RowPartitions
-from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frames
+from batchdeploy.adapters.parquet_splits.row_reader import make_splits, read_frame, sample_frame, sampled
 from batchdeploy.adapters.parquet_splits.scratch_files import printed_file, read_hashes
 from batchdeploy.adapters.parquet_splits.split_rows import split_rows
 from batchdeploy.adapters.parquet_splits.worker import score_split
@@ -46,7 +46,8 @@ __all__ = [
     "printed_file",
     "read_frame",
     "read_hashes",
-    "sample_frames",
+    "sample_frame",
+    "sampled",
     "score_split",
     "split_rows",
     "watch_pinned_files",

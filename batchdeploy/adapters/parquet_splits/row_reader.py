@@ -164,15 +164,19 @@ def _int96_loss(file: pq.ParquetFile, source: PinnedInput, split: Split, columns
         raise _unreadable(split.path, error) from error
 
 
-def sample_frames(splits: Sequence[Split], spec: ScoringSpec) -> Iterator[pd.DataFrame]:
-    """Yields frames of the model's inputs, sampled from splits across the partition."""
+def sampled(splits: Sequence[Split]) -> Sequence[Split]:
+    """Some splits across the partition."""
     step = max(1, len(splits) // SAMPLED_SPLITS)
-    for split in splits[::step][:SAMPLED_SPLITS]:
-        for filtered in read_batches(split, replace(spec, batch_rows=SAMPLED_ROWS)):
-            frame = valid_frame(filtered.batch, spec)
-            if len(frame):
-                yield frame
-                break
+    return splits[::step][:SAMPLED_SPLITS]
+
+
+def sample_frame(split: Split, spec: ScoringSpec) -> pd.DataFrame | None:
+    """A few valid rows of a split as the model takes them; None if it has none."""
+    for filtered in read_batches(split, replace(spec, batch_rows=SAMPLED_ROWS)):
+        frame = valid_frame(filtered.batch, spec)
+        if len(frame):
+            return frame
+    return None
 
 
 def _next(batches: Iterator[pa.RecordBatch], path: str) -> pa.RecordBatch | None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from batchdeploy.adapters.engines.spark.catalog import CatalogSource
@@ -30,7 +30,7 @@ from batchdeploy.adapters.engines.spark.worker_files import (
 from batchdeploy.core.casts import Casts
 from batchdeploy.core.predicates import Predicate
 from batchdeploy.core.records import DataPin
-from batchdeploy.core.work import Split, SplitResult, WorkerCheck, WorkerReport
+from batchdeploy.core.work import Split, WorkerCheck, WorkerReport
 from batchdeploy.errors import BatchdeployError, EngineError, Problem
 from batchdeploy.host.versions import versions_here
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
+Result = TypeVar("Result")
 CONNECT_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
@@ -140,9 +141,7 @@ class SparkEngine:
             with suppress(*spark_errors()):
                 frame.unpersist()
 
-    def map_splits(
-        self, work: Callable[[Split], SplitResult], splits: Sequence[Split]
-    ) -> Iterator[SplitResult]:
+    def map_splits(self, work: Callable[[Split], Result], splits: Sequence[Split]) -> Iterator[Result]:
         """Runs a vectorised UDF over a frame of splits, one split a task.
 
         Raises:
@@ -276,7 +275,7 @@ def _end_jvm() -> None:
 
 
 def _udf(
-    work: Callable[[Split], SplitResult], splits: Sequence[Split]
+    work: Callable[[Split], Any], splits: Sequence[Split]
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     payloads = [pickle.dumps(split) for split in splits]
 
