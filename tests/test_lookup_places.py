@@ -25,7 +25,7 @@ from batchdeploy.core.deployment import DataRef, LookupSpec, PartitionSpec
 from batchdeploy.core.lookup_places import IN_PLACE, LocatingWork, LookupPlaces
 from batchdeploy.core.pins import DataPin, FilePin, LookupPin
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.core.work import Split
+from batchdeploy.core.work import Split, WorkerCheck, WorkerReport
 from batchdeploy.errors import DataError
 
 MEBIBYTE = 1 << 20
@@ -39,7 +39,11 @@ class Workers:
     locate: Callable[[str], str]
     sent: dict[str, bytes] = field(default_factory=dict)
 
-    def versions(self, names: Sequence[str]) -> tuple[tuple[str, dict[str, str]], ...]:
+    @property
+    def remote(self) -> bool:
+        return self.locate is not str
+
+    def inspect(self, names: Sequence[str], check: WorkerCheck | None = None) -> tuple[WorkerReport, ...]:
         return ()
 
     def distribute(self, folder: Path) -> str:

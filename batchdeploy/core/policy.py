@@ -97,7 +97,8 @@ class LimitsSpec:
         files, rows, cells: of one partition; cells are rows times columns.
         uncompressed_gib: of one partition, according to its footers.
         footer_mib: of one file.
-        lookup_mib: of one table of ``data.lookups``: the memory that its columns take in each worker.
+        lookup_mib: of one table of ``data.lookups``: the memory that its columns take in each worker, and the
+            size of its local files where they are sent to workers on other machines.
         minutes: wall-clock time of one run, in Airflow of one task; null for no limit.
         model_files, model_gib: of one model, according to the registry's listing, before any download.
         model_seconds: for a model's first load and first predictions, in a separate process.
