@@ -97,11 +97,7 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
     if "://" in output and output.partition("://")[0] not in STORES:
         yield Problem("output.path", f"is in no store that is known: {', '.join(sorted(STORES))}", output)
     yield from _format_problems(deployment)
-    if data.startswith("hdfs://"):
-        yield Problem("data.path", "HDFS is not read; mount it, or use its S3 gateway", data)
-        yield from _credential_problems("data.path", data)
-    else:
-        yield from _read_uri_problems("data.path", data)
+    yield from _read_uri_problems("data.path", data)
     yield from _credential_problems("output.path", output)
     yield from control_problems(deployment.output, data=data, mode=deployment.publish.mode)
     source, target = PurePosixPath(data), PurePosixPath(output)
@@ -113,7 +109,9 @@ def _path_problems(deployment: Deployment) -> Iterator[Problem]:
 
 def _read_uri_problems(path: str, text: str) -> Iterator[Problem]:
     """The problems of a URI that rows are read from."""
-    if "://" in text and text.partition("://")[0] not in READ_FROM:
+    if text.startswith("hdfs://"):
+        yield Problem(path, "HDFS is not read; mount it, or use its S3 gateway", text)
+    elif "://" in text and text.partition("://")[0] not in READ_FROM:
         yield Problem(path, f"is in no store that is known: {', '.join(sorted(READ_FROM))}", text)
     yield from _credential_problems(path, text)
 

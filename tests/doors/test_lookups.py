@@ -374,7 +374,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         then(edit(TABLE, "../profiles.parquet")), "data.lookups.0.path: climbs out of the project",
     ),
     "a URI of no store": (
-        then(edit(TABLE, "hdfs://lake/x")), "data.lookups.0.path: is in no store that is known",
+        then(edit(TABLE, "ftp://lake/x")), "data.lookups.0.path: is in no store that is known",
+    ),
+    "HDFS": (
+        then(edit(TABLE, "hdfs://lake/x")), "data.lookups.0.path: HDFS is not read; mount it",
     ),
     "a URI with a secret": (
         then(edit(TABLE, "'s3://AKIA0123456789ABCDEF:c2VjcmV0a2V5c2VjcmV0a2V5c2VjcmV0a2V5@lake/x'")),
