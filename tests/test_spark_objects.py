@@ -20,6 +20,7 @@ from test_object_stores import DAYS, point_at, replace_object, scores_of, upload
 from tests_support import SCHEMA, customers
 
 from batchdeploy.adapters.engines.spark import SparkEngine
+from batchdeploy.adapters.mlflow import probe
 from batchdeploy.adapters.parquet_splits import inspect, make_splits, split_rows
 from batchdeploy.adapters.sources.folder import FolderSource
 from batchdeploy.adapters.sources.table_snapshot import path_column
@@ -181,6 +182,8 @@ def test_rows_pass_from_the_store_to_the_workers_past_the_driver(
     upload(bucket, project / "data" / "customers")
     expected = run_partition(open_toolbox(deployment), DAY)
     reads = DriverReads(monkeypatch)
+    # Other tests may have tried the model in this process.
+    monkeypatch.setattr(probe, "PROBED", set())
     with store_proxy(s3_port) as proxy:
         remote = on_spark(point_at(deployment, bucket.through(proxy.port), "scores/remote"), spark)
         found = run_partition(remote, DAY)
