@@ -491,7 +491,7 @@ def test_drift_that_blocks_leaves_its_evidence(tools: LocalToolbox) -> None:
     with pytest.raises(bd.GateRefused, match=r"city: 100\.0% of `city` is in unseen categories"):
         run_partition(tools, DAY)
     folder = run_folder(tools, plan_partition(tools, DAY))
-    assert json.loads((folder / "drift.json").read_text())["verdict"] == "drift"
+    assert json.loads((folder / "drift.json").read_text())["verdict"] == "critical"
     assert not tools.layout.table.exists()
     assert list(tools.layout.staging.iterdir()) == []
 

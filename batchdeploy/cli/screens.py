@@ -30,7 +30,10 @@ from batchdeploy.workflows.status import Status
 if TYPE_CHECKING:
     from batchdeploy.cli.doctor import DoctorCheck
 
-COLOURS = {"quiet": "green", "drift": "yellow", "unmeasured": "dim", "published": "green", "refused": "red"}
+COLOURS = {
+    "ok": "green", "watch": "cyan", "warning": "yellow", "critical": "red", "not measured": "dim",
+    "quiet": "green", "drift": "yellow", "unmeasured": "dim", "published": "green", "refused": "red",
+}  # fmt: skip
 COLOURS |= {
     "new": "cyan",
     "changed": "yellow",

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchdeploy.core.deployment import DriftSpec
-from batchdeploy.core.drift_calibration import Calibration, calibrate
+from batchdeploy.core.drift_calibration import MIN_PARTITIONS, Calibration, calibrate
+from batchdeploy.core.drift_sentences import describe
 from batchdeploy.core.drift_statistics import current_table, statistics_of
 from batchdeploy.core.profiles import ColumnProfile, Reference
 from batchdeploy.core.records import DriftReport, DriftStatistic, Verdict
@@ -38,6 +39,9 @@ FLOORS = {
     "location": 0.1, "scale": 0.1, "skewness": 0.3, "tails": 0.3,
 }  # fmt: skip
 MOST = 0.5
+# Evidence up to so many times weaker than an alarm is worth a look.
+WATCHED = 10.0
+WHOLE_ROWS = ("null_share", "outside_share", "unseen_share")
 ONE_SIDED = ("outside_share", "unseen_share", "top_share")
 
 SHARES = ("null_share", "outside_share", "unseen_share", "top_share", "shape")
@@ -86,7 +90,9 @@ def judge(
     """The drift report: statistics of every column, and the verdict on all of them."""
     calibration = calibrate(reference)
     if calibration is None:
-        return DriftReport(run_id=run_id, verdict="unmeasured", statistics=(), profile=tuple(current))
+        most = max((len(column.partitions) for column in reference.columns), default=0)
+        note = f"the reference has {most} partitions, and ordinary variation takes {MIN_PARTITIONS}"
+        return not_measured(note, current, run_id=run_id)
     return judge_calibrated(calibration, current, spec, run_id=run_id)
 
 
@@ -113,10 +119,37 @@ def judge_calibrated(
         for now, distance in zip(profiles, distances, strict=True)
         if now is not None and distance is not None
     ]
-    verdict: Verdict = "drift" if any(one.alarm for one in found) else "quiet"
     if not answers:
-        verdict = "unmeasured"
-    return DriftReport(run_id=run_id, verdict=verdict, statistics=tuple(found), profile=tuple(current))
+        return not_measured(f"no column has {MIN_ROWS} rows", current, run_id=run_id)
+    watched = [
+        one for one in found if not one.alarm and (one.q_value or 1.0) <= WATCHED * spec.false_alarm_rate
+    ]
+    return DriftReport(
+        run_id=run_id,
+        verdict=_verdict(found, watched),
+        statistics=tuple(found),
+        profile=tuple(current),
+        notes=tuple(f"unusual, but no alarm: {describe(one)}" for one in watched),
+    )
+
+
+def not_measured(note: str, current: Sequence[ColumnProfile], *, run_id: str) -> DriftReport:
+    """The report of a partition that could not be judged, and why."""
+    profile = tuple(current)
+    return DriftReport(run_id=run_id, verdict="not measured", statistics=(), profile=profile, notes=(note,))
+
+
+def _verdict(found: Sequence[DriftStatistic], watched: Sequence[DriftStatistic]) -> Verdict:
+    alarms = [one for one in found if one.alarm]
+    if any(one.role == "output" or _concerns_half(one) for one in alarms):
+        return "critical"
+    if alarms:
+        return "warning"
+    return "watch" if watched else "ok"
+
+
+def _concerns_half(row: DriftStatistic) -> bool:
+    return row.statistic in WHOLE_ROWS and abs(row.value - (row.reference or 0.0)) >= MOST
 
 
 def _measured(calibration: Calibration, profiles: Sequence[ColumnProfile | None]) -> tuple[Array, Array]:

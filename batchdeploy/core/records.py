@@ -38,19 +38,12 @@ __all__ = [
 ]
 
 State = Literal["new", "changed", "identical"]
-Verdict = Literal["quiet", "drift", "unmeasured"]
+# "quiet", "drift" and "unmeasured" are in earlier records only.
+Verdict = Literal["ok", "watch", "warning", "critical", "not measured", "quiet", "drift", "unmeasured"]
 StatisticName = Literal[
-    "null_share",
-    "outside_share",
-    "unseen_share",
-    "location",
-    "scale",
-    "skewness",
-    "tails",
-    "top_share",
-    "shape",
-    "psi",
-]
+    "null_share", "outside_share", "unseen_share", "location", "scale", "skewness", "tails", "top_share",
+    "shape", "psi",
+]  # fmt: skip
 Returns = Literal["frame", "array", "struct", "unknown"]
 
 
@@ -237,13 +230,20 @@ class DriftStatistic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftReport:
-    """The drift statistics of all columns, and the verdict."""
+    """The drift statistics of all columns, and the verdict.
+
+    Attributes:
+        verdict: ``watch``: something is unusual, but no alarm; ``warning``: an alarm; ``critical``: an alarm
+            of an output, or one that concerns half of a column's rows; ``not measured``.
+        notes: what is watched, or why nothing was measured, one sentence each.
+    """
 
     __pydantic_config__ = FORBID_UNKNOWN
     run_id: str
     verdict: Verdict
     statistics: tuple[DriftStatistic, ...]
     profile: tuple[ColumnProfile, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def alarms(self) -> tuple[str, ...]:

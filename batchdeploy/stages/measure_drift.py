@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchdeploy.core.drift import judge
+from batchdeploy.core.drift import judge, not_measured
 from batchdeploy.core.drift_sentences import describe, moved
 from batchdeploy.core.records import DriftReport, Plan, ScoredBatch
 from batchdeploy.errors import DriftRefused, Problem
@@ -17,7 +17,7 @@ def measure_drift(plan: Plan, scored: ScoredBatch, *, references: ReferenceSourc
     """
     spec = plan.deployment.drift
     if spec is None or plan.reference is None:
-        return DriftReport(run_id=plan.run_id, verdict="unmeasured", statistics=(), profile=())
+        return not_measured("the deployment names no drift.reference", (), run_id=plan.run_id)
     reference = references.read_pinned(plan.reference)
     return judge(reference, scored.profile, spec, run_id=plan.run_id)
 
@@ -29,7 +29,7 @@ def gate_drift(plan: Plan, report: DriftReport) -> None:
         DriftRefused: lists each column with an alarm.
     """
     spec = plan.deployment.drift
-    if spec is not None and spec.on_alarm == "block" and report.verdict == "drift":
+    if spec is not None and spec.on_alarm == "block" and report.alarms:
         raise DriftRefused(
             plan.folder,
             tuple(Problem(row.column, describe(row)) for row in moved(report)),

@@ -127,7 +127,7 @@ def render_line(record: CheckReport | ScoredBatch | DriftReport | Manifest) -> s
         case DriftReport():
             columns = {(row.role, row.column) for row in record.statistics}
             what = f"drift: {record.verdict}{_in_columns(record.alarms)}, {len(columns)} columns measured"
-            more = [describe(row) for row in moved(record)]
+            more = [*map(describe, moved(record)), *record.notes]
         case Manifest():
             what = f"published {record.rows_scored:,} rows of {record.partition} as run {record.run_id}"
             what += f" in place of run {record.replaced}" if record.replaced else ""
@@ -147,8 +147,10 @@ def _in_columns(names: tuple[str, ...]) -> str:
 def _published(records: AttemptRecords) -> tuple[str, str]:
     """(colour class, sentence) for the top of the page of a run that was published."""
     drift, check = records.drift, records.check
-    if drift is not None and drift.verdict == "drift":
-        return "warn", f"Published, with drift: {headline(drift)}."
+    if drift is not None and drift.alarms:
+        critical = drift.verdict == "critical"
+        what = "critical drift" if critical else "drift"
+        return "bad" if critical else "warn", f"Published, with {what}: {headline(drift)}."
     if check is not None and check.failed:
         return "warn", f"Published, with {len(check.failed)} failed expectations of level warn."
     quarantined = records.scored is not None and records.scored.rows_quarantined

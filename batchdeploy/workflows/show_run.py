@@ -101,7 +101,7 @@ def render_run(view: RunView, *, folder: str) -> str:
     if (drift := records.get("DriftReport")) is not None:
         named = f" in {', '.join(drift.alarms)}" if drift.alarms else ""
         lines.append(f"drift      {drift.verdict}{named}")
-        lines += [f"           {describe(row)}" for row in moved(drift)]
+        lines += [f"           {told}" for told in (*map(describe, moved(drift)), *drift.notes)]
     if (refusal := records.get("Refusal")) is not None:
         lines += [f"refused    {refusal.gate}", *(f"           {problem}" for problem in refusal.problems)]
     if view.printed:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from batchdeploy.core.drift_calibration import MIN_PARTITIONS
 from batchdeploy.core.drift_sentences import describe, headline
 from batchdeploy.core.drift_statistics import current_table, statistics_of
 from batchdeploy.core.drift_variation import upper_tail
-from batchdeploy.core.profiles import ColumnProfile, Reference
+from batchdeploy.core.profiles import ColumnProfile, Reference, ReferenceColumn
 from batchdeploy.core.records import DriftReport
 from batchdeploy.kernel.profiling import count, empty, make_bins, merge
 from batchdeploy.kernel.reference_column import column_of_partitions
@@ -71,11 +72,9 @@ def test_every_value_is_counted_once(seen: list[float | None], later: list[float
     assert all(low < high for low, high in pairwise(bins.edges))
     assert count(bins, pa.array(later, pa.float64())).rows == len(later)
     inside = count(bins, pa.array(seen, pa.float64()))
-    # Fewer than 200 values have no 0.5% beyond either end, but infinities are.
-    infinite = sum(v is not None and abs(v) == float("inf") for v in seen)
+    # Fewer than 200 values have no 0.5% beyond either end.
     if bins.edges and not any(v is not None and abs(v) > 1e308 for v in seen):
         assert inside.counts[0] == inside.counts[-1] == 0
-    assert inside.counts[0] + inside.counts[-1] <= infinite if bins.edges else True
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60), values)
@@ -146,7 +145,7 @@ def test_quiet_days_rarely_alarm_however_days_differ_and_however_large_they_are(
         reference = reference_of(quiet)
         for _ in range(50):
             day = normal_day(random, columns=10, rows=rows, day_sd=day_sd)
-            alarms += judged(reference, day).verdict == "drift"
+            alarms += bool(judged(reference, day).alarms)
     assert alarms <= 5
 
 
@@ -249,7 +248,7 @@ def test_a_column_of_many_names_meets_new_ones_every_day_without_an_alarm() -> N
         today = day()
         report = judged(reference, today)
         assert report.profile[0].unseen > 0
-        alarms += report.verdict == "drift"
+        alarms += bool(report.alarms)
     assert alarms <= 1
 
 
@@ -260,7 +259,7 @@ def test_a_fixed_limit_would_cry_wolf_where_this_does_not() -> None:
     for _ in range(50):
         report = judged(reference, normal_day(random, columns=1, rows=200, day_sd=0.5))
         psis += [row.value for row in report.statistics if row.statistic == "psi"]
-        alarms += report.verdict == "drift"
+        alarms += bool(report.alarms)
     assert np.mean(np.array(psis) > 0.1) > 0.5
     assert alarms <= 2
 
@@ -272,16 +271,36 @@ def test_certain_but_tiny_shifts_do_not_alarm() -> None:
     location = next(row for row in report.statistics if row.statistic == "location")
     assert location.p_value is not None
     assert location.p_value < 1e-4
-    assert report.verdict == "quiet"
+    assert report.verdict in ("ok", "watch")
 
 
 def test_too_few_partitions_or_rows_are_not_measured() -> None:
     random = np.random.default_rng(13)
     days = [normal_day(random, columns=1, rows=100, day_sd=0.0) for _ in range(MIN_PARTITIONS)]
     far = [pa.array(np.full(100, 1e6))]
-    assert judged(reference_of(days), far).verdict == "drift"
-    assert judged(reference_of(days[1:]), far).verdict == "unmeasured"
-    assert judged(reference_of(days), [far[0].slice(0, 10)]).verdict == "unmeasured"
+    assert judged(reference_of(days), far).verdict == "critical"
+    short = judged(reference_of(days[1:]), far)
+    assert (short.verdict, short.alarms) == ("not measured", ())
+    assert short.notes == ("the reference has 6 partitions, and ordinary variation takes 7",)
+    few = judged(reference_of(days), [far[0].slice(0, 10)])
+    assert (few.verdict, few.notes) == ("not measured", ("no column has 30 rows",))
+
+
+def test_the_verdict_tells_an_alarm_from_a_look_and_from_what_concerns_half_of_the_rows() -> None:
+    random = np.random.default_rng(14)
+    reference = reference_of([normal_day(random, columns=3, rows=400, day_sd=0.0) for _ in range(20)])
+    verdicts, ideal = {}, stats.norm.ppf((np.arange(400) + 0.5) / 400)
+    for shift in (0.0, 0.19, 0.3, 6.0):
+        day = [pa.array(ideal + shift * (n == 0)) for n in range(3)]
+        verdicts[shift] = judged(reference, day, replace(SPEC, false_alarm_rate=1e-3))
+    assert [one.verdict for one in verdicts.values()] == ["ok", "watch", "warning", "critical"]
+    assert [len(one.notes) > 0 for one in verdicts.values()] == [False, True, False, False]
+    outputs = replace(reference, columns=tuple(as_output(column) for column in reference.columns))
+    assert judged(outputs, [pa.array(random.normal(0.5, 1, 400)), *day[1:]]).verdict == "critical"
+
+
+def as_output(column: ReferenceColumn) -> ReferenceColumn:
+    return replace(column, profile=replace(column.profile, role="output"))
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 50))

@@ -205,7 +205,7 @@ def test_a_backfill_publishes_each_partition_and_a_second_one_changes_nothing(
     assert set(scores) == set(DAYS)
     for day, extra in scores.items():
         assert (extra["partition"], extra["rows"], extra["model_version"]) == (day, 200, 1)
-        assert extra["verdict"] == "quiet"
+        assert extra["verdict"] in ("ok", "watch")
         assert len(extra["run_id"]) == 16
     before = snapshot(site / "scores")
     backfill(call, "churn", DAYS[0], DAYS[-1], "completed")

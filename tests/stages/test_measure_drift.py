@@ -25,7 +25,7 @@ def test_without_a_reference_nothing_is_measured() -> None:
     tools = make_tools()
     plan = plan_of(tools)
     report = drift_of(tools, plan, scored_of(tools, plan))
-    assert report.verdict == "unmeasured"
+    assert (report.verdict, report.notes) == ("not measured", ("the deployment names no drift.reference",))
 
 
 @pytest.mark.parametrize(("on_alarm", "passes"), [("warn", True), ("block", False)])
@@ -46,7 +46,7 @@ def test_an_alarm_refuses_where_the_deployment_says_block(on_alarm: str, passes:
         alarm=True,
         rows=6,
     )
-    report = DriftReport(run_id=plan.run_id, verdict="drift", statistics=(row,), profile=())
+    report = DriftReport(run_id=plan.run_id, verdict="warning", statistics=(row,), profile=())
     if passes:
         gate_drift(plan, report)
     else:
@@ -67,12 +67,12 @@ def tools_with_a_reference() -> FakeToolbox:
 def test_a_day_like_the_reference_is_quiet_and_one_far_from_it_alarms() -> None:
     tools = tools_with_a_reference()
     plan = plan_of(tools)
-    assert drift_of(tools, plan, scored_of(tools, plan)).verdict == "quiet"
+    assert drift_of(tools, plan, scored_of(tools, plan)).verdict == "ok"
     far = (table.set_column(1, "x", pc.add(table["x"], 80.0)) for table in rows(DAY, count=50))
     tools.source.put("data", DAY, *far)
     plan = plan_of(tools)
     report = drift_of(tools, plan, scored_of(tools, plan))
-    assert (report.verdict, sorted(report.alarms)) == ("drift", ["x", "y"])
+    assert (report.verdict, sorted(report.alarms)) == ("critical", ["x", "y"])
 
 
 def test_a_reference_that_changed_since_it_was_planned_is_refused() -> None:

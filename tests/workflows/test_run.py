@@ -162,7 +162,7 @@ def test_drift_is_said_or_refused(on_alarm: Literal["warn", "block"]) -> None:
         run(tools, DAY)
     names = {"plan.json", "check.json", "scored.json", "drift.json", "refusal.json", "report.html"}
     assert records_of(tools) == names
-    assert [report.verdict for report in tools.evidence.drift.values()] == ["drift"]
+    assert [report.verdict for report in tools.evidence.drift.values()] == ["critical"]
     assert tools.staging.attempts == {}
     assert tools.table.published_partitions() == ()
 

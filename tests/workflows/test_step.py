@@ -53,7 +53,7 @@ def test_five_steps_publish_and_a_sixth_finds_it_identical(project: Path, deploy
         answer = ask(deployment, step=step, folder=answer["folder"], holder="a") | {
             "folder": answer["folder"]
         }
-    assert answer["verdict"] == "quiet"
+    assert answer["verdict"] == "ok"
     assert rows(project) == 200
     assert ask(deployment, step="plan", partition=DAY, holder="b")["outcome"] == "identical"
     assert ask(deployment, step="plan", partition="latest")["partition"] == "2024-03-04"
@@ -102,7 +102,7 @@ def test_all_in_one_step(project: Path, deployment: Path) -> None:
 
 def test_a_retry_of_a_whole_run_counts_what_its_earlier_try_published(deployment: Path) -> None:
     first = ask(deployment, step="run", partition=DAY, holder="a")
-    assert (first["drift"], first["alarms"], first["verdict"]) == ("quiet", [], "quiet")
+    assert (first["drift"], first["alarms"], first["verdict"]) == ("ok", [], "ok")
     published = json.loads((Path(str(first["folder"])) / "manifest.json").read_text())["published_at"]
     again = ask(deployment, step="run", partition=DAY, holder="a", is_retry=True, since=published)
     told = ("outcome", "run_id", "rows", "verdict", "drift", "alarms", "folder")

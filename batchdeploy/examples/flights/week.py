@@ -42,7 +42,7 @@ def main() -> None:
         "rows": int(days["rows"].sum()),
         "auc": round(float(days["auc"].mean()), 5),
         "brier": round(float(days["brier"].mean()), 5),
-        "days_with_drift": int((days["drift"] == "drift").sum()),
+        "days_with_drift": int(days["drift"].isin(["warning", "critical", "drift"]).sum()),
     }
     (arguments.out / "week.metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
