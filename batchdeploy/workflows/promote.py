@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from batchdeploy.core.comparison import Comparison
@@ -11,7 +12,7 @@ from batchdeploy.documents import from_json
 from batchdeploy.errors import Problem, PromotionRefused, RequestError
 from batchdeploy.workflows import timing
 from batchdeploy.workflows.attempt import warn_on_failure
-from batchdeploy.workflows.run_folders import find_key
+from batchdeploy.workflows.run_folders import COMMON, find_key
 from batchdeploy.workflows.toolbox import Toolbox
 
 
@@ -27,7 +28,8 @@ def promote(tools: Toolbox, file: Location | str, decision: Decision) -> Compari
     file = as_location(str(file))
     seen = _find(tools, file)
     if seen is None:
-        raise RequestError(str(file), "there is no such comparison")
+        where = socket.gethostname()
+        raise RequestError(str(file), f"there is no such comparison on machine {where}", hint=COMMON)
     if decision.approved:
         tools.registry.move_alias(seen.model, seen.alias, seen=seen.champion, version=seen.challenger)
     with warn_on_failure("the decision could not be recorded"):

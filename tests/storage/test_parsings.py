@@ -81,7 +81,8 @@ def test_a_first_run_parses_no_record(
     assert result.code == 0, result.err
     assert records_in(parsed) == {}
     assert parsed["Reference"] == 1
-    assert set(parsed.values()) == {1}, parsed
+    # An attempt's state is looked up where it matters, because another process may have changed it.
+    assert set((parsed - Counter(AttemptRecord=parsed["AttemptRecord"])).values()) == {1}, parsed
     assert loaded == []
 
 
