@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from batchdeploy.core.layout import ALIVE, HANDED, Layout
+from batchdeploy.core.layout import ALIVE, HANDED, STAGED, Layout
 from batchdeploy.publishing.refusals import cannot_exchange
 from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.files import can_exchange
@@ -34,7 +34,7 @@ class Attempts:
 
     Args:
         layout: the table's folders.
-        check: raises if a new staging folder could not be published later; None for no check.
+        check: raises if a new staging folder could not be published later; None if no scores lie in it.
         forget: called with an attempt's name before its folder is removed.
     """
 
@@ -67,6 +67,7 @@ class Attempts:
         try:
             attempt.mkdir()
             if self._check is not None:
+                (attempt / STAGED).mkdir()
                 self._check(attempt)
         except BaseException:
             self.discard(name)

@@ -41,7 +41,6 @@ class StagingArea:
         self._control.protect()
         try:
             attempt = self._attempts.begin(run_id)
-            (attempt / STAGED).mkdir()
         except OSError as error:
             raise translated(error, self._control.layout.staging) from error
         return AttemptFolders(
