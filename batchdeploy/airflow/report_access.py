@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from batchdeploy.airflow.control_values import fill_control
 from batchdeploy.airflow.deployment_source import DeploymentSource, find_source
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.locations import is_uri
@@ -122,6 +121,9 @@ def open_folder(control: ControlFolder) -> Storage:
 
 def _filled(control: ControlFolder, environment: str | None) -> ControlFolder | None:
     """The control folder with the environment's values; None if one of them is missing."""
+    # Imported here, because Airflow imports this module to parse DAG files, which show no page.
+    from batchdeploy.airflow.control_values import fill_control
+
     path = fill_control(control.path, environment)
     given = {name: value for name, value in asdict(control.stores).items() if value is not None}
     stores = {name: fill_control(value, environment) for name, value in given.items()}
