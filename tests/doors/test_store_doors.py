@@ -11,7 +11,7 @@ from pathlib import Path
 import obstore
 import pytest
 from conftest import DAYS, Result
-from object_stores import CREDENTIALS, Bucket, s3_bucket
+from object_stores import CREDENTIALS, Bucket, azure_bucket, s3_bucket
 from store_proxy import Fault, store_proxy
 from tests_support import copy_project
 
@@ -204,6 +204,22 @@ def test_a_control_folder_belongs_to_one_deployment_table_and_version(
     stored = [entry["path"] for chunk in obstore.list(lake.bucket.store, "scores") for entry in chunk]
     keys = [key for key in stored if key.startswith("scores/new")]
     assert keys == ["scores/new.batchdeploy/control.json"]
+
+
+def test_a_run_and_its_records_on_azure(
+    template: Path, tmp_path: Path, azure_port: int, store_credentials: None, cli: Cli
+) -> None:
+    bucket, project = azure_bucket(azure_port), copy_project(template, tmp_path / "project")
+    for part in sorted((project / "data" / "customers").rglob("*.parquet")):
+        bucket.put(f"lake/{part.relative_to(project / 'data' / 'customers')}", part.read_bytes())
+    file = in_store(project / "dags" / "churn.yaml", bucket, project / "mlflow.db")
+    asked = StepRequest(step="run", partition=DAY, holder="dag/run")
+    run = take_step(open_toolbox(file), asked)["run_id"]
+    other = tmp_path / "elsewhere.yaml"
+    shutil.copy(file, other)
+    assert cli("show", run, "-d", other, "--verify", "--json").json["whole"]
+    assert "</html>" in Path(cli("report", run, "-d", other, "--json").json["report"]).read_text("utf-8")
+    assert cli("recover", other).out == "nothing to do\n"
 
 
 FAULTS: dict[str, tuple[Fault, str, str]] = {
