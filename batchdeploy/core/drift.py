@@ -38,9 +38,11 @@ FLOORS = {
     "null_share": 0.05, "outside_share": 0.05, "unseen_share": 0.05, "top_share": 0.4, "shape": 0.02,
     "location": 0.1, "scale": 0.1, "skewness": 0.3, "tails": 0.3,
 }  # fmt: skip
-MOST = 0.5
+HALF, NEARLY_ALL = 0.5, 0.8
 # Evidence up to so many times weaker than an alarm is worth a look.
 WATCHED = 10.0
+# Asked of numeric columns only if their partitions hardly move: bins lie where they lay in the reference.
+FIXED = ("shape", "top_share")
 WHOLE_ROWS = ("null_share", "outside_share", "unseen_share")
 ONE_SIDED = ("outside_share", "unseen_share", "top_share")
 
@@ -149,7 +151,7 @@ def _verdict(found: Sequence[DriftStatistic], watched: Sequence[DriftStatistic])
 
 
 def _concerns_half(row: DriftStatistic) -> bool:
-    return row.statistic in WHOLE_ROWS and abs(row.value - (row.reference or 0.0)) >= MOST
+    return row.statistic in WHOLE_ROWS and abs(row.value - (row.reference or 0.0)) >= HALF
 
 
 def _measured(calibration: Calibration, profiles: Sequence[ColumnProfile | None]) -> tuple[Array, Array]:
@@ -187,11 +189,11 @@ def _answers(calibration: Calibration, values: Array, rows: Array) -> list[Answe
     questions: dict[tuple[int, str], list[int]] = {}
     for row, (place, one) in enumerate(calibration.statistics):
         if one.name == "log_odds":
-            # The share just before it: both scales have to agree, unless most rows moved. Where whole days
-            # move, a share beyond a fixed edge grows exponentially, which log odds know.
-            if not (calibration.statistics[row - 1][1].name in ONE_SIDED and effects[row - 1] >= MOST):
+            # The share just before it: both scales have to agree, unless nearly all rows moved. Where whole
+            # partitions move, a share beyond a fixed edge grows exponentially, which log odds know.
+            if not (calibration.statistics[row - 1][1].name in ONE_SIDED and effects[row - 1] >= NEARLY_ALL):
                 p_values[row - 1] = max(p_values[row - 1], p_values[row])
-        elif not few[row] and (one.name != "shape" or calibration.steady[place]):
+        elif not few[row] and (one.name not in FIXED or calibration.steady[place]):
             questions.setdefault((place, one.name), []).append(row)
     found = []
     for (place, name), asked in questions.items():

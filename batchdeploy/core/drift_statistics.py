@@ -13,8 +13,8 @@
 
 Skewness and kurtosis stay as they are when a whole partition moves or is stretched, so that they tell a
 change of shape from an ordinary move. The share of a bin does not, and is asked of a numeric column only if
-its partitions hardly move. The share of a category, or of values outside the range, is judged on
-both scales, as it is and as log odds.
+its partitions hardly move; a stuck column is found by its scale. The share of a category, or of values
+outside the range, is judged on both scales, as it is and as log odds.
 """
 
 from __future__ import annotations
