@@ -142,8 +142,9 @@ class DriftSpec:
 
     Attributes:
         reference: a reference profile (JSON), made by ``batchdeploy.build_reference``.
-        false_alarm_rate: Benjamini-Hochberg level over the columns of one partition.
-        min_psi: shifts below this population stability index never alarm, however significant.
+        false_alarm_rate: Benjamini-Hochberg level over all questions of all columns of one partition.
+        min_psi: a bin or category never alarms in a column that moved by less than this population stability
+            index, however significant.
         on_alarm: ``warn`` publishes with a warning, ``block`` refuses to publish.
     """
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 # A standard deviation of this, in units of the reference's spread, counts as none.
 NO_SCALE = 1e-3
-FIXED_POINT = 2**16
+# With a variance below this, skewness and kurtosis would be rounding errors of the moments.
+NO_SHAPE = 1e-3
+FIXED_POINT = 2**24
 
 
 class Table(NamedTuple):
@@ -154,6 +156,9 @@ def _moments(table: Table) -> list[Statistic]:
     whole = within + float((weights * (first - (weights * first).sum()) ** 2).sum())
     kurtosis = float((weights * kurt).sum()) / max(within, 1e-9) ** 2
     least = np.maximum(variance, NO_SCALE**2)
+    shaped = variance > NO_SHAPE
+    skewness = np.where(shaped, np.arcsinh(skew / least**1.5), 0.0)
+    tails = np.where(shaped, np.log(np.maximum(kurt / least**2, 1.0)), 0.0)
     return [
         Statistic(
             "location", -1, first, rows, max(within, 1e-3 * whole, 1e-6), float((weights * skew).sum())
@@ -163,8 +168,8 @@ def _moments(table: Table) -> list[Statistic]:
             "scale", -1, 0.5 * np.log(least), rows, max((min(max(kurtosis, 1.2), 100.0) - 1) / 4, 0.05)
         ),
         # Sampling variances of a normal sample; other distributions differ by a factor.
-        Statistic("skewness", -1, np.arcsinh(skew / least**1.5), rows, 6.0, factor=True),
-        Statistic("tails", -1, np.log(np.maximum(kurt / least**2, 1.0)), rows, 24 / 9, factor=True),
+        Statistic("skewness", -1, skewness, rows, 6.0, factor=True),
+        Statistic("tails", -1, tails, rows, 24 / 9, factor=True),
     ]
 
 

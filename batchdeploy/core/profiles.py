@@ -22,7 +22,7 @@ class ColumnProfile:
     Attributes:
         center, unit: the reference's median and spread (interquartile range / 1.349), in the column's
             units.
-        moments: of a numeric column, the sums of z, z^2, z^3 and z^4 times 2**16, rounded for each batch,
+        moments: of a numeric column, the sums of z, z^2, z^3 and z^4 times 2**24, rounded for each batch,
             over the values that are not null; z = (value - center) / unit, limited to -10 and 10. Whole
             numbers, so that merging does not depend on the order.
     """

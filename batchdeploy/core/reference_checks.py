@@ -11,7 +11,7 @@ from batchdeploy.errors import Problem
 MAX_ROWS = 2**63 - 1
 MOMENTS = 4
 # The fourth power of 10 in fixed point, and room for rounding.
-MAX_MOMENT = 2**16 * (10.0**4 + 1)
+MAX_MOMENT = 2**24 * (10.0**4 + 1)
 
 
 def record_problems(record: object) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ BINS = 10
 OUTER = 0.005
 # Moments are sums of values in units of the reference's spread, limited to this many, times FIXED_POINT.
 LIMIT = 10.0
-FIXED_POINT = 2**16
+FIXED_POINT = 2**24
 CATEGORIES = 20
 RARE = 2_000
 
