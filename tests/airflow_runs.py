@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 RUN = """
 import sys, json, warnings
@@ -43,3 +46,18 @@ def airflow(home: Path, dags: Path, argument: str, *dag: str, python: str = sys.
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def task_context(dag: Any, partition: str) -> dict[str, Any]:
+    """What a step reads of Airflow's context, for a task that runs in this process."""
+    ti = SimpleNamespace(
+        dag_id=dag.dag_id,
+        run_id="manual",
+        try_number=1,
+        xcom_push=lambda key, value: None,
+        get_first_reschedule_date=lambda _context: None,
+    )
+    run = SimpleNamespace(conf={}, run_type="manual", partition_key=partition, start_date=None)
+    events: Any = defaultdict(SimpleNamespace)
+    context = {"ti": ti, "dag": dag, "dag_run": run, "params": {}, "outlet_events": events}
+    return context | {"partition_key": partition}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow_runs import task_context
 from object_stores import ACCOUNT, ACCOUNT_KEY, CREDENTIALS, new_bucket
 from tests_support import Result
 
@@ -342,3 +343,28 @@ def test_pages_find_the_control_folder_of_an_environment(
     shown = SimpleNamespace(is_mapped=False, control=plan.control.serialize(), environment=plan.environment)
     found = control_folders(shown, str(deployment))
     assert {control.path for control in found} == ({expected.format(root=project)} if expected else set())
+
+
+def test_a_task_reads_its_rows_with_a_connection_and_an_environment(
+    project: Path, deployment: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batchdeploy.airflow import ScoringDag
+
+    rows = project / "data" / "customers"
+    with monkeypatch.context() as here:
+        for name, value in CREDENTIALS.items():
+            here.setenv(name, value)
+        bucket = new_bucket(request, "S3")
+        for file in sorted(rows.rglob("*.parquet")):
+            bucket.put(f"lake/{file.relative_to(rows)}", file.read_bytes())
+    with_storage(deployment, "{connection: lake}")
+    deployment.write_text(deployment.read_text().replace("data/customers", "s3://${BUCKET}/lake"))
+    made = {"conn_type": "aws", "login": "test", "password": SECRET}
+    made["extra"] = {"region_name": "us-east-1", "endpoint_url": bucket.storage.endpoint}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(made))
+    values = json.dumps({"BUCKET": bucket.uri.removeprefix("s3://")})
+    monkeypatch.setenv("AIRFLOW_VAR_BATCHDEPLOY_PROD", values)
+    dag = ScoringDag(str(deployment), tasks="one", environment="prod")
+    answer = dag.get_task("run").execute(task_context(dag, "2024-03-02"))
+    assert (answer["partition"], answer["rows"]) == ("2024-03-02", 200)
+    assert not [file for file in project.rglob("*.json") if SECRET in file.read_text(errors="replace")]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_runs import task_context
 from tests_support import customers, write_day
 
 from batchdeploy.errors import RequestError
@@ -120,3 +121,26 @@ def test_another_way_to_wait_is_refused(deployment: Path) -> None:
 
     with pytest.raises(RequestError, match="wait: must be 'reschedule' or 'defer', got 'sleep'"):
         ScoringDag(str(deployment), wait="sleep")  # type: ignore[arg-type]
+
+
+def test_a_deferred_task_scores_the_rows_that_arrive(project: Path, deployment: Path) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from batchdeploy.airflow import ScoringDag
+
+    waiting(deployment)
+    dag = ScoringDag(str(deployment), tasks="one", wait="defer")
+    now = task_context(dag, DAY)
+    with pytest.raises(TaskDeferred) as deferred:
+        dag.get_task("run").execute(now)
+    write_day(project / "data" / "customers", DAY, customers(DAY))
+    trigger = deferred.value.trigger
+
+    async def first() -> Any:
+        async for event in trigger.run():
+            return event.payload
+
+    # Airflow calls the task again in another process, with another operator.
+    again = ScoringDag(str(deployment), tasks="one", wait="defer").get_task("run")
+    answer = again.execute_after_wait(now, asyncio.run(first()), **deferred.value.kwargs)
+    assert (answer["partition"], answer["rows"]) == (DAY, 200)
