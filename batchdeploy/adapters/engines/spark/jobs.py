@@ -77,10 +77,13 @@ def job_failure(master: str, text: str) -> BatchdeployError:
 
 
 def _last_line(text: str) -> str:
-    """The last error line of Spark's message, which holds a Python worker's exception."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line and not line.startswith(("at ", "File "))]
-    return (errors or lines or ["no message"])[-1]
+    """The last error line of Spark's message: a Python worker's exception, else the JVM's innermost cause."""
+    stripped = (line.strip() for line in text.splitlines())
+    lines = [line for line in stripped if line and not line.startswith(("at ", "File ", "... "))]
+    for word in ("Error", "Exception"):
+        if found := [line for line in lines if word in line]:
+            return found[-1]
+    return (lines or ["no message"])[-1]
 
 
 @cache
