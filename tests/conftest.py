@@ -81,6 +81,8 @@ LONG_FILES = (
     "test_flights.py",
     "test_airflow_server.py",
     "test_clusters.py",
+    "test_separate_machines.py",
+    "test_airflow_machines.py",
     "test_stops.py",
     "test_engines.py",
     "test_spark_reads.py",
@@ -88,6 +90,7 @@ LONG_FILES = (
     "test_spark_kills.py",
     "test_bad_publishers.py",
     "test_compiled.py",
+    "test_stores.py",
 )
 
 
