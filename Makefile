@@ -52,8 +52,8 @@ faults: install java  ## every fault, thousands of trials (hours); writes tests/
 fuzz: install  ## a hundred thousand hostile inputs (half an hour); writes tests/fuzz/results.json
 	cd tests && python -m fuzz $(FUZZ)
 
-clusters: install java  ## the engine tests on a standalone cluster and on a Connect server (minutes)
-	@source .ci/java-env; pytest tests/test_clusters.py
+clusters: install java  ## Spark's tests on a standalone cluster and on a Connect server (minutes)
+	@source .ci/java-env; pytest tests/test_clusters.py tests/test_separate_machines.py
 	@source .ci/java-env; for kind in standalone connect; do for read in splits spark; do \
 		pytest tests/test_engines.py -k spark --spark $$kind --read $$read; done; done
 

@@ -171,11 +171,12 @@ def cluster(
         **(variables or {}),
     }
     url = f"spark://127.0.0.1:{port}"
-    common = ["--host", "127.0.0.1", "--webui-port", "0"]
-    commands = [["org.apache.spark.deploy.master.Master", *common, "--port", str(port)]]
-    commands += [
-        ["org.apache.spark.deploy.worker.Worker", *common, "--cores", "1", "--memory", "1500m", url]
-    ] * workers
+    # NOTE: executors on one host read each other's shuffle files from its disk, so each machine is a host.
+    hosts = [f"127.0.0.{number + 1 if machines else 1}" for number in range(workers + 1)]
+    common = ["--webui-port", "0", "--host"]
+    commands = [["org.apache.spark.deploy.master.Master", "--port", str(port), *common, hosts[0]]]
+    worker = ["org.apache.spark.deploy.worker.Worker", "--cores", "1", "--memory", "1500m", url, *common]
+    commands += [[*worker, host] for host in hosts[1:]]
     started = []
     try:
         for number, words in enumerate(commands):
@@ -186,7 +187,7 @@ def cluster(
                 started.append(
                     subprocess.Popen(
                         command,
-                        env=environment,
+                        env=environment | {"SPARK_LOCAL_IP": hosts[number]},
                         stdout=log,
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
