@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -72,6 +73,17 @@ def written(box: LocalToolbox) -> tuple[Any, Any, Any]:
     checks = records_in(outcome.folder).read("", CheckReport).results
     counts["checks"] = [(r.expectation, r.column, r.success, r.unexpected, r.evaluated) for r in checks]
     return comparable(scored), comparable(bad), counts
+
+
+def assert_equal_counts(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Equal counts; moments but for their rounding, once for each batch, and the readers' batches differ."""
+    moments = [[m for p in counts["profile"] for m in p.moments] for counts in (found, expected)]
+    assert moments[0] == pytest.approx(moments[1], abs=16)
+    plain = [
+        counts | {"profile": [replace(p, moments=()) for p in counts["profile"]]}
+        for counts in (found, expected)
+    ]
+    assert plain[0] == plain[1]
 
 
 def comparable(table: Any) -> Any:
@@ -255,7 +267,7 @@ def test_rows_are_scored_and_quarantined_as_workers_that_read_do(
     found = written(reading(project, spark, "spark"))
     assert found[0] == expected[0]
     assert found[1] == expected[1]
-    assert found[2] == expected[2]
+    assert_equal_counts(found[2], expected[2])
 
 
 def test_memory_that_runs_out_is_met_by_smaller_batches(
@@ -338,7 +350,9 @@ def test_int96_is_read_where_spark_wrote_it_and_else_refused(project: Path, spar
     folder.mkdir()
     for file in (project / "by-spark").glob("*.parquet"):
         shutil.copy(file, folder)
-    assert written(reading(project, spark, "spark")) == written(reading(project, spark, "splits"))
+    found, expected = written(reading(project, spark, "spark")), written(reading(project, spark, "splits"))
+    assert found[:2] == expected[:2]
+    assert_equal_counts(found[2], expected[2])
 
 
 def test_a_refusal_in_a_task_arrives_as_it_was_raised(project: Path, spark: SparkEngine) -> None:
