@@ -71,7 +71,7 @@ def elsewhere(root: Path) -> None:
         ),
         (
             elsewhere,
-            "Not published: drift, and drift.on_alarm is block: 100.0% of `city` is in unseen categories",
+            "Not published: drift, and drift.on_alarm is block: 100.0% of <code>city</code> is in unseen",
             "city: 100.0% of `city` is in unseen categories, ordinarily 0.0%",
         ),
     ],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from batchdeploy.core.drift_sentences import describe, headline, moved
 from batchdeploy.core.profiles import Reference
@@ -213,12 +214,19 @@ def _tested(drift: DriftReport) -> list[DriftStatistic]:
     return [row for row in drift.statistics if row.p_value is not None and row.low is not None]
 
 
+def _with_code(sentence: str) -> Markup:
+    """A sentence as HTML, with `names` between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704
+
+
 @cache
 def _templates() -> Environment:
-    return Environment(
+    found = Environment(
         loader=PackageLoader("batchdeploy.stages", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["with_code"] = _with_code
+    return found
