@@ -10,7 +10,7 @@ from typing import Literal
 from batchdeploy.core import FORBID_UNKNOWN
 from batchdeploy.core.locations import is_uri
 from batchdeploy.errors import Problem
-from batchdeploy.redaction import secrets_in
+from batchdeploy.redaction import REFERENCE, secrets_in
 
 OutputType = Literal["double", "float", "long", "integer", "boolean", "string"]
 # The end of a control folder's name.
@@ -42,7 +42,8 @@ class OutputRef:
             ``abfss://``.
         control: the control folder, with records, quarantined rows, drift tables and claims; a folder or a
             URI whose name ends with ``.batchdeploy``. null: beside the table, at ``path`` with
-            ``.batchdeploy`` added. Give another one with ``publish: {mode: pointer}`` only.
+            ``.batchdeploy`` added. Give another one with ``publish: {mode: pointer}`` only, and a folder if
+            the table is in a folder.
         columns: the outputs of the model.
         keep: columns of the input that are copied.
     """
@@ -77,5 +78,10 @@ def control_problems(output: OutputRef, *, data: str, mode: str) -> Iterator[Pro
         yield Problem("output.control", f"{what}publish: {{mode: pointer}}", control)
     elif not place.name.endswith(CONTROL) or place.name == CONTROL:
         yield Problem("output.control", f"the name of a control folder ends with {CONTROL}", control)
+    # NOTE: a folder compares and swaps under a lock, which is in the control folder; a store has none. A path
+    # whose variables are not set yet may turn out to be a URI.
+    elif is_uri(control) and not is_uri(output.path) and not REFERENCE.search(output.path):
+        what = "is in a store, and the lock of a table in a folder must be in a folder, too; name one"
+        yield Problem("output.control", what, control)
     elif {PurePosixPath(data), PurePosixPath(output.path)} & {*place.parents}:
         yield Problem("output.control", "must be outside data.path and output.path", control)

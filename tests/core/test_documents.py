@@ -133,6 +133,11 @@ WRONG = {
         + "publish: {mode: pointer}\n",
         "output.control: must be outside data.path and output.path",
     ),
+    "a control folder in a store for a table in a folder": (
+        SOUND.replace("path: scores", "path: scores, control: s3://b/x.batchdeploy")
+        + "publish: {mode: pointer}\n",
+        "output.control: is in a store, and the lock of a table in a folder must be in a folder, too",
+    ),
     "a control folder without a path": (
         SOUND.replace("path: scores", "path: scores, control: ''") + "publish: {mode: pointer}\n",
         "output.control: must be a path or a URI",
