@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,16 @@ def test_a_dataset_is_named_as_openlineage_names_it(path: str, namespace: str, n
 
     found = name_dataset(path, Path("/srv/project"))
     assert (found.namespace, found.name) == (namespace, name)
+
+
+@pytest.mark.parametrize("kind", ["catalog", "iceberg"])
+def test_a_table_of_a_catalog_is_no_folder(deployment: Path, kind: Any) -> None:
+    from batchdeploy.airflow import ScoringDag
+    from batchdeploy.airflow.lineage import LineageDataset
+
+    task = ScoringDag(str(deployment)).get_task("score")
+    task.spec = replace(task.spec, data=replace(task.spec.data, path="crm.customers", format=kind))
+    assert task.lineage("data") == LineageDataset(namespace=kind, name="crm.customers")
 
 
 def test_tasks_tell_what_they_read_and_write(

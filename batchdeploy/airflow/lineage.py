@@ -44,9 +44,10 @@ class LineageOperator:
         """One dataset of the deployment."""
         if part != "model":
             path = self.spec.data.path if part == "data" else self.spec.output.path
-            if part == "data" and self.spec.data.format == "iceberg" and "/" not in path:
+            kind = self.spec.data.format
+            if part == "data" and kind in ("catalog", "iceberg") and "/" not in path:
                 # A table of a catalog; where its files are is known to the catalog only.
-                return LineageDataset(namespace="iceberg", name=path)
+                return LineageDataset(namespace=kind, name=path)
             return name_dataset(path, self.root)
         name, version = self.pinned_model or (self.spec.model.name, None)
         registry = self.registry_page or "mlflow"
