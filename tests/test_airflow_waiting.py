@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,6 +115,28 @@ def test_a_task_is_rescheduled_where_the_triggerer_could_not_look(
     run = ScoringDag(str(deployment), wait=mode, tasks="one").get_task("run")
     with pytest.raises(AirflowRescheduleException):
         run.conclude(dict(MISSING), context())
+
+
+def test_a_task_that_does_not_see_the_rows_that_the_triggerer_found_is_rescheduled(deployment: Path) -> None:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+
+    from batchdeploy.airflow import ScoringDag
+
+    dag = ScoringDag(str(waiting(deployment)), wait="defer")
+    plan, now = dag.get_task("plan"), task_context(dag, DAY)
+    with pytest.raises(AirflowRescheduleException):
+        plan.execute_after_wait(now, "found", datetime.now(UTC).isoformat())
+
+
+def test_the_triggerer_starts_no_spark_for_a_table_of_its_catalog(deployment: Path) -> None:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+
+    from batchdeploy.airflow import ScoringDag
+
+    plan = ScoringDag(str(waiting(deployment)), wait="defer").get_task("plan")
+    plan.spec = replace(plan.spec, data=replace(plan.spec.data, path="crm.customers", format="catalog"))
+    with pytest.raises(AirflowRescheduleException):
+        plan.conclude(dict(MISSING), context())
 
 
 def test_another_way_to_wait_is_refused(deployment: Path) -> None:

@@ -108,15 +108,20 @@ class PlanOperator(StepOperator):
             self.give_up(context, "the rows did not arrive")
         if event != FOUND:
             self.log.warning("the triggerer cannot look for rows, so the task is rescheduled: %s", event)
-            self.wait_mode = "reschedule"
+        # NOTE: rows that the triggerer sees and this worker does not would wake the task at once, again and
+        # again.
+        self.wait_mode = "reschedule"
         return self.execute(context)
 
     def _trigger(self, partition: str) -> Any:
         """The trigger that looks for rows; None if the triggerer cannot have what looking needs."""
-        if self.environment is not None or self.spec.storage.connection or self.spec.airflow.python:
-            # The triggerer is one process for many tasks: it must not get the credentials of one of them.
+        own = self.environment is not None or self.spec.storage.connection or self.spec.airflow.python
+        if own or self.spec.data.format == "catalog":
+            # The triggerer is one process for many tasks: it must not get the credentials of one of them, nor
+            # start Spark, which a catalog is asked by.
             self.log.info(
-                "with an environment, a connection or an interpreter of its own the task is rescheduled"
+                "with an environment, a connection or an interpreter of its own, or a table of Spark's "
+                "catalog, the task is rescheduled"
             )
             return None
         from batchdeploy.airflow.rows_trigger import RowsTrigger
