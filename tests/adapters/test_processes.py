@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -67,6 +68,15 @@ def recording(folder: Path, *, dies: int) -> Work:
         )
 
     return work
+
+
+@pytest.mark.filterwarnings("ignore:Loky-backed parallel loops")
+def test_a_process_that_may_have_no_children_does_the_work_itself(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    found = list(engine.map_splits(recording(tmp_path, dies=0), splits(3)))
+    assert [(result.index, result.worker) for result in found] == [(n, str(os.getpid())) for n in range(3)]
 
 
 def test_a_process_that_dies_costs_a_retry(engine: LocalEngine, tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def _results(run: Any, work: Work[Any], splits: Sequence[Split], processes: int)
 
 
 def _in_process(run: Any, work: Work[Result], split: Split, parent: int) -> Result | BatchdeployError:
-    end_with_parent(parent)
+    # NOTE: in a daemonic process joblib starts no others, and runs the work in this one.
+    if os.getpid() != parent:
+        end_with_parent(parent)
     try:
         result: Result = run(work, split)
     except BatchdeployError as error:
