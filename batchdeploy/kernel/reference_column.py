@@ -60,9 +60,12 @@ def _outside_others(bins: ColumnProfile, parts: Sequence[pa.Array]) -> list[int]
         holders = Counter(name for names in named for name in names)
         known = {name for name in (*bins.categories, *bins.rare) if holders[name] > 1}
         return [sum(rows for name, rows in names.items() if name not in known) for names in named]
-    numbers = [part[np.isfinite(part)] for part in map(as_numbers, parts)]
-    low, high = _below_others(numbers), _below_others([-part for part in numbers])
-    return [below + above for below, above in zip(low, high, strict=True)]
+    numbers = [as_numbers(part) for part in parts]
+    # No range has infinity in it.
+    infinite = [int(np.count_nonzero(np.isinf(part))) for part in numbers]
+    finite = [part[np.isfinite(part)] for part in numbers]
+    low, high = _below_others(finite), _below_others([-part for part in finite])
+    return [sum(rows) for rows in zip(infinite, low, high, strict=True)]
 
 
 def _below_others(parts: Sequence[np.ndarray[Any, Any]]) -> list[int]:

@@ -273,6 +273,20 @@ def test_a_column_that_is_constant_on_each_day_has_no_shape() -> None:
         assert (shown["skewness"], shown["tails"]) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_infinity_is_outside_the_range_of_the_reference_as_well(share: float) -> None:
+    random = np.random.default_rng(15)
+
+    def day() -> Day:
+        numbers = random.normal(0, 1, 1_000)
+        return [pa.array(np.where(random.random(1_000) < share, -np.inf, numbers))]
+
+    report = judged(reference_of([day() for _ in range(20)]), day())
+    outside = next(row for row in report.statistics if row.statistic == "outside_share")
+    assert outside.reference == pytest.approx(share, abs=0.03)
+    assert (report.verdict, report.alarms) == ("ok", ())
+
+
 def test_certain_but_tiny_shifts_do_not_alarm() -> None:
     random = np.random.default_rng(8)
     reference = reference_of([[pa.array(random.normal(0, 1, 100_000))] for _ in range(8)])
