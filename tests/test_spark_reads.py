@@ -20,6 +20,7 @@ from tests_support import SCHEMA, customers, edit, text_array, write_day
 from batchdeploy.adapters.engines.spark import SparkEngine
 from batchdeploy.adapters.engines.spark.row_jobs import SparkRows
 from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
+from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.records import CheckReport, ScoredBatch
 from batchdeploy.errors import BatchdeployError, DataError, RequestError, ScoringRefused
 from batchdeploy.workflows.plan import plan as plan_partition
@@ -430,6 +431,17 @@ def test_a_table_of_the_catalog_is_scored_as_the_same_rows_in_files(
     box = reading(project, spark, "spark")
     assert box.source.partitions(box.deployment.data) == tuple(f"2024-03-0{n}" for n in range(1, 5))
     assert plan_partition(box, DAY).state == "identical"
+
+
+@pytest.mark.parametrize("value", ["a:b", "c d", "p%3Aq", "ü#?"])
+def test_a_partition_whose_folder_is_escaped_is_pinned(spark: SparkEngine, lake: Any, value: str) -> None:
+    frame = lake.createDataFrame([("1", value)], "id string, k string")
+    frame.write.mode("overwrite").partitionBy("k").saveAsTable("lake.escaped")
+    ref = DataRef(path="lake.escaped", partition=PartitionSpec(column="k"), keys=("id",), format="catalog")
+    pin = spark.catalog.pin(ref, value)
+    assert [file.rows for file in pin.files] == [1]
+    assert list(spark.rows.table(pin, 1).numbers.values()).count(pin.files[0].location) >= 1
+    assert not spark.catalog.changes(ref, value, pin)
 
 
 def test_rows_of_a_table_are_quarantined_with_their_file_and_row_where_spark_tells_them(

@@ -11,7 +11,13 @@ from urllib.parse import unquote
 from batchdeploy.adapters.engines.spark.jobs import job_failure, run_in_thread, spark_errors
 from batchdeploy.adapters.engines.spark.partition_filter import may_belong
 from batchdeploy.adapters.engines.spark.provenance import provenance
-from batchdeploy.adapters.engines.spark.stored_files import PATTERN, place, quoted, table_name
+from batchdeploy.adapters.engines.spark.stored_files import (
+    PATTERN,
+    place,
+    quoted,
+    table_name,
+    unescaped_place,
+)
 from batchdeploy.core.deployment import DataRef
 from batchdeploy.core.partition_names import NULL
 from batchdeploy.core.partitions import known_hint, partition_key, value_problems
@@ -174,7 +180,7 @@ class CatalogSource:
         millis = functions.unix_millis("modificationTime").alias("millis")
         by_place = {place(text): text for text in rows}
         for row in sorted(self._run(listed.select("path", millis, "length").collect)):
-            text = by_place[place(row.path)]
+            text = by_place[unescaped_place(row.path)]
             yield FilePin(
                 path=place(text),
                 md5="",

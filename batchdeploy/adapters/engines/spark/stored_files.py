@@ -38,7 +38,12 @@ def spark_path(location: str) -> str:
 
 def place(text: str) -> str:
     """A file's place without its scheme, which differs between writers, from a URI as Spark writes it."""
-    return re.sub("^/+", "/", unquote(text.partition(":")[2]))
+    return unescaped_place(unquote(text))
+
+
+def unescaped_place(text: str) -> str:
+    """The same from a URI that is not escaped, as those in Spark's listings."""
+    return re.sub("^/+", "/", text.partition(":")[2])
 
 
 def pinned_place(location: str) -> str:
