@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,9 +22,12 @@ from batchdeploy.adapters.sources.lookup_tables import LookupTables
 from batchdeploy.adapters.sources.lookups import LookupSource
 from batchdeploy.adapters.sources.table_files import TableFiles
 from batchdeploy.assembly.lookups import send_lookups
+from batchdeploy.assembly.reading import LocalReader
 from batchdeploy.core.deployment import DataRef, LookupSpec, PartitionSpec
 from batchdeploy.core.lookup_places import IN_PLACE, LocatingWork, LookupPlaces
 from batchdeploy.core.pins import DataPin, FilePin, LookupPin
+from batchdeploy.core.policy import LimitsSpec
+from batchdeploy.core.records import InputSchema
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import Split, WorkerCheck, WorkerReport
 from batchdeploy.errors import DataError
@@ -84,6 +88,36 @@ def test_nothing_is_sent_that_workers_see(locate: Callable[[str], str], location
     assert send_lookups(pins, workers, most_mib=1) is IN_PLACE
     assert workers.sent == {}
     assert IN_PLACE(pins) is pins
+
+
+def test_a_table_of_the_catalog_is_validated_with_what_was_sent(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    workers, joins = Workers(located), []
+    spark: Any = SimpleNamespace(
+        remote=True,
+        locate=located,
+        distribute=workers.distribute,
+        frame=lambda *_, join, **__: joins.append(join),
+    )
+    data = DataPin(
+        path="lake.rows",
+        rev=None,
+        tracked="catalog",
+        digest="",
+        files=(),
+        lookups=(pin(str(tmp_path / "a")),),
+    )
+    said = SimpleNamespace(partition=PartitionSpec(column="date"), where=(), casts=None)
+    deployment = SimpleNamespace(data=said, limits=LimitsSpec(), engine=SimpleNamespace(kind="spark"))
+    plan: Any = SimpleNamespace(
+        deployment=deployment, data=data, partition="2024-03-02", schema=InputSchema(columns=(), file_rows=())
+    )
+    tools: Any = SimpleNamespace(deployment=deployment)
+    with LocalReader(tools, lambda: spark).frame(plan, None):
+        assert workers.sent == {"0.parquet": b"a"}
+    (join,) = joins
+    (there,) = join.places(data.lookups)
+    assert [file.location for file in there.files] == ["/worker/tables/0.parquet"]
 
 
 class Moved(NamedTuple):

@@ -59,7 +59,7 @@ class LocalReader:
         cells = plan.schema.rows * sum(10 if c.type == "string" else 1 for c in read)
         by_spark = self._tools.deployment.engine.kind == "spark"
         if plan.data.tracked == "catalog":
-            join = LookupJoin(plan.data) if plan.data.lookups else None
+            join = LookupJoin(plan.data, self._places(plan.data)) if plan.data.lookups else None
             yield self._spark().frame(plan.data, partition, where, casts=casts, join=join)
         elif by_spark and any(is_remote(file.location) for file in plan.data.files):
             splits = self.make_splits(plan.data)
