@@ -11,7 +11,7 @@ from batchdeploy.core.layout import INTENTS, MODELS, RUNS, Layout
 
 HALF_WRITTEN_SECONDS = 3600.0
 CACHE_DAYS = 30
-HALF_WRITTEN = (f"{RUNS}/**/*.tmp", "*/*.tmp", f"{MODELS}/*/*.tmp", f"{INTENTS}/*.lost")
+HALF_WRITTEN = ("*.tmp", f"{RUNS}/**/*.tmp", "*/*.tmp", f"{MODELS}/*/*.tmp", f"{INTENTS}/*.lost")
 
 
 def remove_leftovers(layout: Layout, now: float) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class TableMaintenance:
             self._trash.empty(now)
             return CleanupReport(finished=finished, attempts=self._attempts.sweep(now))
         except OSError as error:
-            raise translated(error, self._layout.control) from error
+            raise translated(error, self._layout.control_target) from error
 
     def collect_garbage(self, *, now: float) -> CleanupReport:
         """Does what `recover` does, and removes expired generations, unused caches and half-written records.
@@ -81,7 +81,8 @@ class TableMaintenance:
             self._trash.empty(now)
             leftovers = remove_leftovers(self._layout, now)
         except OSError as error:
-            raise translated(error, self._layout.control, hint="what is published is whole") from error
+            where = self._layout.control_target
+            raise translated(error, where, hint="what is published is whole") from error
         return replace(
             cleaned,
             attempts=(*cleaned.attempts, *pruned.attempts),

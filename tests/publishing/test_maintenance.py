@@ -14,8 +14,14 @@ from faults.publishing import manifest, plan, publish, run_name, stage
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
+from batchdeploy.core.maintenance import CleanupReport
+from batchdeploy.errors import PublishError
 from batchdeploy.ports import TableAccess
+from batchdeploy.publishing.attempts import Attempts
+from batchdeploy.publishing.control_folder import ControlFolder
+from batchdeploy.publishing.maintenance import TableMaintenance
 from batchdeploy.publishing.opening import open_table
+from batchdeploy.publishing.trash import Trash
 
 DAY = 86_400.0
 FOLDER = "date=2024-01-01"
@@ -70,7 +76,7 @@ def test_copies_unused_for_a_month_are_pruned_in_both_modes(access: TableAccess,
 def test_half_written_records_and_given_up_intents_go_after_an_hour(
     access: TableAccess, layout: Layout
 ) -> None:
-    names = [f"runs/{FOLDER}/{A}/check.json.tmp", "lock.tmp/x.tmp", "intents/x.lost"]
+    names = [f"runs/{FOLDER}/{A}/check.json.tmp", "locks/x.tmp", "intents/x.lost", "control.json.1f.tmp"]
     for name in names:
         (layout.control / name).parent.mkdir(parents=True, exist_ok=True)
         (layout.control / name).touch()
@@ -89,6 +95,21 @@ def test_attempts_of_dead_processes_and_orphans_are_swept(
     assert swept.startswith(A)
     assert access.maintenance.recover(now=time.time() + 8 * DAY).attempts == (orphan.attempt,)
     assert sorted(os.listdir(layout.staging)) == [mine.attempt, f"{mine.attempt}.alive"]
+
+
+def test_a_store_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    class Silent:
+        def finish(self) -> tuple[str, ...]:
+            raise OSError("the store cannot be reached")
+
+        def prune(self, now: float) -> CleanupReport:
+            raise NotImplementedError
+
+    layout, spec = Layout(tmp_path / "scores", "s3://lake/scores.batchdeploy"), PublishSpec(mode="pointer")
+    local = ControlFolder.of(Layout(tmp_path / "scores"), spec)
+    table = TableMaintenance(layout, attempts=Attempts(layout), trash=Trash(local), mode=Silent())
+    with pytest.raises(PublishError, match=r"in s3://lake/scores.batchdeploy:\n- store: the store cannot"):
+        table.recover(now=0)
 
 
 def test_trash_stays_for_its_readers_and_goes_then(access: TableAccess, layout: Layout) -> None:
