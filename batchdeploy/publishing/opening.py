@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import PARTITIONS, Layout
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.errors import Problem, RequestError
 from batchdeploy.ports import TableAccess
@@ -45,7 +46,7 @@ def open_table(
         PublishError: the object store cannot be opened.
     """
     if spec.mode == "pointer":
-        remote = "://" in output.path
+        remote = is_uri(output.path)
         if not remote and any(layout.table.glob(f"{PARTITIONS}/*.parquet")):
             raise _other_mode(layout, "swap", spec)
         target = output.path.rstrip("/") if remote else str(layout.table)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchdeploy.core.layout import QUARANTINE, STAGING, data_folder, manifest_key
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.core.work import AttemptFolders
 from batchdeploy.documents import from_json, to_json
@@ -25,7 +26,6 @@ from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS
 from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.interface import write
-from batchdeploy.storage.opening import is_uri
 
 RECORD = "attempt.json"
 

@@ -8,12 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from batchdeploy.core.layout import POINTER
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.storage.files import Disk
 from batchdeploy.storage.interface import Storage, Token, write
 from batchdeploy.storage.object_storage import storage_error
-from batchdeploy.storage.opening import is_uri, open_location
+from batchdeploy.storage.opening import open_location
 
 FORMAT = "batchdeploy.pointer/1"
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchdeploy.core.deployment import RESERVED
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.records import Plan, ScoredBatch
 from batchdeploy.errors import Problem, PublishError
 from batchdeploy.storage.failpoints import hit
 from batchdeploy.storage.interface import Storage
-from batchdeploy.storage.opening import is_uri
 
 # Each footer in a store costs two or three round trips, so that many are read at a time.
 READERS = 16

@@ -6,15 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.storage_spec import StorageSpec
 from batchdeploy.storage.files import Disk
 from batchdeploy.storage.folder_storage import FolderStorage
 from batchdeploy.storage.interface import Storage
-
-
-def is_uri(location: str) -> bool:
-    """Whether a location is the URI of an object store rather than a folder's path."""
-    return "://" in location
 
 
 class StoreAccessError(OSError):

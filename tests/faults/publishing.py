@@ -15,12 +15,13 @@ from tests_support import plan as made_up_plan
 
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
 from batchdeploy.core.work import AttemptFolders
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.opening import open_swap_table
 from batchdeploy.storage.interface import write
-from batchdeploy.storage.opening import is_uri, open_location
+from batchdeploy.storage.opening import open_location
 from faults.oracle import Content, content_of
 
 FILES = 2

@@ -12,9 +12,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.records import OutputFile
 from batchdeploy.core.storage_spec import StorageSpec
-from batchdeploy.storage.opening import is_uri, open_location, plain_store_errors
+from batchdeploy.storage.opening import open_location, plain_store_errors
 
 
 class PartFile:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchdeploy.core.layout import PRINTED
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.work import AttemptFolders
 from batchdeploy.storage.interface import write
-from batchdeploy.storage.opening import is_uri, open_location, plain_store_errors
+from batchdeploy.storage.opening import open_location, plain_store_errors
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from batchdeploy.adapters.parquet_splits.pinned_files import open_pinned
+from batchdeploy.core.locations import is_uri
 from batchdeploy.core.system_errors import reason
 from batchdeploy.core.work import AttemptFolders, Split, WorkerCheck, WorkerProblem
 from batchdeploy.errors import BatchdeployError, DataError, EngineError, Problem
 from batchdeploy.storage.interface import write
-from batchdeploy.storage.opening import is_uri, open_location, plain_store_errors
+from batchdeploy.storage.opening import open_location, plain_store_errors
 
 MARK = "written-by-the-driver"
 # What this process has found, by token: of the many tasks that ask, the first one in a process tries.
