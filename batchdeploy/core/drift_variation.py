@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 FLAT = 2.0
 STEPS = 30
+# So many numbers are held at once while means are fitted; all those of 1,000 columns and a year's days would
+# take gigabytes.
+AT_ONCE = 1 << 20
 # Where a normal tail is above this, the skewness is not looked at.
 NORMAL_ENOUGH = 0.05
 
@@ -112,25 +115,34 @@ def fit_variation(samples: Samples) -> Variation:
 
     between, factor = _grid(samples.factors)
     rows = np.maximum(samples.rows, 1.0)
-    variances = samples.sampling[:, None, None] * (
-        between[:, :, None] + factor[:, :, None] / rows[:, None, :]
-    )
-    precision = 1 / variances
-    total = precision.sum(2)
-    means = (precision * samples.values[:, None, :]).sum(2) / total
-    squares = (precision * (samples.values[:, None, :] - means[:, :, None]) ** 2).sum(2)
-    logs = -0.5 * (np.log(variances).sum(2) + np.log(total) + squares)
-    likelihood = np.exp(logs - logs.max(1, keepdims=True))
+    step = max(1, AT_ONCE // (between.shape[1] * rows.shape[1]))
+    parts = [slice(start, start + step) for start in range(0, len(rows), step)]
+    fitted = [_fit_means(samples, part, between[part], factor[part]) for part in parts]
+    means, errors, likelihood = (np.concatenate(found) for found in zip(*fitted, strict=True))
     return Variation(
         samples=samples,
         means=means,
-        errors=1 / total,
+        errors=errors,
         posterior=_posterior(likelihood, samples),
         between=between,
         factor=factor,
         skewness=_skewness(samples.values),
         most_rows=np.median(rows, axis=1),
     )
+
+
+def _fit_means(samples: Samples, part: slice, between: Array, factor: Array) -> tuple[Array, Array, Array]:
+    """Of some statistics, at each point of the grid: the mean, its variance, and the relative likelihood."""
+    import numpy as np
+
+    values, rows = samples.values[part, None, :], np.maximum(samples.rows[part, None, :], 1.0)
+    variances = samples.sampling[part, None, None] * (between[:, :, None] + factor[:, :, None] / rows)
+    precision = 1 / variances
+    total = precision.sum(2)
+    means = (precision * values).sum(2) / total
+    squares = (precision * (values - means[:, :, None]) ** 2).sum(2)
+    logs = -0.5 * (np.log(variances).sum(2) + np.log(total) + squares)
+    return means, 1 / total, np.exp(logs - logs.max(1, keepdims=True))
 
 
 def _grid(factors: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Array, Array]:

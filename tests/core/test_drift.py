@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from batchdeploy.core import drift_variation
 from batchdeploy.core.deployment import DriftSpec
 from batchdeploy.core.drift import adjust, in_units, judge, psi
 from batchdeploy.core.drift_calibration import MIN_PARTITIONS
@@ -159,6 +160,15 @@ def test_a_shift_larger_than_days_differ_is_found() -> None:
         day[4] = pa.array(random.normal(random.normal(0, 0.15) + 1.5, 1, 500))
         found += "c4" in judged(reference, day).alarms
     assert found >= 18
+
+
+def test_the_fit_is_the_same_however_much_is_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(16)
+    reference = reference_of([normal_day(random, columns=3, rows=100, day_sd=0.3) for _ in range(9)])
+    today = normal_day(random, columns=3, rows=100, day_sd=0.3)
+    whole = judged(reference, today)
+    monkeypatch.setattr(drift_variation, "AT_ONCE", 1_000)
+    assert judged(reference, today) == whole
 
 
 def test_columns_lend_each_other_their_variation() -> None:
