@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 from batchdeploy.core.layout import POINTER_DATA, POINTER_MANIFESTS, run_key
 from batchdeploy.core.maintenance import CleanupReport
 from batchdeploy.core.records import Manifest
@@ -10,6 +14,10 @@ from batchdeploy.publishing.pointer_attempts import PointerAttempts
 from batchdeploy.publishing.pointer_document import ORPHAN_SECONDS, paths_of
 from batchdeploy.publishing.pointer_files import PointerFiles
 from batchdeploy.publishing.pointer_records import PointerRecords
+
+# Every run looks for the manifests of all partitions. Each in a store costs a round trip, so that many are
+# read at a time.
+READERS = 16
 
 
 class PointerCleanup:
@@ -37,9 +45,9 @@ class PointerCleanup:
 
     def finish(self) -> tuple[str, ...]:
         """Writes the records of runs that died right after they were published; returns their run ids."""
-        finished = []
-        for folder, entry in self._files.read().document["partitions"].items():
-            shown = self._control.records.find_attempt(run_key(folder, entry["run_id"]), Manifest)
+        finished, partitions = [], self._files.read().document["partitions"]
+        recorded = self._recorded([run_key(folder, entry["run_id"]) for folder, entry in partitions.items()])
+        for (folder, entry), shown in zip(partitions.items(), recorded, strict=True):
             if shown != entry["attempt"] and (text := self._files.text(entry["manifest"])):
                 self._records.write_published(folder, entry, text)
                 finished.append(entry["run_id"])
@@ -67,3 +75,11 @@ class PointerCleanup:
                     self._files.delete(path)
                     removed.append(path)
         return CleanupReport(attempts=expired, leftovers=tuple(removed))
+
+    def _recorded(self, runs: Sequence[str]) -> list[str | None]:
+        """The attempt in the manifest of each of these runs, by their keys."""
+        find = partial(self._control.records.find_attempt, kind=Manifest)
+        if not self._control.remote:
+            return [find(run) for run in runs]
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(find, runs))

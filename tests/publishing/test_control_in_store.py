@@ -27,8 +27,13 @@ from batchdeploy.publishing.audit import AuditLine, AuditLog
 from batchdeploy.publishing.claims import ClaimFiles
 from batchdeploy.publishing.control_folder import ControlFolder
 from batchdeploy.publishing.evidence import EvidenceFolder
+from batchdeploy.publishing.pointer_attempts import PointerAttempts
+from batchdeploy.publishing.pointer_cleanup import PointerCleanup
+from batchdeploy.publishing.pointer_files import PointerFiles
+from batchdeploy.publishing.pointer_records import PointerRecords
+from batchdeploy.publishing.pointer_table import PointerTable
 from batchdeploy.storage.control_record import check_control, own_control
-from batchdeploy.storage.interface import Storage, Token, write
+from batchdeploy.storage.interface import Storage, Stored, Token, write
 from batchdeploy.storage.run_records import RunRecords
 
 FOLDER = "date=2024-01-01"
@@ -155,6 +160,24 @@ def test_a_store_that_fails_is_one_error(tmp_path: Path) -> None:
     storage.failure = OSError("the store refuses access")
     with pytest.raises(PublishError, match=rf"store: the store refuses access\n|{claim_key(FOLDER)}"):
         ClaimFiles(control_of(storage, tmp_path)).claim(FOLDER, "a")
+
+
+def test_manifests_in_a_store_are_read_many_at_a_time(tmp_path: Path) -> None:
+    together = Barrier(2)
+
+    class Slow(FakeStorage):
+        def read(self, key: str) -> Stored | None:
+            if key.endswith("manifest.json"):
+                together.wait(timeout=30)
+            return super().read(key)
+
+    control, files = control_of(Slow(), tmp_path), PointerFiles(FakeStorage())
+    entry = {"run_id": A, "attempt": "a", "manifest": "manifests/none.json", "earlier": []}
+    document = files.read().document | {"partitions": {f"date=2024-01-0{day}": entry for day in (1, 2)}}
+    assert files.replace(files.read(), document)
+    attempts = PointerAttempts(control, files, StorageSpec())
+    records = PointerRecords(control, PointerTable(files))
+    assert PointerCleanup(control, files, records=records, attempts=attempts).finish() == ()
 
 
 def test_no_audit_line_is_lost_or_doubled(control: ControlFolder) -> None:
