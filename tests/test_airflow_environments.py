@@ -32,6 +32,7 @@ AZURITE = "DefaultEndpointsProtocol=http;AccountName=dev;AccountKey=a2V5PT0=;Blo
             {
                 "AWS_ACCESS_KEY_ID": "id",
                 "AWS_SECRET_ACCESS_KEY": SECRET,
+                "AWS_ENDPOINT_URL_S3": "http://s:1",
                 "AWS_ENDPOINT_URL": "http://s:1",
                 "AWS_REGION": "eu-west-1",
                 "AWS_DEFAULT_REGION": "eu-west-1",
@@ -45,6 +46,7 @@ AZURITE = "DefaultEndpointsProtocol=http;AccountName=dev;AccountKey=a2V5PT0=;Blo
                 "AWS_ACCESS_KEY_ID": "id",
                 "AWS_SECRET_ACCESS_KEY": SECRET,
                 "AWS_SESSION_TOKEN": "t",
+                "AWS_ENDPOINT_URL_S3": "http://s3:1",
                 "AWS_ENDPOINT_URL": "http://s3:1",
             },
         ),

@@ -84,7 +84,9 @@ def _aws(connection: Any, extra: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
     yield "AWS_SECRET_ACCESS_KEY", connection.password or extra.get("aws_secret_access_key")
     yield "AWS_SESSION_TOKEN", extra.get("aws_session_token")
     yield "AWS_PROFILE", extra.get("profile_name")
-    yield "AWS_ENDPOINT_URL", endpoint
+    # The worker may have the first one, which precedes the other.
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        yield name, endpoint
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         yield name, extra.get("region_name")
 
