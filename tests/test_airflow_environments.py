@@ -173,8 +173,8 @@ def test_credentials_are_there_while_the_step_runs_and_in_no_message_afterwards(
     before = dict(os.environ)
     with task_environment(deployment, None) as spec:
         assert spec.storage.connection == "lake"
-        names = ("AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_SESSION_TOKEN", "BATCHDEPLOY_CONNECTION")
-        assert [os.environ.get(name) for name in names] == ["id", "eu-west-1", None, "lake"]
+        names = ("AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_SESSION_TOKEN")
+        assert [os.environ.get(name) for name in names] == ["id", "eu-west-1", None]
     assert dict(os.environ) == before
     assert SECRET not in redact(f"cannot sign with {SECRET}")
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from batchdeploy.airflow.deployment_source import check_environment
 from batchdeploy.core.deployment import Deployment
-from batchdeploy.core.storage_spec import CONNECTION_VARIABLE
 from batchdeploy.documents import read_deployment
 from batchdeploy.documents.yaml_files import deployment_references
 from batchdeploy.errors import OutsideError, Problem, RequestError
@@ -111,7 +110,7 @@ def _credentials(connection: str | None) -> dict[str, str | None]:
         raise RequestError("the deployment", (problem,), hint=hint) from None
     variables, dropped = connection_variables(found)
     _remember_secrets(variables)
-    return {**variables, **dict.fromkeys(dropped), CONNECTION_VARIABLE: connection}
+    return {**variables, **dict.fromkeys(dropped)}
 
 
 def _remember_secrets(variables: Mapping[str, str]) -> None:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from batchdeploy.core import FORBID_UNKNOWN
 
-# Names the connection that this process has the credentials of; set by Airflow's tasks only.
-CONNECTION_VARIABLE = "BATCHDEPLOY_CONNECTION"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSpec:
