@@ -22,7 +22,7 @@ from batchdeploy.adapters.engines.spark.row_jobs import SparkRows
 from batchdeploy.assembly import LocalToolbox, open_toolbox, records_in
 from batchdeploy.core.deployment import DataRef, PartitionSpec
 from batchdeploy.core.records import CheckReport, ScoredBatch
-from batchdeploy.errors import BatchdeployError, DataError, RequestError, ScoringRefused
+from batchdeploy.errors import BatchdeployError, DataError, PartitionError, RequestError, ScoringRefused
 from batchdeploy.workflows.plan import plan as plan_partition
 from batchdeploy.workflows.run import execute
 from batchdeploy.workflows.run import run as run_partition
@@ -503,6 +503,12 @@ def test_a_table_gets_the_columns_of_lookups(
     found = written(reading(project, spark, "spark"))
     expected = pq.read_table(plain / "scores" / "churn" / f"date={DAY}", partitioning=None)
     assert found[0] == comparable(expected.select([n for n in expected.schema.names if n not in STAMPS]))
+
+
+def test_a_number_that_no_column_holds_is_no_partition(spark: SparkEngine, lake: Any) -> None:
+    ref = DataRef(path="lake.parts", partition=PartitionSpec(column="visits"), keys=("customer_id",))
+    with pytest.raises(PartitionError, match="no such partition"):
+        spark.catalog.pin(ref, str(1 << 63))
 
 
 REFUSED: dict[str, tuple[Change, str, str]] = {

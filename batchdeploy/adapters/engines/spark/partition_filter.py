@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Wider than any two time zones are apart.
 MARGIN = timedelta(days=2)
+LARGEST = 1 << 63
 
 
 def may_belong(frame: DataFrame, key: PartitionKey) -> DataFrame:
@@ -39,9 +40,11 @@ def _condition(column: Column, kind: object, key: PartitionKey) -> Column | None
         return column == key.value
     if isinstance(kind, types.IntegralType):
         try:
-            return column == int(key.value)
+            number = int(key.value)
         except ValueError:
             return None
+        # NOTE: PySpark cannot hand over a larger number; no column holds it.
+        return column == number if -LARGEST <= number < LARGEST else None
     if not isinstance(kind, types.DateType | types.TimestampType | types.TimestampNTZType):
         return None
     try:
