@@ -46,6 +46,8 @@ def test_a_file_is_found_again_in_what_spark_writes(location: str, names: tuple[
     [
         ("az://lake/a.parquet", "Spark has no filesystem for such a URI"),
         ("/data/k=v/a:b.parquet", "Spark cannot open a file whose name has a colon"),
+        ("s3://lake/_a.parquet", "Spark leaves out files whose names begin with _ or a dot"),
+        ("/data/k=v/.a.parquet", "Spark leaves out files whose names begin with _ or a dot"),
     ],
 )
 def test_names_that_spark_cannot_open_are_refused(location: str, message: str) -> None:

@@ -23,9 +23,13 @@ def spark_path(location: str) -> str:
     Raises:
         RequestError: Hadoop has no filesystem for such URIs, or cannot open such a name.
     """
-    if ":" in location.rpartition("/")[2]:
+    name = location.rpartition("/")[2]
+    if ":" in name:
         # Hadoop takes what is before it for a scheme.
         problem = Problem(location, "Spark cannot open a file whose name has a colon")
+        raise RequestError("engine.read: spark", (problem,), hint=BY_SPLITS)
+    if name.startswith(("_", ".")):
+        problem = Problem(location, "Spark leaves out files whose names begin with _ or a dot")
         raise RequestError("engine.read: spark", (problem,), hint=BY_SPLITS)
     if location.startswith("/"):
         return "file://" + PATTERN.sub(r"\\\1", location)
