@@ -505,6 +505,18 @@ def test_a_plan_that_was_tampered_with_is_not_validated(tools: LocalToolbox) -> 
         execute(tools, planned)
 
 
+def test_files_that_spark_cannot_open_by_their_names_are_validated_and_scored(tools: LocalToolbox) -> None:
+    need_splits(tools)
+    spread(tools, customers(DAY, 1000), files=4)
+    folder = tools.root / "data" / "customers" / f"date={DAY}"
+    for file, name in zip(sorted(folder.iterdir()), ("a:b", "c", "d:e", "f"), strict=True):
+        file.rename(folder / f"{name}.parquet")
+    outcome = run_partition(tools, DAY)
+    assert outcome.manifest.rows_scored == 1000
+    results = records_in(outcome.folder).read("", CheckReport).results
+    assert {result.evaluated for result in results if result.evaluated is not None} == {1000}
+
+
 def test_only_the_rows_matching_where_are_scored_and_validated(tools: LocalToolbox) -> None:
     """Of five files; a duplicate among excluded rows does not count, one among the others is named."""
     spread(tools, customers(DAY, 1000), files=5)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchdeploy.assembly.lookups import send_lookups
 from batchdeploy.core.lookup_places import LookupPlaces
-from batchdeploy.core.path_hints import is_remote
+from batchdeploy.core.path_hints import is_remote, opens_by_name
 from batchdeploy.core.records import DataPin, InputSchema, Plan
 from batchdeploy.core.work import Split
 from batchdeploy.host.packages import require
@@ -49,7 +49,8 @@ class LocalReader:
     def frame(self, plan: Plan, columns: Collection[str] | None) -> Iterator[Any]:
         """Yields these columns as a pandas frame if that is faster, else the partition as a Spark frame.
 
-        Spark's workers always read objects themselves, so that no rows pass through this process.
+        Spark's workers always read objects themselves, so that no rows pass through this process, and files
+        that Spark does not open by their names.
         """
         from batchdeploy.adapters.parquet_splits import LookupJoin, read_frame, split_rows, watch_pinned_files
 
@@ -61,7 +62,10 @@ class LocalReader:
         if plan.data.tracked == "catalog":
             join = LookupJoin(plan.data, self._places(plan.data)) if plan.data.lookups else None
             yield self._spark().frame(plan.data, partition, where, casts=casts, join=join)
-        elif by_spark and any(is_remote(file.location) for file in plan.data.files):
+        elif by_spark and any(
+            is_remote(file.location) or (cells > self.one_machine_cells and not opens_by_name(file.location))
+            for file in plan.data.files
+        ):
             splits = self.make_splits(plan.data)
             reader = split_rows(plan.data, splits[0], columns, where, casts)
             reader = replace(reader, places=self._places(plan.data))

@@ -11,6 +11,16 @@ def is_remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
 
 
+def opens_by_name(location: str) -> bool:
+    """Whether Spark reads a file that it is given by name.
+
+    It leaves out names that begin with ``_`` or a dot, without a word, and Hadoop takes what is before a
+    colon for a scheme.
+    """
+    name = location.rpartition("/")[2]
+    return not name.startswith(("_", ".")) and ":" not in name
+
+
 def local_path(path: str) -> str:
     """The path that a path or a ``file://`` URI stands for."""
     if not path.startswith("file://"):
