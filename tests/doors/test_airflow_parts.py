@@ -127,9 +127,12 @@ def test_a_killed_task_ends_the_other_interpreter_and_its_children(tmp_path: Pat
 
 def test_the_reports_page_reads_reports_of_runs_only(tmp_path: Path) -> None:
     from batchdeploy.airflow import report_page
+    from batchdeploy.airflow.report_access import ControlFolder
+
+    control = ControlFolder(str(tmp_path / "scores" / "t.batchdeploy"))
 
     def read_report(folder: str) -> str | None:
-        return report_page.read_report(folder, frozenset({str(tmp_path / "scores" / "t.batchdeploy")}))
+        return report_page.read_report(folder, frozenset({control}))
 
     run = tmp_path / "scores" / "t.batchdeploy" / "runs" / "date=2024-01-01" / ("a" * 16)
     run.mkdir(parents=True)

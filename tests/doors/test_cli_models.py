@@ -23,7 +23,7 @@ def test_a_challenger_is_compared_rejected_and_then_promoted(
     assert shown.code == 0, shown.err
     told = " ".join(shown.out.split())
     assert f"churn: v1 (champion) against v2, on 200 rows of {DAY} that both scored" in told
-    assert "drift: quiet with v1 (champion), " in told
+    assert "drift: ok with v1 (champion), " in told
     command = re.search(r"next: batchdeploy (promote \S+ \S+) --by NAME", told)
     assert command is not None
     compared = cli(*words, "--json").json
