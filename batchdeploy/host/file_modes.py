@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Collection
 from contextlib import suppress
+from errno import ENOTDIR
 from pathlib import Path
 
 from batchdeploy.core.output_ref import CONTROL
 
 
 def make_folder(folder: Path) -> None:
-    """Creates a folder; a control folder above it is created with mode 0700."""
-    if (control := _control(folder / "file")) is not None:
-        control.mkdir(0o700, parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Creates a folder; a control folder above it is created with mode 0700.
+
+    Raises:
+        NotADirectoryError: it, or one above it, is a file.
+    """
+    try:
+        if (control := _control(folder / "file")) is not None:
+            control.mkdir(0o700, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), error.filename) from error
 
 
 def restrict(*files: Path) -> None:
