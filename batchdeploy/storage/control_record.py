@@ -21,9 +21,9 @@ class ControlRecord:
     """Whose control folder it is.
 
     Attributes:
-        deployment: the deployment's name.
+        deployment: the name of the deployment that made it.
         table: the table's path as the deployment writes it; None for a control folder that is found beside
-            its table, wherever the two are.
+            its table, wherever the two are, and belongs to whom the table belongs.
     """
 
     deployment: str
@@ -87,7 +87,8 @@ def _compare(where: str, content: bytes, mine: ControlRecord) -> None:
         hint = "use the version of batchdeploy that wrote it, or give output.control another place"
         raise TableError(where, (problem,), hint=hint)
     problems = []
-    if found.get("deployment") != mine.deployment:
+    # Beside its table, the table's own record says whose both are; once the table is emptied, anybody's.
+    if mine.table is not None and found.get("deployment") != mine.deployment:
         what = f"this control folder belongs to deployment {found.get('deployment')}"
         problems.append(Problem("name", what, mine.deployment))
     if mine.table is not None and found.get("table") not in (None, mine.table):

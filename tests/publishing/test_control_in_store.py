@@ -139,7 +139,8 @@ def test_a_lost_answer_is_looked_up(tmp_path: Path) -> None:
 
 
 def test_of_deployments_that_take_a_control_folder_at_once_one_gets_it(control: ControlFolder) -> None:
-    deployment = made_up_plan("a", None).deployment
+    made_up = made_up_plan("a", None).deployment
+    deployment = replace(made_up, output=replace(made_up.output, path="s3://lake/scores"))
 
     def take(which: int) -> str:
         try:
@@ -153,6 +154,13 @@ def test_of_deployments_that_take_a_control_folder_at_once_one_gets_it(control: 
     assert sum(f"belongs to deployment {owner}" in text for text in taken) == WRITERS - 1
     check_control(control.shared, replace(deployment, name=owner))
     own_control(control.shared, replace(deployment, name=owner))
+
+
+def test_a_control_folder_beside_its_table_belongs_to_whom_the_table_belongs(control: ControlFolder) -> None:
+    deployment = made_up_plan("a", None).deployment
+    for name in ("first", "second"):
+        own_control(control.shared, replace(deployment, name=name))
+        check_control(control.shared, replace(deployment, name=name))
 
 
 def test_a_store_that_fails_is_one_error(tmp_path: Path) -> None:
