@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from batchdeploy.core.deployment import OutputColumn
-from batchdeploy.core.records import Column
+from batchdeploy.core.records import Column, OutputFile
 from batchdeploy.core.scoring_spec import ScoringSpec
-from batchdeploy.core.work import AttemptFolders, ScoreJob
+from batchdeploy.core.work import AttemptFolders, ScoreJob, SplitResult
 
 
 def scoring_spec(**given: Any) -> ScoringSpec:
@@ -36,3 +36,24 @@ def folders_in(staging: str) -> AttemptFolders:
     name = staging.rpartition("/")[2]
     scored, quarantine = f"{staging}/scored", f"{staging}/quarantine"
     return AttemptFolders(name=name, scored=scored, quarantine=quarantine, scratch=staging)
+
+
+def split_result(**given: Any) -> SplitResult:
+    """The result of a split of one row that wrote no file; arguments override it."""
+    usual: dict[str, Any] = {
+        "index": 0,
+        "scored": None,
+        "quarantine": None,
+        "rows_in": 1,
+        "keys_in": 0,
+        "keys_out": 0,
+        "quarantined": (),
+        "profile": (),
+        "loaded": True,
+    }
+    return SplitResult(**usual | given)
+
+
+def result_of(file: OutputFile) -> SplitResult:
+    """The result of a split whose rows are all in this file."""
+    return split_result(scored=file, rows_in=file.rows)

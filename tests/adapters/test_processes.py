@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from score_jobs import split_result
 
 from batchdeploy.adapters.engines.local import LocalEngine
 from batchdeploy.core.work import Split, SplitResult
@@ -50,20 +52,16 @@ def splits(count: int, rows: int = 1) -> tuple[Split, ...]:
 def recording(folder: Path, *, dies: int) -> Work:
     """Work that records its process in a folder; the first split's process kills itself some times."""
 
+    made = split_result(loaded=False)
+
     def work(split: Split) -> SplitResult:
         if split.index == 0 and len(list(folder.glob("died-*"))) < dies:
             Path(folder, f"died-{os.getpid()}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return SplitResult(
+        return replace(
+            made,
             index=split.index,
-            scored=None,
-            quarantine=None,
             rows_in=1,
-            keys_in=0,
-            keys_out=0,
-            quarantined=(),
-            profile=(),
-            loaded=False,
             worker=str(os.getpid()),
         )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from fakes import FakeEngine
+from score_jobs import split_result
 
 from batchdeploy.adapters.engines.local import LocalEngine
 from batchdeploy.core.work import Split, SplitResult
@@ -50,17 +52,13 @@ def splits(count: int) -> tuple[Split, ...]:
 def counting() -> Work:
     """Work that reads the rows that a split promises; made here, so that it pickles by value."""
 
+    made = split_result(loaded=False)
+
     def count(split: Split) -> SplitResult:
-        return SplitResult(
+        return replace(
+            made,
             index=split.index,
-            scored=None,
-            quarantine=None,
             rows_in=split.rows,
-            keys_in=0,
-            keys_out=0,
-            quarantined=(),
-            profile=(),
-            loaded=False,
         )
 
     return count

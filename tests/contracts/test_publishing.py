@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fakes import FakeClaims, FakeMaintenance, FakeStaging, FakeStorage, FakeTable
+from score_jobs import result_of
 from tests_support import RUNS
 from tests_support import plan as made_up_plan
 
 from batchdeploy.core.deployment import OutputRef, PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile, Plan, ScoredBatch
-from batchdeploy.core.work import AttemptFolders, SplitResult
+from batchdeploy.core.work import AttemptFolders
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError, TableError
 from batchdeploy.ports import Claims, Maintenance, PublishedTable, Publisher, Staging
 from batchdeploy.publishing.opening import open_table
@@ -111,20 +112,6 @@ def write_file(attempt: AttemptFolders, name: str, rows: Any) -> OutputFile:
     pq.write_table(rows, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return OutputFile(path=name, rows=rows.num_rows, size=path.stat().st_size, sha256=digest)
-
-
-def result_of(file: OutputFile) -> SplitResult:
-    return SplitResult(
-        index=0,
-        scored=file,
-        quarantine=None,
-        rows_in=file.rows,
-        keys_in=0,
-        keys_out=0,
-        quarantined=(),
-        profile=(),
-        loaded=True,
-    )
 
 
 def scored_batch(

@@ -15,11 +15,12 @@ from faults.oracle import content_of
 from faults.publishing import manifest, parquet, plan, publish, rows_of, run_name, stage
 from faults.stores import files_of, read_back
 from object_stores import Bucket, new_bucket
+from score_jobs import result_of
 
 from batchdeploy.core.deployment import PublishSpec
 from batchdeploy.core.layout import Layout
 from batchdeploy.core.records import OutputFile
-from batchdeploy.core.work import AttemptFolders, SplitResult
+from batchdeploy.core.work import AttemptFolders
 from batchdeploy.errors import PublishError, StaleRunError
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing.opening import open_pointer_table
@@ -77,20 +78,6 @@ def put(access: TableAccess, attempt: AttemptFolders, name: str) -> OutputFile:
     write(files.storage, f"{attempt.scored.removeprefix(f'{files.target}/')}/{name}", content)
     digest = hashlib.sha256(content).hexdigest()
     return OutputFile(path=name, rows=rows.num_rows, size=len(content), sha256=digest)
-
-
-def result_of(scored: OutputFile) -> SplitResult:
-    return SplitResult(
-        index=0,
-        scored=scored,
-        quarantine=None,
-        rows_in=1,
-        keys_in=0,
-        keys_out=0,
-        quarantined=(),
-        profile=(),
-        loaded=True,
-    )
 
 
 def test_files_that_no_result_names_are_removed(access: TableAccess) -> None:

@@ -18,9 +18,9 @@ from faults.campaign import Known
 from faults.killing import killed_at
 from faults.oracle import published_run, violations
 from faults.publishing import manifest, plan, publish, run_name, stage, swap_table
+from score_jobs import result_of
 
 from batchdeploy.core.records import OutputFile, ScoredBatch
-from batchdeploy.core.work import SplitResult
 from batchdeploy.errors import PartitionError, PublishError, StaleRunError
 from batchdeploy.ports import TableAccess
 from batchdeploy.publishing import attempts, journal
@@ -277,17 +277,6 @@ def test_files_that_no_result_names_are_dropped(access: TableAccess) -> None:
     for name in ("part-00000-told.parquet", "part-00000-untold.parquet"):
         pq.write_table(pa.table({"id": [1]}), f"{attempt.scored}/{name}")
     told = OutputFile(path="part-00000-told.parquet", rows=1, size=1, sha256="")
-    result = SplitResult(
-        index=0,
-        scored=told,
-        quarantine=None,
-        rows_in=1,
-        keys_in=0,
-        keys_out=0,
-        quarantined=(),
-        profile=(),
-        loaded=True,
-    )
-    files, _ = access.staging.collect(attempt, A, [result])
+    files, _ = access.staging.collect(attempt, A, [result_of(told)])
     assert [file.path for file in files] == [f"part-00000-{A}.parquet"]
     assert os.listdir(attempt.scored) == [files[0].path]
