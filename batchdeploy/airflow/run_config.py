@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from batchdeploy.airflow.suggestions import suggestion
 from batchdeploy.errors import Problem, RequestError
 
 APPROVAL = "DecisionOperator"
@@ -28,11 +28,11 @@ def refuse_unknown_keys(context: Mapping[str, Any], *, read: Iterable[str], ours
     dag = context.get("dag")
     known = {*read, *getattr(dag, "params", ())}
     alone = all(isinstance(task, ours) or task.task_type == APPROVAL for task in getattr(dag, "tasks", ()))
-    meant = {key: get_close_matches(key.lower(), sorted(known), n=1) for key in given if key not in known}
+    suggestions = {key: suggestion(key, sorted(known)) for key in given if key not in known}
     problems = tuple(
-        Problem(key, f"unknown key; did you mean {meant[key][0]}?" if meant[key] else "unknown key")
-        for key in sorted(meant)
-        if meant[key] or alone
+        Problem(key, f"unknown key{suggestions[key]}")
+        for key in sorted(suggestions)
+        if suggestions[key] or alone
     )
     if problems:
         raise RequestError(

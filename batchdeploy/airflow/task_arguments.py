@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, get_args
 
+from batchdeploy.airflow.suggestions import suggestion
 from batchdeploy.errors import Problem, RequestError
 
 Tasks = Literal["five", "one"]
@@ -63,7 +63,7 @@ def _problems(known: tuple[str, ...], given: Any) -> Iterator[Problem]:
     for task, arguments in given.items():
         path = f"task_arguments[{task!r}]"
         if task not in known:
-            yield Problem(path, f"no such task{_suggestion(task, known)}")
+            yield Problem(path, f"no such task{suggestion(task, known)}")
         elif not isinstance(arguments, Mapping):
             yield Problem(path, "must be a dict of the operator's arguments", repr(arguments))
         else:
@@ -76,12 +76,7 @@ def _argument_problems(path: str, arguments: Mapping[Any, Any]) -> Iterator[Prob
             yield Problem(f"{path}[{name!r}]", f"cannot be set: {OWNED[name]}")
         elif name not in _operator_arguments():
             known = tuple(sorted(_operator_arguments() - set(OWNED)))
-            yield Problem(f"{path}[{name!r}]", f"no argument of an operator{_suggestion(name, known)}")
-
-
-def _suggestion(name: Any, known: tuple[str, ...]) -> str:
-    close = get_close_matches(str(name).lower(), known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+            yield Problem(f"{path}[{name!r}]", f"no argument of an operator{suggestion(name, known)}")
 
 
 @cache

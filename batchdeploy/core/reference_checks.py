@@ -55,8 +55,8 @@ def is_consistent(column: ReferenceColumn) -> bool:
     bins = len(profile.edges) + 1 if numeric else len(profile.categories) + 1
     ascending = all(low < high for low, high in zip(profile.edges, profile.edges[1:], strict=False))
     moments = MOMENTS if numeric else 0
-    alike = all(len(one.counts) == bins and len(one.moments) == moments for one in column.partitions)
-    return len(profile.counts) == bins and ascending and alike and profile.unit > 0
+    matching = all(len(one.counts) == bins and len(one.moments) == moments for one in column.partitions)
+    return len(profile.counts) == bins and ascending and matching and profile.unit > 0
 
 
 def _partition(name: str, part: PartitionCounts) -> Iterator[Problem]:
